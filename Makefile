@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# One rule per kind of file; everything is built under build/ (or build/SAN for a sanitizer build).
+#   make            build/leat, libcloudevents.a              make test [T=WORD] [SAN=address,undefined|thread]
+#   make demo       the example of the README                 make fuzz [SECONDS=60]   make bench   make lint
+VERSION  ?= 0.1.0
+CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+FUZZ_CC  ?= clang-14
+comma    := ,
+B        := build$(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),/clang)
+PREFIX   ?= /usr/local
+PKGS     := libmicrohttpd libcurl libcjson yaml-0.1 libcrypto
+WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+CFLAGS   ?= -O2 -g
+CFLAGS   += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iinclude -DLEAT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SAN),-fsanitize=$(SAN))
+LDLIBS   := $(shell pkg-config --libs $(PKGS)) -lm
+
+# Who may use whom (docs/internals/house.md): each room links with the rooms below it and no other, so a call upwards fails the build.
+ROOMS        := base events clients channels dispatcher sources broker cli
+UNDER_base       := base
+UNDER_events     := events base
+UNDER_clients    := clients events base
+UNDER_channels   := channels clients events base
+UNDER_dispatcher := dispatcher channels clients events base
+UNDER_sources    := sources clients events base
+UNDER_broker     := broker dispatcher channels sources clients events base
+UNDER_cli        := cli $(UNDER_broker)
+libs          = $(foreach r,$(UNDER_$(1)),$(B)/lib$(r).a)
+sources_of    = $(wildcard $(1)/*.c $(1)/*/*.c)
+
+all: $(B)/leat $(B)/libcloudevents.a
+$(B)/leat: $(call libs,cli)
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--whole-archive $(B)/libcli.a -Wl,--no-whole-archive $(filter-out %/libcli.a,$^) $(LDLIBS) -o $@
+
+define room
+$(B)/lib$(1).a: $(patsubst %.c,$(B)/%.o,$(call sources_of,$(1)))
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach r,$(ROOMS),$(eval $(call room,$(r))))
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# The schemas are the only ones there are: the program embeds deploy/crds/ whole.
+$(B)/broker/resource/crds_embedded.o: $(wildcard deploy/crds/*.yaml)
+
+# The CloudEvents library alone: events/ and the base objects it needs.
+CE_BASE := err buf json text
+$(B)/libcloudevents.a: $(patsubst %.c,$(B)/%.o,$(call sources_of,events)) $(CE_BASE:%=$(B)/base/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
+# tests/unit/ROOM_NOUN.c links with ROOM and what lies under it; tests/bus and tests/fuzz likewise.
+$(B)/tests/unit/%: $(B)/tests/unit/%.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+define unit_links
+$(B)/tests/unit/$(notdir $(basename $(1))): $(call libs,$(firstword $(subst _, ,$(notdir $(1)))))
+endef
+UNIT := $(wildcard tests/unit/*.c)
+$(foreach u,$(UNIT),$(eval $(call unit_links,$(u))))
+unit: $(UNIT:%.c=$(B)/%)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.SECONDARY:
+.PHONY: all unit test demo fuzz bench lint install clean
+clean:
+	rm -rf build
