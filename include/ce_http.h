@@ -8,10 +8,7 @@
 #define LEAT_CE_HTTP_H
 
 #include "event.h"
-
-struct http_header { /* one header line; also what base/http_server and http_client hand over */
-    struct slice name, value;
-};
+#include "http_header.h"
 
 struct ce_http_limits {
     size_t event_bytes_max; /* per event in memory; ERR_TOO_LARGE beyond */
