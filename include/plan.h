@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The plan: the resources compiled to channels, subscriptions and sources. It is all that the data plane knows; both generations of Knative's resources
+ * compile to it. Immutable plain data, one arena, reference counted with atomics so that loops may share it.
+ */
+#ifndef LEAT_PLAN_H
+#define LEAT_PLAN_H
+
+#include "bus.h"
+#include "dispatcher.h"
+#include "resource.h"
+#include "source.h"
+
+/* Where something is sent: a channel of this plan, or a URL. */
+struct plan_target {
+    enum { PLAN_TARGET_NONE, PLAN_TARGET_URL, PLAN_TARGET_CHANNEL } kind;
+    const char *url; /* for people and for knativeerrordest; of a channel: its own address */
+    size_t channel;  /* index in the plan */
+};
+
+struct plan_bus { /* one per distinct bus in use; "memory" is always there as index 0 */
+    const char *key;  /* stable: "memory" or "Bus/ns/name" or "ClusterBus/name" */
+    const char *type; /* backend: "memory", "faulty" ... */
+    const struct bus_param *params;
+    size_t param_count;
+};
+
+struct plan_channel {
+    const char *uid, *namespace_name, *name;
+    const char *key;      /* stable and unique among channels of all kinds: "Channel.messaging.knative.dev/ns/name" */
+    const char *bus_name; /* on the bus: "ns/name", made unique where two kinds share one */
+    const char *path;     /* ingress: "/channels/ns/name" */
+    const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
+    const char *url;      /* absolute, with the ingress address */
+    size_t bus;           /* index */
+    const struct bus_param *params;
+    size_t param_count;
+};
+
+struct plan_subscription {
+    const char *uid, *namespace_name, *name;
+    const char *key;      /* stable and unique */
+    size_t channel;
+    struct plan_target subscriber, reply, dead_letter;
+    struct delivery delivery;
+    bool reply_must_be_event;
+    unsigned in_flight_max; /* 0: the default */
+    struct bus_start start;
+    const struct bus_param *params;
+    size_t param_count;
+};
+
+struct plan_source {
+    const char *uid, *key;
+    struct source_spec spec;
+    struct plan_target sink;
+    const char *path;        /* "/hooks/ns/name" */
+    const struct kind *kind; /* of the resource, for its conditions */
+};
+
+struct plan {
+    unsigned refs;
+    struct plan_bus *buses;
+    size_t bus_count;
+    struct plan_channel *channels;
+    size_t channel_count;
+    struct plan_subscription *subscriptions; /* ordered by channel */
+    size_t subscription_count;
+    struct plan_source *sources;
+    size_t source_count;
+    void *arena;
+};
+
+struct plan_options {
+    const char *ingress_url;    /* "http://127.0.0.1:8080": the base of every channel's URL */
+    const char *default_bus;    /* for messaging.knative.dev Channel: "memory" as yet */
+    const char *cluster_domain; /* "cluster.local" */
+    const char *const *resolve; /* "NAME.NS=URL", NULL-terminated; may be NULL */
+};
+
+/* Checks one --resolve argument. */
+enum err plan_resolve_check(const char *argument, struct diag *d) must_check;
+
+/* Compiles the table and writes every object's status: addresses, resolved URIs, conditions with reason and message (what is missing, what to do). What does not resolve
+ * is left out of the plan and said in its condition; it never fails the others. */
+enum err plan_compile(struct resource_table *t, const struct plan_options *options, struct plan **out) must_check;
+struct plan *plan_ref(struct plan *p);
+struct plan *plan_unref(struct plan *p);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A source: turns what happens elsewhere into CloudEvents and sends them to one sink. The same code runs inside `serve` and alone (`leat source NAME`, a pod).
+ * A source cannot see a bus; it sees a `struct sink`.
+ *
+ * It has up to two parts: one instance per data loop, which takes webhooks and sends events; and one registration on the control loop, which talks to the
+ * origin's API (makes and removes the webhook there).
+ */
+#ifndef LEAT_SOURCE_H
+#define LEAT_SOURCE_H
+
+#include "http_client.h"
+#include "http_server.h"
+#include "sink.h"
+
+struct source_param {
+    const char *name, *value; /* names as the resource's spec has them: "ownerAndRepository", "secretToken" (the secret's value) */
+};
+
+/* What a source is made from: plain data, owned by the maker, outlives what is made of it. */
+struct source_spec {
+    const char *type;           /* "github" */
+    const char *namespace_name; /* of the resource */
+    const char *name;
+    const struct source_param *params;
+    size_t param_count;
+    const struct source_param *ce_overrides; /* extensions that every event gets (spec.ceOverrides.extensions, K_CE_OVERRIDES) */
+    size_t ce_override_count;
+};
+/* Value of a parameter, or `fallback`. */
+const char *source_param(const struct source_spec *spec, const char *name, const char *fallback);
+
+struct source_counters { /* relaxed atomics */
+    uint64_t received, emitted, refused_signature, refused_invalid, ignored, failed;
+};
+
+struct source;              /* the part on a data loop */
+struct source_registration; /* the part on the control loop */
+
+/* How the registration stands, for the resource's condition; called whenever it changes, on the control loop. `ready` false: what is missing, and what to do. */
+typedef void source_report_fn(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id);
+
+struct source_ops {
+    const char *name; /* "github" */
+
+    /* Whether a spec is right, before anything is made: ERR_INVALID with *d naming the parameter. */
+    enum err (*check)(const struct source_spec *spec, struct diag *d);
+    /* Makes the part for one loop; `sink` is of that loop and referenced while needed. */
+    enum err (*open)(const struct source_spec *spec, struct loop *loop, struct sink *sink, size_t event_bytes_max, struct source_counters *counters,
+                     struct source **out, struct diag *d);
+    /* Ends it; requests under way are answered 503 or finished, in any case none is left when `closed` runs. */
+    void (*close)(struct source *s, void (*closed)(void *arg), void *arg);
+
+    /* Webhook requests for this source, as in struct http_handler; NULL for a source that has none. The server's handler routes here. */
+    void (*http_head)(struct source *s, struct http_request *r);
+    void (*http_data)(struct source *s, struct http_request *r, struct slice piece);
+    void (*http_end)(struct source *s, struct http_request *r);
+    void (*http_close)(struct source *s, struct http_request *r);
+
+    /* The part at the origin: registers the webhook (`webhook_url` is where the world reaches it; NULL: not known, say so in a report), keeps trying with backoff.
+     * `known_id`: a webhook registered before, or NULL. NULL op: nothing to register. */
+    enum err (*register_start)(const struct source_spec *spec, struct loop *control, struct http_client *client, const char *webhook_url, const char *known_id,
+                               source_report_fn *report, void *arg, struct source_registration **out);
+    /* Ends it; with `remove` the webhook is deleted at the origin first (one try, 10 s at most). */
+    void (*register_stop)(struct source_registration *r, bool remove, void (*stopped)(void *arg), void *arg);
+
+    /* Runs it alone: the rest of `leat source NAME ...`. Environment K_SINK, K_CE_OVERRIDES ... Returns the exit code. */
+    int (*main)(int argc, char **argv);
+};
+
+/* The source of this name, or NULL; names for messages, NULL-terminated. Only sources/registry.c knows them all. */
+const struct source_ops *source_find(const char *name);
+const char *const *source_names(void);
+
+#endif
