@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Turns a command line into an invocation by the command's own table, over getopt_long.
+ */
+#include "command.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    OPTIONS_MAX = 40,
+    HELP_VALUE = 1000, /* what getopt_long returns for --help; the table's options follow from 0 */
+};
+
+static size_t option_count(const struct command *c)
+{
+    size_t n = 0;
+    while (c->options && c->options[n].name)
+        n++;
+    assert(n < OPTIONS_MAX);
+    return n;
+}
+
+/* Fills getopt's two tables. Long options return their index; letters are looked up afterwards. */
+static void tables(const struct command *c, struct option *longs, char *letters)
+{
+    size_t n = option_count(c);
+    *letters++ = ':'; /* a missing value is told from an unknown option */
+    for (size_t i = 0; i < n; i++) {
+        const struct option_spec *o = &c->options[i];
+        longs[i] = (struct option){o->name, o->value ? required_argument : no_argument, NULL, (int)i};
+        if (o->letter) {
+            *letters++ = o->letter;
+            if (o->value)
+                *letters++ = ':';
+        }
+    }
+    longs[n] = (struct option){"help", no_argument, NULL, HELP_VALUE};
+    longs[n + 1] = (struct option){NULL, 0, NULL, 0};
+    *letters++ = 'h';
+    *letters = '\0';
+}
+
+static const struct option_spec *by_result(const struct command *c, int result)
+{
+    size_t n = option_count(c);
+    if (result >= 0 && (size_t)result < n)
+        return &c->options[result];
+    for (size_t i = 0; i < n; i++)
+        if (c->options[i].letter == result)
+            return &c->options[i];
+    return NULL;
+}
+
+/* Reads the options; -1 when the command is to be run, else the exit code. */
+static int collect(const struct command *c, int argc, char **argv, struct invocation *in)
+{
+    struct option longs[OPTIONS_MAX + 2];
+    char letters[2 * OPTIONS_MAX + 4];
+    tables(c, longs, letters);
+    opterr = 0;
+    optind = 1;
+    for (int r; (r = getopt_long(argc, argv, letters, longs, NULL)) != -1;) {
+        if (r == HELP_VALUE || r == 'h') {
+            help_command(c);
+            return EXIT_CODE_OK;
+        }
+        if (r == ':')
+            return usage_error(c, "%s needs a value.", argv[optind - 1]);
+        if (r == '?')
+            return optopt > 0 && optopt < 256 ? usage_error(c, "there is no option -%c.", optopt)
+                                              : usage_error(c, "there is no option %s.", argv[optind - 1]);
+        const struct option_spec *o = by_result(c, r);
+        if (!o->repeats && option_given(in, o->name))
+            return usage_error(c, "--%s was given twice.", o->name);
+        in->given[in->given_count++] = (struct given){o, o->value ? optarg : NULL};
+    }
+    in->operands = (const char *const *)argv + optind;
+    in->operand_count = (size_t)(argc - optind);
+    if (in->operand_count && c->operands[0] == '\0')
+        return usage_error(c, "nothing was expected after the options, but '%s' stands there.", in->operands[0]);
+    return -1;
+}
+
+int command_run(const struct command *c, int argc, char **argv)
+{
+    struct invocation in = {.command = c};
+    if (c->passes_all) {
+        in.operands = (const char *const *)argv + 1;
+        in.operand_count = (size_t)argc - 1;
+        return c->run(&in);
+    }
+    in.given = calloc((size_t)argc, sizeof *in.given); /* never more options than words */
+    if (!in.given)
+        return fail(c, EXIT_CODE_FAILED, "out of memory.");
+    int code = collect(c, argc, argv, &in);
+    if (code < 0)
+        code = c->run(&in);
+    free(in.given);
+    return code;
+}
+
+const char *option_value(const struct invocation *in, const char *name, const char *fallback)
+{
+    const char *last = fallback;
+    size_t cursor = 0;
+    for (const char *v; (v = option_next(in, name, &cursor));)
+        last = v;
+    return last;
+}
+
+bool option_given(const struct invocation *in, const char *name)
+{
+    for (size_t i = 0; i < in->given_count; i++)
+        if (strcmp(in->given[i].option->name, name) == 0)
+            return true;
+    return false;
+}
+
+const char *option_next(const struct invocation *in, const char *name, size_t *cursor)
+{
+    while (*cursor < in->given_count) {
+        const struct given *g = &in->given[(*cursor)++];
+        if (strcmp(g->option->name, name) == 0)
+            return g->value;
+    }
+    return NULL;
+}
+
+static void complain(const struct command *c, const char *format, va_list args)
+{
+    fprintf(stderr, "leat %s: ", c->name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+int usage_error(const struct command *c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    complain(c, format, args);
+    va_end(args);
+    fprintf(stderr, "See `leat %s --help`.\n", c->name);
+    return EXIT_CODE_USAGE;
+}
+
+int fail(const struct command *c, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    complain(c, format, args);
+    va_end(args);
+    return code;
+}
+
+bool colours_on(int fd)
+{
+    const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
+    return isatty(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `leat source NAME ...`: runs one source alone, as a pod does.
+ */
+#include "command.h"
+#include "source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int run(const struct invocation *in)
+{
+    if (in->operand_count == 0 || strcmp(in->operands[0], "--help") == 0 || strcmp(in->operands[0], "-h") == 0) {
+        help_command(in->command);
+        printf("\nSources:");
+        for (const char *const *name = source_names(); *name; name++)
+            printf(" %s", *name);
+        printf("\n`leat source NAME --help` says more about each.\n");
+        return in->operand_count ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+    }
+    const struct source_ops *source = source_find(in->operands[0]);
+    if (!source)
+        return usage_error(in->command, "there is no source '%s'.", in->operands[0]);
+    return source->main((int)in->operand_count, (char **)in->operands);
+}
+
+const struct command command_source = {
+    .name = "source",
+    .summary = "Run one source alone, as a pod does",
+    .operands = "NAME [OPTIONS]",
+    .text = "The sink comes from $K_SINK, extra attributes from $K_CE_OVERRIDES, as Knative's SinkBinding sets them.",
+    .examples = "  K_SINK=http://127.0.0.1:8080/channels/default/hooks leat source github --secret-file secret --listen :8090",
+    .passes_all = true,
+    .run = run,
+};
