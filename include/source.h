@@ -37,6 +37,14 @@ struct source_counters { /* relaxed atomics */
 struct source;              /* the part on a data loop */
 struct source_registration; /* the part on the control loop */
 
+/* From http_head on, the request's state (http_request_set_state) is the source's; what it sets there begins with this, so that whoever routes requests
+ * finds the way back in data, end and close: `struct source_request *q = http_request_state(r)`. Still NULL after http_head: the source is through with the
+ * request, and must not be called for it again. */
+struct source_request {
+    const struct source_ops *ops;
+    struct source *source;
+};
+
 /* How the registration stands, for the resource's condition; called whenever it changes, on the control loop. `ready` false: what is missing, and what to do. */
 typedef void source_report_fn(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id);
 
@@ -51,7 +59,8 @@ struct source_ops {
     /* Ends it; requests under way are answered 503 or finished, in any case none is left when `closed` runs. */
     void (*close)(struct source *s, void (*closed)(void *arg), void *arg);
 
-    /* Webhook requests for this source, as in struct http_handler; NULL for a source that has none. The server's handler routes here. */
+    /* Webhook requests for this source, as in struct http_handler; NULL for a source that has none. The server's handler routes here, and back by struct
+     * source_request. Until `closed` ran, requests may still come: they are answered 503. */
     void (*http_head)(struct source *s, struct http_request *r);
     void (*http_data)(struct source *s, struct http_request *r, struct slice piece);
     void (*http_end)(struct source *s, struct http_request *r);
