@@ -53,10 +53,14 @@ enum dispatch_end {
 };
 
 struct dispatch_counters { /* written on the loop, read by anyone: relaxed atomics */
-    uint64_t attempts, retries, delivered, dead_lettered, parked, failed_attempts, replies, replies_ignored, in_flight, filtered;
+    uint64_t attempts, retries;      /* sendings to whatever destination; those that were not the first of the event there */
+    uint64_t failed_attempts;        /* sendings that ended without a 2xx, or with a reply that breaks the rules */
+    uint64_t delivered, dead_lettered, parked, filtered; /* events by their end: with `in_flight`, each event taken in is in exactly one, or was released or revoked */
+    uint64_t replies, replies_ignored; /* taken by the reply sink; dropped: no reply sink, malformed, or with a 202 */
+    uint64_t in_flight;              /* a gauge: events in hand, those waiting for a retry included */
 };
 
-/* What a parked event ended with. Borrowed. */
+/* What a parked event ended with. Borrowed for the call to `park`. */
 struct dispatch_failure {
     const struct ce_event *event;   /* the original */
     const char *destination;        /* URL that failed last */
@@ -64,9 +68,11 @@ struct dispatch_failure {
     enum err err;
     struct slice data;              /* first bytes of the answer, or the detail */
     unsigned attempts;              /* at the subscriber */
+    const struct dispatch_failure *cause; /* when the dead letter sink failed: what had sent the event there; else NULL */
 };
 
-/* What a stream does. Everything is copied or referenced at start and update. */
+/* What a stream does. Everything is copied or referenced at start and update. One of `subscriber` and `reply` must be there; `name`, `park` and `counters` too,
+ * and `counters` stays the same at updates. */
 struct dispatch_spec {
     const char *name;            /* "NS/NAME" of the subscription, for logs */
     const char *namespace_name;  /* for Kn-Namespace */
@@ -85,13 +91,14 @@ struct dispatch_spec {
     struct dispatch_counters *counters; /* shared by the streams of one subscription; outlives them */
 };
 
+/* `prng` (for jitter) is borrowed and outlives it. */
 enum err dispatcher_new(struct loop *loop, struct prng *prng, struct dispatcher **out) must_check;
 /* All streams must have been stopped. NULL is fine. */
 void dispatcher_free(struct dispatcher *d);
 
-/* Attaches to the subscription on this loop and starts draining it. */
+/* Attaches to the subscription on this loop and starts draining it. ERR_INVALID: nowhere to send, or more than DISPATCH_RETRY_MAX retries; ERR_NOMEM; what attach says. */
 enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus_subscription *subscription, const struct dispatch_spec *spec, struct dispatch_stream **out) must_check;
-/* Attempts under way finish on the old specification, the next ones use the new; retry counts carry over. */
+/* Attempts under way finish on the old specification, the next ones use the new; retry counts carry over. Errors as start's; then nothing has changed. */
 enum err dispatch_stream_update(struct dispatch_stream *s, const struct dispatch_spec *spec) must_check;
 /* No new deliveries; attempts under way may finish (waiting retries are released) until `deadline_ns` from now, then they are cut. Then detach, then stopped(arg), then the stream is gone. */
 void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void (*stopped)(void *arg), void *arg);

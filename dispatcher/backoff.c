@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How long to wait before a retry, and whether there is to be one. Pure but for the randomness handed in.
+ *
+ *     before retry n = 1, 2 ...     linear d * n        exponential d * 2^(n-1)
+ *     then the cap, then jitter to both sides, then the cap again: no wait is ever above it
+ *     a Retry-After (429, 503) only ever lengthens the wait, up to retry_after_max, and may pass the cap: the user set both
+ */
+#include <assert.h>
+
+#include "flight.h"
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t jittered(uint64_t wait, unsigned percent, struct prng *prng)
+{
+    assert(percent <= 100);
+    uint64_t span = wait / 100 * percent + wait % 100 * percent / 100;
+    if (span == 0)
+        return wait;
+    assert(span <= wait);
+    uint64_t low = wait - span;
+    uint64_t add = span > (UINT64_MAX - 1) / 2 ? prng_next(prng) : prng_below(prng, 2 * span + 1);
+    return add > UINT64_MAX - low ? UINT64_MAX : low + add;
+}
+
+uint64_t backoff_wait_ns(const struct delivery *d, unsigned n, struct prng *prng)
+{
+    assert(n > 0);
+    uint64_t delay = d->backoff_delay_ns ? d->backoff_delay_ns : DISPATCH_BACKOFF_DELAY_NS;
+    uint64_t cap = d->backoff_max_ns ? d->backoff_max_ns : DISPATCH_BACKOFF_MAX_NS;
+    uint64_t wait;
+    if (d->backoff_policy == BACKOFF_LINEAR)
+        wait = delay > cap / n ? cap : delay * n;
+    else
+        wait = n > 64 || delay > cap >> (n - 1) ? cap : delay << (n - 1);
+    if (prng && d->jitter_percent)
+        wait = jittered(wait, d->jitter_percent < 100 ? d->jitter_percent : 100, prng);
+    return least(wait, cap);
+}
+
+uint64_t retry_wait_ns(const struct delivery *d, unsigned n, const struct sink_answer *answer, struct prng *prng)
+{
+    uint64_t wait = backoff_wait_ns(d, n, prng);
+    if (answer->status != 429 && answer->status != 503)
+        return wait;
+    uint64_t asked = least(answer->retry_after_ns, d->retry_after_max_ns);
+    return asked > wait ? asked : wait;
+}
+
+bool delivery_retryable(enum err err, int status)
+{
+    assert(status >= 0);
+    if (status > 0 && (status < 200 || status >= 300))
+        return status == 404 || status == 408 || status == 409 || status == 429 || status >= 500;
+    switch (err) {
+    case OK:              /* a success, or a reply that breaks the rules: the same request brings the same answer */
+    case ERR_INVALID:     /* the sink cannot express this event, ever */
+    case ERR_TOO_LARGE:   /* as 413 */
+    case ERR_DENIED:      /* as 401 and 403 */
+    case ERR_UNSUPPORTED: /* as 415 */
+        return false;
+    default:
+        return true;
+    }
+}

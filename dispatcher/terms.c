@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The terms of delivery: a stream's specification, copied and counted, so that an update swaps them whole while attempts finish under the old ones.
+ *
+ * The last reference often goes inside a sink's own callback, and it may hold the last reference to that very sink. So dead terms wait for the end of
+ * the turn before their sinks are given back.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "flight.h"
+
+static void terms_free(struct terms *t)
+{
+    assert(t->refs == 0);
+    sink_unref(t->spec.subscriber);
+    sink_unref(t->spec.reply);
+    sink_unref(t->spec.dead_letter);
+    free((char *)t->spec.name);
+    free((char *)t->spec.namespace_name);
+    free(t);
+}
+
+enum err terms_new(struct dispatcher *d, const struct dispatch_spec *spec, struct terms **out)
+{
+    assert(spec->name && spec->park && spec->counters);
+    if (!spec->subscriber && !spec->reply)
+        return ERR_INVALID;
+    if (spec->delivery.retry > DISPATCH_RETRY_MAX)
+        return ERR_INVALID;
+    struct terms *t = calloc(1, sizeof *t);
+    char *name = strdup(spec->name);
+    char *namespace_name = strdup(spec->namespace_name ? spec->namespace_name : "");
+    if (!t || !name || !namespace_name) {
+        free(t);
+        free(name);
+        free(namespace_name);
+        return ERR_NOMEM;
+    }
+    t->refs = 1;
+    t->dispatcher = d;
+    list_init(&t->link);
+    t->spec = *spec;
+    t->spec.name = name;
+    t->spec.namespace_name = namespace_name;
+    t->namespace_name = slice_str(namespace_name);
+    if (t->spec.in_flight_max == 0)
+        t->spec.in_flight_max = DISPATCH_IN_FLIGHT;
+    if (t->spec.delivery.timeout_ns == 0)
+        t->spec.delivery.timeout_ns = DISPATCH_TIMEOUT_NS;
+    struct sink *sinks[] = {spec->subscriber, spec->reply, spec->dead_letter};
+    for (size_t i = 0; i < sizeof sinks / sizeof *sinks; i++)
+        if (sinks[i])
+            sink_ref(sinks[i]);
+    *out = t;
+    return OK;
+}
+
+struct terms *terms_ref(struct terms *t)
+{
+    assert(t->refs > 0);
+    t->refs++;
+    return t;
+}
+
+struct terms *terms_unref(struct terms *t)
+{
+    if (!t)
+        return NULL;
+    assert(t->refs > 0);
+    if (--t->refs == 0) {
+        list_push_back(&t->dispatcher->dead_terms, &t->link);
+        loop_defer(t->dispatcher->loop, &t->dispatcher->bury);
+    }
+    return NULL;
+}
+
+void terms_bury(struct dispatcher *d)
+{
+    struct list *l;
+    while ((l = list_pop_front(&d->dead_terms)))
+        terms_free(container_of(l, struct terms, link));
+}
