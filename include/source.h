@@ -34,14 +34,20 @@ struct source_counters { /* relaxed atomics */
     uint64_t received, emitted, refused_signature, refused_invalid, ignored, failed;
 };
 
-struct source;              /* the part on a data loop */
-struct source_registration; /* the part on the control loop */
+struct source_ops;
+
+/* The common head of the part on a data loop, and of the part on the control loop. */
+struct source {
+    const struct source_ops *ops;
+};
+struct source_registration {
+    const struct source_ops *ops;
+};
 
 /* From http_head on, the request's state (http_request_set_state) is the source's; what it sets there begins with this, so that whoever routes requests
  * finds the way back in data, end and close: `struct source_request *q = http_request_state(r)`. Still NULL after http_head: the source is through with the
  * request, and must not be called for it again. */
 struct source_request {
-    const struct source_ops *ops;
     struct source *source;
 };
 
