@@ -26,13 +26,16 @@ struct json_value {
     struct slice raw; /* the text of the value, without white space around it; borrowed from the input */
 };
 
-/* Checks that `text` is exactly one JSON value with white space around it. `depth_max`: nested arrays and objects allowed.
+#define JSON_DEPTH_MAX 32768 /* nesting that json_check can follow: one bit of stack each; deeper data is an attack */
+
+/* Checks that `text` is exactly one JSON value with white space around it. `depth_max`: nested arrays and objects allowed (0 to JSON_DEPTH_MAX).
  * ERR_INVALID with *d (line, column, reason). */
 enum err json_check(struct slice text, int depth_max, struct json_value *out, struct diag *d) must_check;
 
 /* Walks the members of an object, or the elements of an array, whose text json_check has accepted. */
 struct json_walk {
     const char *at, *end; /* private */
+    bool object;          /* private */
     struct slice name;    /* object: the member's name as written, with quotes; array: empty */
     struct json_value value;
 };
@@ -43,6 +46,8 @@ bool json_walk_next(struct json_walk *w);
 
 /* Appends the characters of a string (its text with quotes, out of json_check) with escapes resolved, as UTF-8. */
 void json_unescape(struct slice string, struct buf *out);
+/* The same into memory of the caller, string.len - 2 bytes at least; returns how many were written. */
+size_t json_unescape_into(struct slice string, char *out);
 /* Whether a string (text with quotes) is exactly these characters. */
 bool json_string_is(struct slice string, struct slice characters);
 /* The integer component only (no fraction, no exponent), within 32 bits: the CloudEvents Integer. false otherwise. */

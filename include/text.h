@@ -13,6 +13,8 @@
 bool utf8_valid(struct slice s);
 /* Decodes the code point at s.ptr (s.len > 0); its length in bytes, 0 when malformed. */
 size_t utf8_decode(struct slice s, uint32_t *code_point);
+/* Writes one code point (no surrogate, at most U+10FFFF); its length in bytes, 1 to 4. */
+size_t utf8_encode(uint32_t code_point, char out[4]);
 /* Appends one code point. */
 void utf8_put(struct buf *b, uint32_t code_point);
 
@@ -20,7 +22,12 @@ void utf8_put(struct buf *b, uint32_t code_point);
 void base64_put(struct buf *b, struct slice bytes);
 /* Strict: padding demanded, no white space, no stray bits. ERR_INVALID otherwise. */
 enum err base64_decode(struct slice text, struct buf *out) must_check;
+/* The same into memory of the caller: room for text.len / 4 * 3 bytes; with `out` NULL it only checks and counts. On failure what
+ * was written is meaningless. */
+enum err base64_decode_into(struct slice text, char *out, size_t *out_len) must_check;
 
+/* The value of a hexadecimal digit in either case, -1 when it is none. */
+int hex_digit(char c);
 /* Lower-case hexadecimal. */
 void hex_put(struct buf *b, struct slice bytes);
 /* ERR_INVALID unless text is exactly 2n digits in either case. */
