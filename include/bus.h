@@ -8,7 +8,7 @@
  * to one stream.
  *
  * Threads. open, provision, release, subscribe, unsubscribe, stop, fini, probe: the control loop's thread. bind, unbind, append, attach, detach, credit, settle, read: the
- * loop they name. Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends them reports done.
+ * loop they name, which is one of the data loops. Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends them reports done.
  */
 #ifndef LEAT_BUS_H
 #define LEAT_BUS_H
@@ -70,7 +70,8 @@ struct bus_append {
     struct loop *home;            /* the loop that called */
     struct bus_channel *channel;
     const struct ce_event *event; /* the backend's reference while it needs one */
-    void *owner;
+    size_t charge;                /* the backend's own */
+    void *owner;                  /* the backend's own */
 };
 
 /* Names one delivery until it is settled or revoked. Opaque: backends may put anything in the two words. */
@@ -123,27 +124,30 @@ struct bus_ops {
      * ERR_INVALID with *d on a bad parameter, at once. OK: *out can be appended to when `op` has ended with OK. `name` is "NS/NAME". */
     enum err (*provision)(struct bus *b, struct slice name, const struct bus_param *params, size_t count, struct bus_channel **out, struct bus_op *op,
                           struct diag *d);
-    /* Gives one reference back; with the last, and `remove`, everything the channel holds goes. Appends under way end first. */
+    /* Gives one reference back; with the last, and `remove`, everything the channel holds goes, and cursors that unsubscribe left. Its subscriptions have been unsubscribed.
+     * Appends under way end first. */
     void (*release)(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
 
-    /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses nothing. Idempotent by name within its channel.
+    /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses nothing. Idempotent by name within its channel: the same
+     * name gives the same subscription, once more referenced, and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription, earliest is latest.
      * ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable. */
     enum err (*subscribe)(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params, size_t count,
                           struct bus_subscription **out, struct bus_op *op, struct diag *d);
-    /* No stream may be attached. With `remove` the cursor and its backlog go; else they stay for the next subscribe by that name. */
+    /* Gives one reference back; with the last no stream may be attached. With the last and `remove` the cursor and its backlog go; else they stay for the next subscribe by that name. */
     void (*unsubscribe)(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
 
     /* Appends one event (borrowed; the bus refs what it keeps) on the calling loop. OK: done(err) follows exactly once, on this loop, after append returned; OK there means
-     * what the capabilities say. ERR_FULL, ERR_TOO_LARGE, ERR_CLOSED at once, and then no done. Events of one key (extension partitionkey), appended on one loop, keep their order.
+     * what the capabilities say. ERR_FULL, ERR_TOO_LARGE, ERR_CLOSED, ERR_NOMEM at once, and then no done. Events of one key (extension partitionkey), appended on one loop, keep their order.
      * A channel without subscriptions accepts: the event is kept where BROWSE, else it is a counted drop. */
     enum err (*append)(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop);
 
-    /* Opens the stream of this subscription on this loop, resuming the cursor. Nothing is delivered before credit. One stream per subscription and loop. */
+    /* Opens the stream of this subscription on this loop, resuming the cursor. Nothing is delivered before credit. One stream per subscription and loop; wherever one is attached, all
+     * of the backlog is delivered, also that of loops without a stream: handing it over is the bus's business. After subscribe's OK. ERR_NOMEM; ERR_CLOSED after stop. */
     enum err (*attach)(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out);
     /* Ends it: nothing is delivered nor revoked after op's done; unsettled tokens are void from the call on (not to be settled) and their events come back at the next attach,
      * on whatever loop. */
     void (*detach)(struct bus *b, struct bus_stream *stream, struct bus_op *op);
-    /* Allows n more deliveries. Deliveries not yet settled never exceed the credit given: this is the whole back-pressure. */
+    /* Allows n more deliveries; each delivery uses up one, a repeated one too. Deliveries not yet settled never exceed the credit given: this is the whole back-pressure. */
     void (*credit)(struct bus *b, struct bus_stream *stream, unsigned n);
     /* Each token once, any order, on the stream's loop. */
     void (*settle)(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
@@ -152,9 +156,9 @@ struct bus_ops {
     enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most, void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset),
                      void *arg, struct bus_op *op, struct loop *loop);
 
-    /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. */
+    /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams may still be detached afterwards. */
     void (*stop)(struct bus *b, struct bus_op *op);
-    /* Frees everything. Legal on whatever open made, after stop or before any loop ran. */
+    /* Frees everything. Legal on whatever open made, after stop or before any loop ran; before the loops are freed. */
     void (*fini)(struct bus *b);
 
     void (*probe)(struct bus *b, struct bus_channel *c, struct bus_probe *out); /* c NULL: the whole bus */

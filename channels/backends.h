@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The descriptors of all backends: the one thing that each backend's file shows, and the registry's business alone.
+ */
+#ifndef LEAT_CHANNELS_BACKENDS_H
+#define LEAT_CHANNELS_BACKENDS_H
+
+#include "bus.h"
+
+extern const struct bus_ops bus_memory;
+extern const struct bus_ops bus_faulty;
+
+#endif

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The memory bus: channels that live as long as the process. Opening, channels, stopping and freeing; memory.h names the parts, docs/internals/channels.md tells how they work together.
+ *
+ * Bounds. An event is charged once to its channel and once to the bus, with its record, however many subscriptions hold it; the charge ends with its last holder. A channel at
+ * `capacity` (or the bus at `total`) refuses: ERR_FULL. So the subscription with the longest backlog decides, and one that keeps up costs nothing. Before refusing, the oldest
+ * events that only overflow=drop-oldest subscriptions hold are dropped.
+ */
+#include "backends.h"
+#include "memory.h"
+#include "text.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct memory_loop *memory_loop_find(struct memory_bus *m, const struct loop *loop)
+{
+    for (size_t i = 0; i < m->env.loop_count; i++) {
+        if (m->loops[i].loop == loop)
+            return &m->loops[i];
+    }
+    assert(NULL == "a loop that this bus was not opened with");
+    return NULL;
+}
+
+static enum err size_read(const struct bus_param *p, uint64_t *out, struct diag *d)
+{
+    struct diag why = {0};
+    uint64_t n;
+    enum err e = bytes_parse(slice_str(p->value), &n, &why);
+    if (e)
+        return diag_set(d, e, "%s: %s", p->name, why.text);
+    if (n == 0)
+        return diag_set(d, ERR_INVALID, "%s must be more than 0 bytes", p->name);
+    *out = n;
+    return OK;
+}
+
+static enum err params_read(struct memory_bus *m, const struct bus_param *params, size_t count, struct diag *d)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t *where = strcmp(params[i].name, "capacity") == 0 ? &m->capacity : strcmp(params[i].name, "total") == 0 ? &m->total : NULL;
+        if (!where)
+            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a memory bus; it knows capacity and total", params[i].name);
+        enum err e = size_read(&params[i], where, d);
+        if (e)
+            return e;
+    }
+    return OK;
+}
+
+
+
+static enum err memory_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out, struct diag *d)
+{
+    assert(env->loop_count > 0);
+    struct memory_bus settings = {.capacity = MEMORY_CAPACITY, .total = MEMORY_TOTAL};
+    enum err e = params_read(&settings, params, count, d);
+    if (e)
+        return e;
+    struct memory_bus *m = calloc(1, sizeof *m);
+    if (!m)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    m->loops = aligned_alloc(_Alignof(struct memory_loop), env->loop_count * sizeof *m->loops);
+    m->env = *env;
+    if (!m->loops || round_init(&m->round, &m->env)) {
+        free(m->loops);
+        free(m);
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    }
+    m->base = (struct bus){.ops = &bus_memory, .capabilities = bus_memory.capabilities, .hold_ms_max = bus_memory.hold_ms_max};
+    m->capacity = settings.capacity;
+    m->total = settings.total;
+    list_init(&m->channels);
+    list_init(&m->leaving);
+    memset(m->loops, 0, env->loop_count * sizeof *m->loops);
+    for (size_t i = 0; i < env->loop_count; i++)
+        m->loops[i] = (struct memory_loop){.bus = m, .loop = env->loops[i], .index = i};
+    *out = &m->base;
+    return OK;
+}
+
+static enum err memory_bind(struct bus *b, struct loop *loop)
+{
+    struct memory_loop *l = memory_loop_find(memory_of(b), loop);
+    assert(!l->bound);
+    l->bound = true;
+    return OK;
+}
+
+static void memory_unbind(struct bus *b, struct loop *loop)
+{
+    struct memory_loop *l = memory_loop_find(memory_of(b), loop);
+    assert(l->bound);
+    l->bound = false;
+    memory_spares_free(l);
+}
+
+/* ---- channels ---- */
+
+static struct bus_channel *of_round(struct round *r)
+{
+    return container_of(r, struct bus_channel, round);
+}
+
+static void channel_free(struct bus_channel *c)
+{
+    round_fini(&c->round);
+    free(c->name);
+    free(c->parts);
+    free(c);
+}
+
+static void channel_bury(struct round *r)
+{
+    channel_free(of_round(r));
+}
+
+/* No loop touches it any more, or none runs. */
+static void channel_destroy(struct bus_channel *c)
+{
+    for (size_t i = 0; i < c->bus->env.loop_count; i++) {
+        list_each(l, tmp, &c->parts[i].records)
+        {
+            memory_record_discard(container_of(l, struct memory_record, link));
+        }
+    }
+    list_splice_back(&c->subscriptions, &c->leaving);
+    list_each(l, tmp, &c->subscriptions)
+    {
+        memory_subscription_destroy(container_of(l, struct bus_subscription, link));
+    }
+    list_remove(&c->link);
+    round_abandon(&c->round, channel_bury);
+}
+
+static enum err channel_new(struct memory_bus *m, struct slice name, struct bus_channel **out)
+{
+    size_t n = m->env.loop_count;
+    struct bus_channel *c = calloc(1, sizeof *c);
+    if (!c)
+        return ERR_NOMEM;
+    c->bus = m;
+    c->name = strndup(name.ptr, name.len);
+    c->parts = aligned_alloc(_Alignof(struct memory_part), n * sizeof *c->parts);
+    if (!c->name || !c->parts || round_init(&c->round, &m->env)) {
+        free(c->name);
+        free(c->parts);
+        free(c);
+        return ERR_NOMEM;
+    }
+    list_init(&c->subscriptions);
+    list_init(&c->leaving);
+    c->capacity = m->capacity;
+    memset(c->parts, 0, n * sizeof *c->parts);
+    for (size_t i = 0; i < n; i++)
+        memory_part_init(&c->parts[i], c, &m->loops[i]);
+    *out = c;
+    return OK;
+}
+
+static struct bus_channel *channel_find(struct memory_bus *m, struct slice name)
+{
+    list_each(l, tmp, &m->channels)
+    {
+        struct bus_channel *c = container_of(l, struct bus_channel, link);
+        if (slice_eq_str(name, c->name))
+            return c;
+    }
+    return NULL;
+}
+
+static enum err memory_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count, struct bus_channel **out, struct bus_op *op,
+                                 struct diag *d)
+{
+    struct memory_bus *m = memory_of(b);
+    uint64_t capacity = 0;
+    if (m->stopping)
+        return diag_set(d, ERR_CLOSED, "the bus is stopping");
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(params[i].name, "capacity") != 0)
+            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity", params[i].name);
+        enum err e = size_read(&params[i], &capacity, d);
+        if (e)
+            return e;
+    }
+    struct bus_channel *c = channel_find(m, name);
+    if (!c) {
+        enum err e = channel_new(m, name, &c);
+        if (e)
+            return diag_set(d, e, "out of memory");
+        list_push_back(&m->channels, &c->link);
+    }
+    if (capacity)
+        atomic_store_explicit(&c->capacity, capacity, memory_order_relaxed);
+    c->refs++;
+    *out = c;
+    bus_op_end(m->env.control, op, OK);
+    return OK;
+}
+
+static bool channel_close(struct round *r, size_t index)
+{
+    struct memory_part *p = &of_round(r)->parts[index];
+    p->closed = true;
+    if (p->at->stopped ? p->pending == 0 : memory_part_quiet(p))
+        return true;
+    p->close_waits = true;
+    return false;
+}
+
+void memory_channel_end(struct bus_channel *c)
+{
+    if (!c->closed || !list_empty(&c->leaving))
+        return;
+    struct loop *control = c->bus->env.control;
+    struct bus_op *op = c->release_op;
+    channel_destroy(c);
+    bus_op_end(control, op, OK);
+}
+
+static void channel_closed(struct round *r)
+{
+    struct bus_channel *c = of_round(r);
+    c->closed = true;
+    memory_channel_end(c);
+}
+
+static void channel_flush(struct round *r)
+{
+    round_start(r, NULL, channel_closed);
+}
+
+static void memory_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op)
+{
+    struct memory_bus *m = memory_of(b);
+    assert(c->refs > 0);
+    c->refs--;
+    if (c->refs || !remove) {
+        bus_op_end(m->env.control, op, OK);
+        return;
+    }
+    list_each(l, tmp, &c->subscriptions)
+    {
+        assert(container_of(l, struct bus_subscription, link)->refs == 0);
+    }
+    list_remove(&c->link);
+    list_push_back(&m->leaving, &c->link);
+    c->release_op = op;
+    round_start(&c->round, channel_close, channel_flush);
+}
+
+/* ---- stop and fini ---- */
+
+static bool stop_loop(struct round *r, size_t index)
+{
+    struct memory_loop *l = &container_of(r, struct memory_bus, round)->loops[index];
+    l->stopped = true;
+    l->stop_waits = l->pending > 0;
+    return !l->stop_waits;
+}
+
+/* Entries at other loops do not come home any more: whoever waited for them waits no longer. All loops are still for this bus, so control may look at their parts. */
+static void end_waits(struct bus_channel *c)
+{
+    for (size_t i = 0; i < c->bus->env.loop_count; i++) {
+        if (c->parts[i].close_waits) {
+            c->parts[i].close_waits = false;
+            round_answer(&c->round, i);
+        }
+    }
+    list_each(l, tmp, &c->leaving)
+    {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        for (size_t i = 0; i < c->bus->env.loop_count; i++) {
+            if (s->slots[i].leave_waits) {
+                s->slots[i].leave_waits = false;
+                round_answer(&s->round, i);
+            }
+        }
+    }
+}
+
+/* Whether an operation on the channel is under way; ends what it waits for. */
+static bool channel_busy(struct bus_channel *c)
+{
+    end_waits(c);
+    if (round_running(&c->round) || !list_empty(&c->leaving))
+        return true;
+    list_each(l, tmp, &c->subscriptions)
+    {
+        if (!container_of(l, struct bus_subscription, link)->ready)
+            return true;
+    }
+    return false;
+}
+
+/* After a flush. Operations that control was asked for end before stop does: each further flush carries them one step on. */
+static void stop_finished(struct round *r)
+{
+    struct memory_bus *m = container_of(r, struct memory_bus, round);
+    bool busy = !list_empty(&m->leaving);
+    list_each(l, tmp, &m->leaving)
+    {
+        busy |= channel_busy(container_of(l, struct bus_channel, link));
+    }
+    list_each(l, tmp, &m->channels)
+    {
+        busy |= channel_busy(container_of(l, struct bus_channel, link));
+    }
+    if (busy) {
+        round_start(r, NULL, stop_finished);
+        return;
+    }
+    m->stopped = true;
+    while (m->stop_ops) {
+        struct bus_op *op = m->stop_ops;
+        m->stop_ops = op->owner;
+        bus_op_end(m->env.control, op, OK);
+    }
+}
+
+static void stop_flush(struct round *r)
+{
+    round_start(r, NULL, stop_finished);
+}
+
+static void memory_stop(struct bus *b, struct bus_op *op)
+{
+    struct memory_bus *m = memory_of(b);
+    if (m->stopped) {
+        bus_op_end(m->env.control, op, OK);
+        return;
+    }
+    op->owner = m->stop_ops;
+    m->stop_ops = op;
+    if (m->stopping)
+        return;
+    m->stopping = true;
+    round_start(&m->round, stop_loop, stop_flush);
+}
+
+static void bus_bury(struct round *r)
+{
+    struct memory_bus *m = container_of(r, struct memory_bus, round);
+    round_fini(r);
+    free(m->loops);
+    free(m);
+}
+
+static void memory_fini(struct bus *b)
+{
+    struct memory_bus *m = memory_of(b);
+    list_splice_back(&m->channels, &m->leaving);
+    list_each(l, tmp, &m->channels)
+    {
+        channel_destroy(container_of(l, struct bus_channel, link));
+    }
+    for (size_t i = 0; i < m->env.loop_count; i++)
+        memory_spares_free(&m->loops[i]);
+    round_abandon(&m->round, bus_bury);
+}
+
+const struct bus_ops bus_memory = {
+    .name = "memory",
+    .capabilities = BUS_CAP_ORDERED | BUS_CAP_ACK_EACH,
+    .hold_ms_max = UINT64_MAX,
+    .open = memory_open,
+    .bind = memory_bind,
+    .unbind = memory_unbind,
+    .provision = memory_provision,
+    .release = memory_release,
+    .subscribe = memory_subscribe,
+    .unsubscribe = memory_unsubscribe,
+    .append = memory_append,
+    .attach = memory_attach,
+    .detach = memory_detach,
+    .credit = memory_credit,
+    .settle = memory_settle,
+    .stop = memory_stop,
+    .fini = memory_fini,
+    .probe = memory_probe,
+    .probe_subscription = memory_probe_subscription,
+};

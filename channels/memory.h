@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The memory bus from inside. docs/internals/channels.md tells the story; these are the nouns.
+ *
+ *   memory_bus ── memory_loop × n              what one data loop keeps: spare records, appends under way
+ *     └ bus_channel ── memory_part × n         partition p of the channel, owned by loop p
+ *         ├ memory_record                      one event kept in one part, with one entry per subscription that holds it
+ *         └ bus_subscription ── memory_slot × n  the subscription's queue in partition p
+ *                                 └ bus_stream  where it is attached
+ *
+ * Threads. Names, references, lists of channels and of subscriptions: control. Parts, slots, records, streams: their loop alone. What both sides see is
+ * atomic: byte counts, statistics, `attached`, `joined`, the two nudge flags, `overflow`, `capacity`.
+ *
+ * Invariants.
+ * I1 A record lives while refs > 0; refs = its entries that are not ENTRY_ENDED. Its charge is counted once in channel and bus, from creation to end.
+ * I2 pins = entries of a record that overflow may not take: of a refusing subscription, or not lying in their home queue. A record with pins == 0 can be dropped whole.
+ * I3 A home queue is sorted by record sequence; while lent_to is set, nothing of it is delivered at home.
+ * I4 away = entries of a slot that are at another loop or on the way; they come home as letters, ended or not, and only home touches the record.
+ * I5 A stopped loop posts no letters of its own any more.
+ */
+#ifndef LEAT_CHANNELS_MEMORY_H
+#define LEAT_CHANNELS_MEMORY_H
+
+#include <stdatomic.h>
+
+#include "bus.h"
+#include "round.h"
+
+#define MEMORY_CAPACITY (64ull << 20)  /* bytes per channel unless `capacity` says otherwise */
+#define MEMORY_TOTAL (256ull << 20)    /* bytes in all unless `total` says otherwise */
+#define MEMORY_BATCH 256               /* deliveries of a stream in one go, so that other work of the loop gets its turn */
+#define MEMORY_LEND_MAX 256            /* entries of a slot at other loops: the rest stays where overflow can reach it */
+#define MEMORY_SPARE_MAX 1024          /* spare records per loop and size: about 200 KiB of the smallest */
+#define MEMORY_SPARE_CLASSES 5         /* records of 1, 2, 4, 8, 16 entries are kept as spares; larger ones go to malloc */
+#define MEMORY_LOOK_MAX 64             /* queue entries looked at for one that can be dropped */
+#define MEMORY_FLIGHTS_MIN 16          /* deliveries a stream has room for from the start; grows with credit */
+
+enum memory_entry_state {
+    ENTRY_QUEUED, /* in its home queue */
+    ENTRY_FLIGHT, /* delivered by the home stream, unsettled */
+    ENTRY_AWAY,   /* lent: in a letter, in the borrower's queue, or delivered there */
+    ENTRY_ENDED   /* acknowledged or dropped */
+};
+
+struct memory_entry {
+    union {
+        struct list link;     /* in a queue */
+        struct letter letter; /* between two loops */
+    };
+    struct memory_slot *home;
+    struct memory_slot *borrower; /* while away */
+    struct memory_record *record;
+    unsigned attempt;  /* times delivered */
+    bool droppable;    /* its subscription drops its oldest when the channel is full */
+    bool acknowledged; /* of an entry on its way home */
+    uint8_t state;
+};
+
+struct memory_record {
+    struct list link; /* in its part, or the next spare */
+    struct memory_part *part;
+    const struct ce_event *event; /* owned reference */
+    uint64_t sequence;            /* in its part */
+    uint64_t time_ns;
+    size_t charge;
+    unsigned refs, pins;
+    unsigned count, capacity; /* entries used; entries there is room for */
+    struct memory_entry entries[];
+};
+
+struct memory_loop {
+    struct memory_bus *bus;
+    struct loop *loop;
+    size_t index;
+    bool bound;
+    bool stopped;
+    size_t pending; /* appends called here whose done has not run */
+    bool stop_waits; /* the stop round waits for pending */
+    struct memory_record *spare[MEMORY_SPARE_CLASSES];
+    unsigned spare_count[MEMORY_SPARE_CLASSES];
+} __attribute__((aligned(64)));
+
+struct memory_part {
+    struct bus_channel *channel;
+    struct memory_loop *at;
+    struct list slots; /* of subscriptions that joined */
+    unsigned slot_count;
+    struct list records;
+    uint64_t sequence;
+    bool closed;
+    bool close_waits; /* the release round waits for this part */
+    size_t pending;   /* appends called here on this channel */
+    struct letter yield; /* another part asks this one to drop something */
+    atomic_bool yield_posted;
+    _Atomic uint64_t events, appended, dropped;
+} __attribute__((aligned(64)));
+
+struct bus_channel {
+    struct list link;
+    struct memory_bus *bus;
+    char *name; /* owned */
+    unsigned refs;
+    _Atomic uint64_t capacity;
+    _Atomic uint64_t bytes;
+    atomic_uint droppers; /* subscriptions with overflow=drop-oldest */
+    struct list subscriptions, leaving;
+    struct bus_op *release_op;
+    bool closed; /* no loop touches it any more */
+    struct round round;
+    struct memory_part *parts; /* owned, one per loop */
+};
+
+struct memory_slot {
+    struct bus_subscription *subscription;
+    struct memory_part *part;
+    struct list link;           /* in part->slots */
+    struct list queue;          /* undelivered entries at home */
+    struct list borrowed;       /* undelivered entries of other slots of this subscription */
+    struct bus_stream *stream;  /* NULL: not attached here */
+    struct memory_slot *lent_to; /* who drains this partition meanwhile */
+    bool recalling;             /* the recall letter is under way to lent_to and back */
+    bool leaving;
+    bool leave_waits;
+    size_t away;
+    struct letter recall, nudge;
+    atomic_bool nudge_posted;
+    atomic_bool joined;   /* its loop has linked it */
+    atomic_bool attached; /* stream != NULL, for the other loops */
+    _Atomic uint64_t events, bytes, oldest_ns, appended, dropped;
+} __attribute__((aligned(64)));
+
+struct bus_subscription {
+    struct list link;
+    struct bus_channel *channel;
+    char *name; /* owned */
+    unsigned refs;
+    atomic_bool drop_oldest;
+    bool ready;                 /* every loop has joined it */
+    struct bus_op *waiting;     /* subscribes that wait for ready, chained by owner */
+    struct bus_op *leave_op;
+    struct round round;
+    struct memory_slot *slots; /* owned, one per loop */
+};
+
+/* One delivery of a stream; tokens name it by index and generation, so that a token settled twice is found out. */
+struct memory_flight {
+    struct memory_entry *entry; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+struct bus_stream {
+    struct memory_slot *slot;
+    struct loop *loop;
+    struct bus_stream_callbacks callbacks;
+    void *arg;
+    uint64_t credit;
+    struct memory_flight *flights; /* owned */
+    uint32_t flight_count, first_free;
+    bool starved;       /* no memory for more flights; the next settle makes room */
+    bool borrowed_next; /* queues take turns */
+    bool awake;         /* task queued or timer armed */
+    bool pumped;
+    uint64_t pumped_ns; /* the turn of the last pump */
+    bool *gone;         /* set by detach while the pump is inside a callback */
+    struct loop_task task;
+    struct loop_timer timer;
+};
+
+struct memory_bus {
+    struct bus base;
+    struct bus_env env;
+    uint64_t capacity, total;
+    _Atomic uint64_t bytes;
+    struct list channels, leaving;
+    bool stopping, stopped;
+    struct bus_op *stop_ops; /* chained by owner */
+    struct round round;
+    struct memory_loop *loops; /* owned, one per loop */
+};
+
+static inline struct memory_bus *memory_of(struct bus *b)
+{
+    return (struct memory_bus *)b;
+}
+
+/* A statistic that one thread writes and others read. */
+static inline void stat_add(_Atomic uint64_t *stat, uint64_t n)
+{
+    atomic_store_explicit(stat, atomic_load_explicit(stat, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline uint64_t stat_read(const _Atomic uint64_t *stat)
+{
+    return atomic_load_explicit(stat, memory_order_relaxed);
+}
+
+/* memory.c */
+struct memory_loop *memory_loop_find(struct memory_bus *m, const struct loop *loop);
+void memory_channel_end(struct bus_channel *c); /* frees a closed channel once its last subscription has left */
+
+/* memory_record.c: on the part's loop */
+size_t memory_charge(const struct ce_event *event, unsigned entries);
+struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries, size_t charge);
+void memory_record_discard(struct memory_record *r); /* whatever its refs; from control, when the part is nobody's any more */
+void memory_entry_push(struct memory_slot *s, struct memory_record *r);
+void memory_entry_take(struct memory_entry *e, enum memory_entry_state state); /* from its home queue */
+void memory_entry_put_back(struct memory_entry *e);                            /* to its home queue */
+void memory_entry_end(struct memory_entry *e);                                 /* not in the queue; may free the record */
+bool memory_part_drop_oldest(struct memory_part *p);
+void memory_slot_clear(struct memory_slot *s);
+void memory_spares_free(struct memory_loop *l);
+
+/* memory_append.c */
+enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop);
+void memory_uncharge(struct bus_channel *c, size_t charge);
+void memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at);
+bool memory_part_quiet(const struct memory_part *p);
+void memory_part_settle_down(struct memory_part *p); /* answers the release round when it waited for this part to be quiet */
+
+/* memory_route.c: who drains a slot */
+void memory_slot_init(struct memory_slot *s, struct bus_subscription *subscription, struct memory_part *p);
+void memory_slot_route(struct memory_slot *s);
+void memory_slot_nudge_others(struct memory_slot *s);
+void memory_entry_go_home(struct memory_entry *e, bool acknowledged);
+
+/* memory_stream.c */
+enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg,
+                       struct bus_stream **out);
+void memory_detach(struct bus *b, struct bus_stream *stream, struct bus_op *op);
+void memory_credit(struct bus *b, struct bus_stream *stream, unsigned n);
+void memory_settle(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
+void memory_stream_wake(struct bus_stream *stream);
+void memory_stream_free(struct bus_stream *stream);
+
+/* memory_subscription.c */
+enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params,
+                          size_t count, struct bus_subscription **out, struct bus_op *op, struct diag *d);
+void memory_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
+void memory_subscription_destroy(struct bus_subscription *s); /* no loop touches it any more, or no loop runs */
+
+/* memory_probe.c */
+void memory_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
+void memory_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streams: what drains the slots of a subscription on one loop, as far as credit goes. All on the stream's loop.
+ *
+ * Deliveries are made by the pump: at the end of the turn in which there first was both credit and an event, and once a turn from then on, so that a subscriber
+ * that takes and gives back for ever does not hold the loop.
+ */
+#include "memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define NO_FLIGHT UINT32_MAX
+
+/* Makes room for `count` flights. ERR_NOMEM leaves what there is. */
+static enum err flights_grow(struct bus_stream *st, uint32_t count)
+{
+    assert(count > st->flight_count);
+    struct memory_flight *flights = realloc(st->flights, count * sizeof *flights);
+    if (!flights)
+        return ERR_NOMEM;
+    for (uint32_t i = st->flight_count; i < count; i++)
+        flights[i] = (struct memory_flight){.next_free = i + 1 < count ? i + 1 : st->first_free};
+    st->first_free = st->flight_count;
+    st->flights = flights;
+    st->flight_count = count;
+    return OK;
+}
+
+static struct list *next_queue(struct bus_stream *st)
+{
+    struct memory_slot *s = st->slot;
+    struct list *own = s->lent_to || list_empty(&s->queue) ? NULL : &s->queue; /* I3 */
+    struct list *borrowed = list_empty(&s->borrowed) ? NULL : &s->borrowed;
+    if (own && borrowed)
+        return st->borrowed_next ? borrowed : own;
+    return own ? own : borrowed;
+}
+
+/* The next entry, off its queue; NULL when there is none. Own and borrowed entries take turns. */
+static struct memory_entry *next_entry(struct bus_stream *st)
+{
+    struct list *queue = next_queue(st);
+    if (!queue)
+        return NULL;
+    struct memory_entry *e = container_of(queue->next, struct memory_entry, link);
+    st->borrowed_next = queue == &st->slot->queue;
+    if (e->home == st->slot)
+        memory_entry_take(e, ENTRY_FLIGHT);
+    else
+        list_remove(&e->link);
+    return e;
+}
+
+static bool deliverable(struct bus_stream *st)
+{
+    return st->credit > 0 && !st->starved && !st->slot->part->at->stopped && next_queue(st);
+}
+
+static void deliver(struct bus_stream *st)
+{
+    uint32_t index = st->first_free;
+    struct memory_flight *f = &st->flights[index];
+    assert(index < st->flight_count && !f->entry);
+    struct memory_entry *e = next_entry(st);
+    st->first_free = f->next_free;
+    f->entry = e;
+    f->generation++;
+    st->credit--;
+    e->attempt++;
+    struct bus_token token = {.a = index, .b = f->generation};
+    st->callbacks.deliver(st->arg, st, e->record->event, token, e->attempt);
+}
+
+static void pump(struct bus_stream *st)
+{
+    bool gone = false;
+    st->awake = false;
+    st->gone = &gone;
+    st->pumped = true;
+    st->pumped_ns = loop_now_ns(st->loop);
+    for (unsigned n = 0; n < MEMORY_BATCH && deliverable(st); n++) {
+        if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2)) {
+            st->starved = true;
+            break;
+        }
+        deliver(st);
+        if (gone)
+            return;
+    }
+    st->gone = NULL;
+    memory_stream_wake(st);
+}
+
+static void pump_task(struct loop_task *t)
+{
+    pump(container_of(t, struct bus_stream, task));
+}
+
+static void pump_timer(struct loop_timer *t)
+{
+    pump(container_of(t, struct bus_stream, timer));
+}
+
+void memory_stream_wake(struct bus_stream *st)
+{
+    if (st->awake || st->gone || !deliverable(st))
+        return;
+    st->awake = true;
+    if (st->pumped && st->pumped_ns == loop_now_ns(st->loop))
+        loop_timer_start(st->loop, &st->timer, 0);
+    else
+        loop_defer(st->loop, &st->task);
+}
+
+enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg,
+                       struct bus_stream **out)
+{
+    struct memory_loop *l = memory_loop_find(memory_of(b), loop);
+    struct memory_slot *slot = &s->slots[l->index];
+    assert(l->bound && !slot->stream && atomic_load(&slot->joined));
+    if (l->stopped)
+        return ERR_CLOSED;
+    struct bus_stream *st = calloc(1, sizeof *st);
+    if (!st)
+        return ERR_NOMEM;
+    st->first_free = NO_FLIGHT;
+    if (flights_grow(st, MEMORY_FLIGHTS_MIN)) {
+        free(st);
+        return ERR_NOMEM;
+    }
+    st->slot = slot;
+    st->loop = loop;
+    st->callbacks = *callbacks;
+    st->arg = arg;
+    loop_task_init(&st->task, pump_task);
+    loop_timer_init(&st->timer, pump_timer);
+    slot->stream = st;
+    atomic_store(&slot->attached, true);
+    memory_slot_route(slot);
+    memory_slot_nudge_others(slot);
+    *out = st;
+    return OK;
+}
+
+void memory_stream_free(struct bus_stream *st)
+{
+    free(st->flights);
+    free(st);
+}
+
+void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
+{
+    (void)b;
+    struct memory_slot *s = st->slot;
+    assert(s->stream == st);
+    if (st->gone)
+        *st->gone = true;
+    s->stream = NULL;
+    atomic_store(&s->attached, false);
+    loop_task_cancel(&st->task);
+    loop_timer_stop(st->loop, &st->timer);
+
+    for (uint32_t i = 0; i < st->flight_count; i++) {
+        struct memory_entry *e = st->flights[i].entry;
+        if (!e)
+            continue;
+        if (e->home == s)
+            memory_entry_put_back(e);
+        else
+            memory_entry_go_home(e, false);
+    }
+    struct list *l;
+    while ((l = list_pop_front(&s->borrowed)))
+        memory_entry_go_home(container_of(l, struct memory_entry, link), false);
+
+    memory_slot_route(s);
+    memory_slot_nudge_others(s);
+    bus_op_end(st->loop, op, OK);
+    memory_stream_free(st);
+}
+
+void memory_credit(struct bus *b, struct bus_stream *st, unsigned n)
+{
+    (void)b;
+    st->credit += n;
+    memory_stream_wake(st);
+}
+
+void memory_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
+{
+    (void)b;
+    assert(token.a < st->flight_count);
+    struct memory_flight *f = &st->flights[token.a];
+    assert(f->entry && f->generation == token.b); /* else: settled before, or never delivered */
+    struct memory_entry *e = f->entry;
+    f->entry = NULL;
+    f->next_free = st->first_free;
+    st->first_free = (uint32_t)token.a;
+    st->starved = false;
+
+    if (e->home != st->slot)
+        memory_entry_go_home(e, how == BUS_ACK);
+    else if (how == BUS_ACK)
+        memory_entry_end(e);
+    else
+        memory_entry_put_back(e);
+    memory_stream_wake(st);
+}

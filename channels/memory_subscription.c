@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Subscriptions of the memory bus: made and removed by control, joined to each part by that part's own loop, in a round. A subscribe ends when every loop has joined, and so
+ * misses nothing from then on.
+ *
+ *   subscribe ─ round: join every part ─ ready ─ ... ─ unsubscribe(remove) ─ round: leave every part, entries home ─ flush ─ freed
+ */
+#include "memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static struct bus_subscription *of_round(struct round *r)
+{
+    return container_of(r, struct bus_subscription, round);
+}
+
+static bool join(struct round *r, size_t index)
+{
+    struct memory_slot *s = &of_round(r)->slots[index];
+    struct memory_part *p = s->part;
+    list_push_back(&p->slots, &s->link);
+    p->slot_count++;
+    atomic_store(&s->joined, true);
+    return true;
+}
+
+static void leave_start(struct bus_subscription *s);
+
+static void joined(struct round *r)
+{
+    struct bus_subscription *s = of_round(r);
+    s->ready = true;
+    while (s->waiting) {
+        struct bus_op *op = s->waiting;
+        s->waiting = op->owner;
+        bus_op_end(s->channel->bus->env.control, op, OK);
+    }
+    if (s->leave_op)
+        leave_start(s);
+}
+
+static bool leave(struct round *r, size_t index)
+{
+    struct memory_slot *s = &of_round(r)->slots[index];
+    struct memory_part *p = s->part;
+    assert(!s->stream);
+    s->leaving = true;
+    list_remove(&s->link);
+    p->slot_count--;
+    memory_slot_clear(s);
+    if (p->at->stopped || (!s->away && !s->recalling))
+        return true;
+    s->leave_waits = true;
+    return false;
+}
+
+static void left(struct round *r)
+{
+    struct bus_subscription *s = of_round(r);
+    struct bus_channel *c = s->channel;
+    struct bus_op *op = s->leave_op;
+    list_remove(&s->link);
+    memory_subscription_destroy(s);
+    bus_op_end(c->bus->env.control, op, OK);
+    memory_channel_end(c);
+}
+
+static void leave_flush(struct round *r)
+{
+    round_start(r, NULL, left);
+}
+
+static void leave_start(struct bus_subscription *s)
+{
+    if (atomic_load(&s->drop_oldest))
+        atomic_fetch_sub(&s->channel->droppers, 1);
+    round_start(&s->round, leave, leave_flush);
+}
+
+static void subscription_free(struct bus_subscription *s)
+{
+    round_fini(&s->round);
+    free(s->name);
+    free(s->slots);
+    free(s);
+}
+
+static void bury(struct round *r)
+{
+    subscription_free(of_round(r));
+}
+
+void memory_subscription_destroy(struct bus_subscription *s)
+{
+    for (size_t i = 0; i < s->channel->bus->env.loop_count; i++) {
+        if (s->slots[i].stream)
+            memory_stream_free(s->slots[i].stream);
+    }
+    round_abandon(&s->round, bury);
+}
+
+static enum err subscription_new(struct bus_channel *c, struct slice name, struct bus_subscription **out)
+{
+    size_t n = c->bus->env.loop_count;
+    struct bus_subscription *s = calloc(1, sizeof *s);
+    if (!s)
+        return ERR_NOMEM;
+    s->channel = c;
+    s->name = strndup(name.ptr, name.len);
+    s->slots = aligned_alloc(_Alignof(struct memory_slot), n * sizeof *s->slots);
+    if (!s->name || !s->slots || round_init(&s->round, &c->bus->env)) {
+        free(s->name);
+        free(s->slots);
+        free(s);
+        return ERR_NOMEM;
+    }
+    memset(s->slots, 0, n * sizeof *s->slots);
+    for (size_t i = 0; i < n; i++)
+        memory_slot_init(&s->slots[i], s, &c->parts[i]);
+    *out = s;
+    return OK;
+}
+
+static struct bus_subscription *subscription_find(struct bus_channel *c, struct slice name)
+{
+    list_each(l, tmp, &c->subscriptions)
+    {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        if (slice_eq_str(name, s->name))
+            return s;
+    }
+    return NULL;
+}
+
+static enum err params_read(const struct bus_param *params, size_t count, bool *drop_oldest, struct diag *d)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(params[i].name, "overflow") != 0)
+            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a subscription on a memory bus; it knows overflow", params[i].name);
+        if (strcmp(params[i].value, "drop-oldest") == 0)
+            *drop_oldest = true;
+        else if (strcmp(params[i].value, "refuse") == 0)
+            *drop_oldest = false;
+        else
+            return diag_set(d, ERR_INVALID, "overflow is \"%s\"; it must be refuse or drop-oldest", params[i].value);
+    }
+    return OK;
+}
+
+static void set_overflow(struct bus_subscription *s, bool drop_oldest)
+{
+    bool before = atomic_exchange(&s->drop_oldest, drop_oldest);
+    if (drop_oldest && !before)
+        atomic_fetch_add(&s->channel->droppers, 1);
+    else if (!drop_oldest && before)
+        atomic_fetch_sub(&s->channel->droppers, 1);
+}
+
+enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params,
+                          size_t count, struct bus_subscription **out, struct bus_op *op, struct diag *d)
+{
+    struct memory_bus *m = memory_of(b);
+    bool drop_oldest = false;
+    if (m->stopping)
+        return diag_set(d, ERR_CLOSED, "the bus is stopping");
+    if (start && start->kind != BUS_START_LATEST && start->kind != BUS_START_EARLIEST)
+        return diag_set(d, ERR_INVALID, "a memory bus keeps no past: a subscription starts at latest or earliest");
+    enum err e = params_read(params, count, &drop_oldest, d);
+    if (e)
+        return e;
+    struct bus_subscription *s = subscription_find(c, name);
+    if (!s) {
+        e = subscription_new(c, name, &s);
+        if (e)
+            return diag_set(d, e, "out of memory");
+        list_push_back(&c->subscriptions, &s->link);
+        round_start(&s->round, join, joined);
+    }
+    s->refs++;
+    set_overflow(s, drop_oldest);
+    *out = s;
+    if (s->ready) {
+        bus_op_end(m->env.control, op, OK);
+    } else {
+        op->owner = s->waiting;
+        s->waiting = op;
+    }
+    return OK;
+}
+
+void memory_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op)
+{
+    struct memory_bus *m = memory_of(b);
+    assert(s->refs > 0);
+    s->refs--;
+    if (s->refs || !remove) {
+        bus_op_end(m->env.control, op, OK);
+        return;
+    }
+    list_remove(&s->link);
+    list_push_back(&s->channel->leaving, &s->link);
+    s->leave_op = op;
+    if (s->ready)
+        leave_start(s);
+}
