@@ -12,6 +12,7 @@ static const struct {
 } table[] = {
     {"memory", &bus_memory},
     {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
+    {"faulty", &bus_faulty},
 };
 
 const struct bus_ops *bus_find(const char *name)
@@ -25,6 +26,6 @@ const struct bus_ops *bus_find(const char *name)
 
 const char *const *bus_names(void)
 {
-    static const char *const names[] = {"memory", NULL};
+    static const char *const names[] = {"memory", "faulty", NULL};
     return names;
 }
