@@ -18,6 +18,7 @@
 
 struct http_client;
 struct http_origin;
+struct http_connection;
 
 struct http_client_options {
     unsigned connections_max;    /* per origin; 0: 32 */
@@ -31,12 +32,14 @@ struct http_client_options {
 
 /* `loop` and what the options point to must outlive it (strings are copied). */
 enum err http_client_new(struct loop *loop, const struct http_client_options *options, struct http_client **out) must_check;
-/* Closes every connection; exchanges under way end with ERR_CLOSED before it returns. NULL is fine. */
+/* Closes every connection; exchanges under way end with ERR_CLOSED before it returns. NULL is fine. Not from within a done. Origins that
+ * are still referenced stay valid: exchanges on them are refused with ERR_CLOSED. */
 void http_client_free(struct http_client *c);
+struct loop *http_client_loop(const struct http_client *c);
 
 /* An absolute http or https URL: scheme, host, port, path, query, checked and kept. User info is refused; a fragment is ignored. */
 struct http_url {
-    char *text;                      /* owned; the slices below point into it */
+    char *text;                      /* owned, as written but with the "/" of an empty path; the slices below point into it */
     bool tls;
     struct slice host;               /* without brackets */
     struct slice authority;          /* as for the Host header: port only when it is not the scheme's own */
@@ -74,7 +77,7 @@ struct http_exchange {
     bool head_request;     /* the response has no body */
     /* Private to http_client. */
     struct http_origin *origin;
-    void *connection;
+    struct http_connection *connection; /* NULL: waiting for one */
     struct list link;
     struct loop_timer timer;
     bool retried;

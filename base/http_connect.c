@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * libcurl's part of the HTTP client: it resolves, connects, shakes hands and passes proxies (CURLOPT_CONNECT_ONLY), driven by its multi
+ * interface within our loop. From then on it only lends its socket, and its TLS by curl_easy_send and curl_easy_recv.
+ *
+ * The hand-over: libcurl watches a socket while it connects; before the socket is watched as ours, libcurl's watch of it is taken away,
+ * since epoll knows a descriptor once. The easy handle stays in the multi for as long as the connection lives: taken out, libcurl closes it.
+ * libcurl may also close an open connection on its own (CURLOPT_CLOSESOCKETFUNCTION tells): that is then found lost at the end of the turn.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http_pool.h"
+
+#define MAX_AGE_S                                                                                                      \
+    315360000L /* ten years: libcurl's 118 s would close connections under us that, for all it knows, never sent */
+#define CACHE_CONNECTIONS 1000000L  /* the bound is ours, per origin */
+#define TLS_PIECE_BYTES (16u << 10) /* one record */
+
+/* A socket that libcurl wants watched. */
+struct curl_watch {
+    struct loop_watch watch;
+    struct list link;
+    struct http_client *client;
+};
+
+/* ---- driving libcurl ---- */
+
+static void report_connections(struct http_client *c);
+
+static void run_curl(struct http_client *c, curl_socket_t fd, int what)
+{
+    int running;
+    CURLMcode code = curl_multi_socket_action(c->multi, fd, what, &running);
+    assert(code == CURLM_OK || code == CURLM_OUT_OF_MEMORY || code == CURLM_BAD_SOCKET);
+    report_connections(c);
+}
+
+static void curl_timer_due(struct loop_timer *t)
+{
+    run_curl(container_of(t, struct http_client, curl_timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void curl_socket_ready(struct loop_watch *w, uint32_t events)
+{
+    struct curl_watch *cw = container_of(w, struct curl_watch, watch);
+    int what = (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
+               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+    run_curl(cw->client, w->fd, what);
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+    (void)multi;
+    struct http_client *c = arg;
+    if (timeout_ms < 0)
+        loop_timer_stop(c->loop, &c->curl_timer);
+    else
+        loop_timer_start(c->loop, &c->curl_timer, (uint64_t)timeout_ms * NS_PER_MS);
+    return 0;
+}
+
+static void forget_watch(struct curl_watch *cw)
+{
+    loop_watch_remove(cw->client->loop, &cw->watch);
+    list_remove(&cw->link);
+    free(cw);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    (void)easy;
+    struct http_client *c = arg;
+    struct curl_watch *cw = socket_arg;
+    if (what == CURL_POLL_REMOVE) {
+        if (cw)
+            forget_watch(cw);
+        return 0;
+    }
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    if (cw)
+        return cw->watch.fd < 0 || loop_watch_change(c->loop, &cw->watch, events) == OK ? 0 : -1;
+    cw = calloc(1, sizeof(*cw));
+    if (!cw)
+        return -1;
+    cw->client = c;
+    if (loop_watch_add(c->loop, &cw->watch, fd, events, curl_socket_ready) != OK) {
+        free(cw);
+        return -1;
+    }
+    list_push_back(&c->curl_watches, &cw->link);
+    curl_multi_assign(c->multi, fd, cw);
+    return 0;
+}
+
+/* libcurl keeps its record of the socket, but our loop no longer listens to it on libcurl's behalf. */
+static void take_socket(struct http_client *c, int fd)
+{
+    list_each(l, next, &c->curl_watches)
+    {
+        struct curl_watch *cw = container_of(l, struct curl_watch, link);
+        if (cw->watch.fd == fd)
+            loop_watch_remove(c->loop, &cw->watch);
+    }
+}
+
+/* ---- sockets ---- */
+
+/* As libcurl would, but closed on exec: sources run child processes. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)arg;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+}
+
+static int close_socket(void *arg, curl_socket_t fd)
+{
+    struct http_connection *k = arg;
+    if (k->watch.fd == fd) {
+        loop_watch_remove(k->origin->client->loop, &k->watch);
+        k->watch.fd = -1;
+        list_push_back(&k->origin->client->lost, &k->lost_link);
+        loop_defer(k->origin->client->loop, &k->origin->client->lost_task);
+    }
+    return close(fd);
+}
+
+static void find_lost(struct loop_task *t)
+{
+    struct http_client *c = container_of(t, struct http_client, lost_task);
+    for (struct list *l; (l = list_pop_front(&c->lost));)
+        http_connection_lost(container_of(l, struct http_connection, lost_link));
+}
+
+/* ---- results ---- */
+
+static enum err failure(struct http_connection *k, CURLcode code, char *text, size_t size)
+{
+    const char *name = k->origin->name, *said = k->curl_error[0] ? k->curl_error : curl_easy_strerror(code);
+    const char *by = k->origin->client->options.proxy ? "the proxy" : name;
+    long reason = 0, milliseconds = (long)(k->origin->client->options.connect_timeout_ns / NS_PER_MS);
+    curl_easy_getinfo(k->easy, CURLINFO_OS_ERRNO, &reason);
+    switch (code) {
+    case CURLE_OUT_OF_MEMORY:
+        snprintf(text, size, "no memory");
+        return ERR_NOMEM;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        snprintf(text, size, "the name %s cannot be resolved", k->origin->host);
+        break;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        snprintf(text, size, "the proxy's name cannot be resolved");
+        break;
+    case CURLE_COULDNT_CONNECT:
+        if (reason == ECONNREFUSED)
+            snprintf(text, size, "connection refused by %s", by);
+        else
+            snprintf(text, size, "no connection to %s: %s", by, reason ? strerror((int)reason) : said);
+        break;
+    case CURLE_OPERATION_TIMEDOUT:
+        if (milliseconds % 1000)
+            snprintf(text, size, "no connection to %s within %ld ms", name, milliseconds);
+        else
+            snprintf(text, size, "no connection to %s within %ld s", name, milliseconds / 1000);
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        snprintf(text, size, "the certificate of %s is not trusted: %s", name, said);
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        snprintf(text, size, "the file of trusted certificates cannot be read: %s", said);
+        break;
+    default:
+        snprintf(text, size, "no connection to %s: %s", name, said);
+    }
+    return ERR_UNAVAILABLE;
+}
+
+static void connected(struct http_connection *k)
+{
+    struct http_client *c = k->origin->client;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    if (curl_easy_getinfo(k->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
+        http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection was closed as soon as it was made");
+        return;
+    }
+    take_socket(c, fd);
+    if (loop_watch_add(c->loop, &k->watch, fd, EPOLLIN, http_connection_ready) != OK) {
+        k->watch.fd = -1;
+        http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection's socket cannot be watched");
+        return;
+    }
+    http_pool_connected(k);
+}
+
+static void report_connections(struct http_client *c)
+{
+    int left;
+    for (CURLMsg *m; (m = curl_multi_info_read(c->multi, &left));) {
+        CURLcode code = m->data.result;
+        char *private = NULL;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
+        struct http_connection *k = (struct http_connection *)(void *)private;
+        if (code == CURLE_OK) {
+            connected(k);
+        } else {
+            enum err e = failure(k, code, c->detail, sizeof(c->detail));
+            http_pool_unreachable(k, e, c->detail);
+        }
+    }
+}
+
+/* ---- connections ---- */
+
+static bool set_proxy(const struct http_client *c, CURL *h)
+{
+    bool ok = true;
+    const char *proxy = c->options.proxy;
+    /* Both, because an empty value is what hides the environment's. */
+    ok &= curl_easy_setopt(h, CURLOPT_PROXY, proxy ? proxy : "") == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_NOPROXY, proxy ? "" : "*") == CURLE_OK;
+    if (proxy)
+        ok &= curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* what we write is origin-form */
+    return ok;
+}
+
+static bool set_tls(const struct http_client *c, CURL *h)
+{
+    bool ok = true;
+    if (c->options.ca_file) {
+        ok &= curl_easy_setopt(h, CURLOPT_CAINFO, c->options.ca_file) == CURLE_OK;
+        ok &= curl_easy_setopt(h, CURLOPT_PROXY_CAINFO, c->options.ca_file) == CURLE_OK;
+    }
+    if (c->options.insecure) {
+        ok &= curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L) == CURLE_OK;
+        ok &= curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L) == CURLE_OK;
+        ok &= curl_easy_setopt(h, CURLOPT_PROXY_SSL_VERIFYPEER, 0L) == CURLE_OK;
+        ok &= curl_easy_setopt(h, CURLOPT_PROXY_SSL_VERIFYHOST, 0L) == CURLE_OK;
+    }
+    return ok;
+}
+
+static bool set_options(struct http_connection *k, const char *url)
+{
+    const struct http_client *c = k->origin->client;
+    CURL *h = k->easy;
+    bool ok = true;
+    ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK; /* else ALPN takes h2 */
+    ok &= curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) ==
+          CURLE_OK; /* else a silent DNS server blocks the loop when we give up */
+    ok &= curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, MAX_AGE_S) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 1024L) == CURLE_OK; /* we receive into our own */
+    ok &= curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->options.connect_timeout_ns / NS_PER_MS)) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, close_socket) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, k) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_PRIVATE, k) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, k->curl_error) == CURLE_OK;
+    return ok && set_proxy(c, h) && set_tls(c, h);
+}
+
+static enum err add_handle(struct http_connection *k)
+{
+    char url[320]; /* a host has at most 255 characters */
+    const struct http_origin *o = k->origin;
+    bool brackets = strchr(o->host, ':') != NULL;
+    snprintf(url, sizeof(url), "%s://%s%s%s:%u/", o->tls ? "https" : "http", brackets ? "[" : "", o->host,
+             brackets ? "]" : "", o->port);
+    k->easy = curl_easy_init();
+    if (!k->easy)
+        return ERR_NOMEM;
+    if (set_options(k, url) && curl_multi_add_handle(o->client->multi, k->easy) == CURLM_OK)
+        return OK;
+    curl_easy_cleanup(k->easy);
+    return ERR_NOMEM;
+}
+
+enum err http_connection_open(struct http_origin *o)
+{
+    struct http_connection *k = calloc(1, sizeof(*k));
+    if (!k)
+        return ERR_NOMEM;
+    k->origin = o;
+    k->watch.fd = -1;
+    list_init(&k->link);
+    list_init(&k->lost_link);
+    enum err e = add_handle(k);
+    if (e) {
+        free(k);
+        return e;
+    }
+    list_push_back(&o->connecting, &k->link);
+    o->connecting_count++;
+    o->client->stats.connections_opened++;
+    o->client->stats.connections_open++;
+    return OK;
+}
+
+void http_connection_close(struct http_connection *k)
+{
+    assert(!k->exchange);
+    struct http_origin *o = k->origin;
+    unsigned *count = k->open ? &o->open_count : &o->connecting_count;
+    assert(*count > 0);
+    (*count)--;
+    o->client->stats.connections_open--;
+    loop_watch_remove(o->client->loop, &k->watch);
+    k->watch.fd = -1;
+    list_remove(&k->link);
+    curl_multi_remove_handle(o->client->multi, k->easy); /* closes the socket, while close_socket can still use k */
+    curl_easy_cleanup(k->easy);
+    list_remove(&k->lost_link);
+    buf_fini(&k->in);
+    free(k);
+}
+
+/* ---- bytes ---- */
+
+enum err http_connection_receive(struct http_connection *k, char *to, size_t cap, size_t *n)
+{
+    if (k->watch.fd < 0)
+        return ERR_UNAVAILABLE;
+    if (k->origin->tls) {
+        CURLcode code = curl_easy_recv(k->easy, to, cap, n);
+        return code == CURLE_OK ? OK : code == CURLE_AGAIN ? ERR_PENDING : ERR_UNAVAILABLE;
+    }
+    ssize_t got;
+    do
+        got = recv(k->watch.fd, to, cap, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK ? ERR_PENDING : ERR_UNAVAILABLE;
+    *n = (size_t)got;
+    return OK;
+}
+
+/* TLS has no gathering write, and a write that would block must be repeated with the same bytes: so one piece at a time, at most a record. */
+static enum err send_tls(struct http_connection *k, struct slice head, struct slice body, size_t *n)
+{
+    struct slice piece = k->sent < head.len ? slice_from(head, k->sent) : slice_from(body, k->sent - head.len);
+    CURLcode code = curl_easy_send(k->easy, piece.ptr, piece.len < TLS_PIECE_BYTES ? piece.len : TLS_PIECE_BYTES, n);
+    return code == CURLE_OK ? OK : code == CURLE_AGAIN ? ERR_PENDING : ERR_UNAVAILABLE;
+}
+
+enum err http_connection_send(struct http_connection *k, struct slice head, struct slice body, size_t *n)
+{
+    if (k->watch.fd < 0)
+        return ERR_UNAVAILABLE;
+    if (k->origin->tls)
+        return send_tls(k, head, body, n);
+    struct iovec iov[2];
+    size_t count = 0;
+    if (k->sent < head.len) {
+        struct slice s = slice_from(head, k->sent);
+        iov[count++] = (struct iovec){(void *)(uintptr_t)s.ptr, s.len};
+    }
+    if (body.len) {
+        struct slice s = slice_from(body, k->sent > head.len ? k->sent - head.len : 0);
+        iov[count++] = (struct iovec){(void *)(uintptr_t)s.ptr, s.len};
+    }
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
+    ssize_t put;
+    do
+        put = sendmsg(k->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (put < 0 && errno == EINTR);
+    if (put < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK ? ERR_PENDING : ERR_UNAVAILABLE;
+    *n = (size_t)put;
+    return OK;
+}
+
+/* ---- the client's share of libcurl ---- */
+
+enum err http_connect_init(struct http_client *c)
+{
+    loop_timer_init(&c->curl_timer, curl_timer_due);
+    loop_task_init(&c->lost_task, find_lost);
+    list_init(&c->curl_watches);
+    list_init(&c->lost);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return ERR_NOMEM;
+    c->multi = curl_multi_init();
+    if (c->multi && curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+        curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c) == CURLM_OK &&
+        curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+        curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c) == CURLM_OK &&
+        curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CACHE_CONNECTIONS) == CURLM_OK)
+        return OK;
+    http_connect_fini(c);
+    return ERR_NOMEM;
+}
+
+void http_connect_fini(struct http_client *c)
+{
+    curl_multi_cleanup(c->multi);
+    list_each(l, next, &c->curl_watches) forget_watch(container_of(l, struct curl_watch, link));
+    loop_timer_stop(c->loop, &c->curl_timer);
+    loop_task_cancel(&c->lost_task);
+    curl_global_cleanup();
+}
