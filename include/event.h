@@ -97,6 +97,11 @@ struct ce_builder {
     enum ce_mode mode;
     enum err error;     /* the first failure; later calls do nothing */
     struct diag diag;   /* what it was */
+    /* Private: */
+    unsigned char classes[CE_ATTRIBUTES_MAX]; /* which kinds of bytes each value holds */
+    uint64_t names_seen;                      /* one bit per name, by its hash: a clear bit proves that a name is new */
+    const char *prefix;                       /* stands before names in messages: "ce-" for headers */
+    bool data_checked;                        /* the data is known to fit its kind */
 };
 
 void ce_builder_init(struct ce_builder *b);
@@ -110,6 +115,8 @@ void ce_builder_set(struct ce_builder *b, struct slice name, enum ce_type type, 
 void ce_builder_replace(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value);
 /* Takes an attribute away; absent is fine. */
 void ce_builder_remove(struct ce_builder *b, struct slice name);
+/* CE_DATA_JSON must be JSON and CE_DATA_TEXT UTF-8 (the seal looks). The seal keeps them so only where the datacontenttype agrees (JSON or absent;
+ * any other): elsewhere they become CE_DATA_BYTES. */
 void ce_builder_data(struct ce_builder *b, enum ce_data_kind kind, struct slice data);
 void ce_builder_mode(struct ce_builder *b, enum ce_mode mode);
 /* A transport header to carry along; beyond 16 they are dropped silently, since they are a courtesy. */

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the CloudEvents library share: the layout of an event, the classes of bytes, and the doors that the decoders use.
+ *
+ *   struct ce_event | attributes[count] | headers[header_count] | lines | data
+ *
+ * `lines` keeps the strings in the form of binary mode's header lines: "ce-id: 1\r\n...", the Content-Type line where the
+ * datacontenttype stands, and after the attributes the forwarded headers. A name or value is a run inside it. So the usual event, whose
+ * values need no percent-coding, is encoded with one copy, however many sinks it goes to. All offsets count from the event's first byte.
+ */
+#ifndef LEAT_EVENT_PRIVATE_H
+#define LEAT_EVENT_PRIVATE_H
+
+#include <assert.h>
+#include <stdatomic.h>
+
+#include "ce_http.h"
+#include "event.h"
+#include "json.h"
+
+/* Kinds of bytes that some encoding treats in its own way; letters, digits and other marks have none. */
+enum {
+    BYTE_SPACE = 1,
+    BYTE_QUOTE = 2,
+    BYTE_PERCENT = 4,
+    BYTE_BACKSLASH = 8,
+    BYTE_CONTROL = 16, /* below space, and DEL */
+    BYTE_HIGH = 32,    /* 0x80 and above: a part of a longer UTF-8 sequence */
+    BYTE_CODED = BYTE_SPACE | BYTE_QUOTE | BYTE_PERCENT | BYTE_CONTROL | BYTE_HIGH, /* percent-coded in a header */
+    BYTE_ESCAPED = BYTE_QUOTE | BYTE_BACKSLASH | BYTE_CONTROL                       /* escaped in JSON */
+};
+
+extern const unsigned char ce_byte_class[256];
+
+/* All kinds that occur in s. */
+static inline unsigned ce_classify(struct slice s)
+{
+    unsigned classes = 0;
+    for (size_t i = 0; i < s.len; i++)
+        classes |= ce_byte_class[(unsigned char)s.ptr[i]];
+    return classes;
+}
+
+struct event_attribute {
+    uint32_t name_at, value_at, value_len;
+    uint16_t name_len;
+    uint8_t type;    /* enum ce_type */
+    uint8_t classes; /* of the value's bytes */
+};
+
+struct event_header {
+    uint32_t name_at, name_len, value_at, value_len;
+};
+
+struct ce_event {
+    _Atomic uint32_t refs;
+    uint32_t size;              /* of the whole allocation */
+    uint32_t lines_at, lines_len;
+    uint32_t headers_line_at;   /* in lines: where the forwarded headers begin */
+    uint32_t data_at, data_len;
+    uint16_t count;
+    int16_t content_type;       /* index of datacontenttype, -1: absent */
+    uint8_t header_count;
+    uint8_t mode;               /* enum ce_mode */
+    uint8_t data_kind;          /* enum ce_data_kind */
+    bool coded;                 /* some value of a ce- line needs percent-coding */
+    bool json;                  /* the datacontenttype is JSON or absent */
+    struct event_attribute attributes[];
+};
+
+static inline const struct event_header *event_headers(const struct ce_event *e)
+{
+    return (const struct event_header *)(const void *)(e->attributes + e->count);
+}
+
+static inline const char *event_at(const struct ce_event *e, uint32_t offset)
+{
+    return (const char *)e + offset;
+}
+
+/* Core attributes; the required ones first, in the order in which every event keeps them. */
+enum core {
+    CORE_SPECVERSION,
+    CORE_ID,
+    CORE_SOURCE,
+    CORE_TYPE,
+    CORE_REQUIRED, /* how many they are */
+    CORE_DATACONTENTTYPE = CORE_REQUIRED,
+    CORE_DATASCHEMA,
+    CORE_SUBJECT,
+    CORE_TIME,
+    CORE_NONE /* an extension */
+};
+
+/* Which core attribute a name is. */
+enum core ce_core_of(struct slice name);
+extern const struct slice ce_core_names[CORE_NONE];
+
+/* As ce_builder_set for a name and a value whose bytes the caller has looked at: the name is well formed, `classes` are the value's. */
+void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value, unsigned classes);
+/* Records the builder's first failure: `attribute "ce-NAME": ` and the reason. */
+void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+bool ce_builder_has(const struct ce_builder *b, struct slice name);
+
+/* Checks one value whose classes are known; the reason goes to *d. */
+enum err ce_value_check_classes(enum ce_type type, struct slice value, unsigned classes, struct diag *d) must_check;
+/* type "/" subtype with parameters (RFC 2045 section 5.1 in the grammar of RFC 9110 section 8.3.1). */
+bool ce_media_type_valid(struct slice text);
+/* type/subtype without parameters and white space. */
+struct slice ce_media_type_essence(struct slice text);
+
+/* A value for a message: in quotes, printable, cut to a readable length. */
+struct quoted {
+    char text[100];
+};
+struct quoted ce_quote(struct slice value);
+
+/* Memory for decoded strings until the seal copies them: a small piece in place, and once that is used up one block that is large
+ * enough for all that the message can still hold (total_max), so that nothing ever moves. */
+struct scratch {
+    char *at, *end;
+    char *block; /* owned */
+    size_t total_max;
+    char small[1024];
+};
+
+static inline void scratch_init(struct scratch *s, size_t total_max)
+{
+    s->at = s->small;
+    s->end = s->small + sizeof s->small;
+    s->block = NULL;
+    s->total_max = total_max;
+}
+
+void scratch_fini(struct scratch *s);
+/* n bytes, NULL without memory. All calls together must not ask for more than total_max. */
+char *scratch_take(struct scratch *s, size_t n);
+/* Gives back what the last take did not use: `end` is the first unused byte. */
+static inline void scratch_trim(struct scratch *s, char *end)
+{
+    s->at = end;
+}
+
+/* Carries the forwarded headers of a message along. */
+void ce_builder_forward(struct ce_builder *b, const struct http_header *headers, size_t count);
+
+/* The text of a header value: a quoted string opened, then one round of percent-decoding; both only where there is something to undo.
+ * NULL pointer: no memory. */
+struct slice ce_header_value(struct scratch *s, struct slice raw, unsigned *classes);
+
+/* ---- event JSON (json_decode.c) ---- */
+
+struct member {
+    struct slice name; /* unescaped */
+    struct json_value value;
+};
+
+/* One envelope on its way to an event. */
+struct envelope {
+    struct ce_builder b;
+    struct scratch scratch;
+    struct member members[CE_ATTRIBUTES_MAX + 8]; /* attributes, data and what a few nulls may add */
+    size_t count;
+};
+
+/* Sets an attribute from a JSON value that is not null. */
+void ce_envelope_attribute(struct envelope *v, struct slice name, struct json_value value);
+/* Sets the data from the member "data", by the datacontenttype that has been set; `base64`: the string is base64. */
+void ce_envelope_data(struct envelope *v, struct json_value value, bool base64);
+/* The characters of a JSON string; a NULL pointer and the builder's failure without memory. */
+struct slice ce_envelope_string(struct envelope *v, struct slice raw);
+/* One event from an object out of json_check. */
+enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers, size_t header_count,
+                               size_t bytes_max, const struct ce_event **out, struct diag *d) must_check;
+
+/* ---- 0.1 of 2018 (legacy.c) ---- */
+
+bool ce_legacy_headers(const struct http_header *headers, size_t count);
+/* Fill the builder; failures stay in it. */
+void ce_legacy_from_headers(struct ce_builder *b, struct scratch *s, const struct http_header *headers, size_t count);
+void ce_legacy_from_members(struct envelope *v);
+
+#endif
