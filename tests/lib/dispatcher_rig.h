@@ -498,6 +498,8 @@ static inline void rig_stopped(void *arg)
 {
     struct rig *r = arg;
     assert_false(r->stopped);
+    assert_int_equal(r->subscriber.base.refs + r->reply.base.refs + r->dead_letter.base.refs,
+                     3); /* all given back by now */
     r->stopped = true;
     r->stopped_at_ns = r->clock.monotonic;
     r->stream = NULL;

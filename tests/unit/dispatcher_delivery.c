@@ -388,6 +388,37 @@ static void an_event_revoked_while_it_is_parked_waits_for_nobody(void **state)
     rig_free(r);
 }
 
+static void a_sink_that_hangs_delays_no_other_stream(void **state)
+{
+    (void)state;
+    struct rig *r = setup();
+    struct rig_bus *other_bus = calloc(1, sizeof *other_bus);
+    assert_non_null(other_bus);
+    rig_bus_init(other_bus, r);
+    struct rig_sink other;
+    rig_sink_init(&other, r, 'T', "http://other.example/");
+    struct dispatch_counters counters = {0};
+    RIG_SCRIPT(&r->subscriber, {.hang = true});
+    for (int i = 0; i < 200; i++) {
+        rig_publish(r);
+        other_bus->events[other_bus->count++] = (struct rig_event){.event = r->bus.events[i].event};
+    }
+    rig_start(r);
+    struct dispatch_spec spec = r->spec;
+    spec.subscriber = &other.base;
+    spec.counters = &counters;
+    struct dispatch_stream *stream;
+    assert_int_equal(dispatch_stream_start(r->dispatcher, &other_bus->base, NULL, &spec, &stream), OK);
+    rig_turn(r);
+    assert_int_equal(counters.delivered, 200);
+    assert_int_equal(r->counters.in_flight, DISPATCH_IN_FLIGHT);
+    dispatch_stream_stop(stream, 0, NULL, NULL);
+    rig_turn(r);
+    assert_false(other_bus->attached);
+    rig_free(r);
+    free(other_bus);
+}
+
 static void a_flood_of_failures_is_one_line_a_second(void **state)
 {
     (void)state;
@@ -501,6 +532,7 @@ int main(void)
         cmocka_unit_test(terms_that_lead_nowhere_are_refused_and_change_nothing),
         cmocka_unit_test(a_revoked_event_is_let_go_and_comes_again),
         cmocka_unit_test(an_event_revoked_while_it_is_parked_waits_for_nobody),
+        cmocka_unit_test(a_sink_that_hangs_delays_no_other_stream),
         cmocka_unit_test(a_flood_of_failures_is_one_line_a_second),
         cmocka_unit_test(random_scripts_end_every_event_exactly_once),
         cmocka_unit_test(random_revocations_lose_nothing),
