@@ -2,13 +2,13 @@
  *
  * Log lines.
  *
- *     2018-07-31T12:00:00.000Z warn sink.fail sink=http://a/ reason="no route" status=503
- *     {"time":"2018-07-31T12:00:00.000Z","level":"warn","event":"sink.fail","sink":"http://a/","reason":"no route","status":503}
+ *     2018-07-31T12:00:00.000Z warn sink.fail reason="no route" status=503
+ *     {"time":"2018-07-31T12:00:00.000Z","level":"warn","event":"sink.fail","reason":"no route","status":503}
  *
- * The pairs are formatted first and read again: a value that starts with a quote is a JSON string (log_value makes such ones) and is
- * copied as it is; any other value ends where the next " name=" starts, and is quoted when it needs to be. So a line is one line, and
- * a JSON line is JSON, whatever the caller formatted. A bare number becomes a JSON number; log_value quotes text that looks like one,
- * so that a field has the same type in every line.
+ * The pairs are formatted first and read again: a value that starts with a quote is a JSON string (log_value makes such
+ * ones) and is copied as it is; any other value ends where the next " name=" starts, and is quoted when it needs to be.
+ * So a line is one line, and a JSON line is JSON, whatever the caller formatted. A bare number becomes a JSON number;
+ * log_value quotes text that looks like one, so that a field has the same type in every line.
  *
  * Nothing is allocated. Settings are written before threads start; a lock keeps the lines of threads apart.
  */
@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "json.h"
 #include "slice.h"
 #include "text.h"
 
@@ -77,8 +78,8 @@ static void put_str(struct line *l, const char *s)
     put(l, slice_str(s));
 }
 
-/* The next character of s (not empty) as it may stand in a JSON string: *width of its bytes are consumed, `out` holds it. Controls, also
- * those of Latin-1 that steer terminals, are escaped; bytes that are no UTF-8 become U+FFFD. */
+/* The next character of s (not empty) as it may stand in a JSON string: *width of its bytes are consumed, `out` holds
+ * it. Controls, also those of Latin-1 that steer terminals, are escaped; bytes that are no UTF-8 become U+FFFD. */
 static struct slice escape(struct slice s, char out[8], size_t *width)
 {
     unsigned char c = (unsigned char)s.ptr[0];
@@ -181,8 +182,10 @@ static size_t string_length(struct slice s)
         if (c == '\\') {
             i++;
         } else if (c == '"') {
-            bool whole = i + 1 == s.len || (s.ptr[i + 1] == ' ' && name_length(slice_from(s, i + 2)));
-            return whole ? i + 1 : 0;
+            struct slice string = slice_of(s.ptr, i + 1);
+            bool alone = i + 1 == s.len || (s.ptr[i + 1] == ' ' && name_length(slice_from(s, i + 2)));
+            struct json_value v;
+            return alone && json_check(string, 0, &v, NULL) == OK ? string.len : 0;
         }
     }
     return 0;
@@ -199,16 +202,18 @@ static size_t bare_length(struct slice s)
 
 static void put_pair(struct line *l, struct slice name, struct slice value, bool is_string)
 {
+    size_t before = l->len;
+    bool bare = is_string || (as_json ? is_number(value) : is_plain(value));
     put_str(l, as_json ? ",\"" : " ");
     put(l, name);
     put_str(l, as_json ? "\":" : "=");
-    if (l->cut)
+    if (!l->cut && !bare) {
+        put_quoted(l, value); /* cut or not, it is closed */
         return;
-    bool bare = is_string || (as_json ? is_number(value) : is_plain(value));
-    if (bare)
-        put(l, value);
-    else
-        put_quoted(l, value);
+    }
+    put(l, value);
+    if (l->cut)
+        l->len = before;
 }
 
 /* Reads the formatted pairs and appends each; text before the first name gets the name "text". */
@@ -220,11 +225,7 @@ static void put_pairs(struct line *l, struct slice s)
         if (n)
             s = slice_from(s, n + 1);
         size_t string = string_length(s), len = string ? string : bare_length(s);
-        size_t before = l->len;
         put_pair(l, name, slice_of(s.ptr, len), string != 0);
-        /* Half a pair is kept only where its value was cut and closed again. */
-        if (l->cut && l->text[l->len - 1] != '"')
-            l->len = before;
         s = slice_from(s, len);
         if (s.len)
             s = slice_from(s, 1);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The event loop: epoll, a heap of timers, a mailbox, a list of tasks. All but loop_post, loop_post_reserved and loop_stop
- * belongs to the loop's own thread.
+ * The event loop: epoll, a heap of timers, a mailbox, a list of tasks. All but loop_post, loop_post_reserved and
+ * loop_stop belongs to the loop's own thread.
  *
  * Invariants:
  *  1. An event taken from epoll runs its watch only if that watch was not removed since: loop_watch_remove blanks the
- *     rest of the batch, so a watch may be freed, and its memory used by a new one, while events for the old one are still
- *     in hand. Of a watch that was changed since, it reports only what the change still asks for.
- *  2. A timer started while timers run waits for the next turn at least, also with a delay of 0: it sorts behind all that
- *     were due.
+ *     rest of the batch, so a watch may be freed, and its memory used by a new one, while events for the old one are
+ *     still in hand. Of a watch that was changed since, it reports only what the change still asks for.
+ *  2. A timer started while timers run waits for the next turn at least, also with a delay of 0: it sorts behind all
+ *     that were due.
  *  3. A turn sleeps only when no task is queued, no stop was asked for and no timer is due.
  */
 #include "loop.h"
@@ -105,7 +105,8 @@ void loop_free(struct loop *l)
     free(l);
 }
 
-/* How long epoll may sleep, in its milliseconds; -1: until something happens. Rounded up, so that no timer is found early. */
+/* How long epoll may sleep, in its milliseconds; -1: until something happens. Rounded up, so that no timer is found
+ * early. */
 static int sleep_ms(struct loop *l, uint64_t wait_ns)
 {
     if (wait_ns == 0 || !list_empty(&l->tasks) || atomic_load(&l->stop))

@@ -2,10 +2,11 @@
  *
  * The mailbox of a loop.
  *
- * The eventfd is written only by the post that finds the list empty, after the lock is released: a burst costs one wake,
- * and no thread waits for a system call of another. A list that is not empty therefore has a wake on its way or not yet
- * seen; the loop takes the list after each wake that it sees, so no letter stays behind. A wake may find the list taken
- * already, which is harmless. The eventfd is never read: each write is an edge of its own, and its counter outlasts any machine.
+ * The eventfd is written only by the post that finds the list empty, after the lock is released: a burst costs one
+ * wake, and no thread waits for a system call of another. A list that is not empty therefore has a wake on its way or
+ * not yet seen; the loop takes the list after each wake that it sees, so no letter stays behind. A wake may find the
+ * list taken already, which is harmless. The eventfd is never read: each write is an edge of its own, and its counter
+ * outlasts any machine.
  */
 #include "mailbox.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Where other threads leave letters for a loop: a queue with a bound, and an eventfd to wake the loop.
- * mailbox_post and mailbox_wake: any thread. mailbox_take: the loop's thread. init and fini: while nobody else knows the mailbox.
+ * mailbox_post and mailbox_wake: any thread. mailbox_take: the loop's thread. init and fini: while nobody else knows
+ * the mailbox.
  */
 #ifndef LEAT_BASE_MAILBOX_H
 #define LEAT_BASE_MAILBOX_H

@@ -36,8 +36,8 @@ static struct loop_timer *meld(struct loop_timer *a, struct loop_timer *b)
     return a;
 }
 
-/* Makes one heap of a row of siblings: pairs from the left, then all of those from the right. Two passes without recursion:
- * the first strings its pairs together backwards, so the second walks them from the last. */
+/* Makes one heap of a row of siblings: pairs from the left, then all of those from the right. Two passes without
+ * recursion: the first strings its pairs together backwards, so the second walks them from the last. */
 static struct loop_timer *meld_row(struct loop_timer *first)
 {
     struct loop_timer *pairs = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The armed timers of one loop, earliest first; equal times in the order of insertion. An intrusive pairing heap: insert O(1),
- * first O(1), remove O(log n) amortised; nothing is allocated. The loop's thread only.
+ * The armed timers of one loop, earliest first; equal times in the order of insertion. An intrusive pairing heap:
+ * insert O(1), first O(1), remove O(log n) amortised; nothing is allocated. The loop's thread only.
  */
 #ifndef LEAT_BASE_TIMERS_H
 #define LEAT_BASE_TIMERS_H
