@@ -261,7 +261,8 @@ static bool scan_after(struct scan *s, struct nest *n, bool *done)
             return !object || scan_name(s);
         }
         if (*s->at != (object ? '}' : ']'))
-            return fail(s, object ? "a comma or a closing brace is expected" : "a comma or a closing bracket is expected");
+            return fail(s,
+                        object ? "a comma or a closing brace is expected" : "a comma or a closing bracket is expected");
         s->at++;
         n->depth--;
     }

@@ -90,7 +90,8 @@ static bool take_amount(struct slice *rest, uint64_t unit_ns, bool *fraction, ui
 
 static enum err no_duration(struct diag *d, struct slice text, const char *why)
 {
-    return diag_set(d, ERR_INVALID, "\"%.*s\" is no ISO 8601 duration: %s; an example is PT0.2S or PT5M", SLICE_ARG(text), why);
+    return diag_set(d, ERR_INVALID, "\"%.*s\" is no ISO 8601 duration: %s; an example is PT0.2S or PT5M",
+                    SLICE_ARG(text), why);
 }
 
 static uint64_t unit_of(char c, bool time_part)
@@ -183,6 +184,8 @@ enum err duration_parse(struct slice text, uint64_t *ns, struct diag *d)
             return OK;
         }
     }
-    return diag_set(d, ERR_INVALID, "\"%.*s\" is no duration; write a number with ms, s, m or h, such as 500ms, or ISO 8601 such as PT5M",
-                    SLICE_ARG(text));
+    return diag_set(
+        d, ERR_INVALID,
+        "\"%.*s\" is no duration; write a number with ms, s, m or h, such as 500ms, or ISO 8601 such as PT5M",
+        SLICE_ARG(text));
 }

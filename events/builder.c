@@ -46,13 +46,15 @@ void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const 
     if (*b->prefix && slice_eq(name, ce_core_names[CORE_DATACONTENTTYPE]))
         (void)diag_set(&b->diag, e, "header \"Content-Type\": %s", why);
     else
-        (void)diag_set(&b->diag, e, "attribute \"%s%.*s\": %s", b->prefix, (int)(name.len < 64 ? name.len : 64), name.ptr, why);
+        (void)diag_set(&b->diag, e, "attribute \"%s%.*s\": %s", b->prefix, (int)(name.len < 64 ? name.len : 64),
+                       name.ptr, why);
 }
 
 /* The bit of a name: by length and both ends, which tells nearly all names of one event apart. */
 static uint64_t name_bit(struct slice name)
 {
-    unsigned hash = (unsigned)name.len * 7 + (unsigned char)name.ptr[0] * 3u + (unsigned char)name.ptr[name.len - 1] * 5u;
+    unsigned hash =
+        (unsigned)name.len * 7 + (unsigned char)name.ptr[0] * 3u + (unsigned char)name.ptr[name.len - 1] * 5u;
     return 1ull << (hash & 63);
 }
 
@@ -86,15 +88,17 @@ static bool core_value_fits(struct ce_builder *b, enum core core, struct slice v
     if (!value.len)
         ce_builder_fail(b, ERR_INVALID, ce_core_names[core], "must not be empty");
     else if (core == CORE_SPECVERSION && !slice_eq(value, SLICE("1.0")) && !slice_eq(value, SLICE("0.3")))
-        ce_builder_fail(b, ERR_INVALID, ce_core_names[core], "%s is not supported; 1.0 and 0.3 are, and the 0.1 form of 2018",
-                        ce_quote(value).text);
+        ce_builder_fail(b, ERR_INVALID, ce_core_names[core],
+                        "%s is not supported; 1.0 and 0.3 are, and the 0.1 form of 2018", ce_quote(value).text);
     else if (core == CORE_DATACONTENTTYPE && !ce_media_type_valid(value))
-        ce_builder_fail(b, ERR_INVALID, ce_core_names[core], "%s is no media type such as application/json", ce_quote(value).text);
+        ce_builder_fail(b, ERR_INVALID, ce_core_names[core], "%s is no media type such as application/json",
+                        ce_quote(value).text);
     return b->error == OK;
 }
 
 /* Checks a value and its place among the limits; the type that counts goes to *type. */
-static bool value_fits(struct ce_builder *b, struct slice name, enum ce_type *type, struct slice value, unsigned classes)
+static bool value_fits(struct ce_builder *b, struct slice name, enum ce_type *type, struct slice value,
+                       unsigned classes)
 {
     enum core core = ce_core_of(name);
     if (core != CORE_NONE)
@@ -179,7 +183,8 @@ void ce_builder_mode(struct ce_builder *b, enum ce_mode mode)
 void ce_builder_header(struct ce_builder *b, struct slice name, struct slice value)
 {
     /* Lines are written as they stand later on, so nothing that could break one gets in. */
-    if (b->header_count == HEADERS_MAX || !name.len || (ce_classify(name) & BYTE_CODED) || (ce_classify(value) & BYTE_CONTROL))
+    if (b->header_count == HEADERS_MAX || !name.len || (ce_classify(name) & BYTE_CODED) ||
+        (ce_classify(value) & BYTE_CONTROL))
         return;
     if (memchr(name.ptr, ':', name.len))
         return;
@@ -236,7 +241,8 @@ static void survey(const struct ce_builder *b, struct seal *s)
             s->required[core] = i;
         else if (core == CORE_DATACONTENTTYPE)
             s->content_type = (int)i;
-        s->lines_len += (core == CORE_DATACONTENTTYPE ? line_content_type.len : line_prefix.len + a->name.len) + a->value.len + LINE_EXTRA;
+        s->lines_len += (core == CORE_DATACONTENTTYPE ? line_content_type.len : line_prefix.len + a->name.len) +
+                        a->value.len + LINE_EXTRA;
     }
     if (s->required[CORE_SPECVERSION] == NOWHERE)
         s->lines_len += line_prefix.len + default_specversion.name.len + default_specversion.value.len + LINE_EXTRA;
@@ -289,7 +295,8 @@ static char *put(char *to, struct slice s)
     return to + s.len;
 }
 
-static char *put_attribute(struct ce_event *e, char *to, const struct ce_attribute *a, unsigned classes, bool content_type)
+static char *put_attribute(struct ce_event *e, char *to, const struct ce_attribute *a, unsigned classes,
+                           bool content_type)
 {
     struct event_attribute *out = &e->attributes[e->count];
     if (content_type) {
@@ -371,7 +378,8 @@ enum err ce_builder_seal(struct ce_builder *b, size_t bytes_max, const struct ce
         return b->error;
     }
     size_t count = b->count + (s.required[CORE_SPECVERSION] == NOWHERE);
-    size_t lines_at = sizeof(struct ce_event) + count * sizeof(struct event_attribute) + b->header_count * sizeof(struct event_header);
+    size_t lines_at = sizeof(struct ce_event) + count * sizeof(struct event_attribute) +
+                      b->header_count * sizeof(struct event_header);
     size_t data_at = lines_at + s.lines_len + s.headers_len;
     size_t size = data_at + b->data.len;
     if (size > bytes_max || size > CE_EVENT_BYTES_MAX)

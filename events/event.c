@@ -128,7 +128,8 @@ bool ce_event_equal(const struct ce_event *a, const struct ce_event *b)
         return false;
     for (size_t i = 0; i < a->count; i++) { /* names are unique, so one direction is enough */
         struct ce_attribute mine = ce_event_attribute_at(a, i), theirs;
-        if (!ce_event_attribute(b, mine.name, &theirs) || mine.type != theirs.type || !slice_eq(mine.value, theirs.value))
+        if (!ce_event_attribute(b, mine.name, &theirs) || mine.type != theirs.type ||
+            !slice_eq(mine.value, theirs.value))
             return false;
     }
     return true;

@@ -54,17 +54,17 @@ struct event_header {
 
 struct ce_event {
     _Atomic uint32_t refs;
-    uint32_t size;              /* of the whole allocation */
+    uint32_t size; /* of the whole allocation */
     uint32_t lines_at, lines_len;
-    uint32_t headers_line_at;   /* in lines: where the forwarded headers begin */
+    uint32_t headers_line_at; /* in lines: where the forwarded headers begin */
     uint32_t data_at, data_len;
     uint16_t count;
-    int16_t content_type;       /* index of datacontenttype, -1: absent */
+    int16_t content_type; /* index of datacontenttype, -1: absent */
     uint8_t header_count;
-    uint8_t mode;               /* enum ce_mode */
-    uint8_t data_kind;          /* enum ce_data_kind */
-    bool coded;                 /* some value of a ce- line needs percent-coding */
-    bool json;                  /* the datacontenttype is JSON or absent */
+    uint8_t mode;      /* enum ce_mode */
+    uint8_t data_kind; /* enum ce_data_kind */
+    bool coded;        /* some value of a ce- line needs percent-coding */
+    bool json;         /* the datacontenttype is JSON or absent */
     struct event_attribute attributes[];
 };
 
@@ -99,7 +99,8 @@ extern const struct slice ce_core_names[CORE_NONE];
 /* As ce_builder_set for a name and a value whose bytes the caller has looked at: the name is well formed, `classes` are the value's. */
 void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value, unsigned classes);
 /* Records the builder's first failure: `attribute "ce-NAME": ` and the reason. */
-void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 bool ce_builder_has(const struct ce_builder *b, struct slice name);
 
@@ -171,8 +172,9 @@ void ce_envelope_data(struct envelope *v, struct json_value value, bool base64);
 /* The characters of a JSON string; a NULL pointer and the builder's failure without memory. */
 struct slice ce_envelope_string(struct envelope *v, struct slice raw);
 /* One event from an object out of json_check. */
-enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers, size_t header_count,
-                               size_t bytes_max, const struct ce_event **out, struct diag *d) must_check;
+enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers,
+                               size_t header_count, size_t bytes_max, const struct ce_event **out,
+                               struct diag *d) must_check;
 
 /* ---- 0.1 of 2018 (legacy.c) ---- */
 

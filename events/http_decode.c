@@ -71,7 +71,8 @@ bool ce_http_is_event(const struct http_header *headers, size_t count)
         struct slice name = headers[i].name;
         if (name_is(name, SLICE("ce-specversion")) || name_is(name, SLICE("ce-cloudeventsversion")))
             return true;
-        if (name_is(name, SLICE("content-type")) && slice_has_prefix_nocase(headers[i].value, SLICE("application/cloudevents")))
+        if (name_is(name, SLICE("content-type")) &&
+            slice_has_prefix_nocase(headers[i].value, SLICE("application/cloudevents")))
             return true;
     }
     return false;
@@ -90,7 +91,8 @@ static bool binary_complete(const struct http_header *headers, size_t count)
     return found == (1u << CORE_REQUIRED) - 1;
 }
 
-static enum err mode_of_type(struct slice type, const struct http_header *headers, size_t count, enum ce_mode *out, struct diag *d)
+static enum err mode_of_type(struct slice type, const struct http_header *headers, size_t count, enum ce_mode *out,
+                             struct diag *d)
 {
     *out = CE_MODE_BINARY;
     if (!slice_has_prefix_nocase(type, SLICE("application/cloudevents")))
@@ -101,8 +103,9 @@ static enum err mode_of_type(struct slice type, const struct http_header *header
     else if (slice_eq_nocase(essence, SLICE("application/cloudevents-batch+json")))
         *out = CE_MODE_BATCH;
     else if (!binary_complete(headers, count))
-        return diag_set(d, ERR_UNSUPPORTED, "header \"Content-Type\": %s is no format known here; application/cloudevents+json and "
-                                            "application/cloudevents-batch+json are",
+        return diag_set(d, ERR_UNSUPPORTED,
+                        "header \"Content-Type\": %s is no format known here; application/cloudevents+json and "
+                        "application/cloudevents-batch+json are",
                         ce_quote(type).text);
     return OK;
 }
@@ -117,7 +120,8 @@ enum err ce_http_mode(const struct http_header *headers, size_t count, enum ce_m
                 return diag_set(d, ERR_INVALID, "header \"Content-Type\": is given twice");
             type = &headers[i];
         } else if (name_is(name, SLICE("content-encoding")) && !slice_eq_nocase(headers[i].value, SLICE("identity"))) {
-            return diag_set(d, ERR_UNSUPPORTED, "header \"Content-Encoding\": %s is not supported; send the body uncompressed",
+            return diag_set(d, ERR_UNSUPPORTED,
+                            "header \"Content-Encoding\": %s is not supported; send the body uncompressed",
                             ce_quote(headers[i].value).text);
         }
     }
@@ -197,11 +201,12 @@ static struct slice attribute_name(struct ce_builder *b, struct scratch *s, stru
         valid &= lower != 0;
     }
     if (!valid) {
-        b->error = raw.len && raw.len <= CE_NAME_LEN_MAX
-                       ? diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute consists of letters and digits",
-                                  ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text)
-                       : diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute has 1 to %d characters",
-                                  ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text, CE_NAME_LEN_MAX);
+        b->error =
+            raw.len && raw.len <= CE_NAME_LEN_MAX
+                ? diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute consists of letters and digits",
+                           ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text)
+                : diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute has 1 to %d characters",
+                           ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text, CE_NAME_LEN_MAX);
         return raw;
     }
     if (same)
@@ -222,11 +227,13 @@ static void binary_attribute(struct ce_builder *b, struct scratch *s, const stru
     if (b->error)
         return;
     if (name.len == 4 && slice_eq(name, SLICE("data"))) {
-        b->error = diag_set(&b->diag, ERR_INVALID, "header \"ce-data\": no attribute may be called so; the data is the body");
+        b->error =
+            diag_set(&b->diag, ERR_INVALID, "header \"ce-data\": no attribute may be called so; the data is the body");
         return;
     }
     if (name.len == 15 && slice_eq(name, ce_core_names[CORE_DATACONTENTTYPE])) {
-        b->error = diag_set(&b->diag, ERR_INVALID, "header \"ce-datacontenttype\": this attribute is the header Content-Type");
+        b->error =
+            diag_set(&b->diag, ERR_INVALID, "header \"ce-datacontenttype\": this attribute is the header Content-Type");
         return;
     }
     unsigned classes;
@@ -243,15 +250,17 @@ static void binary_headers(struct ce_builder *b, struct scratch *s, const struct
         if (is_ce(name))
             binary_attribute(b, s, &headers[i]);
         else if (name_is(name, SLICE("content-type")))
-            ce_builder_add(b, ce_core_names[CORE_DATACONTENTTYPE], CE_STRING, headers[i].value, ce_classify(headers[i].value));
+            ce_builder_add(b, ce_core_names[CORE_DATACONTENTTYPE], CE_STRING, headers[i].value,
+                           ce_classify(headers[i].value));
         else if (ce_http_forwarded(name))
             ce_builder_header(b, name, headers[i].value);
     }
     if (ce_builder_has(b, ce_core_names[CORE_SPECVERSION]) || b->error)
         return;
     if (b->count <= 1)
-        b->error = diag_set(&b->diag, ERR_INVALID, "no CloudEvent: neither a header \"ce-specversion\" (binary mode) nor Content-Type "
-                                                   "application/cloudevents+json (structured mode)");
+        b->error = diag_set(&b->diag, ERR_INVALID,
+                            "no CloudEvent: neither a header \"ce-specversion\" (binary mode) nor Content-Type "
+                            "application/cloudevents+json (structured mode)");
     else
         ce_builder_fail(b, ERR_INVALID, ce_core_names[CORE_SPECVERSION], "is missing; every event has one");
 }
@@ -292,8 +301,9 @@ static enum err in_batch(enum err e, size_t index, struct diag *d)
 }
 
 /* All events or none: whatever stands in `out` after a failure is given back. */
-static enum err batch_elements(struct json_value array, const struct http_header *headers, size_t count, const struct ce_http_limits *limits,
-                               const struct ce_event **out, size_t out_cap, size_t *n, struct diag *d)
+static enum err batch_elements(struct json_value array, const struct http_header *headers, size_t count,
+                               const struct ce_http_limits *limits, const struct ce_event **out, size_t out_cap,
+                               size_t *n, struct diag *d)
 {
     struct json_walk w;
     for (json_walk_begin(&w, array); json_walk_next(&w); ++*n) {
@@ -301,7 +311,8 @@ static enum err batch_elements(struct json_value array, const struct http_header
             return diag_set(d, ERR_TOO_LARGE, "more than %zu events in one batch", *n);
         if (w.value.type != JSON_OBJECT)
             return in_batch(diag_set(d, ERR_INVALID, "a JSON object is expected"), *n, d);
-        enum err e = ce_json_decode_object(w.value, CE_MODE_BATCH, headers, count, limits->event_bytes_max, &out[*n], d);
+        enum err e =
+            ce_json_decode_object(w.value, CE_MODE_BATCH, headers, count, limits->event_bytes_max, &out[*n], d);
         if (e)
             return in_batch(e, *n, d);
         if (!slice_eq(ce_event_specversion(out[*n]), ce_event_specversion(out[0]))) {
@@ -313,8 +324,9 @@ static enum err batch_elements(struct json_value array, const struct http_header
     return OK;
 }
 
-static enum err decode_batch(const struct http_header *headers, size_t count, struct slice body, const struct ce_http_limits *limits,
-                             const struct ce_event **out, size_t out_cap, size_t *out_count, struct diag *d)
+static enum err decode_batch(const struct http_header *headers, size_t count, struct slice body,
+                             const struct ce_http_limits *limits, const struct ce_event **out, size_t out_cap,
+                             size_t *out_count, struct diag *d)
 {
     struct json_value array;
     enum err e = json_check(body, JSON_DEPTH_MAX, &array, d);
@@ -333,8 +345,9 @@ static enum err decode_batch(const struct http_header *headers, size_t count, st
     return e;
 }
 
-enum err ce_http_decode(const struct http_header *headers, size_t count, struct slice body, const struct ce_http_limits *limits,
-                        const struct ce_event **out, size_t out_cap, size_t *out_count, struct diag *d)
+enum err ce_http_decode(const struct http_header *headers, size_t count, struct slice body,
+                        const struct ce_http_limits *limits, const struct ce_event **out, size_t out_cap,
+                        size_t *out_count, struct diag *d)
 {
     assert(out_cap >= 1);
     enum ce_mode mode;

@@ -94,7 +94,8 @@ void ce_envelope_data(struct envelope *v, struct json_value value, bool base64)
         ce_builder_data(&v->b, CE_DATA_TEXT, text);
         v->b.data_checked = true;
     } else if (value.type != JSON_NULL) { /* null can be no data of another type: it is none */
-        ce_builder_fail(&v->b, ERR_INVALID, SLICE("data"), "must be a JSON string under datacontenttype %s", ce_quote(type).text);
+        ce_builder_fail(&v->b, ERR_INVALID, SLICE("data"), "must be a JSON string under datacontenttype %s",
+                        ce_quote(type).text);
     }
 }
 
@@ -136,7 +137,8 @@ static bool encoding_of_0_3(struct envelope *v, struct json_value value)
     if (v->b.error)
         return false;
     if (!slice_eq_nocase(text, SLICE("base64")))
-        ce_builder_fail(&v->b, ERR_UNSUPPORTED, SLICE("datacontentencoding"), "%s is not supported; base64 is", ce_quote(text).text);
+        ce_builder_fail(&v->b, ERR_UNSUPPORTED, SLICE("datacontentencoding"), "%s is not supported; base64 is",
+                        ce_quote(text).text);
     return true;
 }
 
@@ -188,8 +190,8 @@ static void decode(struct envelope *v, struct json_value object)
         ce_builder_fail(&v->b, ERR_INVALID, ce_core_names[CORE_SPECVERSION], "is missing; every event has one");
 }
 
-enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers, size_t header_count,
-                               size_t bytes_max, const struct ce_event **out, struct diag *d)
+enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers,
+                               size_t header_count, size_t bytes_max, const struct ce_event **out, struct diag *d)
 {
     struct envelope v; /* large: nothing but what counts is initialised */
     ce_builder_init(&v.b);
@@ -203,7 +205,8 @@ enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, cons
     return e;
 }
 
-enum err ce_json_decode(struct slice text, const struct ce_http_limits *limits, const struct ce_event **out, struct diag *d)
+enum err ce_json_decode(struct slice text, const struct ce_http_limits *limits, const struct ce_event **out,
+                        struct diag *d)
 {
     struct json_value object;
     enum err e = json_check(text, JSON_DEPTH_MAX, &object, d);

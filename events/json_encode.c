@@ -87,7 +87,8 @@ static void put_base64(struct gather *g, const struct ce_event *e)
     size_t ignored_len;
     struct ce_attribute encoding;
     bool old = slice_eq(ce_event_specversion(e), SLICE("0.3"));
-    bool said = old && ce_event_attribute(e, SLICE("datacontentencoding"), &encoding) && slice_eq_nocase(encoding.value, SLICE("base64"));
+    bool said = old && ce_event_attribute(e, SLICE("datacontentencoding"), &encoding) &&
+                slice_eq_nocase(encoding.value, SLICE("base64"));
     if (old && !said)
         put(g, SLICE(",\"datacontentencoding\":\"base64\""));
     put(g, old ? SLICE(",\"data\":\"") : SLICE(",\"data_base64\":\""));

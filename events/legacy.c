@@ -20,9 +20,12 @@
 static const struct {
     struct slice old, name; /* the old name in lower case */
 } renamed[] = {
-    {SLICE_INIT("eventtype"), SLICE_INIT("type")},        {SLICE_INIT("eventid"), SLICE_INIT("id")},
-    {SLICE_INIT("source"), SLICE_INIT("source")},         {SLICE_INIT("eventtime"), SLICE_INIT("time")},
-    {SLICE_INIT("schemaurl"), SLICE_INIT("dataschema")},  {SLICE_INIT("eventtypeversion"), SLICE_INIT("eventtypeversion")},
+    {SLICE_INIT("eventtype"), SLICE_INIT("type")},
+    {SLICE_INIT("eventid"), SLICE_INIT("id")},
+    {SLICE_INIT("source"), SLICE_INIT("source")},
+    {SLICE_INIT("eventtime"), SLICE_INIT("time")},
+    {SLICE_INIT("schemaurl"), SLICE_INIT("dataschema")},
+    {SLICE_INIT("eventtypeversion"), SLICE_INIT("eventtypeversion")},
     {SLICE_INIT("contenttype"), SLICE_INIT("datacontenttype")},
 };
 
@@ -84,8 +87,8 @@ static void add(struct ce_builder *b, struct slice name, enum ce_type type, stru
 static void check_version(struct ce_builder *b, struct slice version)
 {
     if (!slice_eq(version, SLICE("0.1")))
-        ce_builder_fail(b, ERR_INVALID, SLICE("cloudeventsversion"), "%s is not supported; 0.1 is, and specversion 0.3 and 1.0",
-                        ce_quote(version).text);
+        ce_builder_fail(b, ERR_INVALID, SLICE("cloudeventsversion"),
+                        "%s is not supported; 0.1 is, and specversion 0.3 and 1.0", ce_quote(version).text);
 }
 
 /* ---- headers ---- */

@@ -92,7 +92,8 @@ enum err ce_name_check(struct slice name, struct diag *d)
     if (!name.len)
         return diag_set(d, ERR_INVALID, "an attribute without a name");
     if (name.len > CE_NAME_LEN_MAX)
-        return diag_set(d, ERR_INVALID, "attribute %s: the name is longer than %d characters", ce_quote(name).text, CE_NAME_LEN_MAX);
+        return diag_set(d, ERR_INVALID, "attribute %s: the name is longer than %d characters", ce_quote(name).text,
+                        CE_NAME_LEN_MAX);
     for (size_t i = 0; i < name.len; i++) {
         char c = name.ptr[i];
         if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')))
