@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine's life: loops, listeners, buses; and the end of it all. What happens when a plan changes is in engine_apply.c.
+ */
+#include "engine_parts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define LOOPS_MAX 256                   /* more cores than that are not useful to one event router */
+#define BACKLOG_POLL_NS (20 * NS_PER_MS) /* while stopping: how often the backlog of a bus that keeps nothing is looked at */
+
+const struct engine_options *engine_options_of(const struct engine *e)
+{
+    return &e->options;
+}
+
+struct loop *engine_control(const struct engine *e)
+{
+    return e->control;
+}
+
+const struct clock *engine_clock(const struct engine *e)
+{
+    return loop_clock(e->control);
+}
+
+void engine_set_reports(struct engine *e, const struct engine_reports *reports)
+{
+    e->reports = *reports;
+}
+
+const char *engine_ingress(const struct engine *e)
+{
+    return http_listener_address(e->ingress);
+}
+
+const char *engine_hooks(const struct engine *e)
+{
+    return e->hooks ? http_listener_address(e->hooks) : NULL;
+}
+
+static unsigned loop_count(const struct engine_options *o)
+{
+    long n = o->loops ? (long)o->loops : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > LOOPS_MAX ? LOOPS_MAX : (unsigned)n;
+}
+
+static enum err make_shards(struct engine *e, struct diag *d)
+{
+    unsigned n = loop_count(&e->options);
+    e->shards = calloc(n, sizeof(struct shard *));
+    e->loops = calloc(n, sizeof(struct loop *));
+    if (!e->shards || !e->loops)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    while (e->shard_count < n) {
+        enum err err = shard_new(e, e->shard_count, &e->shards[e->shard_count], d);
+        if (err != OK)
+            return err;
+        e->loops[e->shard_count] = e->shards[e->shard_count]->loop;
+        e->shard_count++;
+    }
+    return OK;
+}
+
+enum err engine_new(struct loop *control, const struct engine_options *options, struct engine **out, struct diag *d)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    e->control = control;
+    e->options = *options;
+    list_init(&e->buses);
+    list_init(&e->channels);
+    list_init(&e->subscriptions);
+    list_init(&e->sources);
+    loop_timer_init(&e->timer, NULL);
+    enum err err = make_shards(e, d);
+    if (err == OK)
+        err = http_client_new(control, &options->client, &e->client);
+    for (size_t i = 0; i < e->shard_count && err == OK; i++)
+        err = shard_start(e->shards[i]);
+    if (err != OK) {
+        engine_free(e);
+        return err;
+    }
+    *out = e;
+    return OK;
+}
+
+static enum err open_listener(struct engine *e, const char *address, bool hooks, struct http_listener **out, struct diag *d)
+{
+    struct http_server *servers[LOOPS_MAX];
+    for (size_t i = 0; i < e->shard_count; i++)
+        servers[i] = hooks ? e->shards[i]->hooks : e->shards[i]->ingress;
+    return http_listener_open(e->control, address, servers, e->shard_count, out, d);
+}
+
+enum err engine_listen(struct engine *e, struct diag *d)
+{
+    enum err err = open_listener(e, e->options.ingress_address, false, &e->ingress, d);
+    if (err == OK && e->options.hooks_address)
+        err = open_listener(e, e->options.hooks_address, true, &e->hooks, d);
+    return err;
+}
+
+bool engine_ready(struct engine *e, struct buf *why)
+{
+    bool ready = true;
+    if (!e->applied) {
+        ready = false;
+        if (why)
+            buf_put_str(why, "[-] plan: not in force yet\n");
+    } else if (why) {
+        buf_put_str(why, "[+] plan: in force\n");
+    }
+    list_each(l, tmp, &e->buses) {
+        struct engine_bus *b = container_of(l, struct engine_bus, link);
+        struct bus_probe probe = {0};
+        b->bus->ops->probe(b->bus, NULL, &probe);
+        ready = ready && probe.healthy;
+        if (why)
+            buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key, probe.healthy ? "answers" : probe.reason);
+    }
+    return ready;
+}
+
+/* ---- stopping: listeners → drain servers → backlog → streams → registrations → buses → threads ---- */
+
+static void free_parts(struct engine *e)
+{
+    list_each(l, tmp, &e->sources)
+        engine_source_free(container_of(l, struct engine_source, link));
+    list_each(k, next, &e->subscriptions)
+        engine_subscription_free(container_of(k, struct engine_subscription, link));
+    list_each(m, after, &e->channels)
+        engine_channel_free(container_of(m, struct engine_channel, link));
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    http_listener_close(e->ingress);
+    http_listener_close(e->hooks);
+    for (size_t i = 0; i < e->shard_count; i++)
+        shard_join(e->shards[i]);
+    list_each(l, tmp, &e->buses) {
+        struct engine_bus *b = container_of(l, struct engine_bus, link);
+        for (size_t i = 0; i < e->shard_count; i++)
+            b->bus->ops->unbind(b->bus, e->shards[i]->loop);
+    }
+    for (size_t i = 0; i < e->shard_count; i++)
+        shard_free(e->shards[i]);
+    free_parts(e);
+    list_each(m, next, &e->buses) {
+        struct engine_bus *b = container_of(m, struct engine_bus, link);
+        list_remove(&b->link);
+        b->bus->ops->fini(b->bus);
+        free(b->key);
+        free(b);
+    }
+    http_client_free(e->client);
+    plan_unref(e->waiting);
+    free(e->shards);
+    free(e->loops);
+    free(e);
+}
+
+/* Events that only this process has: of every subscription on a bus that is not durable. */
+static uint64_t backlog(struct engine *e, bool parked)
+{
+    uint64_t left = 0;
+    list_each(l, tmp, &e->subscriptions) {
+        struct engine_subscription *s = container_of(l, struct engine_subscription, link);
+        struct bus *bus = s->bus->bus;
+        struct bus_probe probe = {0};
+        if (bus->capabilities & BUS_CAP_DURABLE)
+            continue;
+        if (s->handle) {
+            bus->ops->probe_subscription(bus, s->handle, &probe);
+            left += probe.events;
+        }
+        if (parked && s->parked_handle) {
+            bus->ops->probe_subscription(bus, s->parked_handle, &probe);
+            left += probe.events;
+        }
+    }
+    return left;
+}
+
+static void stop_next_bus(struct engine *e);
+
+static void bus_stopped(struct bus_op *op, enum err err)
+{
+    struct engine *e = container_of(op, struct engine, stop_op);
+    (void)err;
+    stop_next_bus(e);
+}
+
+void engine_stop_check(struct engine *e)
+{
+    if (e->buses_stopped && e->unregistering == 0)
+        e->stopped(e->stopped_arg, e->left);
+}
+
+/* Buses stop one after the other; then all is done. */
+static void stop_next_bus(struct engine *e)
+{
+    if (e->stopping_bus == &e->buses) {
+        e->buses_stopped = true;
+        engine_stop_check(e);
+        return;
+    }
+    struct engine_bus *b = container_of(e->stopping_bus, struct engine_bus, link);
+    e->stopping_bus = b->link.next;
+    e->stop_op = (struct bus_op){.done = bus_stopped};
+    b->bus->ops->stop(b->bus, &e->stop_op);
+}
+
+static void streams_stopped(struct engine *e)
+{
+    e->left = backlog(e, true);
+    e->stopping_bus = e->buses.next;
+    stop_next_bus(e);
+}
+
+static void stop_streams(struct engine *e)
+{
+    uint64_t now = loop_now_ns(e->control);
+    uint64_t left = now < e->stop_deadline_ns ? e->stop_deadline_ns - now : 0;
+    for (size_t i = 0; i < e->shard_count; i++)
+        e->shards[i]->order_deadline_ns = left;
+    engine_order_all(e, SHARD_STOP, streams_stopped);
+}
+
+static void look_at_backlog(struct loop_timer *t)
+{
+    struct engine *e = container_of(t, struct engine, timer);
+    if (backlog(e, false) == 0 || loop_now_ns(e->control) >= e->stop_deadline_ns)
+        stop_streams(e);
+    else
+        loop_timer_start(e->control, t, BACKLOG_POLL_NS);
+}
+
+static void drained(struct engine *e)
+{
+    e->timer.run = look_at_backlog;
+    look_at_backlog(&e->timer);
+}
+
+/* Nothing else runs on the shards now: a plan that was being applied is in force or given up. */
+void engine_stop_begin(struct engine *e)
+{
+    e->stop_wanted = false;
+    engine_order_all(e, SHARD_DRAIN, drained);
+}
+
+void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg)
+{
+    assert(!e->stopped);
+    e->stopped = done;
+    e->stopped_arg = arg;
+    e->stop_deadline_ns = loop_now_ns(e->control) + e->options.drain_ns;
+    http_listener_close(e->ingress);
+    http_listener_close(e->hooks);
+    e->ingress = e->hooks = NULL;
+    list_each(l, tmp, &e->sources)
+        engine_source_unregister(container_of(l, struct engine_source, link), false);
+    e->stop_wanted = true;
+    if (!e->applying)
+        engine_stop_begin(e);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine: runs a plan. It owns the data loops (shards), the buses, and what the plan's channels, subscriptions and sources are made of on them.
+ *
+ * Control loop only, but for what a comment names otherwise. A new plan is applied in steps that never stop the traffic:
+ *
+ *     provision channels → subscribe → hand the new routing to every shard (they start, update and stop their streams) → all have it →
+ *     unsubscribe and release what the new plan no longer has → free the old routing
+ *
+ * One plan is applied at a time; a newer one that comes meanwhile waits, and replaces one that waits already.
+ */
+#ifndef LEAT_BROKER_ENGINE_H
+#define LEAT_BROKER_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "http_client.h"
+#include "http_server.h"
+#include "map.h"
+#include "plan.h"
+
+struct engine;
+struct shard;
+
+struct engine_options {
+    unsigned loops;         /* data loops; 0: one per core */
+    size_t event_bytes_max; /* per event */
+    struct http_server_options http;
+    struct http_client_options client;
+    const char *ingress_address;
+    const char *hooks_address; /* a listener of their own for webhooks; NULL: on the ingress listener */
+    const char *hooks_url;     /* where the world reaches the webhooks; NULL: not known */
+    uint64_t drain_ns;         /* how long a stop waits for deliveries under way */
+};
+
+/* ---- what a routing points to; made and freed by the engine, read by shards ---- */
+
+struct engine_bus {
+    struct list link;
+    char *key;
+    struct bus *bus;
+    bool bound; /* on every loop */
+};
+
+struct engine_channel {
+    struct list link;
+    char *key;
+    char *label_namespace, *label_name; /* for metrics */
+    struct engine_bus *bus;
+    struct bus_channel *handle;
+    struct bus_op op;
+    struct engine *engine;
+    bool ready;    /* provisioned */
+    bool wanted;   /* in the plan being applied */
+    _Atomic uint64_t accepted, refused_full;
+};
+
+struct engine_subscription {
+    struct list link;
+    char *key, *uid;
+    char *label_namespace, *label_name;
+    struct engine_bus *bus;
+    struct engine_channel *channel;
+    struct engine_channel *parked; /* its dead-letter channel */
+    struct bus_subscription *handle, *parked_handle;
+    struct bus_op op, parked_op;
+    struct engine *engine;
+    bool ready, parked_ready, wanted;
+    struct dispatch_counters counters;
+};
+
+struct engine_source {
+    struct list link;
+    char *key;
+    char *label_namespace, *label_name;
+    struct engine *engine;
+    const struct source_ops *ops;
+    struct source_counters counters;
+    struct source_registration *registration;
+    struct plan *plan; /* holds the spec that the registration runs on */
+    const struct plan_source *spec;
+    bool wanted;
+    bool leaving; /* its registration is ending */
+};
+
+/* Immutable once handed to the shards; freed when the last of them has passed it. */
+struct routing {
+    atomic_uint refs;
+    struct plan *plan;
+    struct engine_channel **channels;           /* by index in the plan; never NULL */
+    struct engine_subscription **subscriptions; /* likewise */
+    struct engine_source **sources;
+    struct map paths; /* path → struct route */
+    struct map hosts; /* lower-case host name → struct route */
+    struct route *routes;
+    char *ingress_url;
+};
+struct route {
+    enum { ROUTE_CHANNEL, ROUTE_SOURCE } kind;
+    size_t index;
+};
+void routing_unref(struct routing *r);
+/* Where a request goes; NULL when nowhere. `host` with or without port, any case. Any thread. */
+const struct route *routing_find(const struct routing *r, struct slice path, struct slice host);
+
+enum err engine_new(struct loop *control, const struct engine_options *options, struct engine **out, struct diag *d) must_check;
+/* After engine_stop's done; NULL is fine. */
+void engine_free(struct engine *e);
+/* Opens the listeners; until then nothing is accepted. Addresses by engine_ingress and engine_hooks. */
+enum err engine_listen(struct engine *e, struct diag *d) must_check;
+const char *engine_ingress(const struct engine *e);
+const char *engine_hooks(const struct engine *e); /* NULL when they are on the ingress listener */
+
+/* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts become log lines and engine_ready's reasons. */
+void engine_apply(struct engine *e, struct plan *plan);
+struct engine_reports {
+    void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message, const char *webhook_id);
+    void (*applied)(void *arg); /* a plan is in force */
+    void *arg;
+};
+void engine_set_reports(struct engine *e, const struct engine_reports *reports);
+
+/* True when a plan is in force and every bus answers. Else *why (may be NULL) gets lines for people. */
+bool engine_ready(struct engine *e, struct buf *why);
+
+/* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. done(left): events that a bus which is not durable still held. */
+void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg);
+
+/* Metrics in Prometheus text form. */
+void engine_metrics(struct engine *e, struct buf *out);
+
+/* ---- for shards ---- */
+const struct engine_options *engine_options_of(const struct engine *e);
+struct loop *engine_control(const struct engine *e);
+const struct clock *engine_clock(const struct engine *e);
+
+#endif

@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Applying a plan, step by step. Each step starts its operations, counts them in `pending`, and the last one to end starts the next step:
+ *
+ *     buses (open, bind on every loop) → channels (provision) → subscriptions (subscribe) → shards (route) → sources (register) and
+ *     leftovers (unsubscribe, release)
+ *
+ * What fails is logged, left out and not ready; the rest goes on.
+ */
+#include "engine_parts.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+static void begin(struct engine *e, struct plan *plan);
+
+/* ---- steps ---- */
+
+static void ended_one(struct engine *e)
+{
+    assert(e->pending > 0);
+    if (--e->pending == 0)
+        e->step(e);
+}
+
+/* Opens a step: what follows it, and one pending for the opening itself, to be given back with ended_one. */
+static void open_step(struct engine *e, void (*then)(struct engine *e))
+{
+    assert(e->pending == 0);
+    e->step = then;
+    e->pending = 1;
+}
+
+static void one_shard_done(struct shard *s)
+{
+    struct engine *e = s->engine;
+    assert(e->ordered > 0);
+    if (--e->ordered == 0)
+        e->all_done(e);
+}
+
+void engine_order_all(struct engine *e, enum shard_order order, void (*done)(struct engine *e))
+{
+    assert(e->ordered == 0);
+    e->ordered = e->shard_count;
+    e->all_done = done;
+    for (size_t i = 0; i < e->shard_count; i++)
+        shard_order(e->shards[i], order, one_shard_done);
+}
+
+/* ---- parts ---- */
+
+void engine_channel_free(struct engine_channel *c)
+{
+    if (!c)
+        return;
+    list_remove(&c->link);
+    free(c->key);
+    free(c->label_namespace);
+    free(c->label_name);
+    free(c);
+}
+
+void engine_subscription_free(struct engine_subscription *s)
+{
+    list_remove(&s->link);
+    engine_channel_free(s->parked);
+    free(s->key);
+    free(s->uid);
+    free(s->label_namespace);
+    free(s->label_name);
+    free(s);
+}
+
+void engine_source_free(struct engine_source *s)
+{
+    list_remove(&s->link);
+    plan_unref(s->plan);
+    free(s->key);
+    free(s->label_namespace);
+    free(s->label_name);
+    free(s);
+}
+
+static struct engine_bus *find_bus(struct engine *e, const char *key)
+{
+    list_each(l, tmp, &e->buses) {
+        struct engine_bus *b = container_of(l, struct engine_bus, link);
+        if (strcmp(b->key, key) == 0)
+            return b;
+    }
+    return NULL;
+}
+
+static struct engine_channel *find_channel(struct engine *e, const char *key, const struct engine_bus *bus)
+{
+    list_each(l, tmp, &e->channels) {
+        struct engine_channel *c = container_of(l, struct engine_channel, link);
+        if (c->bus == bus && strcmp(c->key, key) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static struct engine_subscription *find_subscription(struct engine *e, const struct plan_subscription *p, const struct engine_channel *channel)
+{
+    list_each(l, tmp, &e->subscriptions) {
+        struct engine_subscription *s = container_of(l, struct engine_subscription, link);
+        if (s->channel == channel && s->handle && strcmp(s->key, p->key) == 0 && strcmp(s->uid, p->uid) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+/* ---- step 1: buses ---- */
+
+static void bus_notice(void *arg, struct bus *bus, int severity, const char *code, const char *text)
+{
+    (void)arg;
+    log_line(severity > 1 ? LOG_ERROR : severity ? LOG_WARN : LOG_INFO, "bus.notice", "bus=%s code=%s text=%s", bus->ops->name, code, log_value(text));
+}
+
+static enum err open_bus(struct engine *e, const struct plan_bus *p, struct diag *d)
+{
+    const struct bus_env env = {e->control, e->loops, e->shard_count, bus_notice, e};
+    const struct bus_ops *ops = bus_find(p->type);
+    struct engine_bus *b = calloc(1, sizeof *b);
+    char *key = strdup(p->key);
+    enum err err = !ops ? diag_set(d, ERR_UNSUPPORTED, "there is no bus of the type '%s'", p->type) : !b || !key ? ERR_NOMEM : OK;
+    if (err == OK)
+        err = ops->open(&env, p->params, p->param_count, &b->bus, d);
+    if (err != OK) {
+        free(key);
+        free(b);
+        return err;
+    }
+    b->key = key;
+    list_push_back(&e->buses, &b->link);
+    return OK;
+}
+
+static void provision_all(struct engine *e);
+
+/* Binds the buses that no loop has yet, one bus at a time; then on to the channels. */
+static void bind_next(struct engine *e)
+{
+    list_each(l, tmp, &e->buses) {
+        struct engine_bus *b = container_of(l, struct engine_bus, link);
+        if (b->bound)
+            continue;
+        b->bound = true;
+        for (size_t i = 0; i < e->shard_count; i++)
+            e->shards[i]->order_bus = b->bus;
+        engine_order_all(e, SHARD_BIND, bind_next);
+        return;
+    }
+    provision_all(e);
+}
+
+static void open_buses(struct engine *e)
+{
+    const struct plan *p = e->next->plan;
+    for (size_t i = 0; i < p->bus_count; i++) {
+        struct diag d = {0};
+        if (find_bus(e, p->buses[i].key))
+            continue;
+        enum err err = open_bus(e, &p->buses[i], &d);
+        if (err != OK)
+            log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(p->buses[i].key), err_name(err), log_value(d.text));
+    }
+    bind_next(e);
+}
+
+/* ---- step 2: channels ---- */
+
+static void provisioned(struct bus_op *op, enum err err)
+{
+    struct engine_channel *c = container_of(op, struct engine_channel, op);
+    c->ready = err == OK;
+    if (err != OK)
+        log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s", log_value(c->key), err_name(err));
+    ended_one(c->engine);
+}
+
+static struct engine_channel *make_channel(struct engine *e, const char *key, const char *namespace_name, const char *name, struct engine_bus *bus)
+{
+    struct engine_channel *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    list_init(&c->link);
+    c->engine = e;
+    c->bus = bus;
+    c->key = strdup(key);
+    c->label_namespace = strdup(namespace_name);
+    c->label_name = strdup(name);
+    if (!c->key || !c->label_namespace || !c->label_name) {
+        engine_channel_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static void provision(struct engine_channel *c, const char *bus_name, const struct bus_param *params, size_t count)
+{
+    struct diag d = {0};
+    if (!c->bus)
+        return;
+    c->op.done = provisioned;
+    c->engine->pending++;
+    enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &c->handle, &c->op, &d);
+    if (err == OK)
+        return;
+    c->engine->pending--;
+    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err), log_value(d.text));
+}
+
+static bool provision_plan_channel(struct engine *e, size_t i)
+{
+    const struct plan_channel *p = &e->next->plan->channels[i];
+    struct engine_bus *bus = find_bus(e, e->next->plan->buses[p->bus].key);
+    struct engine_channel *c = find_channel(e, p->key, bus);
+    if (!c) {
+        c = make_channel(e, p->key, p->namespace_name, p->name, bus);
+        if (!c)
+            return false;
+        list_push_back(&e->channels, &c->link);
+        provision(c, p->bus_name, p->params, p->param_count);
+    }
+    c->wanted = true;
+    e->next->channels[i] = c;
+    return true;
+}
+
+/* The dead-letter channel of a subscription: on the same bus, its oldest events give way (counted) when it is full. */
+static bool provision_parked(struct engine *e, struct engine_subscription *s)
+{
+    char name[300];
+    snprintf(name, sizeof name, "dead-letter/%s", s->uid);
+    s->parked = make_channel(e, name, s->label_namespace, s->label_name, s->channel->bus);
+    if (!s->parked)
+        return false;
+    provision(s->parked, name, NULL, 0);
+    return true;
+}
+
+static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p, struct engine_channel *channel)
+{
+    struct engine_subscription *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    list_init(&s->link);
+    s->engine = e;
+    s->channel = channel;
+    s->bus = channel->bus;
+    s->key = strdup(p->key);
+    s->uid = strdup(p->uid);
+    s->label_namespace = strdup(p->namespace_name);
+    s->label_name = strdup(p->name);
+    if (!s->key || !s->uid || !s->label_namespace || !s->label_name || !provision_parked(e, s)) {
+        engine_subscription_free(s);
+        return NULL;
+    }
+    list_push_back(&e->subscriptions, &s->link);
+    return s;
+}
+
+static void subscribe_all(struct engine *e);
+
+static void provision_all(struct engine *e)
+{
+    const struct plan *p = e->next->plan;
+    bool complete = true;
+    open_step(e, subscribe_all);
+    list_each(l, tmp, &e->channels)
+        container_of(l, struct engine_channel, link)->wanted = false;
+    list_each(k, after, &e->subscriptions)
+        container_of(k, struct engine_subscription, link)->wanted = false;
+    for (size_t i = 0; i < p->channel_count; i++)
+        complete = provision_plan_channel(e, i) && complete;
+    for (size_t i = 0; complete && i < p->subscription_count; i++) {
+        struct engine_channel *channel = e->next->channels[p->subscriptions[i].channel];
+        struct engine_subscription *s = find_subscription(e, &p->subscriptions[i], channel);
+        if (!s)
+            s = make_subscription(e, &p->subscriptions[i], channel);
+        e->next->subscriptions[i] = s;
+        complete = s != NULL;
+        if (s)
+            s->wanted = true;
+    }
+    e->out_of_memory = !complete;
+    ended_one(e);
+}
+
+/* ---- step 3: subscriptions ---- */
+
+static void subscribed(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    s->ready = err == OK;
+    if (err != OK)
+        log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s", log_value(s->key), err_name(err));
+    ended_one(s->engine);
+}
+
+static void parked_subscribed(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, parked_op);
+    s->parked_ready = err == OK;
+    ended_one(s->engine);
+}
+
+static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
+{
+    struct bus *bus = s->bus->bus;
+    s->op.done = subscribed;
+    s->engine->pending++;
+    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->params, p->param_count, &s->handle, &s->op, d);
+    if (err != OK)
+        s->engine->pending--;
+    return err;
+}
+
+static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
+{
+    static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
+    static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
+    struct bus *bus = s->bus->bus;
+    s->parked_op.done = parked_subscribed;
+    s->engine->pending++;
+    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, &drop_oldest, 1, &s->parked_handle, &s->parked_op, d);
+    if (err != OK)
+        s->engine->pending--;
+    return err;
+}
+
+static void route_all(struct engine *e);
+
+static void subscribe_all(struct engine *e)
+{
+    const struct plan *p = e->next->plan;
+    open_step(e, route_all);
+    for (size_t i = 0; !e->out_of_memory && i < p->subscription_count; i++) {
+        struct engine_subscription *s = e->next->subscriptions[i];
+        struct diag d = {0};
+        enum err err = OK;
+        if (!s->handle && s->channel->ready)
+            err = subscribe(s, &p->subscriptions[i], &d);
+        if (err == OK && !s->parked_handle && s->parked->ready)
+            err = subscribe_parked(s, &d);
+        if (err != OK)
+            log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err), log_value(d.text));
+    }
+    ended_one(e);
+}
+
+/* ---- step 4: shards ---- */
+
+static void register_all(struct engine *e);
+
+/* Without memory for all of it the plan is not put in force; the one before stays. */
+static void give_up(struct engine *e)
+{
+    log_line(LOG_ERROR, "plan.failed", "error=nomem");
+    routing_unref(e->next);
+    e->next = NULL;
+    engine_plan_done(e);
+}
+
+static bool make_source(struct engine *e, size_t i)
+{
+    struct plan *plan = e->next->plan;
+    const struct plan_source *p = &plan->sources[i];
+    struct engine_source *s = calloc(1, sizeof *s);
+    if (!s)
+        return false;
+    list_push_back(&e->sources, &s->link);
+    s->engine = e;
+    s->wanted = true;
+    s->ops = source_find(p->spec.type);
+    s->key = strdup(p->key);
+    s->label_namespace = strdup(p->spec.namespace_name);
+    s->label_name = strdup(p->spec.name);
+    s->plan = plan_ref(plan);
+    s->spec = p;
+    e->next->sources[i] = s;
+    return s->ops && s->key && s->label_namespace && s->label_name;
+}
+
+static bool same_params(const struct source_param *a, size_t n, const struct source_param *b, size_t m)
+{
+    if (n != m)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(a[i].name, b[i].name) != 0 || strcmp(a[i].value, b[i].value) != 0)
+            return false;
+    return true;
+}
+
+static bool same_source(const struct plan_source *a, const struct plan_source *b)
+{
+    return strcmp(a->uid, b->uid) == 0 && strcmp(a->spec.type, b->spec.type) == 0 &&
+           same_params(a->spec.params, a->spec.param_count, b->spec.params, b->spec.param_count);
+}
+
+static void choose_sources(struct engine *e)
+{
+    const struct plan *p = e->next->plan;
+    list_each(l, tmp, &e->sources) {
+        struct engine_source *s = container_of(l, struct engine_source, link);
+        bool kept = false;
+        for (size_t i = 0; i < p->source_count && s->wanted && !kept; i++) {
+            kept = strcmp(s->key, p->sources[i].key) == 0 && same_source(s->spec, &p->sources[i]);
+            if (kept)
+                e->next->sources[i] = s;
+        }
+        s->wanted = kept;
+    }
+    for (size_t i = 0; i < p->source_count && !e->out_of_memory; i++)
+        if (!e->next->sources[i])
+            e->out_of_memory = !make_source(e, i);
+}
+
+static void route_all(struct engine *e)
+{
+    if (!e->out_of_memory)
+        choose_sources(e);
+    if (e->out_of_memory || routing_index(e->next) != OK) {
+        give_up(e);
+        return;
+    }
+    for (size_t i = 0; i < e->shard_count; i++) {
+        atomic_fetch_add(&e->next->refs, 1);
+        e->shards[i]->order_routing = e->next;
+        e->shards[i]->order_deadline_ns = e->options.drain_ns;
+    }
+    engine_order_all(e, SHARD_ROUTE, register_all);
+}
+
+/* ---- step 5: sources, and what the plan no longer has ---- */
+
+static void reported(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id)
+{
+    struct engine_source *s = arg;
+    struct engine *e = s->engine;
+    if (e->reports.source)
+        e->reports.source(e->reports.arg, s->key, ready, reason, message, webhook_id);
+}
+
+static void register_source(struct engine_source *s)
+{
+    struct engine *e = s->engine;
+    char url[1024];
+    const char *where = NULL;
+    if (!s->ops->register_start || s->registration)
+        return;
+    if (e->options.hooks_url && snprintf(url, sizeof url, "%s%s", e->options.hooks_url, s->spec->path) < (int)sizeof url)
+        where = url;
+    enum err err = s->ops->register_start(&s->spec->spec, e->control, e->client, where, NULL, reported, s, &s->registration);
+    if (err != OK)
+        log_line(LOG_ERROR, "source.failed", "source=%s error=%s", log_value(s->key), err_name(err));
+}
+
+static void unregistered(void *arg)
+{
+    struct engine_source *s = arg;
+    struct engine *e = s->engine;
+    engine_source_free(s);
+    e->unregistering--;
+    engine_stop_check(e);
+}
+
+void engine_source_unregister(struct engine_source *s, bool remove)
+{
+    if (s->leaving)
+        return;
+    s->leaving = true;
+    s->wanted = false;
+    s->engine->unregistering++;
+    if (!s->registration) {
+        unregistered(s);
+        return;
+    }
+    struct source_registration *r = s->registration;
+    s->registration = NULL;
+    s->ops->register_stop(r, remove, unregistered, s);
+}
+
+static void ignored(struct bus_op *op, enum err err)
+{
+    (void)err;
+    free(op);
+}
+
+/* For releases whose end nobody waits for; NULL when there is no memory. */
+static struct bus_op *loose_op(void)
+{
+    struct bus_op *op = calloc(1, sizeof *op);
+    if (op)
+        op->done = ignored;
+    return op;
+}
+
+static void drop_subscription(struct engine_subscription *s)
+{
+    struct bus *bus = s->bus ? s->bus->bus : NULL;
+    struct bus_probe probe = {0};
+    struct bus_op *op;
+    if (s->handle && (op = loose_op())) {
+        bus->ops->unsubscribe(bus, s->handle, true, op);
+        s->handle = NULL;
+        s->ready = false;
+    }
+    if (s->parked_handle)
+        bus->ops->probe_subscription(bus, s->parked_handle, &probe);
+    if (probe.events > 0)
+        return; /* parked events outlive their subscription, until they are discarded */
+    if (s->parked_handle && (op = loose_op()))
+        bus->ops->unsubscribe(bus, s->parked_handle, true, op);
+    if (s->parked->handle && (op = loose_op()))
+        bus->ops->release(bus, s->parked->handle, true, op);
+    engine_subscription_free(s);
+}
+
+struct release {
+    struct bus_op op;
+    struct engine_channel *channel;
+};
+
+static void released(struct bus_op *op, enum err err)
+{
+    struct release *r = container_of(op, struct release, op);
+    (void)err;
+    engine_channel_free(r->channel); /* appends under way, which count on it, have ended */
+    free(r);
+}
+
+static void drop_channel(struct engine_channel *c)
+{
+    if (!c->handle) {
+        engine_channel_free(c);
+        return;
+    }
+    struct release *r = calloc(1, sizeof *r);
+    if (!r)
+        return; /* tried again with the next plan */
+    r->op.done = released;
+    r->channel = c;
+    c->ready = false;
+    list_remove(&c->link);
+    c->bus->bus->ops->release(c->bus->bus, c->handle, true, &r->op);
+}
+
+static void drop_leftovers(struct engine *e)
+{
+    list_each(l, tmp, &e->sources) {
+        struct engine_source *s = container_of(l, struct engine_source, link);
+        if (!s->wanted)
+            engine_source_unregister(s, true);
+    }
+    list_each(k, next, &e->subscriptions) {
+        struct engine_subscription *s = container_of(k, struct engine_subscription, link);
+        if (!s->wanted)
+            drop_subscription(s);
+    }
+    list_each(m, after, &e->channels) {
+        struct engine_channel *c = container_of(m, struct engine_channel, link);
+        if (!c->wanted)
+            drop_channel(c);
+    }
+}
+
+static void register_all(struct engine *e)
+{
+    drop_leftovers(e);
+    list_each(l, tmp, &e->sources)
+        register_source(container_of(l, struct engine_source, link));
+    routing_unref(e->next);
+    e->next = NULL;
+    e->applied = true;
+    if (e->reports.applied)
+        e->reports.applied(e->reports.arg);
+    engine_plan_done(e);
+}
+
+/* ---- from plan to plan ---- */
+
+void engine_plan_done(struct engine *e)
+{
+    struct plan *waiting = e->waiting;
+    e->applying = false;
+    e->waiting = NULL;
+    if (e->stop_wanted) {
+        plan_unref(waiting);
+        engine_stop_begin(e);
+    } else if (waiting) {
+        begin(e, waiting);
+        plan_unref(waiting);
+    }
+}
+
+static struct routing *routing_new(struct plan *plan)
+{
+    struct routing *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    atomic_init(&r->refs, 1);
+    r->plan = plan_ref(plan);
+    map_init(&r->paths, SIZE_MAX);
+    map_init(&r->hosts, SIZE_MAX);
+    r->channels = calloc(plan->channel_count + 1, sizeof(void *));
+    r->subscriptions = calloc(plan->subscription_count + 1, sizeof(void *));
+    r->sources = calloc(plan->source_count + 1, sizeof(void *));
+    if (r->channels && r->subscriptions && r->sources)
+        return r;
+    routing_unref(r);
+    return NULL;
+}
+
+static void begin(struct engine *e, struct plan *plan)
+{
+    e->next = routing_new(plan);
+    if (!e->next) {
+        log_line(LOG_ERROR, "plan.failed", "error=nomem");
+        return;
+    }
+    e->applying = true;
+    e->out_of_memory = false;
+    open_buses(e);
+}
+
+void engine_apply(struct engine *e, struct plan *plan)
+{
+    if (e->stop_wanted)
+        return;
+    if (!e->applying) {
+        begin(e, plan);
+        return;
+    }
+    plan_unref(e->waiting);
+    e->waiting = plan_ref(plan);
+}

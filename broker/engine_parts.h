@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to engine*.c: the engine itself, and the steps its files share.
+ */
+#ifndef LEAT_BROKER_ENGINE_PARTS_H
+#define LEAT_BROKER_ENGINE_PARTS_H
+
+#include "engine.h"
+#include "shard.h"
+
+struct engine {
+    struct loop *control;
+    struct engine_options options;
+    struct shard **shards;
+    struct loop **loops; /* of the shards: what buses see */
+    unsigned shard_count;
+    struct http_listener *ingress, *hooks;
+    struct http_client *client; /* the control loop's own: webhook registration */
+    struct list buses, channels, subscriptions, sources;
+    struct engine_reports reports;
+    bool applied; /* a plan is in force */
+
+    /* The plan being applied, and one that waits. */
+    bool applying;
+    struct plan *waiting;
+    struct routing *next;
+    bool out_of_memory;
+    unsigned pending; /* operations of the present step that have not ended, and one while they are being started */
+    void (*step)(struct engine *e); /* what follows when pending is 0 */
+
+    /* An order that every shard carries out. */
+    unsigned ordered;
+    void (*all_done)(struct engine *e);
+
+    /* Stopping. */
+    bool stop_wanted;
+    void (*stopped)(void *arg, uint64_t left);
+    void *stopped_arg;
+    uint64_t stop_deadline_ns, left;
+    unsigned unregistering; /* registrations that are ending */
+    bool buses_stopped;
+    struct loop_timer timer;
+    struct list *stopping_bus;
+    struct bus_op stop_op;
+};
+
+/* Gives the order to every shard; `done` when all have carried it out. */
+void engine_order_all(struct engine *e, enum shard_order order, void (*done)(struct engine *e));
+/* The plan being applied is in force, or given up: on to the next one, or to the stop. */
+void engine_plan_done(struct engine *e);
+void engine_stop_begin(struct engine *e);
+/* Tells whoever waits for the stop when nothing is left to end. */
+void engine_stop_check(struct engine *e);
+
+void engine_channel_free(struct engine_channel *c);
+void engine_subscription_free(struct engine_subscription *s);
+void engine_source_free(struct engine_source *s);
+/* Ends the registration at the origin; with `remove` the webhook is deleted there. */
+void engine_source_unregister(struct engine_source *s, bool remove);
+
+/* Fills the maps of a routing whose plan is set (routing.c). */
+enum err routing_index(struct routing *r) must_check;
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `leat serve`: starts everything in order, then is the control loop: signals, manifests, plans, the API.
+ *
+ *     manifests → table → plan → engine          SIGHUP: the same again, and only if nothing is wrong
+ *     API write → table → plan → engine          SIGTERM, SIGINT: stop accepting, drain, say what is left; a second one: at once
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "engine.h"
+#include "log.h"
+
+#define EVENT_BYTES_MAX (1u << 20)
+#define HEAD_BYTES_MAX (32u << 10) /* each connection costs that much; more per request costs time (docs/internals/http_server.md) */
+#define DRAIN_NS (30 * NS_PER_S)
+#define CONTROL_MAILBOX_MAX 4096
+
+struct server {
+    const struct serve_options *options;
+    struct loop *loop;
+    struct resource_table *table;
+    struct engine *engine;
+    struct http_server *api_server;
+    struct http_listener *api_listener;
+    struct api api;
+    struct loop_watch signals;
+    struct loop_task recompile;
+    char ingress_url[300];
+    bool ready_said, stopping;
+    enum serve_end end;
+};
+
+/* ---- manifests and plans ---- */
+
+static void print_problems(const struct problems *p)
+{
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    for (size_t i = 0; i < p->count; i++)
+        problem_print(&p->list[i], &text);
+    if (text.len)
+        fwrite(text.ptr, 1, text.len, stderr);
+    buf_fini(&text);
+}
+
+/* Loads the files into the table, all or nothing. */
+static enum err load(struct server *s)
+{
+    struct problems problems;
+    struct manifest *m = NULL;
+    problems_init(&problems);
+    enum err e = manifest_load(s->options->paths, s->options->path_count, &m, &problems);
+    if (e == OK && problems.errors == 0)
+        e = resource_table_sync(s->table, m, &problems);
+    if (e == OK && problems.errors > 0)
+        e = ERR_INVALID;
+    print_problems(&problems);
+    manifest_free(m);
+    problems_fini(&problems);
+    return e;
+}
+
+static void compile(struct server *s)
+{
+    const struct plan_options o = {s->ingress_url, "memory", "cluster.local", s->options->resolve};
+    struct plan *plan;
+    enum err e = plan_compile(s->table, &o, &plan);
+    if (e != OK) {
+        log_line(LOG_ERROR, "plan.failed", "error=%s", err_name(e));
+        return;
+    }
+    log_line(LOG_INFO, "plan.compiled", "channels=%zu subscriptions=%zu sources=%zu", plan->channel_count, plan->subscription_count, plan->source_count);
+    engine_apply(s->engine, plan);
+    plan_unref(plan);
+}
+
+static void recompile(struct loop_task *t)
+{
+    compile(container_of(t, struct server, recompile));
+}
+
+static void table_changed(void *arg)
+{
+    struct server *s = arg;
+    loop_defer(s->loop, &s->recompile);
+}
+
+static void reload(struct server *s)
+{
+    enum err e = load(s);
+    if (e != OK) {
+        log_line(LOG_ERROR, "serve.reload", "result=refused text=%s", log_value("the manifests have errors; what runs stays as it was"));
+        return;
+    }
+    log_line(LOG_INFO, "serve.reload", "result=applied");
+    compile(s);
+}
+
+/* ---- what the engine reports ---- */
+
+static void say_ready(struct server *s)
+{
+    const char *hooks = engine_hooks(s->engine);
+    s->ready_said = true;
+    printf("ingress %s\napi http://%s\n", s->ingress_url, http_listener_address(s->api_listener));
+    if (hooks)
+        printf("hooks http://%s\n", hooks);
+    printf("ready\n");
+    fflush(stdout);
+    log_line(LOG_INFO, "serve.ready", "ingress=%s api=http://%s", s->ingress_url, http_listener_address(s->api_listener));
+}
+
+static void applied(void *arg)
+{
+    struct server *s = arg;
+    if (!s->ready_said)
+        say_ready(s);
+}
+
+/* "Kind.group/ns/name" names the resource; the registration becomes a condition of it. */
+static void source_report(void *arg, const char *key, bool ready, const char *reason, const char *message, const char *webhook_id)
+{
+    struct server *s = arg;
+    size_t cursor = 0;
+    (void)webhook_id;
+    log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "source=%s ready=%s reason=%s text=%s", key, ready ? "true" : "false", reason ? reason : "",
+             log_value(message ? message : ""));
+    for (const struct resource *r; (r = resource_next(s->table, NULL, NULL, &cursor));) {
+        char name[600];
+        snprintf(name, sizeof name, "%s.%s/%s/%s", r->kind->kind, r->kind->group, r->namespace_name, r->name);
+        if (strcmp(name, key) != 0)
+            continue;
+        if (resource_set_condition(s->table, r, "WebhookConfigured", ready ? "True" : "False", reason, message) != OK)
+            log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", key);
+        return;
+    }
+}
+
+/* ---- signals ---- */
+
+static void stopped(void *arg, uint64_t left)
+{
+    struct server *s = arg;
+    if (left > 0) {
+        log_line(LOG_ERROR, "serve.lost", "events=%llu text=%s", (unsigned long long)left,
+                 log_value("the memory bus still held them; they are gone. A durable bus keeps them."));
+        s->end = SERVE_LOST;
+    }
+    log_line(LOG_INFO, "serve.stopped", "left=%llu", (unsigned long long)left);
+    loop_stop(s->loop);
+}
+
+static void stop(struct server *s, int number)
+{
+    if (s->stopping) {
+        log_line(LOG_WARN, "serve.stop", "signal=%d text=%s", number, log_value("second signal: stopping without waiting"));
+        _exit(1);
+    }
+    s->stopping = true;
+    log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number, log_value("finishing what is under way; once more to stop at once"));
+    engine_stop(s->engine, stopped, s);
+}
+
+static void on_signal(struct loop_watch *w, uint32_t events)
+{
+    struct server *s = container_of(w, struct server, signals);
+    struct signalfd_siginfo info;
+    (void)events;
+    while (read(w->fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGHUP)
+            reload(s);
+        else
+            stop(s, (int)info.ssi_signo);
+    }
+}
+
+static enum err watch_signals(struct server *s)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? ERR_IO : loop_watch_add(s->loop, &s->signals, fd, EPOLLIN, on_signal);
+}
+
+/* ---- start ---- */
+
+/* Connections are descriptors: as many as the system lets us have. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum err start_engine(struct server *s, struct diag *d)
+{
+    const struct serve_options *o = s->options;
+    const struct engine_options e = {
+        .loops = o->loops,
+        .event_bytes_max = o->event_bytes_max ? o->event_bytes_max : EVENT_BYTES_MAX,
+        .http = {.head_bytes_max = o->head_bytes_max ? o->head_bytes_max : HEAD_BYTES_MAX, .flag_head_bytes = "--max-headers"},
+        .client = {.proxy = o->proxy, .ca_file = o->ca_file},
+        .ingress_address = o->ingress,
+        .hooks_address = o->hooks,
+        .hooks_url = o->hooks_url,
+        .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
+    };
+    const struct engine_reports reports = {source_report, applied, s};
+    enum err err = engine_new(s->loop, &e, &s->engine, d);
+    if (err != OK)
+        return err;
+    engine_set_reports(s->engine, &reports);
+    err = engine_listen(s->engine, d);
+    if (err == OK)
+        snprintf(s->ingress_url, sizeof s->ingress_url, "http://%s", engine_ingress(s->engine));
+    return err;
+}
+
+static enum err start_api(struct server *s, struct diag *d)
+{
+    const struct http_server_options o = {.flag_head_bytes = NULL};
+    s->api = (struct api){s->table, s->engine, table_changed, s};
+    enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
+    return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d) : diag_set(d, e, "out of memory");
+}
+
+static enum err start(struct server *s, struct diag *d)
+{
+    enum err e = loop_new(clock_system(), CONTROL_MAILBOX_MAX, &s->loop);
+    if (e == OK)
+        e = watch_signals(s);
+    if (e != OK)
+        return diag_set(d, e, "the control loop could not be made: %s", err_name(e));
+    e = kinds_load(d);
+    if (e == OK && resource_table_new(clock_system(), &s->table) != OK)
+        e = diag_set(d, ERR_NOMEM, "out of memory");
+    if (e == OK && load(s) != OK)
+        return diag_set(d, ERR_INVALID, "the manifests have errors; nothing was started");
+    if (e == OK)
+        e = start_engine(s, d);
+    if (e == OK)
+        e = start_api(s, d);
+    return e;
+}
+
+static void clean_up(struct server *s)
+{
+    http_listener_close(s->api_listener);
+    http_server_free(s->api_server);
+    engine_free(s->engine);
+    resource_table_free(s->table);
+    kinds_unload();
+    if (s->signals.run) {
+        loop_watch_remove(s->loop, &s->signals);
+        close(s->signals.fd);
+    }
+    loop_free(s->loop);
+}
+
+enum serve_end serve(const struct serve_options *options)
+{
+    struct server s = {.options = options, .signals = {.fd = -1}};
+    struct diag d = {0};
+    raise_descriptor_limit();
+    loop_task_init(&s.recompile, recompile);
+    enum err e = start(&s, &d);
+    if (e != OK) {
+        log_line(LOG_ERROR, "serve.failed", "error=%s text=%s", err_name(e), log_value(d.text));
+        s.end = e == ERR_INVALID ? SERVE_BAD_INPUT : SERVE_FAILED;
+    } else {
+        compile(&s);
+        if (loop_run(s.loop) != OK)
+            s.end = SERVE_FAILED;
+    }
+    clean_up(&s);
+    return s.end;
+}

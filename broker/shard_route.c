@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Puts a routing in force on one loop: streams and sources that are new are started, those that stay are updated in place, those that are gone are stopped. The
+ * order is answered when the last one has stopped; until then nothing of the old plan may be freed.
+ */
+#include "shard.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+struct shard_stream {
+    struct list link;
+    struct shard *shard;
+    struct engine_subscription *subscription;
+    struct dispatch_stream *stream;
+    struct park park;
+    bool wanted;
+};
+
+static void finished_one(struct shard *s)
+{
+    assert(s->unfinished > 0);
+    if (--s->unfinished == 0)
+        shard_answer(s);
+}
+
+/* The first failure is told to the engine, and the log has all of them. */
+static void failed(struct shard *s, const char *what, const char *key, enum err e)
+{
+    log_line(LOG_ERROR, what, "key=%s loop=%u error=%s", log_value(key), s->index, err_name(e));
+    if (s->order_error == OK)
+        s->order_error = e;
+}
+
+/* ---- streams ---- */
+
+/* Fills a dispatch_spec whose sinks are new references; release_spec gives them back. */
+static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p, struct shard_stream *stream,
+                          struct dispatch_spec *spec)
+{
+    *spec = (struct dispatch_spec){
+        .name = p->key,
+        .namespace_name = p->namespace_name,
+        .delivery = p->delivery,
+        .reply_must_be_event = p->reply_must_be_event,
+        .in_flight_max = p->in_flight_max,
+        .park = park_event,
+        .park_arg = &stream->park,
+        .counters = &stream->subscription->counters,
+    };
+    enum err e = shard_sink(s, r, &p->subscriber, &spec->subscriber);
+    if (e == OK)
+        e = shard_sink(s, r, &p->reply, &spec->reply);
+    if (e == OK)
+        e = shard_sink(s, r, &p->dead_letter, &spec->dead_letter);
+    return e;
+}
+
+static void release_spec(struct dispatch_spec *spec)
+{
+    sink_unref(spec->subscriber);
+    sink_unref(spec->reply);
+    sink_unref(spec->dead_letter);
+}
+
+static struct shard_stream *find_stream(struct shard *s, const struct engine_subscription *subscription)
+{
+    list_each(l, tmp, &s->streams) {
+        struct shard_stream *stream = container_of(l, struct shard_stream, link);
+        if (stream->subscription == subscription)
+            return stream;
+    }
+    return NULL;
+}
+
+static enum err start_stream(struct shard *s, struct routing *r, size_t i)
+{
+    struct shard_stream *stream = calloc(1, sizeof *stream);
+    if (!stream)
+        return ERR_NOMEM;
+    stream->shard = s;
+    stream->subscription = r->subscriptions[i];
+    stream->park = (struct park){s, stream->subscription};
+    stream->wanted = true;
+    struct dispatch_spec spec;
+    enum err e = make_spec(s, r, &r->plan->subscriptions[i], stream, &spec);
+    if (e == OK)
+        e = dispatch_stream_start(s->dispatcher, stream->subscription->channel->bus->bus, stream->subscription->handle, &spec, &stream->stream);
+    release_spec(&spec);
+    if (e == OK)
+        list_push_back(&s->streams, &stream->link);
+    else
+        free(stream);
+    return e;
+}
+
+static enum err update_stream(struct shard *s, struct routing *r, size_t i, struct shard_stream *stream)
+{
+    struct dispatch_spec spec;
+    stream->wanted = true;
+    enum err e = make_spec(s, r, &r->plan->subscriptions[i], stream, &spec);
+    if (e == OK)
+        e = dispatch_stream_update(stream->stream, &spec);
+    release_spec(&spec);
+    return e;
+}
+
+static void stream_stopped(void *arg)
+{
+    struct shard_stream *stream = arg;
+    struct shard *s = stream->shard;
+    free(stream);
+    finished_one(s);
+}
+
+static void stop_stream(struct shard *s, struct shard_stream *stream, uint64_t deadline_ns)
+{
+    list_remove(&stream->link);
+    s->unfinished++;
+    dispatch_stream_stop(stream->stream, deadline_ns, stream_stopped, stream);
+}
+
+static void route_streams(struct shard *s, struct routing *r)
+{
+    list_each(l, tmp, &s->streams)
+        container_of(l, struct shard_stream, link)->wanted = false;
+    for (size_t i = 0; r && i < r->plan->subscription_count; i++) {
+        if (!r->subscriptions[i]->ready)
+            continue;
+        struct shard_stream *stream = find_stream(s, r->subscriptions[i]);
+        enum err e = stream ? update_stream(s, r, i, stream) : start_stream(s, r, i);
+        if (e != OK)
+            failed(s, "stream.failed", r->subscriptions[i]->key, e);
+    }
+    list_each(k, next, &s->streams) {
+        struct shard_stream *stream = container_of(k, struct shard_stream, link);
+        if (!stream->wanted)
+            stop_stream(s, stream, s->order_deadline_ns);
+    }
+}
+
+/* ---- sources ---- */
+
+struct shard_source *shard_source_find(struct shard *s, const struct engine_source *source)
+{
+    list_each(l, tmp, &s->sources) {
+        struct shard_source *found = container_of(l, struct shard_source, link);
+        if (found->source == source)
+            return found;
+    }
+    return NULL;
+}
+
+void shard_source_release(struct shard_source *source)
+{
+    assert(source->requests > 0);
+    source->requests--;
+    if (source->closed && source->requests == 0) {
+        plan_unref(source->plan);
+        free(source);
+    }
+}
+
+static void source_closed(void *arg)
+{
+    struct shard_source *source = arg;
+    struct shard *s = source->shard;
+    source->closed = true;
+    source->instance = NULL;
+    source->requests++;
+    shard_source_release(source);
+    finished_one(s);
+}
+
+/* Every plan makes the instances anew: a webhook under way ends on the old one. */
+static void close_source(struct shard *s, struct shard_source *source)
+{
+    list_remove(&source->link);
+    s->unfinished++;
+    source->source->ops->close(source->instance, source_closed, source);
+}
+
+static enum err open_source(struct shard *s, struct routing *r, size_t i)
+{
+    const struct plan_source *spec = &r->plan->sources[i];
+    struct shard_source *source = calloc(1, sizeof *source);
+    if (!source)
+        return ERR_NOMEM;
+    source->shard = s;
+    source->source = r->sources[i];
+    source->spec = spec;
+    struct sink *sink = NULL;
+    struct diag d = {0};
+    enum err e = shard_sink(s, r, &spec->sink, &sink);
+    if (e == OK && !sink)
+        e = ERR_INVALID;
+    if (e == OK)
+        e = source->source->ops->open(&spec->spec, s->loop, sink, engine_options_of(s->engine)->event_bytes_max, &source->source->counters,
+                                      &source->instance, &d);
+    sink_unref(sink);
+    if (e != OK) {
+        free(source);
+        return e;
+    }
+    source->plan = plan_ref(r->plan);
+    list_push_back(&s->sources, &source->link);
+    return OK;
+}
+
+static void route_sources(struct shard *s, struct routing *r)
+{
+    list_each(l, tmp, &s->sources)
+        close_source(s, container_of(l, struct shard_source, link));
+    for (size_t i = 0; r && i < r->plan->source_count; i++) {
+        enum err e = open_source(s, r, i);
+        if (e != OK)
+            failed(s, "source.failed", r->sources[i]->key, e);
+    }
+}
+
+void shard_apply(struct shard *s)
+{
+    struct routing *r = s->order == SHARD_ROUTE ? s->order_routing : NULL;
+    s->order_routing = NULL;
+    s->unfinished = 1;
+    route_sources(s, r);
+    route_streams(s, r);
+    struct routing *old = s->routing;
+    s->routing = r;
+    routing_unref(old);
+    finished_one(s);
+}

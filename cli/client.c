@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The client verbs' HTTP: the same loop and client as the broker's, run until the one answer is there.
+ */
+#include "client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http_client.h"
+
+#define ANSWER_MAX (64u << 20) /* a list of everything a server has */
+
+struct client {
+    const struct command *command;
+    struct loop *loop;
+    struct http_client *http;
+    /* The request under way. */
+    struct http_exchange exchange;
+    struct client_answer *answer;
+    const char *url;
+    bool done, good;
+};
+
+struct client *client_new(const struct command *c)
+{
+    const struct http_client_options options = {.connections_max = 1};
+    struct client *cl = calloc(1, sizeof *cl);
+    if (!cl || loop_new(clock_system(), 64, &cl->loop) != OK || http_client_new(cl->loop, &options, &cl->http) != OK) {
+        fail(c, EXIT_CODE_FAILED, "out of memory.");
+        client_free(cl);
+        return NULL;
+    }
+    cl->command = c;
+    return cl;
+}
+
+void client_free(struct client *cl)
+{
+    if (!cl)
+        return;
+    http_client_free(cl->http);
+    loop_free(cl->loop);
+    free(cl);
+}
+
+static void answered(struct http_exchange *x, enum err e, const struct http_response *response, const char *detail)
+{
+    struct client *cl = container_of(x, struct client, exchange);
+    cl->done = true;
+    if (e != OK) {
+        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. Is `leat serve` running there? --server names another.", cl->url, detail);
+        return;
+    }
+    cl->answer->status = response->status;
+    buf_put(&cl->answer->body, response->body);
+    cl->good = buf_error(&cl->answer->body) == OK;
+}
+
+static bool exchange(struct client *cl, struct http_origin *origin)
+{
+    enum err e = http_exchange_start(origin, &cl->exchange);
+    while (e == OK && !cl->done)
+        e = loop_turn(cl->loop, UINT64_MAX);
+    if (e != OK)
+        fail(cl->command, EXIT_CODE_FAILED, "%s: %s.", cl->url, err_name(e));
+    return e == OK && cl->good;
+}
+
+bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body, struct client_answer *out)
+{
+    struct diag d = {0};
+    struct http_url parsed;
+    struct http_origin *origin = NULL;
+    struct buf head;
+    buf_init(&out->body, ANSWER_MAX);
+    if (http_url_parse(slice_str(url), &parsed, &d) != OK) {
+        fail(cl->command, EXIT_CODE_USAGE, "%s: %s", url, d.text);
+        return false;
+    }
+    buf_init(&head, 1u << 20);
+    buf_printf(&head, "%s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\nContent-Length: %zu\r\n%s\r\n", method, SLICE_ARG(parsed.target),
+               SLICE_ARG(parsed.authority), LEAT_VERSION, body.len, extra ? extra : "");
+    cl->exchange = (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
+    cl->answer = out;
+    cl->url = url;
+    cl->done = cl->good = false;
+    bool good = buf_error(&head) == OK && http_origin_get(cl->http, &parsed, &origin) == OK && exchange(cl, origin);
+    if (origin)
+        http_origin_unref(origin);
+    http_url_fini(&parsed);
+    buf_fini(&head);
+    if (!good)
+        buf_fini(&out->body);
+    return good;
+}
+
+const char *server_url(const struct invocation *in)
+{
+    const char *from_environment = getenv("LEAT_SERVER");
+    return option_value(in, "server", from_environment && *from_environment ? from_environment : "http://127.0.0.1:8001");
+}
+
+const char *namespace_of(const struct invocation *in)
+{
+    return option_value(in, "namespace", "default");
+}
+
+void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name, const char *name)
+{
+    size_t n = strlen(server);
+    while (n && server[n - 1] == '/')
+        n--;
+    buf_put(out, slice_of(server, n));
+    buf_printf(out, "/%s%s%s/%s", kind->group[0] ? "apis/" : "api", kind->group, "", kind->version);
+    if (kind->namespaced && namespace_name)
+        buf_printf(out, "/namespaces/%s", namespace_name);
+    buf_printf(out, "/%s%s%s", kind->plural, name ? "/" : "", name ? name : "");
+    buf_put_char(out, '\0');
+}
+
+cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status)
+{
+    struct client_answer answer = {0};
+    char *text = body ? cJSON_PrintUnformatted(body) : NULL;
+    cJSON *tree = NULL;
+    *status = 0;
+    if (client_send(cl, method, url, "Content-Type: application/json\r\nAccept: application/json\r\n", slice_str(text), &answer)) {
+        *status = answer.status;
+        tree = cJSON_ParseWithLength(answer.body.ptr, answer.body.len);
+        if (answer.status >= 400) {
+            const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
+            if (answer.status != 404 || strcmp(method, "GET") != 0) /* a look whether something is there is no failure */
+                fail(cl->command, EXIT_CODE_FAILED, "%s", message ? message : "the server answered with an error and no message.");
+            cJSON_Delete(tree);
+            tree = NULL;
+        } else if (!tree) {
+            fail(cl->command, EXIT_CODE_FAILED, "%s answered with no JSON. Is that leat's API listener?", url);
+        }
+        buf_fini(&answer.body);
+    }
+    cJSON_free(text);
+    return tree;
+}
+
+bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name)
+{
+    static char word[256];
+    const char *first = in->operands[0], *slash = strchr(first, '/');
+    size_t n = slash ? (size_t)(slash - first) : strlen(first);
+    *name = slash ? slash + 1 : in->operand_count > 1 ? in->operands[1] : NULL;
+    if (n < sizeof word) {
+        memcpy(word, first, n);
+        word[n] = '\0';
+        *kind = kind_by_word(word);
+        if (*kind)
+            return true;
+    }
+    fail(in->command, EXIT_CODE_USAGE, "there is no kind '%.*s'. `leat get` without a kind lists them.", (int)n, first);
+    return false;
+}
+
+bool read_output(const struct invocation *in, enum output *out)
+{
+    static const char *const names[] = {"table", "json", "yaml", "name"};
+    const char *v = option_value(in, "output", "table");
+    for (int i = 0; i < 4; i++)
+        if (strcmp(v, names[i]) == 0) {
+            *out = (enum output)i;
+            return true;
+        }
+    usage_error(in->command, "-o: '%s' is none of json, yaml, name, table.", v);
+    return false;
+}
+
+void print_tree(const cJSON *tree, enum output form)
+{
+    struct buf yaml;
+    if (form == OUTPUT_JSON) {
+        char *text = cJSON_Print(tree);
+        if (text)
+            puts(text);
+        cJSON_free(text);
+        return;
+    }
+    buf_init(&yaml, ANSWER_MAX);
+    yaml_put(tree, &yaml);
+    if (yaml.len)
+        fwrite(yaml.ptr, 1, yaml.len, stdout);
+    buf_fini(&yaml);
+}

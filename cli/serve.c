@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `leat serve`: options for the broker.
+ */
+#include "serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "log.h"
+#include "plan.h"
+#include "text.h"
+
+static const struct option_spec options[] = {
+    {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.", true},
+    {"ingress", 0, "ADDR", "Where events come in. Default: 127.0.0.1:8080. Port 0 picks one and prints it.", false},
+    {"api", 0, "ADDR", "Where resources, health and metrics are. Default: 127.0.0.1:8001.", false},
+    {"hooks", 0, "ADDR", "A listener of their own for webhooks. Default: /hooks on the ingress listener.", false},
+    {"hooks-url", 0, "URL", "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
+    {"resolve", 0, "NAME.NS=URL", "The address of a Service or Route that is not declared here. May be given more than once.", true},
+    {"ephemeral", 0, NULL, "Keep everything in memory. As yet there is nothing else.", false},
+    {"max-event-bytes", 0, "SIZE", "The largest event. Default: 1MiB; beyond it 413 is answered.", false},
+    {"max-headers", 0, "SIZE", "The largest head of a request. Default: 32KiB; beyond it 431 is answered. 80KiB lets an event of 64 KiB pass whose bytes are nearly all headers.", false},
+    {"drain", 0, "DURATION", "How long SIGTERM waits for deliveries under way. Default: 30s.", false},
+    {"loops", 0, "N", "Event loops, one thread each. Default: one per core.", false},
+    {"proxy", 0, "URL", "A proxy for deliveries. Default: none; the environment is not asked.", false},
+    {"ca-file", 0, "FILE", "Certificates (PEM) to trust for https sinks. Default: the system's.", false},
+    {"log-format", 0, "text|json", "Default: text.", false},
+    {"log-level", 0, "LEVEL", "debug, info, warn or error. Default: info.", false},
+    {0},
+};
+
+/* Every value of a repeating option, NULL-terminated; the caller frees the array. */
+static const char **all_values(const struct invocation *in, const char *name, size_t *count)
+{
+    const char **values = calloc(in->given_count + 1, sizeof *values);
+    size_t cursor = 0;
+    *count = 0;
+    for (const char *v; values && (v = option_next(in, name, &cursor));)
+        values[(*count)++] = v;
+    return values;
+}
+
+/* Reads a size, duration or number option; false (said) when it is wrong. */
+static bool read_size(const struct invocation *in, const char *name, uint64_t least, uint64_t most, uint64_t *out)
+{
+    struct diag d = {0};
+    const char *v = option_value(in, name, NULL);
+    if (!v)
+        return true;
+    if (bytes_parse(slice_str(v), out, &d) != OK) {
+        usage_error(in->command, "--%s: %s", name, d.text);
+        return false;
+    }
+    if (*out < least || *out > most) {
+        usage_error(in->command, "--%s: %s is out of range; it can be %llu to %llu bytes.", name, v, (unsigned long long)least, (unsigned long long)most);
+        return false;
+    }
+    return true;
+}
+
+static bool read_drain(const struct invocation *in, uint64_t *out)
+{
+    struct diag d = {0};
+    const char *v = option_value(in, "drain", NULL);
+    if (v && duration_parse(slice_str(v), out, &d) != OK) {
+        usage_error(in->command, "--drain: %s", d.text);
+        return false;
+    }
+    return true;
+}
+
+static bool read_loops(const struct invocation *in, unsigned *out)
+{
+    uint64_t n;
+    const char *v = option_value(in, "loops", NULL);
+    if (!v)
+        return true;
+    if (decimal_parse(slice_str(v), 256, &n) != OK || n == 0) {
+        usage_error(in->command, "--loops: '%s' is no number from 1 to 256.", v);
+        return false;
+    }
+    *out = (unsigned)n;
+    return true;
+}
+
+static bool read_resolves(const struct invocation *in)
+{
+    struct diag d = {0};
+    size_t cursor = 0;
+    for (const char *v; (v = option_next(in, "resolve", &cursor));)
+        if (plan_resolve_check(v, &d) != OK) {
+            usage_error(in->command, "--resolve: %s", d.text);
+            return false;
+        }
+    return true;
+}
+
+static bool start_log(const struct invocation *in)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    const char *format = option_value(in, "log-format", "text"), *level = option_value(in, "log-level", "info");
+    bool json = strcmp(format, "json") == 0;
+    if (!json && strcmp(format, "text") != 0) {
+        usage_error(in->command, "--log-format: '%s' is neither text nor json.", format);
+        return false;
+    }
+    for (int i = 0; i < 4; i++)
+        if (strcmp(level, levels[i]) == 0) {
+            log_setup(clock_system(), (enum log_level)i, json, !json && colours_on(STDERR_FILENO));
+            return true;
+        }
+    usage_error(in->command, "--log-level: '%s' is none of debug, info, warn, error.", level);
+    return false;
+}
+
+static int exit_code(enum serve_end end)
+{
+    switch (end) {
+    case SERVE_OK:
+        return EXIT_CODE_OK;
+    case SERVE_BAD_INPUT:
+        return EXIT_CODE_INPUT;
+    case SERVE_LOST:
+        return EXIT_CODE_LOST;
+    case SERVE_FAILED:
+        break;
+    }
+    return EXIT_CODE_FAILED;
+}
+
+static int run(const struct invocation *in)
+{
+    size_t resolve_count;
+    struct serve_options o = {
+        .ingress = option_value(in, "ingress", "127.0.0.1:8080"),
+        .api = option_value(in, "api", "127.0.0.1:8001"),
+        .hooks = option_value(in, "hooks", NULL),
+        .hooks_url = option_value(in, "hooks-url", NULL),
+        .proxy = option_value(in, "proxy", NULL),
+        .ca_file = option_value(in, "ca-file", NULL),
+    };
+    if (!start_log(in) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) || !read_resolves(in) ||
+        !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) || !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max))
+        return EXIT_CODE_USAGE;
+    const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
+    o.paths = paths;
+    o.resolve = resolves;
+    int code = paths && resolves ? exit_code(serve(&o)) : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+    free(paths);
+    free(resolves);
+    return code;
+}
+
+const struct command command_serve = {
+    .name = "serve",
+    .summary = "Run the broker: channels, subscriptions, sources",
+    .operands = "",
+    .text = "Reads manifests, opens the listeners, and delivers events until SIGTERM, which drains. SIGHUP reads the manifests again and\n"
+            "applies them only when nothing in them is wrong.",
+    .examples = "  leat serve -f examples/github-to-service\n"
+                "  leat serve -f manifests --ingress :8080 --api 127.0.0.1:8001 --resolve legit.default=http://127.0.0.1:9000",
+    .options = options,
+    .run = run,
+};
