@@ -93,6 +93,7 @@ struct http_request {
     struct buf body; /* owned */
     size_t body_max;
     void *state; /* the handler's */
+    void *route; /* of whoever routes requests to several handlers */
     unsigned status;
     struct MHD_Response *response; /* answered, not queued; ours to destroy unless shared */
     bool response_shared;

@@ -62,6 +62,7 @@ static void reset(struct http_request *r)
     r->handed = r->in_handler = r->answered = r->suspended = r->close_after = false;
     r->recalls = 0;
     r->state = NULL;
+    r->route = NULL;
     r->body_max = 0;
     buf_clear(&r->target_copy);
     if (r->body.cap > HTTP_KEPT_BODY_BYTES)
@@ -354,4 +355,14 @@ void http_request_close_after(struct http_request *r)
 {
     assert(!r->answered);
     r->close_after = true;
+}
+
+void http_request_set_route(struct http_request *r, void *route)
+{
+    r->route = route;
+}
+
+void *http_request_route(const struct http_request *r)
+{
+    return r->route;
 }

@@ -74,6 +74,9 @@ void http_request_allow_body(struct http_request *r, size_t bytes_max);
 /* The handler's own pointer for this request. */
 void http_request_set_state(struct http_request *r, void *state);
 void *http_request_state(const struct http_request *r);
+/* A second pointer, for a handler that routes requests to others which use the first. */
+void http_request_set_route(struct http_request *r, void *route);
+void *http_request_route(const struct http_request *r);
 
 /* ---- the answer: exactly one of these per request, on its loop; everything is copied ---- */
 /* `headers` need no Content-Length, Date or Connection. */
