@@ -4,7 +4,8 @@
  *
  *     before retry n = 1, 2 ...     linear d * n        exponential d * 2^(n-1)
  *     then the cap, then jitter to both sides, then the cap again: no wait is ever above it
- *     a Retry-After (429, 503) only ever lengthens the wait, up to retry_after_max, and may pass the cap: the user set both
+ *     a Retry-After (429, 503) only ever lengthens the wait, up to retry_after_max, and may pass the cap: both are
+ *     the user's word
  */
 #include <assert.h>
 

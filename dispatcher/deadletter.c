@@ -3,11 +3,13 @@
  * What went wrong, kept beyond the answer that told it, and the event that carries it to the dead letter sink.
  *
  *     knativeerrordest   the URL that failed: the subscriber's, or the reply's
- *     knativeerrorcode   the status as text; 500 when no answer came; 502 when a 2xx answer broke the rules (both as Knative's Go data plane)
- *     knativeerrordata   base64 of the first 768 bytes of the answer's body; without an answer: of one sentence that says why; absent when empty
+ *     knativeerrorcode   the status as text; 500 when no answer came, 502 when a 2xx answer broke the rules: both as
+ *                        Knative's Go data plane says them
+ *     knativeerrordata   base64 of the first 768 bytes of the answer's body, or without an answer of the words that say
+ *                        why; absent when there is nothing to say
  *
- * 768 bytes make 1024 characters of base64, which is what every reader known accepts. An event that comes with these extensions from an earlier
- * dead letter sink gets the new ones in their place.
+ * 768 bytes make 1024 characters of base64, which is what every reader known accepts. An event that comes with these
+ * extensions from an earlier dead letter sink gets the new ones in their place.
  */
 #include <assert.h>
 #include <stdio.h>

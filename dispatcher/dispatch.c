@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The dispatcher and its streams: credit, updates, the way out. What happens to one event is in flight.c. On the dispatcher's loop.
+ * The dispatcher and its streams: credit, updates, the way out. What happens to one event is in flight.c. On the
+ * dispatcher's loop.
  *
- * Credit. The bus may have in_flight_max events with us. It is given once at the start, and one more whenever an event has left us, so that at every moment
+ * Credit. The bus may have in_flight_max events with us. It is given once at the start, and one more whenever an
+ * event has left us, so that at every moment
  *     credit with the bus + events in hand + starved = in_flight_max + debt
- * where debt is what an update took away while the bus had it already, and starved what was held back because there was no memory for a flight.
+ * where debt is what an update took away while the bus had it already, and starved what was held back because there
+ * was no memory for a flight.
  *
- * A stream's life:   running --stop--> stopping --no event in hand, or the deadline--> detaching --detach's done--> gone
- * While stopping, attempts run on, into reply, dead letter and parking too, so that what was accepted is not sent again; but nothing waits: what would is
- * released. What the bus still delivers on old credit is left alone: its tokens are void with the detach.
+ * A stream's life
+ *     running --stop--> stopping --no event in hand, or the deadline--> detaching --detach's done--> gone
+ * While stopping, attempts run on, into reply, dead letter and parking too, so that what was accepted is not sent
+ * again; but nothing waits: what would is released. What the bus still delivers on old credit is left alone: its
+ * tokens are void with the detach.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -127,7 +132,8 @@ static void on_revoked(void *arg, struct bus_stream *source, struct bus_token to
             return;
         }
     }
-    /* Not in hand: settled while this was under way on a bus with threads of its own, or never begun since we are stopping. */
+    /* Not in hand: settled while this was under way on a bus with threads of its own, or never begun since we are
+     * stopping. */
 }
 
 /* ---- the stream's life ---- */

@@ -20,13 +20,16 @@
  *                       parking --failed, however often------> waiting --timer--> parking
  *
  * Invariants.
- * 1. A flight is in its stream's list exactly while its token is unsettled and not revoked, and it leaves by one of: flight_end (ACK), flight_release
- *    (RELEASE), flight_drop (no word: the token is the bus's again, or void).
+ * 1. A flight is in its stream's list exactly while its token is unsettled and not revoked, and it leaves by one of:
+ *    flight_end (ACK), flight_release (RELEASE), flight_drop (no word: the token is the bus's again, or void).
  * 2. Its place (one unit of credit) is taken all that time, waiting for a retry included; other events pass it.
- * 3. Each phase counts its tries afresh: at most retry + 1 at each destination. Only want of memory repeats an attempt uncounted.
- * 4. An attempt runs under the terms it started with; whatever comes after it (wait, next try, next phase) goes by the stream's newest.
+ * 3. Each phase counts its tries afresh: at most retry + 1 at each destination. Only want of memory repeats an
+ *    attempt uncounted.
+ * 4. An attempt runs under the terms it started with; whatever comes after it (wait, next try, next phase) goes by
+ *    the stream's newest.
  * 5. The success path allocates nothing: the flight comes from the dispatcher's list of unused ones.
- * 6. Parking cannot be withdrawn: a flight dropped meanwhile becomes an orphan, which holds nothing and only waits for that answer.
+ * 6. Parking cannot be withdrawn: a flight dropped meanwhile becomes an orphan, which holds nothing and only waits
+ *    for that answer.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -189,11 +192,16 @@ static void enter(struct flight *f, enum phase phase, const struct ce_event *out
     attempt(f);
 }
 
+static const char *url_of(const struct flight *f, const struct sink_answer *answer)
+{
+    return answer->url ? answer->url : f->call.sink->url;
+}
+
 static void failed(struct flight *f, const struct sink_answer *answer, bool retryable)
 {
     assert(f->activity == ACTIVITY_NONE && f->tries > 0);
     const struct delivery *d = &f->stream->terms->spec.delivery;
-    const char *url = answer->url ? answer->url : f->call.sink->url;
+    const char *url = url_of(f, answer);
     count_add(&counters(f)->failed_attempts, 1);
     f->stream->report.failed++;
     report_failure(f->stream, answer, url);
@@ -221,14 +229,15 @@ static void subscriber_took(struct flight *f, const struct sink_answer *answer)
     case REPLY_BROKEN:
         broken = *answer;
         broken.err = ERR_PROTOCOL;
-        broken.detail = SLICE("the answer's body is no CloudEvent");
+        if (!broken.detail.len)
+            broken.detail = SLICE("the answer's body is no CloudEvent");
         failed(f, &broken, false);
         return;
     case REPLY_IGNORED:
         count_add(&counters(f)->replies_ignored, 1);
         if (answer->reply_malformed) {
             f->stream->report.replies_malformed++;
-            report_soon(f->stream);
+            report_failure(f->stream, answer, url_of(f, answer));
         }
         break;
     case REPLY_NONE:

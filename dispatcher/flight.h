@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Private to dispatcher/: the structures behind a stream and one event in flight, and the calls between the files of this room.
- * Everything here is on the dispatcher's loop.
+ * Private to dispatcher/: the structures behind a stream and one event in flight, and the calls between the files of
+ * this room. Everything here is on the dispatcher's loop.
  */
 #ifndef LEAT_DISPATCHER_FLIGHT_H
 #define LEAT_DISPATCHER_FLIGHT_H
@@ -15,7 +15,8 @@
 #define REPORT_INTERVAL_NS (1ull * NS_PER_S) /* one line per stream at most this often */
 #define REPORT_TEXT_MAX 160                  /* bytes of URL and of detail in that line */
 
-/* The terms that a stream delivers under: a copied specification, immutable, counted. An attempt holds the terms it started under. */
+/* The terms that a stream delivers under: a copied specification, immutable, counted. An attempt holds the terms it
+ * started under. */
 struct terms {
     unsigned refs;
     struct dispatcher *dispatcher;
@@ -32,7 +33,8 @@ struct dispatcher {
     size_t flights_kept;
     size_t orphans; /* flights whose stream is gone while their parking has not ended */
     bool closing;   /* free was called; the last orphan completes it */
-    /* Terms may die inside a sink's own callback, and with them the sink: so their sinks are given back at the end of the turn. */
+    /* Terms may die inside a sink's own callback, and with them the sink: so their sinks are given back at the end of
+     * the turn. */
     struct list dead_terms;
     struct loop_task bury;
 };
@@ -149,7 +151,8 @@ enum reply_verdict reply_judge(const struct sink_answer *answer, bool must_be_ev
 struct failure *failure_new(const struct sink_answer *answer, const char *url, struct failure *cause);
 /* With its causes; NULL is fine; NULL back. */
 struct failure *failure_free(struct failure *f);
-/* The original event with knativeerrordest, -code and -data. ERR_NOMEM, or what the builder says when there is no room for them. */
+/* The original event with knativeerrordest, -code and -data. ERR_NOMEM, or what the builder says when there is no room
+ * for them. */
 enum err deadletter_event(const struct ce_event *original, const struct failure *f,
                           const struct ce_event **out) must_check;
 

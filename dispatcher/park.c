@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parking: the end of an event that neither its destination nor a dead letter sink took. It is handed to whoever keeps parked events; until that one
- * has said OK the event stays unsettled, so that a crash brings it back. Parking that fails is tried again for ever, with waits that grow to 30 s.
+ * Parking: the end of an event that neither its destination nor a dead letter sink took. It is handed to whoever
+ * keeps parked events; until that one has said OK the event stays unsettled, so that a crash brings it back. Parking
+ * that fails is tried again for ever, with waits that grow to 30 s.
  */
 #include <assert.h>
 

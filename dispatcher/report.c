@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a stream says of its failures: the first at once, then one line a second with counts as long as there are any. A sink that fails ten thousand
- * times a second writes the same one line as a sink that fails twice.
+ * What a stream says of its failures: the first at once, then one line a second with counts as long as there are
+ * any. A sink that fails ten thousand times a second writes the same one line as a sink that fails twice.
  */
 #include <assert.h>
 #include <inttypes.h>

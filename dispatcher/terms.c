@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The terms of delivery: a stream's specification, copied and counted, so that an update swaps them whole while attempts finish under the old ones.
+ * The terms of delivery: a stream's specification, copied and counted, so that an update swaps them whole while
+ * attempts finish under the old ones.
  *
- * The last reference often goes inside a sink's own callback, and it may hold the last reference to that very sink. So dead terms wait for the end of
- * the turn before their sinks are given back.
+ * The last reference often goes inside a sink's own callback, and it may hold the last reference to that very sink.
+ * So dead terms wait for the end of the turn before their sinks are given back.
  */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A bench for the dispatcher: a clock that stands still, a bus that checks every rule of credit and tokens, sinks that answer by script, a parking place.
- * Everything happens on one loop whose turns the test makes. Fake sinks and the bus call back from tasks and timers, never inside the call, as their contracts say.
+ * A bench for the dispatcher: a clock that stands still, a bus that checks every rule of credit and tokens, sinks
+ * that answer by script, a parking place. Everything happens on one loop whose turns the test makes. Fake sinks and
+ * the bus call back from tasks and timers, never inside the call, as their contracts say.
  */
 #ifndef LEAT_DISPATCHER_RIG_H
 #define LEAT_DISPATCHER_RIG_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What becomes of failures: the dead letter sink and its extensions, parking. The first test replays what Knative's Go data plane was observed to do, row by
- * row, with our decisions where they differ (docs/internals/dispatcher.md).
+ * What becomes of failures: the dead letter sink and its extensions, parking. The first test replays what Knative's
+ * Go data plane was observed to do, row by row, with our decisions where they differ (docs/internals/dispatcher.md).
  */
 #include "../lib/dispatcher_rig.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Delivery to the subscriber: requests, retries to the nanosecond, credit, filters, updates, revocation, counters, the log. And random scripts under one
- * oracle: every event ends exactly once, no destination is tried too often, nothing is left.
+ * Delivery to the subscriber: requests, retries to the nanosecond, credit, filters, updates, revocation, counters,
+ * the log. And random scripts under one oracle: every event ends exactly once, no destination is tried too often,
+ * nothing is left.
  */
 #include "../lib/dispatcher_rig.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory: a delivery that succeeds allocates nothing, and whichever allocation fails, every event still ends exactly once. The room's files are compiled in
- * here with an allocator that counts and can be told to fail.
+ * Memory: a delivery that succeeds allocates nothing, and whichever allocation fails, every event still ends exactly
+ * once. The room's files are compiled in here with an allocator that counts and can be told to fail.
  */
 #include <assert.h>
 #include <stdbool.h>
@@ -92,7 +92,8 @@ static void a_good_delivery_allocates_nothing_in_the_long_run(void **state)
     rig_free(r);
 }
 
-/* Six events: delivered, with reply, dead-lettered, reply failing, parked after the dead letter sink, parked. True once no allocation failed any more. */
+/* Six events: delivered, with reply, dead-lettered, reply failing, parked after the dead letter sink, parked. True
+ * once no allocation failed any more. */
 static bool run_with_failures(unsigned long at, unsigned long times)
 {
     struct rig *r = rig_new(at);

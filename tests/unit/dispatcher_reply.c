@@ -174,7 +174,8 @@ static void a_reply_that_nobody_takes_sends_the_original_to_the_dead_letters(voi
 static void the_channel_matrix_of_four_subscriptions(void **state)
 {
     (void)state;
-    /* One fails once and has one retry; one replies well; one's reply fails once; one's reply fails twice and ends as a dead letter. */
+    /* One fails once and has one retry; one replies well; one's reply fails once; one's reply fails twice and ends as
+     * a dead letter. */
     static const char *const traces[] = {"SS", "SR", "SRR", "SRRD"};
     static const struct rig_step fail_once[] = {{.status = 500}, {.status = 200}};
     static const struct rig_step fail_twice[] = {{.status = 500}, {.status = 500}, {.status = 200}};

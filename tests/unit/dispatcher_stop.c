@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The way out: what is under way may finish until the deadline, what waits is released, nothing is lost, sent or freed twice.
+ * The way out: what is under way may finish until the deadline, what waits is released, nothing is lost, sent or
+ * freed twice.
  */
 #include "../lib/dispatcher_rig.h"
 

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The dispatcher over real buses: memory, and faulty around it with duplicates, reordering and revocations. Sinks
+ * answer at random, streams are stopped and started on the way. Oracle: the subscription's backlog ends empty, every
+ * event was sent somewhere or parked, and without faults each ended exactly once.
+ */
+#include "../lib/dispatcher_rig.h"
+
+#define EVENTS 200
+
+struct wire { /* one real bus on the rig's loop */
+    struct rig *rig;
+    struct loop *loops[1];
+    struct bus_env env;
+    struct bus *bus;
+    struct bus_channel *channel;
+    struct bus_subscription *subscription;
+    struct wire_append {
+        struct bus_append append;
+        struct wire *wire;
+    } appends[EVENTS];
+    const struct ce_event *events[EVENTS];
+    unsigned appended;
+};
+
+struct op {
+    struct bus_op op;
+    bool ended;
+};
+
+static void on_op(struct bus_op *op, enum err err)
+{
+    assert_int_equal(err, OK);
+    container_of(op, struct op, op)->ended = true;
+}
+
+static void await(struct wire *w, struct op *o)
+{
+    for (int i = 0; i < 1000 && !o->ended; i++)
+        rig_pass(w->rig, MS, MS);
+    assert_true(o->ended);
+}
+
+static void wire_open(struct wire *w, struct rig *r, const char *name, const struct bus_param *params, size_t count)
+{
+    struct diag d = {0};
+    w->rig = r;
+    w->loops[0] = r->loop;
+    w->env = (struct bus_env){.control = r->loop, .loops = w->loops, .loop_count = 1};
+    const struct bus_ops *ops = bus_find(name);
+    assert_non_null(ops);
+    if (ops->open(&w->env, params, count, &w->bus, &d) != OK)
+        fail_msg("%s", d.text);
+    assert_int_equal(w->bus->ops->bind(w->bus, r->loop), OK);
+    struct op provision = {.op.done = on_op}, subscribe = {.op.done = on_op};
+    assert_int_equal(w->bus->ops->provision(w->bus, SLICE("ns/c"), NULL, 0, &w->channel, &provision.op, &d), OK);
+    await(w, &provision);
+    struct bus_start start = {.kind = BUS_START_LATEST};
+    assert_int_equal(
+        w->bus->ops->subscribe(w->bus, w->channel, SLICE("ns/s"), &start, NULL, 0, &w->subscription, &subscribe.op, &d),
+        OK);
+    await(w, &subscribe);
+}
+
+static void wire_close(struct wire *w)
+{
+    struct op unsubscribe = {.op.done = on_op}, release = {.op.done = on_op}, stop = {.op.done = on_op};
+    w->bus->ops->unsubscribe(w->bus, w->subscription, true, &unsubscribe.op);
+    await(w, &unsubscribe);
+    w->bus->ops->release(w->bus, w->channel, true, &release.op);
+    await(w, &release);
+    w->bus->ops->stop(w->bus, &stop.op);
+    await(w, &stop);
+    w->bus->ops->unbind(w->bus, w->rig->loop);
+    w->bus->ops->fini(w->bus);
+    for (size_t i = 0; i < EVENTS; i++)
+        ce_event_unref(w->events[i]);
+}
+
+static void on_append(struct bus_append *a, enum err err)
+{
+    assert_int_equal(err, OK);
+    container_of(a, struct wire_append, append)->wire->appended++;
+}
+
+static void append_one(struct wire *w, size_t i)
+{
+    char id[24];
+    snprintf(id, sizeof id, "%zu", i);
+    w->events[i] = rig_event(id);
+    w->appends[i] = (struct wire_append){.append.done = on_append, .wire = w};
+    assert_int_equal(w->bus->ops->append(w->bus, w->channel, w->events[i], &w->appends[i].append, w->rig->loop), OK);
+}
+
+static uint64_t backlog(const struct wire *w)
+{
+    struct bus_probe probe;
+    w->bus->ops->probe_subscription(w->bus, w->subscription, &probe);
+    return probe.events;
+}
+
+static void start(struct wire *w)
+{
+    struct rig *r = w->rig;
+    r->stopped = false;
+    assert_int_equal(dispatch_stream_start(r->dispatcher, w->bus, w->subscription, &r->spec, &r->stream), OK);
+}
+
+static void stop(struct wire *w, uint64_t deadline_ns)
+{
+    rig_stop(w->rig, deadline_ns);
+    rig_pass(w->rig, deadline_ns + 10 * MS, 10 * MS);
+    assert_true(w->rig->stopped);
+}
+
+static bool was_sent(const struct rig *r, const struct ce_event *e)
+{
+    for (size_t i = 0; i < r->seen_count; i++)
+        if (slice_eq(ce_event_id(r->seen[i].event), ce_event_id(e)))
+            return true;
+    return false;
+}
+
+/* How many attempts the bus cut short by revoking. */
+static unsigned run(const char *name, const struct bus_param *params, size_t count, uint64_t seed, bool exact)
+{
+    struct rig *r = rig_new(seed);
+    struct wire *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    wire_open(w, r, name, params, count);
+    struct prng random;
+    prng_seed(&random, seed);
+    r->subscriber.random = r->dead_letter.random = &random;
+    r->spec.dead_letter = &r->dead_letter.base;
+    r->spec.delivery.retry = 2;
+    r->spec.delivery.timeout_ns = 100 * MS;
+    r->spec.in_flight_max = 1 + (unsigned)prng_below(&random, 20);
+    r->park.failures_first = 3;
+    start(w);
+    for (size_t i = 0; i < EVENTS; i++) {
+        append_one(w, i);
+        if (prng_below(&random, 4) == 0)
+            rig_pass(r, 10 * MS, 10 * MS);
+        if (i % 50 == 49) {
+            stop(w, prng_below(&random, 2) * 50 * MS);
+            start(w);
+        }
+    }
+    for (int i = 0; i < 3000 && backlog(w) > 0; i++)
+        rig_pass(r, 50 * MS, 10 * MS);
+    assert_int_equal(backlog(w), 0);
+    stop(w, NS_PER_S);
+    assert_int_equal(r->counters.in_flight, 0);
+    for (size_t i = 0; i < EVENTS; i++)
+        assert_true(was_sent(r, w->events[i]));
+    uint64_t ended = r->counters.delivered + r->counters.dead_lettered + r->counters.parked;
+    assert_true(exact ? ended == EVENTS : ended >= EVENTS);
+    unsigned canceled = r->subscriber.canceled;
+    wire_close(w);
+    rig_free(r);
+    free(w);
+    return canceled;
+}
+
+static void over_memory_every_event_ends_exactly_once(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++)
+        (void)run("memory", NULL, 0, seed, true);
+}
+
+static void over_a_faulty_bus_none_is_lost(void **state)
+{
+    (void)state;
+    unsigned canceled = 0;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        char text[24];
+        snprintf(text, sizeof text, "%u", (unsigned)seed);
+        const struct bus_param params[] = {{"seed", text}, {"duplicate", "0.1"}, {"revoke", "0.2"}, {"reorder", "0.2"}};
+        canceled += run("faulty", params, 4, seed, false);
+    }
+    assert_true(canceled > 0); /* or the bus was not as bad as it should be */
+}
+
+static void an_event_taken_from_memory_arrives_in_the_same_turn(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    struct wire *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    wire_open(w, r, "memory", NULL, 0);
+    start(w);
+    append_one(w, 0);
+    rig_turn(r);
+    assert_int_equal(w->appended, 1);
+    assert_int_equal(r->counters.delivered, 1);
+    assert_int_equal(backlog(w), 0);
+    stop(w, 0);
+    wire_close(w);
+    rig_free(r);
+    free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(over_memory_every_event_ends_exactly_once),
+        cmocka_unit_test(over_a_faulty_bus_none_is_lost),
+        cmocka_unit_test(an_event_taken_from_memory_arrives_in_the_same_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
