@@ -7,7 +7,6 @@ CC       ?= gcc
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
-FUZZ_CC  ?= clang-14
 comma    := ,
 B        := build$(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),/clang)
 PREFIX   ?= /usr/local
@@ -56,15 +55,46 @@ $(B)/libcloudevents.a: $(patsubst %.c,$(B)/%.o,$(call sources_of,events)) $(CE_B
 	@rm -f $@
 	ar rcs $@ $^
 
-# tests/unit/ROOM_NOUN.c links with ROOM and what lies under it; tests/bus and tests/fuzz likewise.
-$(B)/tests/unit/%: $(B)/tests/unit/%.o
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
-define unit_links
-$(B)/tests/unit/$(notdir $(basename $(1))): $(call libs,$(firstword $(subst _, ,$(notdir $(1)))))
-endef
+# tests/unit/ROOM_NOUN.c links with ROOM and what lies under it; a fuzz target names its room in its second line; tests/lib holds what tests share.
+room_of_unit  = $(firstword $(subst _, ,$(notdir $(1))))
+room_of_fuzz  = $(shell sed -n 's,^/\* room: \([a-z]*\) \*/.*,\1,p' $(1))
 UNIT := $(wildcard tests/unit/*.c)
-$(foreach u,$(UNIT),$(eval $(call unit_links,$(u))))
+FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
+BENCHES := $(wildcard tests/bench/bench_*.c)
+define test_links
+$(B)/$(basename $(1)): $(call libs,$(2))
+endef
+$(foreach u,$(UNIT),$(eval $(call test_links,$(u),$(call room_of_unit,$(u)))))
+$(foreach f,$(FUZZ),$(eval $(call test_links,$(f),$(call room_of_fuzz,$(f)))))
+$(foreach f,$(BENCHES),$(eval $(call test_links,$(f),$(if $(call room_of_fuzz,$(f)),$(call room_of_fuzz,$(f)),clients))))
+WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/lib/fault.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $^ $(LDLIBS) -lcmocka -o $@
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+$(B)/tests/bench/%: $(B)/tests/bench/%.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 unit: $(UNIT:%.c=$(B)/%)
+$(B)/tests/%.o: WARN += -Wno-missing-prototypes
+$(B)/tests/%.o: CPPFLAGS += -I.
+
+test: all
+	@T='$(T)' SAN='$(SAN)' python3 tests/lib/suites.py
+demo: all
+	@examples/github-to-service/run
+fuzz:
+	@T=fuzz FUZZ_SECONDS='$(or $(SECONDS),60)' python3 tests/lib/suites.py
+bench: all $(BENCHES:%.c=$(B)/%)
+	@tests/bench/run $(BENCH)
+lint:
+	@python3 tests/lib/lint.py
+install: all
+	install -D -m 755 $(B)/leat $(DESTDIR)$(PREFIX)/bin/leat
+	install -D -m 644 $(B)/libcloudevents.a $(DESTDIR)$(PREFIX)/lib/libcloudevents.a
+	install -d $(DESTDIR)$(PREFIX)/include/cloudevents $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 include/event.h include/ce_http.h include/http_header.h include/buf.h include/err.h include/slice.h $(DESTDIR)$(PREFIX)/include/cloudevents
+	$(B)/leat man > $(DESTDIR)$(PREFIX)/share/man/man1/leat.1
+	$(B)/leat completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/leat
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:

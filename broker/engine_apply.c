@@ -52,40 +52,6 @@ void engine_order_all(struct engine *e, enum shard_order order, void (*done)(str
         shard_order(e->shards[i], order, one_shard_done);
 }
 
-/* ---- parts ---- */
-
-void engine_channel_free(struct engine_channel *c)
-{
-    if (!c)
-        return;
-    list_remove(&c->link);
-    free(c->key);
-    free(c->label_namespace);
-    free(c->label_name);
-    free(c);
-}
-
-void engine_subscription_free(struct engine_subscription *s)
-{
-    list_remove(&s->link);
-    engine_channel_free(s->parked);
-    free(s->key);
-    free(s->uid);
-    free(s->label_namespace);
-    free(s->label_name);
-    free(s);
-}
-
-void engine_source_free(struct engine_source *s)
-{
-    list_remove(&s->link);
-    plan_unref(s->plan);
-    free(s->key);
-    free(s->label_namespace);
-    free(s->label_name);
-    free(s);
-}
-
 static struct engine_bus *find_bus(struct engine *e, const char *key)
 {
     list_each(l, tmp, &e->buses) {
@@ -370,64 +336,10 @@ static void give_up(struct engine *e)
     engine_plan_done(e);
 }
 
-static bool make_source(struct engine *e, size_t i)
-{
-    struct plan *plan = e->next->plan;
-    const struct plan_source *p = &plan->sources[i];
-    struct engine_source *s = calloc(1, sizeof *s);
-    if (!s)
-        return false;
-    list_push_back(&e->sources, &s->link);
-    s->engine = e;
-    s->wanted = true;
-    s->ops = source_find(p->spec.type);
-    s->key = strdup(p->key);
-    s->label_namespace = strdup(p->spec.namespace_name);
-    s->label_name = strdup(p->spec.name);
-    s->plan = plan_ref(plan);
-    s->spec = p;
-    e->next->sources[i] = s;
-    return s->ops && s->key && s->label_namespace && s->label_name;
-}
-
-static bool same_params(const struct source_param *a, size_t n, const struct source_param *b, size_t m)
-{
-    if (n != m)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(a[i].name, b[i].name) != 0 || strcmp(a[i].value, b[i].value) != 0)
-            return false;
-    return true;
-}
-
-static bool same_source(const struct plan_source *a, const struct plan_source *b)
-{
-    return strcmp(a->uid, b->uid) == 0 && strcmp(a->spec.type, b->spec.type) == 0 &&
-           same_params(a->spec.params, a->spec.param_count, b->spec.params, b->spec.param_count);
-}
-
-static void choose_sources(struct engine *e)
-{
-    const struct plan *p = e->next->plan;
-    list_each(l, tmp, &e->sources) {
-        struct engine_source *s = container_of(l, struct engine_source, link);
-        bool kept = false;
-        for (size_t i = 0; i < p->source_count && s->wanted && !kept; i++) {
-            kept = strcmp(s->key, p->sources[i].key) == 0 && same_source(s->spec, &p->sources[i]);
-            if (kept)
-                e->next->sources[i] = s;
-        }
-        s->wanted = kept;
-    }
-    for (size_t i = 0; i < p->source_count && !e->out_of_memory; i++)
-        if (!e->next->sources[i])
-            e->out_of_memory = !make_source(e, i);
-}
-
 static void route_all(struct engine *e)
 {
     if (!e->out_of_memory)
-        choose_sources(e);
+        engine_sources_choose(e);
     if (e->out_of_memory || routing_index(e->next) != OK) {
         give_up(e);
         return;
@@ -440,144 +352,12 @@ static void route_all(struct engine *e)
     engine_order_all(e, SHARD_ROUTE, register_all);
 }
 
-/* ---- step 5: sources, and what the plan no longer has ---- */
-
-static void reported(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id)
-{
-    struct engine_source *s = arg;
-    struct engine *e = s->engine;
-    if (e->reports.source)
-        e->reports.source(e->reports.arg, s->key, ready, reason, message, webhook_id);
-}
-
-static void register_source(struct engine_source *s)
-{
-    struct engine *e = s->engine;
-    char url[1024];
-    const char *where = NULL;
-    if (!s->ops->register_start || s->registration)
-        return;
-    if (e->options.hooks_url && snprintf(url, sizeof url, "%s%s", e->options.hooks_url, s->spec->path) < (int)sizeof url)
-        where = url;
-    enum err err = s->ops->register_start(&s->spec->spec, e->control, e->client, where, NULL, reported, s, &s->registration);
-    if (err != OK)
-        log_line(LOG_ERROR, "source.failed", "source=%s error=%s", log_value(s->key), err_name(err));
-}
-
-static void unregistered(void *arg)
-{
-    struct engine_source *s = arg;
-    struct engine *e = s->engine;
-    engine_source_free(s);
-    e->unregistering--;
-    engine_stop_check(e);
-}
-
-void engine_source_unregister(struct engine_source *s, bool remove)
-{
-    if (s->leaving)
-        return;
-    s->leaving = true;
-    s->wanted = false;
-    s->engine->unregistering++;
-    if (!s->registration) {
-        unregistered(s);
-        return;
-    }
-    struct source_registration *r = s->registration;
-    s->registration = NULL;
-    s->ops->register_stop(r, remove, unregistered, s);
-}
-
-static void ignored(struct bus_op *op, enum err err)
-{
-    (void)err;
-    free(op);
-}
-
-/* For releases whose end nobody waits for; NULL when there is no memory. */
-static struct bus_op *loose_op(void)
-{
-    struct bus_op *op = calloc(1, sizeof *op);
-    if (op)
-        op->done = ignored;
-    return op;
-}
-
-static void drop_subscription(struct engine_subscription *s)
-{
-    struct bus *bus = s->bus ? s->bus->bus : NULL;
-    struct bus_probe probe = {0};
-    struct bus_op *op;
-    if (s->handle && (op = loose_op())) {
-        bus->ops->unsubscribe(bus, s->handle, true, op);
-        s->handle = NULL;
-        s->ready = false;
-    }
-    if (s->parked_handle)
-        bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-    if (probe.events > 0)
-        return; /* parked events outlive their subscription, until they are discarded */
-    if (s->parked_handle && (op = loose_op()))
-        bus->ops->unsubscribe(bus, s->parked_handle, true, op);
-    if (s->parked->handle && (op = loose_op()))
-        bus->ops->release(bus, s->parked->handle, true, op);
-    engine_subscription_free(s);
-}
-
-struct release {
-    struct bus_op op;
-    struct engine_channel *channel;
-};
-
-static void released(struct bus_op *op, enum err err)
-{
-    struct release *r = container_of(op, struct release, op);
-    (void)err;
-    engine_channel_free(r->channel); /* appends under way, which count on it, have ended */
-    free(r);
-}
-
-static void drop_channel(struct engine_channel *c)
-{
-    if (!c->handle) {
-        engine_channel_free(c);
-        return;
-    }
-    struct release *r = calloc(1, sizeof *r);
-    if (!r)
-        return; /* tried again with the next plan */
-    r->op.done = released;
-    r->channel = c;
-    c->ready = false;
-    list_remove(&c->link);
-    c->bus->bus->ops->release(c->bus->bus, c->handle, true, &r->op);
-}
-
-static void drop_leftovers(struct engine *e)
-{
-    list_each(l, tmp, &e->sources) {
-        struct engine_source *s = container_of(l, struct engine_source, link);
-        if (!s->wanted)
-            engine_source_unregister(s, true);
-    }
-    list_each(k, next, &e->subscriptions) {
-        struct engine_subscription *s = container_of(k, struct engine_subscription, link);
-        if (!s->wanted)
-            drop_subscription(s);
-    }
-    list_each(m, after, &e->channels) {
-        struct engine_channel *c = container_of(m, struct engine_channel, link);
-        if (!c->wanted)
-            drop_channel(c);
-    }
-}
+/* ---- step 5: what the plan no longer has, and sources ---- */
 
 static void register_all(struct engine *e)
 {
-    drop_leftovers(e);
-    list_each(l, tmp, &e->sources)
-        register_source(container_of(l, struct engine_source, link));
+    engine_drop_leftovers(e);
+    engine_sources_register(e);
     routing_unref(e->next);
     e->next = NULL;
     e->applied = true;

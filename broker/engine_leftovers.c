@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a new plan no longer has: subscriptions, channels and sources are taken off their buses and freed, after every shard has let go of them.
+ */
+#include "engine_parts.h"
+
+#include <stdlib.h>
+
+void engine_channel_free(struct engine_channel *c)
+{
+    if (!c)
+        return;
+    list_remove(&c->link);
+    free(c->key);
+    free(c->label_namespace);
+    free(c->label_name);
+    free(c);
+}
+
+void engine_subscription_free(struct engine_subscription *s)
+{
+    list_remove(&s->link);
+    engine_channel_free(s->parked);
+    free(s->key);
+    free(s->uid);
+    free(s->label_namespace);
+    free(s->label_name);
+    free(s);
+}
+
+static void ignored(struct bus_op *op, enum err err)
+{
+    (void)err;
+    free(op);
+}
+
+/* For releases whose end nobody waits for; NULL when there is no memory. */
+static struct bus_op *loose_op(void)
+{
+    struct bus_op *op = calloc(1, sizeof *op);
+    if (op)
+        op->done = ignored;
+    return op;
+}
+
+static void drop_subscription(struct engine_subscription *s)
+{
+    struct bus *bus = s->bus ? s->bus->bus : NULL;
+    struct bus_probe probe = {0};
+    struct bus_op *op;
+    if (s->handle && (op = loose_op())) {
+        bus->ops->unsubscribe(bus, s->handle, true, op);
+        s->handle = NULL;
+        s->ready = false;
+    }
+    if (s->parked_handle)
+        bus->ops->probe_subscription(bus, s->parked_handle, &probe);
+    if (probe.events > 0)
+        return; /* parked events outlive their subscription, until they are discarded */
+    if (s->parked_handle && (op = loose_op()))
+        bus->ops->unsubscribe(bus, s->parked_handle, true, op);
+    if (s->parked->handle && (op = loose_op()))
+        bus->ops->release(bus, s->parked->handle, true, op);
+    engine_subscription_free(s);
+}
+
+struct release {
+    struct bus_op op;
+    struct engine_channel *channel;
+};
+
+static void released(struct bus_op *op, enum err err)
+{
+    struct release *r = container_of(op, struct release, op);
+    (void)err;
+    engine_channel_free(r->channel); /* appends under way, which count on it, have ended */
+    free(r);
+}
+
+static void drop_channel(struct engine_channel *c)
+{
+    if (!c->handle) {
+        engine_channel_free(c);
+        return;
+    }
+    struct release *r = calloc(1, sizeof *r);
+    if (!r)
+        return; /* tried again with the next plan */
+    r->op.done = released;
+    r->channel = c;
+    c->ready = false;
+    list_remove(&c->link);
+    c->bus->bus->ops->release(c->bus->bus, c->handle, true, &r->op);
+}
+
+void engine_drop_leftovers(struct engine *e)
+{
+    list_each(l, tmp, &e->sources) {
+        struct engine_source *s = container_of(l, struct engine_source, link);
+        if (!s->wanted)
+            engine_source_unregister(s, true);
+    }
+    list_each(k, next, &e->subscriptions) {
+        struct engine_subscription *s = container_of(k, struct engine_subscription, link);
+        if (!s->wanted)
+            drop_subscription(s);
+    }
+    list_each(m, after, &e->channels) {
+        struct engine_channel *c = container_of(m, struct engine_channel, link);
+        if (!c->wanted)
+            drop_channel(c);
+    }
+}

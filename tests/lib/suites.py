@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the test suites, two at a time, and ends with "N passed, N failed".
+
+A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
+address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
+servers with that sanitizer only. A failing suite's output is printed whole; a passing one is a line.
+"""
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORD = os.environ.get("T", "")
+SAN = os.environ.get("SAN", "")
+FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
+FUZZ_SAN = "address,undefined,fuzzer-no-link"
+THREADED = ("base_loop", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty")
+LIMIT = 900  # seconds for one suite: only a hanging one meets it
+COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def build_dir(san, clang=False):
+    return "build" + (f"/{san.replace(',', '-')}" if san else "") + ("/clang" if clang else "")
+
+
+class Suite:
+    """`command` is run in the project's root after `make TARGET` with the given SAN and compiler; `count` reads how many tests its output tells of."""
+
+    def __init__(self, name, command, target=None, san="", clang=False, env=None):
+        self.name, self.command, self.target, self.san, self.clang, self.env = name, command, target, san, clang, env or {}
+
+    def make(self):
+        words = ["make", "--no-print-directory", "-s"]
+        if self.san:
+            words.append(f"SAN={self.san}")
+        if self.clang:
+            words.append("CC=clang-14")
+        return words
+
+
+def unit_suites():
+    for source in sorted((ROOT / "tests/unit").glob("*.c")):
+        name = source.stem
+        kind = "contract" if "_contract_" in name else "unit"
+        sans = [SAN] if SAN else ["address,undefined"] + (["thread"] if name in THREADED else [])
+        for san in sans:
+            program = f"{build_dir(san)}/tests/unit/{name}"
+            yield Suite(f"{kind} {name}" + (" (threads)" if san == "thread" and not SAN else ""), [program], program, san)
+
+
+def fuzz_suites():
+    for source in sorted((ROOT / "tests/fuzz").glob("fuzz_*.c")):
+        name = source.stem
+        program = f"{build_dir(FUZZ_SAN, True)}/tests/fuzz/{name}"
+        corpus = ROOT / "tests/fuzz/corpus" / name.removeprefix("fuzz_")
+        found = ROOT / "build/fuzz" / name
+        found.mkdir(parents=True, exist_ok=True)
+        command = [program, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1", f"-artifact_prefix={found}/", found]
+        yield Suite(f"fuzz {name.removeprefix('fuzz_')}", command + ([corpus] if corpus.is_dir() else []), program, FUZZ_SAN, True)
+
+
+def server_suites():
+    san = SAN or "address,undefined"
+    program = f"{build_dir(san)}/leat"
+    for source in sorted((ROOT / "tests/server").glob("test_*.py")):
+        name = source.stem.removeprefix("test_")
+        yield Suite(f"server {name}", [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env={"LEAT": str(ROOT / program)})
+
+
+def example_suites():
+    for run in sorted((ROOT / "examples").glob("*/run")):
+        yield Suite(f"example {run.parent.name}", [run], "all")
+
+
+def all_suites():
+    yield Suite("lint", [sys.executable, "tests/lib/lint.py"])
+    yield Suite("build clang", ["true"], "all", clang=True)
+    yield from unit_suites()
+    yield from server_suites()
+    yield from example_suites()
+    yield from fuzz_suites()
+
+
+COUNTS = (
+    (re.compile(r"^\[  PASSED  \] (\d+) test", re.M), re.compile(r"^\[  FAILED  \] (\d+) test", re.M)),
+    (re.compile(r"(\d+) passed"), re.compile(r"(\d+) (?:failed|error)")),
+)
+
+
+def counts(output, good):
+    """(passed, failed) as the output tells; one test where it tells nothing."""
+    for passed, failed in COUNTS:
+        p, f = passed.findall(output), failed.findall(output)
+        if p or f:
+            n, m = sum(map(int, p)), sum(map(int, f))
+            return (n, m) if good or m else (n, 1)
+    return (1, 0) if good else (0, 1)
+
+
+def environment(suite):
+    env = dict(os.environ, **suite.env)
+    env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1")
+    env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    env.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
+    for name in ("T", "SAN", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        env.pop(name, None)
+    return env
+
+
+def run(suite):
+    began = time.monotonic()
+    try:
+        done = subprocess.run([str(w) for w in suite.command], cwd=ROOT, env=environment(suite), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LIMIT)
+        output, good = done.stdout, done.returncode == 0
+    except subprocess.TimeoutExpired as e:
+        output, good = (e.stdout or b"").decode("utf-8", "replace") + f"\nnot done after {LIMIT} s\n", False
+    return suite, good, output, time.monotonic() - began
+
+
+def build(suites):
+    """Builds everything first, one make a build directory, so that suites do not build beside each other. False when one failed."""
+    groups = {}
+    for s in suites:
+        if s.target:
+            groups.setdefault(tuple(s.make()), set()).add(s.target)
+    for words, targets in groups.items():
+        print(f"building {' '.join(words[3:]) or 'release'} ({len(targets)})", flush=True)
+        if subprocess.run([*words, f"-j{os.cpu_count()}", *sorted(targets)], cwd=ROOT, env=environment(suites[0])).returncode != 0:
+            return False
+    return True
+
+
+def paint(text, code):
+    return f"\033[{code}m{text}\033[0m" if COLOUR else text
+
+
+def main():
+    suites = [s for s in all_suites() if WORD in s.name]
+    if not suites:
+        print(f"no suite's name holds '{WORD}'; they are:\n  " + "\n  ".join(s.name for s in all_suites()))
+        return 2
+    if any("github_payloads" in s.name for s in suites) and subprocess.run([ROOT / "tests/setup/github-payloads"]).returncode != 0:
+        return 1
+    if not build(suites):
+        print("0 passed, 1 failed")
+        return 1
+    passed = failed = 0
+    lock = threading.Lock()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for suite, good, output, seconds in (f.result() for f in concurrent.futures.as_completed([pool.submit(run, s) for s in suites])):
+            n, m = counts(output, good)
+            with lock:
+                passed, failed = passed + n, failed + m
+                print(f"{paint('ok    ', 32) if good else paint('FAILED', 31)} {suite.name} ({n} passed, {m} failed, {seconds:.1f} s)", flush=True)
+                if not good:
+                    print(output, flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
