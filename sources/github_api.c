@@ -3,7 +3,7 @@
  * The webhook at GitHub: found, made, changed and removed through GitHub's REST API, on the control loop. Webhooks are received whether or not this works.
  *
  *     LIST page 1, 2 ... ──ours is there──→ UPDATE (PATCH: takes it over, with our secret and events) ──→ READY
- *            └──not there──→ CREATE (POST) ──→ READY
+ *            └──not there──→ CREATE (POST) ──→ READY       (refused with 422: LIST once more, since it may exist)
  *     any failure → report what is missing and what to do → wait (1 s, doubled, at most 5 min) → LIST
  *     stop(remove) with a known id → REMOVE (DELETE, one try) → gone
  *
@@ -59,6 +59,7 @@ struct registration {
     uint64_t wait_ns;
     struct prng prng;
     bool has_token, stopping;
+    bool looked_again; /* after a refused CREATE, before saying so */
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
@@ -157,6 +158,7 @@ static void try_again(struct registration *r, uint64_t at_least_ns)
     uint64_t wait = r->wait_ns > at_least_ns ? r->wait_ns : at_least_ns;
     r->step = STEP_LIST;
     r->page = 1;
+    r->looked_again = false;
     /* A tenth more or less, so that many sources do not ask all at once. */
     loop_timer_start(r->loop, &r->timer, wait - wait / 10 + prng_below(&r->prng, wait / 5 + 1));
 }
@@ -244,6 +246,7 @@ static void ready(struct registration *r)
     place_of(r, place, sizeof(place));
     r->step = STEP_READY;
     r->wait_ns = 0;
+    r->looked_again = false;
     tell(r, true, "WebhookConfigured", "webhook %s of %s sends to %s", r->id, place, r->webhook_url);
 }
 
@@ -294,6 +297,14 @@ static void listed(struct registration *r, struct json_value hooks)
 static void answered(struct registration *r, const struct http_response *a)
 {
     struct json_value v;
+    if (a->status == 422 && r->step == STEP_CREATE && !r->looked_again) {
+        /* Perhaps it exists: made meanwhile, or by a request of ours whose answer got lost. */
+        r->looked_again = true;
+        r->step = STEP_LIST;
+        r->page = 1;
+        step_begin(r);
+        return;
+    }
     if (a->status < 200 || a->status > 299) {
         refused(r, a);
         return;
@@ -382,8 +393,8 @@ static void wake(struct loop_timer *t)
     }
     if (!r->has_token) {
         tell(r, true, "ByHand",
-             "no accessToken: make the webhook on GitHub by hand (Settings, Webhooks) with URL %s, content type application/json and the same secret",
-             r->webhook_url ? r->webhook_url : "as the world reaches this source");
+             "there is no accessToken, so make the webhook on GitHub by hand (Settings, Webhooks): content type application/json, the same secret, and the URL %s",
+             r->webhook_url ? r->webhook_url : "under which GitHub reaches this source");
     } else if (!r->webhook_url) {
         tell(r, false, "NoWebhookURL", "the webhook cannot be made: say under which URL GitHub reaches this source (serve: --hooks-url; source github: --webhook-url)");
     } else {

@@ -13,6 +13,7 @@ static const struct runner_option options[] = {
     {"form", "FORM", false, "form", NULL, "today (dev.knative.source.github.EVENT) or 2018 (dev.knative.github.EVENT). Default: today."},
     {"access-token-file", "FILE", true, "accessToken", "GITHUB_ACCESS_TOKEN", "A token with which the webhook is made on GitHub."},
     {"api-url", "URL", false, "githubAPIURL", "GITHUB_API_URL", "GitHub's API, for an Enterprise Server. Default: " GITHUB_API_URL "."},
+    {"secure", "BOOL", false, "secure", NULL, "true or false: makes the webhook's URL https or http. Default: as --webhook-url has it."},
     {"allow-unsigned", NULL, false, "allowUnsigned", NULL, "Takes webhooks without a secret: for trials only."},
     {NULL, NULL, false, NULL, NULL, NULL}};
 
