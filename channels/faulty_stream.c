@@ -42,7 +42,7 @@ struct bus_stream {
     void *arg;
     uint64_t allowed, inner_allowed, ready_count, serial;
     struct list held, ready, open;
-    struct loop_task task;
+    struct loop_timer flush; /* of the next turn, so that giving back for ever does not hold the loop */
     bool *gone; /* set by detach while we are inside a callback */
 };
 
@@ -79,6 +79,11 @@ static void copy_free(struct copy *c)
     free(c);
 }
 
+static void flush_later(struct bus_stream *st)
+{
+    loop_timer_start(st->at->loop, &st->flush, 0);
+}
+
 /* Back to the subscriber later: by the inner bus when this is all there is of the event, else by ourselves. */
 static void copy_release(struct copy *c)
 {
@@ -89,7 +94,7 @@ static void copy_release(struct copy *c)
         list_remove(&c->link);
         list_push_back(&st->ready, &c->link);
         st->ready_count++;
-        loop_defer(st->at->loop, &st->task);
+        flush_later(st);
         return;
     }
     copy_free(c);
@@ -143,9 +148,9 @@ static void flush(struct bus_stream *st)
     balance(st);
 }
 
-static void flush_task(struct loop_task *t)
+static void flush_due(struct loop_timer *t)
 {
-    flush(container_of(t, struct bus_stream, task));
+    flush(container_of(t, struct bus_stream, flush));
 }
 
 static enum err copy_new(struct bus_stream *st, struct held *h)
@@ -180,7 +185,7 @@ static void inner_deliver(void *arg, struct bus_stream *inner, const struct ce_e
         return;
     }
     if (faulty_chance(st->at, st->at->bus->duplicate) && copy_new(st, h))
-        return; /* no memory for a duplicate: none, then; the task delivers what is ready */
+        assert(h->copies == 1); /* no memory for a duplicate: none, then */
     flush(st);
 }
 
@@ -249,7 +254,7 @@ enum err faulty_attach(struct bus *b, struct bus_subscription *s, struct loop *l
     list_init(&st->held);
     list_init(&st->ready);
     list_init(&st->open);
-    loop_task_init(&st->task, flush_task);
+    loop_timer_init(&st->flush, flush_due);
     enum err e = f->inner->ops->attach(f->inner, s, loop, &ours, st, &st->inner);
     if (e) {
         free(st);
@@ -270,7 +275,7 @@ static void stream_clear(struct bus_stream *st)
 {
     if (st->gone)
         *st->gone = true;
-    loop_task_cancel(&st->task);
+    loop_timer_stop(st->at->loop, &st->flush);
     copies_free(&st->ready);
     copies_free(&st->open);
     list_remove(&st->link);
@@ -306,7 +311,7 @@ void faulty_credit(struct bus *b, struct bus_stream *st, unsigned n)
     st->allowed += n;
     balance(st);
     if (st->ready_count)
-        loop_defer(st->at->loop, &st->task);
+        flush_later(st);
 }
 
 void faulty_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
