@@ -108,8 +108,8 @@ static void put_quoted(struct line *l, struct slice s)
         s = slice_from(s, width);
     }
     /* The closing quote has its place in the tail, so that a cut value is still a string. */
-    if (l->len < l->cap + 1)
-        l->text[l->len++] = '"';
+    l->text[l->len++] = '"';
+    l->cut |= l->len > l->cap;
 }
 
 static size_t digits(struct slice s, size_t at)
