@@ -2,10 +2,12 @@
  *
  * One epoll loop on one thread: descriptors, timers, deferred work, and a mailbox for the other threads.
  *
- * All functions but loop_post, loop_post_reserved and loop_stop are for the loop's own thread (before loop_run: the thread that made it).
- * A turn: wait for descriptors or the next timer; run what is ready; run due timers; run letters from the mailbox; run deferred work
- * until none is left. Callbacks may add and remove any watch, timer or task, also those of the same turn.
- * Watches, timers, tasks and letters lie in the caller's structures: adding one never allocates, so timers and tasks cannot fail.
+ * All functions but loop_post, loop_post_reserved and loop_stop are for the loop's own thread (before loop_run: the
+ * thread that made it).
+ * A turn: wait for descriptors or the next timer; run what is ready; run due timers; run letters from the mailbox; run
+ * deferred work until none is left. Callbacks may add and remove any watch, timer or task, also those of the same turn.
+ * Watches, timers, tasks and letters lie in the caller's structures: adding one never allocates, so timers and tasks
+ * cannot fail.
  */
 #ifndef LEAT_LOOP_H
 #define LEAT_LOOP_H
@@ -19,14 +21,17 @@
 
 struct loop;
 
-/* A loop on this clock (borrowed, outlives it). `mailbox_limit`: letters that loop_post accepts before ERR_FULL. */
+/* A loop on this clock (borrowed, outlives it). `mailbox_limit`: letters that loop_post accepts before ERR_FULL; those
+ * of loop_post_reserved do not count. ERR_NOMEM, or ERR_IO when the system has no descriptor left. */
 enum err loop_new(const struct clock *clock, unsigned mailbox_limit, struct loop **out) must_check;
-/* Frees it; NULL is fine. Letters still in the mailbox are run first, so that what they own is not leaked. */
+/* Frees it; NULL is fine. Letters still in the mailbox are run first, and work that is still deferred, so that what
+ * they own is not leaked. Nobody else may know the loop any more. */
 void loop_free(struct loop *l);
 
 /* Runs turns until loop_stop. Returns OK, or ERR_IO when epoll itself fails. */
 enum err loop_run(struct loop *l) must_check;
-/* One turn that waits at most wait_ns for something to happen (0: not at all; UINT64_MAX: until something does). For tests and drains. */
+/* One turn that waits at most wait_ns for something to happen (0: not at all; UINT64_MAX: until something does); sleep
+ * is counted in milliseconds, rounded up. For tests and drains. */
 enum err loop_turn(struct loop *l, uint64_t wait_ns) must_check;
 /* Ends loop_run after the current turn. Any thread. */
 void loop_stop(struct loop *l);
@@ -43,7 +48,8 @@ struct loop_watch {
     int fd;             /* -1: not watched */
     uint32_t events;
 };
-/* Level-triggered unless `events` holds EPOLLET. The descriptor stays the caller's. ERR_IO when epoll refuses. */
+/* Level-triggered unless `events` holds EPOLLET. The descriptor stays the caller's. ERR_IO when epoll refuses; w->fd is
+ * -1 then. */
 enum err loop_watch_add(struct loop *l, struct loop_watch *w, int fd, uint32_t events, loop_watch_fn *run) must_check;
 enum err loop_watch_change(struct loop *l, struct loop_watch *w, uint32_t events) must_check;
 /* Before the descriptor is closed. A watch with fd -1 is left alone. */
@@ -88,7 +94,8 @@ struct letter { /* lies in the sender's structure; untouched by the sender from 
     struct letter *next;
     letter_fn *run; /* on the loop's thread */
 };
-/* Any thread. ERR_FULL beyond the mailbox's limit; the letter is then the caller's again. The loop is woken once per burst. */
+/* Any thread. ERR_FULL beyond the mailbox's limit; the letter is then the caller's again. The loop is woken once per
+ * burst. */
 enum err loop_post(struct loop *l, struct letter *m) must_check;
 /* As loop_post, but never refused: for completions, whose letters were allocated with the request. */
 void loop_post_reserved(struct loop *l, struct letter *m);
