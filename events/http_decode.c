@@ -317,7 +317,7 @@ static enum err batch_elements(struct json_value array, const struct http_header
             return in_batch(e, *n, d);
         if (!slice_eq(ce_event_specversion(out[*n]), ce_event_specversion(out[0]))) {
             e = diag_set(d, ERR_INVALID, "its specversion is not that of the first; a batch has one");
-            ce_event_unref(out[*n]);
+            out[*n] = ce_event_unref(out[*n]);
             return in_batch(e, *n, d);
         }
     }
