@@ -4,7 +4,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -201,6 +201,7 @@ static struct client dial(struct rig *rig)
     const char *colon = strrchr(http_listener_address(rig->listener), ':');
     to.sin_port = htons((uint16_t)atoi(colon + 1));
     assert_int_equal(connect(c.fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0); /* head and body are written apart */
     return c;
 }
 
