@@ -15,7 +15,7 @@ enum log_level {
     LOG_DEBUG,
     LOG_INFO,
     LOG_WARN,
-    LOG_ERROR
+    LOG_ERROR,
 };
 
 /* Before threads start. `json`: one JSON object a line, not text; `colour`: ANSI colours for the level (text only). */

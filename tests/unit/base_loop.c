@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -384,6 +385,31 @@ static void a_turn_goes_watches_timers_letters_tasks(void **state)
     watched_free(w, 1);
 }
 
+/* ---- no descriptor left ---- */
+
+static void a_loop_without_descriptors_is_refused_and_leaks_none(void **state)
+{
+    (void)state;
+    struct rlimit before, tight;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(STDERR_FILENO);
+    assert_true(next >= 0);
+    close(next);
+    for (int spare = 0; spare <= 2; spare++) { /* a loop needs two */
+        tight = (struct rlimit){(rlim_t)(next + spare), before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+        struct loop *l = NULL;
+        enum err e = loop_new(clock_system(), 1, &l);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(e, spare < 2 ? ERR_IO : OK);
+        assert_true((l != NULL) == (spare == 2));
+        loop_free(l);
+        int again = dup(STDERR_FILENO);
+        assert_int_equal(again, next);
+        close(again);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -400,6 +426,7 @@ int main(void)
         TEST(more_descriptors_than_a_batch_all_get_their_turn),
         TEST(tasks_run_in_order_once_in_this_turn),
         TEST(a_turn_goes_watches_timers_letters_tasks),
+        TEST(a_loop_without_descriptors_is_refused_and_leaks_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
