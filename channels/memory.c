@@ -61,7 +61,7 @@ static enum err memory_open(const struct bus_env *env, const struct bus_param *p
     struct memory_bus *m = calloc(1, sizeof *m);
     if (!m)
         return diag_set(d, ERR_NOMEM, "out of memory");
-    m->loops = aligned_alloc(_Alignof(struct memory_loop), env->loop_count * sizeof *m->loops);
+    m->loops = calloc(env->loop_count, sizeof *m->loops);
     m->env = *env;
     if (!m->loops || round_init(&m->round, &m->env)) {
         free(m->loops);
@@ -73,7 +73,6 @@ static enum err memory_open(const struct bus_env *env, const struct bus_param *p
     m->total = settings.total;
     list_init(&m->channels);
     list_init(&m->leaving);
-    memset(m->loops, 0, env->loop_count * sizeof *m->loops);
     for (size_t i = 0; i < env->loop_count; i++)
         m->loops[i] = (struct memory_loop){.bus = m, .loop = env->loops[i], .index = i};
     *out = &m->base;
@@ -106,7 +105,6 @@ static struct bus_channel *of_round(struct round *r)
 static void channel_free(struct bus_channel *c)
 {
     round_fini(&c->round);
-    free(c->name);
     free(c->parts);
     free(c);
 }
@@ -137,14 +135,13 @@ static void channel_destroy(struct bus_channel *c)
 static enum err channel_new(struct memory_bus *m, struct slice name, struct bus_channel **out)
 {
     size_t n = m->env.loop_count;
-    struct bus_channel *c = calloc(1, sizeof *c);
+    struct bus_channel *c = calloc(1, sizeof *c + name.len + 1);
     if (!c)
         return ERR_NOMEM;
     c->bus = m;
-    c->name = strndup(name.ptr, name.len);
-    c->parts = aligned_alloc(_Alignof(struct memory_part), n * sizeof *c->parts);
-    if (!c->name || !c->parts || round_init(&c->round, &m->env)) {
-        free(c->name);
+    memcpy(c->name, name.ptr, name.len);
+    c->parts = calloc(n, sizeof *c->parts);
+    if (!c->parts || round_init(&c->round, &m->env)) {
         free(c->parts);
         free(c);
         return ERR_NOMEM;
@@ -152,7 +149,6 @@ static enum err channel_new(struct memory_bus *m, struct slice name, struct bus_
     list_init(&c->subscriptions);
     list_init(&c->leaving);
     c->capacity = m->capacity;
-    memset(c->parts, 0, n * sizeof *c->parts);
     for (size_t i = 0; i < n; i++)
         memory_part_init(&c->parts[i], c, &m->loops[i]);
     *out = c;

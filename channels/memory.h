@@ -33,6 +33,7 @@
 #define MEMORY_SPARE_MAX 1024          /* spare records per loop and size: about 200 KiB of the smallest */
 #define MEMORY_SPARE_CLASSES 5         /* records of 1, 2, 4, 8, 16 entries are kept as spares; larger ones go to malloc */
 #define MEMORY_LOOK_MAX 64             /* queue entries looked at for one that can be dropped */
+#define MEMORY_APART 64                /* bytes between what two loops write, so that they share no cache line */
 #define MEMORY_FLIGHTS_MIN 16          /* deliveries a stream has room for from the start; grows with credit */
 
 enum memory_entry_state {
@@ -78,7 +79,8 @@ struct memory_loop {
     bool stop_waits; /* the stop round waits for pending */
     struct memory_record *spare[MEMORY_SPARE_CLASSES];
     unsigned spare_count[MEMORY_SPARE_CLASSES];
-} __attribute__((aligned(64)));
+    char apart[MEMORY_APART];
+};
 
 struct memory_part {
     struct bus_channel *channel;
@@ -93,12 +95,12 @@ struct memory_part {
     struct letter yield; /* another part asks this one to drop something */
     atomic_bool yield_posted;
     _Atomic uint64_t events, appended, dropped;
-} __attribute__((aligned(64)));
+    char apart[MEMORY_APART];
+};
 
 struct bus_channel {
     struct list link;
     struct memory_bus *bus;
-    char *name; /* owned */
     unsigned refs;
     _Atomic uint64_t capacity;
     _Atomic uint64_t bytes;
@@ -108,6 +110,7 @@ struct bus_channel {
     bool closed; /* no loop touches it any more */
     struct round round;
     struct memory_part *parts; /* owned, one per loop */
+    char name[];
 };
 
 struct memory_slot {
@@ -127,12 +130,12 @@ struct memory_slot {
     atomic_bool joined;   /* its loop has linked it */
     atomic_bool attached; /* stream != NULL, for the other loops */
     _Atomic uint64_t events, bytes, oldest_ns, appended, dropped;
-} __attribute__((aligned(64)));
+    char apart[MEMORY_APART];
+};
 
 struct bus_subscription {
     struct list link;
     struct bus_channel *channel;
-    char *name; /* owned */
     unsigned refs;
     atomic_bool drop_oldest;
     bool ready;                 /* every loop has joined it */
@@ -140,6 +143,7 @@ struct bus_subscription {
     struct bus_op *leave_op;
     struct round round;
     struct memory_slot *slots; /* owned, one per loop */
+    char name[];
 };
 
 /* One delivery of a stream; tokens name it by index and generation, so that a token settled twice is found out. */

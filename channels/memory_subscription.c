@@ -81,7 +81,6 @@ static void leave_start(struct bus_subscription *s)
 static void subscription_free(struct bus_subscription *s)
 {
     round_fini(&s->round);
-    free(s->name);
     free(s->slots);
     free(s);
 }
@@ -103,19 +102,17 @@ void memory_subscription_destroy(struct bus_subscription *s)
 static enum err subscription_new(struct bus_channel *c, struct slice name, struct bus_subscription **out)
 {
     size_t n = c->bus->env.loop_count;
-    struct bus_subscription *s = calloc(1, sizeof *s);
+    struct bus_subscription *s = calloc(1, sizeof *s + name.len + 1);
     if (!s)
         return ERR_NOMEM;
     s->channel = c;
-    s->name = strndup(name.ptr, name.len);
-    s->slots = aligned_alloc(_Alignof(struct memory_slot), n * sizeof *s->slots);
-    if (!s->name || !s->slots || round_init(&s->round, &c->bus->env)) {
-        free(s->name);
+    memcpy(s->name, name.ptr, name.len);
+    s->slots = calloc(n, sizeof *s->slots);
+    if (!s->slots || round_init(&s->round, &c->bus->env)) {
         free(s->slots);
         free(s);
         return ERR_NOMEM;
     }
-    memset(s->slots, 0, n * sizeof *s->slots);
     for (size_t i = 0; i < n; i++)
         memory_slot_init(&s->slots[i], s, &c->parts[i]);
     *out = s;
