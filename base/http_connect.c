@@ -313,6 +313,9 @@ void http_connection_close(struct http_connection *k)
     assert(*count > 0);
     (*count)--;
     o->client->stats.connections_open--;
+    /* Given up in the middle of a request: without a reset the kernel would go on sending what it holds. */
+    if (k->blocked && k->watch.fd >= 0)
+        setsockopt(k->watch.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
     loop_watch_remove(o->client->loop, &k->watch);
     k->watch.fd = -1;
     list_remove(&k->link);

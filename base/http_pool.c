@@ -61,23 +61,26 @@ static void sweep(struct loop_timer *t)
 
 /* ---- who gets which connection ---- */
 
-static struct http_exchange *pop(struct list *head, unsigned *count)
+/* Takes the first off waiting, retrying or a part of them. */
+static struct http_exchange *pop(struct http_origin *o, struct list *from)
 {
-    struct list *l = list_pop_front(head);
+    struct list *l = list_pop_front(from);
     if (!l)
         return NULL;
+    struct http_exchange *x = container_of(l, struct http_exchange, link);
+    unsigned *count = x->retried ? &o->retrying_count : &o->waiting_count;
     assert(*count > 0);
     (*count)--;
-    return container_of(l, struct http_exchange, link);
+    return x;
 }
 
 void http_pool_serve(struct http_connection *k, bool fresh)
 {
     struct http_origin *o = k->origin;
     assert(!k->exchange && k->open);
-    struct http_exchange *x = fresh ? pop(&o->retrying, &o->retrying_count) : NULL;
+    struct http_exchange *x = fresh ? pop(o, &o->retrying) : NULL;
     if (!x)
-        x = pop(&o->waiting, &o->waiting_count);
+        x = pop(o, &o->waiting);
     if (x)
         http_exchange_begin(k, x);
     else
@@ -114,18 +117,19 @@ void http_pool_unreachable(struct http_connection *k, enum err err, const char *
     struct http_origin *o = k->origin;
     o->refs++; /* the last exchange may go */
     http_connection_close(k);
-    struct http_exchange *x = pop(&o->retrying, &o->retrying_count);
-    if (!x && o->open_count == 0)
-        x = pop(&o->waiting, &o->waiting_count);
     struct list failing;
     list_init(&failing);
-    if (o->open_count + o->connecting_count == 0)
-        list_splice_back(&failing, &o->waiting);
-    if (x)
+    if (o->connecting_count == 0) {
+        list_splice_back(&failing, &o->retrying);
+        if (o->open_count == 0)
+            list_splice_back(&failing, &o->waiting);
+    } else if (!list_empty(&o->retrying) || (o->open_count == 0 && !list_empty(&o->waiting))) {
+        struct list *first = list_empty(&o->retrying) ? o->waiting.next : o->retrying.next;
+        list_remove(first);
+        list_push_back(&failing, first);
+    }
+    for (struct http_exchange *x; (x = pop(o, &failing));)
         http_exchange_finish(x, err, NULL, detail);
-    while ((x = pop(&failing, &o->waiting_count)))
-        http_exchange_finish(x, err, NULL, detail);
-    http_pool_fill(o);
     http_origin_unref(o);
 }
 
@@ -257,7 +261,7 @@ static void close_origin(struct http_origin *o)
         http_exchange_finish(x, ERR_CLOSED, NULL, why);
     }
     struct http_exchange *x;
-    while ((x = pop(&o->retrying, &o->retrying_count)) || (x = pop(&o->waiting, &o->waiting_count)))
+    while ((x = pop(o, &o->retrying)) || (x = pop(o, &o->waiting)))
         http_exchange_finish(x, ERR_CLOSED, NULL, why);
     close_all(&o->connecting);
     close_all(&o->idle);

@@ -32,11 +32,10 @@ struct peer {
     pthread_t thread;
     peer_fn *script;
     void *arg;
-    atomic_int accepted; /* connections so far */
-    atomic_int requests; /* whole requests read so far */
-    char last[1
-              << 16]; /* the last request, terminated; for the test once the peer was stopped, or the answer is there */
-    size_t last_len;
+    atomic_int accepted;   /* connections so far */
+    atomic_int requests;   /* whole requests read so far */
+    char reading[1 << 16]; /* the request in hand */
+    char last[1 << 16]; /* the last whole request, terminated: for the script, and the test once the peer was stopped */
 };
 
 static inline void *peer_main(void *arg)
@@ -108,21 +107,22 @@ static inline bool peer_read(struct peer *p, int fd)
     size_t len = 0, dropped = 0, want = 0;
     char *end = NULL;
     for (;;) {
-        p->last[len] = '\0';
-        if (!end && (end = strstr(p->last, "\r\n\r\n")))
-            want = (size_t)(end - p->last) + 4 + peer_content_length(p->last);
+        p->reading[len] = '\0';
+        if (!end && (end = strstr(p->reading, "\r\n\r\n")))
+            want = (size_t)(end - p->reading) + 4 + peer_content_length(p->reading);
         if (end && len + dropped >= want)
             break;
         if (!peer_wait(p, fd, POLLIN))
             return false;
         char rest[4096];
-        bool full = len == sizeof(p->last) - 1;
-        ssize_t n = full ? recv(fd, rest, sizeof(rest), 0) : recv(fd, p->last + len, sizeof(p->last) - 1 - len, 0);
+        bool full = len == sizeof(p->reading) - 1;
+        ssize_t n =
+            full ? recv(fd, rest, sizeof(rest), 0) : recv(fd, p->reading + len, sizeof(p->reading) - 1 - len, 0);
         if (n <= 0)
             return false;
         *(full ? &dropped : &len) += (size_t)n;
     }
-    p->last_len = len;
+    memcpy(p->last, p->reading, len + 1);
     atomic_fetch_add(&p->requests, 1);
     return true;
 }
