@@ -2,8 +2,8 @@
  *
  * The growing buffer.
  *
- * Invariants: len <= limit; where cap > 0, cap > len, so a terminator always fits behind the content; after a failure
- * nothing is written until buf_clear, buf_fini or buf_take_string.
+ * Invariants: len <= limit, cap <= limit + 1; where cap > 0, cap > len, so a terminator always fits behind the content;
+ * after a failure nothing is written until buf_clear, buf_fini or buf_take_string.
  */
 #include "buf.h"
 
@@ -106,7 +106,7 @@ void buf_printf(struct buf *b, const char *format, ...)
     int n = vsnprintf(room ? b->ptr + b->len : NULL, room, format, args);
     va_end(args);
     assert(n >= 0);
-    if ((size_t)n < room && (size_t)n <= b->limit - b->len) {
+    if ((size_t)n < room) { /* and within the limit, which room does not exceed */
         b->len += (size_t)n;
     } else {
         char *to = buf_reserve(b, (size_t)n);

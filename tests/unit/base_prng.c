@@ -70,6 +70,11 @@ static void below_stays_below_and_reaches_everything(void **state)
         assert_true(prng_below(&p, (1ull << 63) + 1) <= 1ull << 63);
         assert_true(prng_below(&p, UINT64_MAX) < UINT64_MAX);
     }
+    /* A third of the numbers below 3 * 2^62 are below 2^62; a plain remainder would put half of them there. */
+    unsigned low = 0;
+    for (int i = 0; i < 3000; i++)
+        low += prng_below(&p, 3ull << 62) < 1ull << 62;
+    assert_in_range(low, 850, 1150);
 }
 
 static void uuids_have_their_form_and_differ(void **state)

@@ -282,6 +282,19 @@ static void a_sleeping_loop_wakes_for_its_timer(void **state)
     loop_free(real);
 }
 
+/* How long to sleep goes by the clock, not by the time of the turn before. */
+static void a_slow_turn_does_not_delay_what_became_due(void **state)
+{
+    (void)state;
+    init_probes(1);
+    loop_timer_start(loop, &probes[0].timer, 20 * NS_PER_S);
+    clock_fake_advance(&now, 20 * NS_PER_S);
+    uint64_t before = clock_monotonic_ns(clock_system());
+    assert_int_equal(loop_turn(loop, UINT64_MAX), OK);
+    assert_int_equal(ran_count, 1);
+    assert_true(clock_monotonic_ns(clock_system()) - before < 15 * NS_PER_S); /* it did not sleep 20 s */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -298,6 +311,7 @@ int main(void)
         TEST(thousands_of_timers_agree_with_a_naive_model),
         TEST(now_stands_still_within_a_turn),
         TEST(a_sleeping_loop_wakes_for_its_timer),
+        TEST(a_slow_turn_does_not_delay_what_became_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
