@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,10 @@ struct peer {
 static inline void *peer_main(void *arg)
 {
     struct peer *p = arg;
+    sigset_t set; /* writes of libssl know no MSG_NOSIGNAL; the client's thread has to get along without this */
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
     p->script(p);
     return NULL;
 }
