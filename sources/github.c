@@ -14,7 +14,6 @@
 #include "github.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,12 +22,11 @@
 #include "loop.h"
 #include "text.h"
 
-#define DEADLINE_NS (8 * NS_PER_S)      /* GitHub gives up after 10 s */
+#define DEADLINE_NS (8 * NS_PER_S)       /* GitHub gives up after 10 s */
 #define DEADLINE_LEAST_NS (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does */
 #define TRIES_MAX 5
 #define BACKOFF_NS (50 * NS_PER_MS) /* before the second try; doubled for each further one */
-#define PAYLOAD_DEPTH_MAX 128          /* GitHub's payloads reach a tenth of it */
-#define EVENT_NAME_MAX 64           /* GitHub's longest has 37 letters */
+#define PAYLOAD_DEPTH_MAX 128       /* GitHub's payloads reach a tenth of it */
 
 struct github {
     struct source head;
@@ -48,10 +46,9 @@ struct webhook {
     struct source_request head; /* first: see source.h */
     struct list link;
     struct http_request *request;
-    struct slice event, delivery; /* header values: valid until close */
-    struct hmac *hmac; /* of the body so far; NULL: unsigned webhooks are taken */
+    struct github_head claimed; /* its slices are valid until close */
+    struct hmac *hmac;          /* of the body so far; NULL: unsigned webhooks are taken */
     bool hmac_failed;
-    unsigned char signature[HMAC_SHA256_BYTES]; /* the one claimed */
     const struct ce_event *ce; /* while it is on its way */
     struct sink_call call;
     bool sending, answered;
@@ -75,20 +72,6 @@ static struct github *owner_of(const struct webhook *w)
     return github_of(w->head.source);
 }
 
-/* A line for people, with one more header. */
-__attribute__((format(printf, 5, 6))) static void respond(struct http_request *r, int status, const char *name, const char *value, const char *format, ...)
-{
-    char text[400];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof(text) - 1, format, args);
-    va_end(args);
-    size_t len = n < 0 ? 0 : (size_t)n < sizeof(text) - 1 ? (size_t)n : sizeof(text) - 2;
-    text[len++] = '\n';
-    struct http_header headers[2] = {{SLICE("Content-Type"), SLICE("text/plain; charset=utf-8")}, {slice_str(name), slice_str(value)}};
-    http_respond(r, status, headers, name ? 2 : 1, slice_of(text, len));
-}
-
 /* ---- the answer ---- */
 
 static void drop_event(struct webhook *w)
@@ -99,11 +82,12 @@ static void drop_event(struct webhook *w)
 static void answer_unavailable(struct webhook *w, uint64_t retry_after_ns, const char *why)
 {
     char seconds[24];
-    snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)(retry_after_ns ? (retry_after_ns + NS_PER_S - 1) / NS_PER_S : 1));
+    snprintf(seconds, sizeof(seconds), "%llu",
+             (unsigned long long)(retry_after_ns ? (retry_after_ns + NS_PER_S - 1) / NS_PER_S : 1));
     w->answered = true;
     count(&owner_of(w)->counters->failed);
     drop_event(w);
-    respond(w->request, 503, "Retry-After", seconds, "%s; redeliver this webhook later.", why);
+    github_respond(w->request, 503, "Retry-After", seconds, "%s; redeliver this webhook later.", why);
 }
 
 /* ---- sending ---- */
@@ -120,7 +104,8 @@ static bool worth_a_retry(const struct sink_answer *a)
 static void give_up(struct webhook *w, const struct sink_answer *a)
 {
     if (a->err == ERR_TIMEOUT || a->err == ERR_UNAVAILABLE || a->err == ERR_CLOSED || a->err == ERR_NOMEM) {
-        answer_unavailable(w, 0, a->err == ERR_TIMEOUT ? "The sink did not answer in time" : "The sink cannot be reached");
+        answer_unavailable(w, 0,
+                           a->err == ERR_TIMEOUT ? "The sink did not answer in time" : "The sink cannot be reached");
         return;
     }
     if (a->err == ERR_FULL || a->status == 503 || a->status == 429) {
@@ -131,11 +116,11 @@ static void give_up(struct webhook *w, const struct sink_answer *a)
     count(&owner_of(w)->counters->failed);
     drop_event(w);
     if (a->err == ERR_TOO_LARGE)
-        respond(w->request, 413, NULL, NULL, "The event is larger than the sink takes.");
+        github_respond(w->request, 413, NULL, NULL, "The event is larger than the sink takes.");
     else if (a->err != OK)
-        respond(w->request, 502, NULL, NULL, "The sink gave no valid answer (%s).", err_name(a->err));
+        github_respond(w->request, 502, NULL, NULL, "The sink gave no valid answer (%s).", err_name(a->err));
     else
-        respond(w->request, 502, NULL, NULL, "The sink refused the event with status %d.", a->status);
+        github_respond(w->request, 502, NULL, NULL, "The sink refused the event with status %d.", a->status);
 }
 
 static void sent(struct sink_call *call, const struct sink_answer *a)
@@ -147,7 +132,7 @@ static void sent(struct sink_call *call, const struct sink_answer *a)
         w->answered = true;
         count(&owner_of(w)->counters->emitted);
         drop_event(w);
-        respond(w->request, 202, NULL, NULL, "accepted");
+        github_respond(w->request, 202, NULL, NULL, "accepted");
         return;
     }
     /* A channel of this process that is full stays so for longer than a webhook may wait, and waiting would hold the memory that it lacks. */
@@ -170,7 +155,10 @@ static void attempt(struct webhook *w)
     struct github *g = owner_of(w);
     uint64_t now = loop_now_ns(g->loop);
     uint64_t left = w->deadline_ns > now ? w->deadline_ns - now : 1;
-    struct sink_request request = {.event = w->ce, .format = CE_MODE_BINARY, .timeout_ns = left, .namespace_name = slice_str(g->options.spec->namespace_name)};
+    struct sink_request request = {.event = w->ce,
+                                   .format = CE_MODE_BINARY,
+                                   .timeout_ns = left,
+                                   .namespace_name = slice_str(g->options.spec->namespace_name)};
     if (g->options.sink_timeout_ns > 0 && g->options.sink_timeout_ns < left)
         request.timeout_ns = g->options.sink_timeout_ns;
     w->tries++;
@@ -189,87 +177,6 @@ static void retry(struct loop_timer *t)
 
 /* ---- the head ---- */
 
-static void refuse_invalid(struct github *g)
-{
-    count(&g->counters->refused_invalid);
-}
-
-static bool event_name_ok(struct slice name)
-{
-    if (name.len == 0 || name.len > EVENT_NAME_MAX)
-        return false;
-    for (size_t i = 0; i < name.len; i++)
-        if (name.ptr[i] != '_' && !(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') && !(name.ptr[i] >= '0' && name.ptr[i] <= '9'))
-            return false;
-    return true;
-}
-
-static bool content_type_ok(struct github *g, struct http_request *r)
-{
-    struct slice type = SLICE("");
-    http_request_header(r, "Content-Type", &type);
-    struct slice media = slice_trim(slice_split(&type, ';'));
-    if (slice_eq_nocase(media, SLICE("application/json")))
-        return true;
-    refuse_invalid(g);
-    if (slice_eq_nocase(media, SLICE("application/x-www-form-urlencoded")))
-        respond(r, 415, NULL, NULL, "This webhook sends forms. On GitHub, under Settings, Webhooks, Edit, set its content type to application/json.");
-    else
-        respond(r, 415, NULL, NULL, "A webhook's content type must be application/json.");
-    return false;
-}
-
-/* Reads the signature that the request claims. */
-static bool signature_ok(struct github *g, struct http_request *r, unsigned char *out)
-{
-    struct slice value;
-    if (!http_request_header(r, "X-Hub-Signature-256", &value)) {
-        count(&g->counters->refused_signature);
-        bool sha1 = http_request_header(r, "X-Hub-Signature", &value);
-        respond(r, 401, "WWW-Authenticate", "X-Hub-Signature-256",
-                sha1 ? "Only a SHA-1 signature (X-Hub-Signature) came, which is not taken: sign with SHA-256 in X-Hub-Signature-256."
-                     : "The signature is missing (X-Hub-Signature-256): on GitHub, give the webhook the same secret as this source has.");
-        return false;
-    }
-    if (slice_has_prefix(value, SLICE("sha256=")) && hex_decode(slice_from(value, 7), out, HMAC_SHA256_BYTES) == OK)
-        return true;
-    count(&g->counters->refused_signature);
-    respond(r, 400, NULL, NULL, "X-Hub-Signature-256 must be sha256= and 64 hexadecimal digits.");
-    return false;
-}
-
-static bool size_ok(struct github *g, struct http_request *r)
-{
-    struct slice value;
-    uint64_t length;
-    if (!http_request_header(r, "Content-Length", &value) || decimal_parse(value, g->event_bytes_max, &length) == OK)
-        return true;
-    refuse_invalid(g);
-    respond(r, 413, NULL, NULL, "The webhook is larger than the %zu bytes that this source takes (--max-event-bytes).", g->event_bytes_max);
-    return false;
-}
-
-/* All that the head alone can show to be wrong; true when there is nothing. */
-static bool head_ok(struct github *g, struct http_request *r, struct slice *event, struct slice *delivery, unsigned char *signature)
-{
-    if (!slice_eq(http_request_method(r), SLICE("POST"))) {
-        refuse_invalid(g);
-        respond(r, 405, "Allow", "POST", "This is where GitHub posts webhooks; nothing else is to be had here.");
-        return false;
-    }
-    if (!http_request_header(r, "X-GitHub-Event", event) || !event_name_ok(*event)) {
-        refuse_invalid(g);
-        respond(r, 400, NULL, NULL, "X-GitHub-Event is missing or no event's name: this is no webhook of GitHub.");
-        return false;
-    }
-    if (!http_request_header(r, "X-GitHub-Delivery", delivery) || delivery->len == 0 || ce_value_check(CE_STRING, *delivery, NULL) != OK) {
-        refuse_invalid(g);
-        respond(r, 400, NULL, NULL, "X-GitHub-Delivery is missing or malformed: it becomes the event's id.");
-        return false;
-    }
-    return content_type_ok(g, r) && (g->options.secret.len == 0 || signature_ok(g, r, signature)) && size_ok(g, r);
-}
-
 static bool begin_hmac(const struct github *g, struct webhook *w)
 {
     if (g->options.secret.len == 0)
@@ -286,25 +193,25 @@ static void http_head(struct source *s, struct http_request *r)
     count(&g->counters->received);
     if (g->closing) {
         count(&g->counters->failed);
-        respond(r, 503, "Retry-After", "1", "The source is going away; redeliver this webhook later.");
+        github_respond(r, 503, "Retry-After", "1", "The source is going away; redeliver this webhook later.");
         return;
     }
-    unsigned char signature[HMAC_SHA256_BYTES] = {0};
-    struct slice event, delivery;
-    if (!head_ok(g, r, &event, &delivery, signature))
+    struct github_head head = {0};
+    enum github_verdict verdict = github_head_read(r, &g->options, g->event_bytes_max, &head);
+    if (verdict != GITHUB_HEAD_GOOD) {
+        count(verdict == GITHUB_HEAD_UNSIGNED ? &g->counters->refused_signature : &g->counters->refused_invalid);
         return;
+    }
     struct webhook *w = calloc(1, sizeof(*w));
     if (!w || !begin_hmac(g, w)) {
         free(w);
         count(&g->counters->failed);
-        respond(r, 503, "Retry-After", "1", "Out of memory; redeliver this webhook later.");
+        github_respond(r, 503, "Retry-After", "1", "Out of memory; redeliver this webhook later.");
         return;
     }
     w->head.source = s;
     w->request = r;
-    w->event = event;
-    w->delivery = delivery;
-    memcpy(w->signature, signature, sizeof(signature));
+    w->claimed = head;
     w->deadline_ns = loop_now_ns(g->loop) + DEADLINE_NS;
     loop_timer_init(&w->retry, retry);
     list_push_back(&g->requests, &w->link);
@@ -329,7 +236,7 @@ static enum err check_signature(struct webhook *w)
     unsigned char computed[HMAC_SHA256_BYTES];
     if (w->hmac_failed || hmac_final(w->hmac, computed) != OK)
         return ERR_NOMEM;
-    return hmac_equal(computed, w->signature) ? OK : ERR_DENIED;
+    return hmac_equal(computed, w->claimed.signature) ? OK : ERR_DENIED;
 }
 
 static void answer(struct webhook *w, uint64_t *counter, int status, const char *text)
@@ -337,22 +244,24 @@ static void answer(struct webhook *w, uint64_t *counter, int status, const char 
     w->answered = true;
     if (counter)
         count(counter);
-    respond(w->request, status, NULL, NULL, "%s", text);
+    github_respond(w->request, status, NULL, NULL, "%s", text);
 }
 
 /* Makes the event; on failure the request is answered. */
 static bool make_event(struct webhook *w, struct slice body, struct json_value payload)
 {
     struct github *g = owner_of(w);
-    struct github_webhook webhook = {w->event, w->delivery, body, payload};
+    struct github_webhook webhook = {w->claimed.event, w->claimed.delivery, body, payload};
     struct diag d = {0};
-    enum err e = github_event_make(&g->options, &webhook, clock_wall_ns(loop_clock(g->loop)), g->event_bytes_max, &w->ce, &d);
+    enum err e =
+        github_event_make(&g->options, &webhook, clock_wall_ns(loop_clock(g->loop)), g->event_bytes_max, &w->ce, &d);
     if (e == OK)
         return true;
     if (e == ERR_NOMEM)
         answer_unavailable(w, 0, "Out of memory");
     else if (e == ERR_TOO_LARGE)
-        answer(w, &g->counters->refused_invalid, 413, "The webhook makes an event larger than this source takes (--max-event-bytes).");
+        answer(w, &g->counters->refused_invalid, 413,
+               "The webhook makes an event larger than this source takes (--max-event-bytes).");
     else
         answer(w, &g->counters->refused_invalid, 400, d.text);
     return false;
@@ -369,22 +278,24 @@ static void http_end(struct source *s, struct http_request *r)
         return;
     }
     if (e != OK) {
-        answer(w, &g->counters->refused_signature, 403, "The signature does not match: the webhook's secret on GitHub and this source's secret differ.");
+        answer(w, &g->counters->refused_signature, 403,
+               "The signature does not match: the webhook's secret on GitHub and this source's secret differ.");
         return;
     }
     struct json_value payload;
     struct diag d = {0};
     if (json_check(body, PAYLOAD_DEPTH_MAX, &payload, &d) != OK || payload.type != JSON_OBJECT) {
         w->answered = true;
-        refuse_invalid(g);
+        count(&g->counters->refused_invalid);
         if (d.text[0])
-            respond(r, 400, NULL, NULL, "The body is no JSON: line %d, column %d: %.200s", d.line, d.column, d.text);
+            github_respond(r, 400, NULL, NULL, "The body is no JSON: line %d, column %d: %.200s", d.line, d.column,
+                           d.text);
         else
-            respond(r, 400, NULL, NULL, "The body is no JSON object.");
+            github_respond(r, 400, NULL, NULL, "The body is no JSON object.");
         return;
     }
-    bool wanted = github_events_has(g->options.events, w->event);
-    if (!wanted && slice_eq_str(w->event, "ping")) {
+    bool wanted = github_events_has(g->options.events, w->claimed.event);
+    if (!wanted && slice_eq_str(w->claimed.event, "ping")) {
         answer(w, NULL, 200, "pong: the webhook is set up rightly");
         return;
     }
@@ -441,8 +352,9 @@ static void finish_close(struct loop_task *t)
     closed(arg);
 }
 
-static enum err open_source(const struct source_spec *spec, struct loop *loop, struct sink *sink, size_t event_bytes_max, struct source_counters *counters,
-                            struct source **out, struct diag *d)
+static enum err open_source(const struct source_spec *spec, struct loop *loop, struct sink *sink,
+                            size_t event_bytes_max, struct source_counters *counters, struct source **out,
+                            struct diag *d)
 {
     struct github_options options;
     enum err e = github_options_parse(spec, &options, d);

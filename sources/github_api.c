@@ -31,13 +31,7 @@
 #define ID_LEN_MAX 20
 #define ANSWER_DEPTH_MAX 32
 
-enum step {
-    STEP_LIST,
-    STEP_UPDATE,
-    STEP_CREATE,
-    STEP_READY,
-    STEP_REMOVE
-};
+enum step { STEP_LIST, STEP_UPDATE, STEP_CREATE, STEP_READY, STEP_REMOVE };
 
 struct registration {
     struct source_registration head;
@@ -46,7 +40,7 @@ struct registration {
     struct http_client *client;
     struct http_url api;
     struct http_origin *origin;
-    char *webhook_url; /* NULL: not known */
+    char *webhook_url;       /* NULL: not known */
     char id[ID_LEN_MAX + 1]; /* at GitHub; empty: none known */
     source_report_fn *report;
     void *report_arg;
@@ -66,7 +60,8 @@ struct registration {
 
 static void step_begin(struct registration *r);
 
-__attribute__((format(printf, 4, 5))) static void tell(struct registration *r, bool ready, const char *reason, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void tell(struct registration *r, bool ready, const char *reason,
+                                                       const char *format, ...)
 {
     char text[600];
     va_list args;
@@ -80,8 +75,11 @@ __attribute__((format(printf, 4, 5))) static void tell(struct registration *r, b
 
 static const char *method_of(enum step step)
 {
-    static const char *const methods[] = {
-        [STEP_LIST] = "GET", [STEP_UPDATE] = "PATCH", [STEP_CREATE] = "POST", [STEP_READY] = "", [STEP_REMOVE] = "DELETE"};
+    static const char *const methods[] = {[STEP_LIST] = "GET",
+                                          [STEP_UPDATE] = "PATCH",
+                                          [STEP_CREATE] = "POST",
+                                          [STEP_READY] = "",
+                                          [STEP_REMOVE] = "DELETE"};
     return methods[step];
 }
 
@@ -120,7 +118,8 @@ static void put_events(const struct registration *r, struct buf *out)
 
 static void put_hook(const struct registration *r, struct buf *out)
 {
-    buf_put_str(out, r->step == STEP_CREATE ? "{\"name\":\"web\",\"active\":true,\"events\":[" : "{\"active\":true,\"events\":[");
+    buf_put_str(out, r->step == STEP_CREATE ? "{\"name\":\"web\",\"active\":true,\"events\":["
+                                            : "{\"active\":true,\"events\":[");
     put_events(r, out);
     buf_put_str(out, "],\"config\":{\"content_type\":\"json\",\"insecure_ssl\":\"0\",\"url\":");
     buf_put_json_string(out, slice_str(r->webhook_url));
@@ -142,7 +141,9 @@ static void write_request(struct registration *r)
     put_target(r, h);
     buf_printf(h, " HTTP/1.1\r\nHost: %.*s\r\n", SLICE_ARG(r->api.authority));
     buf_printf(h, "Authorization: Bearer %.*s\r\n", SLICE_ARG(r->options.token));
-    buf_put_str(h, "Accept: application/vnd.github+json\r\nX-GitHub-Api-Version: 2022-11-28\r\nUser-Agent: leat/" LEAT_VERSION "\r\n");
+    buf_put_str(
+        h, "Accept: application/vnd.github+json\r\nX-GitHub-Api-Version: 2022-11-28\r\nUser-Agent: leat/" LEAT_VERSION
+           "\r\n");
     if (r->request_body.len > 0)
         buf_printf(h, "Content-Type: application/json\r\nContent-Length: %zu\r\n", r->request_body.len);
     buf_put_str(h, "\r\n");
@@ -181,7 +182,8 @@ static void github_words(const struct http_response *answer, char *out, size_t n
         struct json_walk w;
         json_walk_begin(&w, list);
         struct json_value inner;
-        if (json_walk_next(&w) && w.value.type == JSON_OBJECT && json_find(w.value, (const char *const[]){"message", NULL}, &inner) && inner.type == JSON_STRING) {
+        if (json_walk_next(&w) && w.value.type == JSON_OBJECT &&
+            json_find(w.value, (const char *const[]){"message", NULL}, &inner) && inner.type == JSON_STRING) {
             text = inner;
             found = true;
         }
@@ -202,12 +204,14 @@ static uint64_t asked_wait_ns(const struct registration *r, const struct http_re
 {
     struct slice value;
     uint64_t seconds;
-    if (http_header_find(a->headers, a->header_count, "Retry-After", &value) && decimal_parse(value, 3600, &seconds) == OK)
+    if (http_header_find(a->headers, a->header_count, "Retry-After", &value) &&
+        decimal_parse(value, 3600, &seconds) == OK)
         return seconds * NS_PER_S;
     if (!http_header_find(a->headers, a->header_count, "X-RateLimit-Remaining", &value) || !slice_eq_str(value, "0"))
         return 0;
     int64_t now = clock_wall_ns(loop_clock(r->loop)) / (int64_t)NS_PER_S;
-    if (!http_header_find(a->headers, a->header_count, "X-RateLimit-Reset", &value) || decimal_parse(value, INT64_MAX, &seconds) != OK)
+    if (!http_header_find(a->headers, a->header_count, "X-RateLimit-Reset", &value) ||
+        decimal_parse(value, INT64_MAX, &seconds) != OK)
         return 60 * NS_PER_S;
     int64_t left = (int64_t)seconds - now;
     return (uint64_t)(left < 1 ? 1 : left > 3600 ? 3600 : left) * NS_PER_S;
@@ -219,19 +223,28 @@ static void refused(struct registration *r, const struct http_response *a)
     place_of(r, place, sizeof(place));
     github_words(a, words, sizeof(words));
     uint64_t wait = asked_wait_ns(r, a);
-    const char *scope = r->options.repository.len ? "fine-grained: repository permission Webhooks, read and write; classic: admin:repo_hook"
-                                                  : "classic token of an owner: admin:org_hook";
+    const char *scope = r->options.repository.len
+                            ? "fine-grained: repository permission Webhooks, read and write; classic: admin:repo_hook"
+                            : "classic token of an owner: admin:org_hook";
     if (a->status == 401)
-        tell(r, false, "TokenRefused", "GitHub refuses accessToken (401 %s): it is wrong, expired or revoked. Make a new one (%s).", words, scope);
-    else if ((a->status == 403 || a->status == 429) && wait > 0)
-        tell(r, false, "RateLimited", "GitHub's rate limit is used up (%d %s); trying again in %llu s.", a->status, words, (unsigned long long)(wait / NS_PER_S));
-    else if (a->status == 403)
-        tell(r, false, "NotAllowed", "accessToken may not manage the webhooks of %s (403 %s). Give it the right to (%s).", place, words, scope);
-    else if (a->status == 404)
-        tell(r, false, "NotFound", "GitHub shows no webhooks of %s to this accessToken (404): check ownerAndRepository, and give the token the right (%s).", place,
+        tell(r, false, "TokenRefused",
+             "GitHub refuses accessToken (401 %s): it is wrong, expired or revoked. Make a new one (%s).", words,
              scope);
+    else if ((a->status == 403 || a->status == 429) && wait > 0)
+        tell(r, false, "RateLimited", "GitHub's rate limit is used up (%d %s); trying again in %llu s.", a->status,
+             words, (unsigned long long)(wait / NS_PER_S));
+    else if (a->status == 403)
+        tell(r, false, "NotAllowed",
+             "accessToken may not manage the webhooks of %s (403 %s). Give it the right to (%s).", place, words, scope);
+    else if (a->status == 404)
+        tell(r, false, "NotFound",
+             "GitHub shows no webhooks of %s to this accessToken (404): check ownerAndRepository, and give the token "
+             "the right (%s).",
+             place, scope);
     else if (a->status == 422)
-        tell(r, false, "Refused", "GitHub refuses the webhook %s (422 %s). The URL must be reachable from GitHub, and eventTypes be events that %s can send.",
+        tell(r, false, "Refused",
+             "GitHub refuses the webhook %s (422 %s). The URL must be reachable from GitHub, and eventTypes be events "
+             "that %s can send.",
              r->webhook_url, words, r->options.repository.len ? "a repository" : "an organisation");
     else
         tell(r, false, "Unavailable", "GitHub's API answered %d %s; trying again.", a->status, words);
@@ -255,8 +268,8 @@ static bool take_id(struct registration *r, struct json_value hook)
 {
     struct json_value id;
     uint64_t number;
-    if (hook.type != JSON_OBJECT || !json_find(hook, (const char *const[]){"id", NULL}, &id) || id.type != JSON_NUMBER || id.raw.len > ID_LEN_MAX ||
-        decimal_parse(id.raw, UINT64_MAX, &number) != OK)
+    if (hook.type != JSON_OBJECT || !json_find(hook, (const char *const[]){"id", NULL}, &id) ||
+        id.type != JSON_NUMBER || id.raw.len > ID_LEN_MAX || decimal_parse(id.raw, UINT64_MAX, &number) != OK)
         return false;
     snprintf(r->id, sizeof(r->id), "%.*s", SLICE_ARG(id.raw));
     return true;
@@ -267,7 +280,8 @@ static bool is_ours(const struct registration *r, struct json_value hook)
     struct json_value v;
     if (hook.type != JSON_OBJECT)
         return false;
-    if (json_find(hook, (const char *const[]){"config", "url", NULL}, &v) && v.type == JSON_STRING && json_string_is(v.raw, slice_str(r->webhook_url)))
+    if (json_find(hook, (const char *const[]){"config", "url", NULL}, &v) && v.type == JSON_STRING &&
+        json_string_is(v.raw, slice_str(r->webhook_url)))
         return true;
     return r->id[0] && json_find(hook, (const char *const[]){"id", NULL}, &v) && slice_eq_str(v.raw, r->id);
 }
@@ -315,7 +329,8 @@ static void answered(struct registration *r, const struct http_response *a)
     } else if (whole && r->step != STEP_LIST && take_id(r, v)) {
         ready(r);
     } else {
-        tell(r, false, "Unavailable", "What answers at %s is not GitHub's API (status %d): check githubAPIURL.", r->api.text, a->status);
+        tell(r, false, "Unavailable", "What answers at %s is not GitHub's API (status %d): check githubAPIURL.",
+             r->api.text, a->status);
         try_again(r, 0);
     }
 }
@@ -344,8 +359,9 @@ static void done(struct http_exchange *x, enum err e, const struct http_response
     } else if (e == OK) {
         answered(r, answer);
     } else {
-        tell(r, false, "Unreachable", "GitHub's API at %s cannot be reached (%s); trying again. Webhooks that come are received all the same.", r->api.text,
-             detail ? detail : err_name(e));
+        tell(r, false, "Unreachable",
+             "GitHub's API at %s cannot be reached (%s); trying again. Webhooks that come are received all the same.",
+             r->api.text, detail ? detail : err_name(e));
         try_again(r, 0);
     }
 }
@@ -393,10 +409,13 @@ static void wake(struct loop_timer *t)
     }
     if (!r->has_token) {
         tell(r, true, "ByHand",
-             "there is no accessToken, so make the webhook on GitHub by hand (Settings, Webhooks): content type application/json, the same secret, and the URL %s",
+             "there is no accessToken, so make the webhook on GitHub by hand (Settings, Webhooks): content type "
+             "application/json, the same secret, and the URL %s",
              r->webhook_url ? r->webhook_url : "under which GitHub reaches this source");
     } else if (!r->webhook_url) {
-        tell(r, false, "NoWebhookURL", "the webhook cannot be made: say under which URL GitHub reaches this source (serve: --hooks-url; source github: --webhook-url)");
+        tell(r, false, "NoWebhookURL",
+             "the webhook cannot be made: say under which URL GitHub reaches this source (serve: --hooks-url; source "
+             "github: --webhook-url)");
     } else {
         step_begin(r);
     }
@@ -411,11 +430,13 @@ static char *with_scheme(const char *url, const char *secure)
         return strdup(url);
     rest = slice_from(rest, scheme.len);
     char *out;
-    return asprintf(&out, "%s://%.*s", strcmp(secure, "true") == 0 ? "https" : "http", SLICE_ARG(rest)) < 0 ? NULL : out;
+    return asprintf(&out, "%s://%.*s", strcmp(secure, "true") == 0 ? "https" : "http", SLICE_ARG(rest)) < 0 ? NULL
+                                                                                                            : out;
 }
 
-enum err github_register_start(const struct source_spec *spec, struct loop *control, struct http_client *client, const char *webhook_url, const char *known_id,
-                               source_report_fn *report, void *arg, struct source_registration **out)
+enum err github_register_start(const struct source_spec *spec, struct loop *control, struct http_client *client,
+                               const char *webhook_url, const char *known_id, source_report_fn *report, void *arg,
+                               struct source_registration **out)
 {
     struct github_options options;
     enum err e = github_options_parse(spec, &options, NULL);

@@ -41,29 +41,29 @@ struct rule {
     struct extra extras[EXTRAS_MAX]; /* ends with name NULL, or full */
 };
 
-#define INSTALLATION {"installation", PATH("installation", "id")}
-#define LABEL {"label", PATH("label", "name")}
-#define ASSIGNEE {"assignee", PATH("assignee", "login")}
-#define REF {"ref", PATH("ref")}
+#define INSTALLATION "installation", PATH("installation", "id")
+#define LABEL "label", PATH("label", "name")
+#define ASSIGNEE "assignee", PATH("assignee", "login")
+#define REF "ref", PATH("ref")
 
 /* The first block is Knative's choice of subjects, the second ours for events that came later. */
 static const struct rule rules[] = {
     {"check_run", PATH("check_run", "id"), WHOLE, {{0}}},
     {"check_suite", PATH("check_suite", "id"), WHOLE, {{0}}},
     {"commit_comment", PATH("comment", "html_url"), TAIL, {{0}}},
-    {"create", PATH("ref_type"), WHOLE, {REF}},
-    {"delete", PATH("ref_type"), WHOLE, {REF}},
+    {"create", PATH("ref_type"), WHOLE, {{REF}}},
+    {"delete", PATH("ref_type"), WHOLE, {{REF}}},
     {"deployment", PATH("deployment", "id"), WHOLE, {{0}}},
     {"deployment_status", PATH("deployment", "id"), WHOLE, {{0}}},
     {"fork", PATH("forkee", "id"), WHOLE, {{0}}},
     {"gollum", PATH("pages"), PAGES, {{0}}},
-    {"installation", PATH("installation", "id"), WHOLE, {INSTALLATION}},
-    {"installation_repositories", PATH("installation", "id"), WHOLE, {INSTALLATION}},
-    {"integration_installation", PATH("installation", "id"), WHOLE, {INSTALLATION}},
-    {"integration_installation_repositories", PATH("installation", "id"), WHOLE, {INSTALLATION}},
+    {"installation", PATH("installation", "id"), WHOLE, {{INSTALLATION}}},
+    {"installation_repositories", PATH("installation", "id"), WHOLE, {{INSTALLATION}}},
+    {"integration_installation", PATH("installation", "id"), WHOLE, {{INSTALLATION}}},
+    {"integration_installation_repositories", PATH("installation", "id"), WHOLE, {{INSTALLATION}}},
     {"issue_comment", PATH("comment", "html_url"), TAIL, {{0}}},
-    {"issues", PATH("issue", "number"), WHOLE, {LABEL, ASSIGNEE}},
-    {"label", PATH("label", "name"), WHOLE, {LABEL}},
+    {"issues", PATH("issue", "number"), WHOLE, {{LABEL}, {ASSIGNEE}}},
+    {"label", PATH("label", "name"), WHOLE, {{LABEL}}},
     {"member", PATH("member", "id"), WHOLE, {{0}}},
     {"membership", PATH("member", "id"), WHOLE, {{"scope", PATH("scope")}}},
     {"milestone", PATH("milestone", "number"), WHOLE, {{0}}},
@@ -75,46 +75,46 @@ static const struct rule rules[] = {
     {"project_card", PATH("action"), WHOLE, {{0}}},
     {"project_column", PATH("action"), WHOLE, {{0}}},
     {"public", PATH("repository", "id"), WHOLE, {{0}}},
-    {"pull_request", PATH("pull_request", "number"), WHOLE, {INSTALLATION, {"number", PATH("number")}, LABEL, ASSIGNEE}},
-    {"pull_request_review", PATH("review", "id"), WHOLE, {INSTALLATION, {"review", PATH("review", "state")}}},
-    {"pull_request_review_comment", PATH("comment", "id"), WHOLE, {INSTALLATION}},
+    {"pull_request",
+     PATH("pull_request", "number"),
+     WHOLE,
+     {{INSTALLATION}, {"number", PATH("number")}, {LABEL}, {ASSIGNEE}}},
+    {"pull_request_review", PATH("review", "id"), WHOLE, {{INSTALLATION}, {"review", PATH("review", "state")}}},
+    {"pull_request_review_comment", PATH("comment", "id"), WHOLE, {{INSTALLATION}}},
     {"push",
      PATH("compare"),
      TAIL,
-     {INSTALLATION,
+     {{INSTALLATION},
       {"pusher", PATH("pusher", "name")},
-      REF,
+      {REF},
       {"created", PATH("created")},
       {"deleted", PATH("deleted")},
       {"forced", PATH("forced")}}},
-    {"release", PATH("release", "tag_name"), WHOLE, {INSTALLATION, {"release", PATH("release", "name")}}},
+    {"release", PATH("release", "tag_name"), WHOLE, {{INSTALLATION}, {"release", PATH("release", "name")}}},
     {"repository", PATH("repository", "id"), WHOLE, {{0}}},
     {"repository_vulnerability_alert", PATH("alert", "id"), WHOLE, {{0}}},
     {"security_advisory", PATH("security_advisory", "ghsa_id"), WHOLE, {{0}}},
-    {"status",
-     PATH("sha"),
-     WHOLE,
-     {{"state", PATH("state")}, {"name", PATH("name")}, {"context", PATH("context")}}},
+    {"status", PATH("sha"), WHOLE, {{"state", PATH("state")}, {"name", PATH("name")}, {"context", PATH("context")}}},
     {"team", PATH("team", "id"), WHOLE, {{0}}},
     {"team_add", PATH("repository", "id"), WHOLE, {{0}}},
     {"watch", PATH("repository", "id"), WHOLE, {{0}}},
 
     {"branch_protection_rule", PATH("rule", "id"), WHOLE, {{0}}},
-    {"code_scanning_alert", PATH("alert", "number"), WHOLE, {REF}},
+    {"code_scanning_alert", PATH("alert", "number"), WHOLE, {{REF}}},
     {"dependabot_alert", PATH("alert", "number"), WHOLE, {{0}}},
     {"deploy_key", PATH("key", "id"), WHOLE, {{0}}},
-    {"discussion", PATH("discussion", "number"), WHOLE, {LABEL}},
+    {"discussion", PATH("discussion", "number"), WHOLE, {{LABEL}}},
     {"discussion_comment", PATH("comment", "html_url"), TAIL, {{0}}},
     {"merge_group", PATH("merge_group", "head_sha"), WHOLE, {{0}}},
     {"meta", PATH("hook_id"), WHOLE, {{0}}},
     {"package", PATH("package", "id"), WHOLE, {{0}}},
-    {"projects_v2_item", PATH("projects_v2_item", "id"), WHOLE, {INSTALLATION}},
-    {"pull_request_review_thread", PATH("pull_request", "number"), WHOLE, {INSTALLATION}},
+    {"projects_v2_item", PATH("projects_v2_item", "id"), WHOLE, {{INSTALLATION}}},
+    {"pull_request_review_thread", PATH("pull_request", "number"), WHOLE, {{INSTALLATION}}},
     {"registry_package", PATH("registry_package", "id"), WHOLE, {{0}}},
     {"repository_dispatch", PATH("action"), WHOLE, {{0}}},
     {"secret_scanning_alert", PATH("alert", "number"), WHOLE, {{0}}},
     {"star", PATH("repository", "id"), WHOLE, {{0}}},
-    {"workflow_dispatch", PATH("workflow"), WHOLE, {REF}},
+    {"workflow_dispatch", PATH("workflow"), WHOLE, {{REF}}},
     {"workflow_job", PATH("workflow_job", "id"), WHOLE, {{0}}},
     {"workflow_run", PATH("workflow_run", "id"), WHOLE, {{0}}},
 };
@@ -142,7 +142,8 @@ struct collected {
 static bool keep(struct collected *c, const char *name, enum ce_type type, size_t at)
 {
     struct slice value = slice_from(buf_slice(&c->text), at);
-    if (buf_error(&c->text) != OK || value.len == 0 || value.len > VALUE_LEN_MAX || ce_value_check(type, value, NULL) != OK) {
+    if (buf_error(&c->text) != OK || value.len == 0 || value.len > VALUE_LEN_MAX ||
+        ce_value_check(type, value, NULL) != OK) {
         c->text.len = at;
         return false;
     }
@@ -218,7 +219,8 @@ static void collect_subject(struct collected *c, const struct rule *rule, struct
 /* The source: what the spec names; else where the payload says that it comes from. */
 static void collect_source(struct collected *c, const struct github_options *o, const struct github_webhook *w)
 {
-    if (o->form_2018 && slice_eq_str(w->event, "pull_request") && collect(c, "source", w->payload, PATH("pull_request", "html_url"))) {
+    if (o->form_2018 && slice_eq_str(w->event, "pull_request") &&
+        collect(c, "source", w->payload, PATH("pull_request", "html_url"))) {
         struct slice page = slice_of(c->text.ptr + c->items[c->count - 1].at, c->items[c->count - 1].len);
         if (ce_value_check(CE_URI_REFERENCE, page, NULL) == OK)
             return;
@@ -259,8 +261,9 @@ static void collect_all(struct collected *c, const struct github_options *o, con
         collect(c, rule->extras[i].name, w->payload, rule->extras[i].path);
 }
 
-static enum err seal(const struct collected *c, const struct github_options *o, const struct github_webhook *w, struct slice type, struct slice time,
-                     size_t bytes_max, const struct ce_event **out, struct diag *d)
+static enum err seal(const struct collected *c, const struct github_options *o, const struct github_webhook *w,
+                     struct slice type, struct slice time, size_t bytes_max, const struct ce_event **out,
+                     struct diag *d)
 {
     struct ce_builder b;
     ce_builder_init(&b);
@@ -270,16 +273,18 @@ static enum err seal(const struct collected *c, const struct github_options *o, 
     ce_builder_set(&b, SLICE("time"), CE_TIMESTAMP, time);
     ce_builder_set(&b, SLICE("datacontenttype"), CE_STRING, SLICE("application/json"));
     for (size_t i = 0; i < c->count; i++)
-        ce_builder_set(&b, slice_str(c->items[i].name), c->items[i].type, slice_of(c->text.ptr + c->items[i].at, c->items[i].len));
+        ce_builder_set(&b, slice_str(c->items[i].name), c->items[i].type,
+                       slice_of(c->text.ptr + c->items[i].at, c->items[i].len));
     for (size_t i = 0; i < o->spec->ce_override_count; i++)
-        ce_builder_replace(&b, slice_str(o->spec->ce_overrides[i].name), CE_STRING, slice_str(o->spec->ce_overrides[i].value));
+        ce_builder_replace(&b, slice_str(o->spec->ce_overrides[i].name), CE_STRING,
+                           slice_str(o->spec->ce_overrides[i].value));
     ce_builder_data(&b, CE_DATA_BYTES, w->body);
     ce_builder_mode(&b, CE_MODE_BINARY);
     return ce_builder_seal(&b, bytes_max, out, d);
 }
 
-enum err github_event_make(const struct github_options *options, const struct github_webhook *webhook, int64_t wall_ns, size_t bytes_max,
-                           const struct ce_event **out, struct diag *d)
+enum err github_event_make(const struct github_options *options, const struct github_webhook *webhook, int64_t wall_ns,
+                           size_t bytes_max, const struct ce_event **out, struct diag *d)
 {
     assert(webhook->payload.type == JSON_OBJECT);
     /* Unescaped text is never longer than the JSON that it stands in; the rest is the source's own. */
@@ -289,7 +294,8 @@ enum err github_event_make(const struct github_options *options, const struct gi
     buf_init(&small, SMALL_MAX);
     collect_all(&c, options, webhook);
     buf_put_str(&small, options->form_2018 ? "dev.knative.github." : "dev.knative.source.github.");
-    buf_put(&small, options->form_2018 && slice_eq_str(webhook->event, "pull_request") ? SLICE("pullrequest") : webhook->event);
+    buf_put(&small,
+            options->form_2018 && slice_eq_str(webhook->event, "pull_request") ? SLICE("pullrequest") : webhook->event);
     size_t type_len = small.len;
     rfc3339_put(&small, wall_ns, 3);
 
@@ -297,7 +303,8 @@ enum err github_event_make(const struct github_options *options, const struct gi
     if (e == OK && buf_error(&small) != OK)
         e = diag_set(d, ERR_INVALID, "X-GitHub-Event is too long");
     if (e == OK)
-        e = seal(&c, options, webhook, slice_of(small.ptr, type_len), slice_from(buf_slice(&small), type_len), bytes_max, out, d);
+        e = seal(&c, options, webhook, slice_of(small.ptr, type_len), slice_from(buf_slice(&small), type_len),
+                 bytes_max, out, d);
     buf_fini(&small);
     buf_fini(&c.text);
     return e;

@@ -29,7 +29,9 @@ static enum err parse_owner(struct github_options *o, struct diag *d)
     o->owner = slice_split(&rest, '/');
     o->repository = rest;
     if (!is_name(o->owner) || (rest.ptr && !is_name(rest)))
-        return diag_set(d, ERR_INVALID, "ownerAndRepository must be OWNER/REPOSITORY, or an organisation alone, as in 'octo-org/hello-world'");
+        return diag_set(
+            d, ERR_INVALID,
+            "ownerAndRepository must be OWNER/REPOSITORY, or an organisation alone, as in 'octo-org/hello-world'");
     return OK;
 }
 
@@ -45,7 +47,8 @@ static bool has_control(struct slice s)
 static enum err check_secret(const char *name, struct slice value, struct diag *d)
 {
     if (slice_has_suffix(value, SLICE("\n")))
-        return diag_set(d, ERR_INVALID, "%s ends with a line break; store it without one (printf %%s instead of echo)", name);
+        return diag_set(d, ERR_INVALID, "%s ends with a line break; store it without one (printf %%s instead of echo)",
+                        name);
     if (has_control(value))
         return diag_set(d, ERR_INVALID, "%s holds a control character", name);
     return OK;
@@ -65,11 +68,22 @@ static enum err parse_secrets(struct github_options *o, struct diag *d)
         return diag_set(d, ERR_INVALID, "allowUnsigned must be true or false");
     if (o->secret.len == 0 && strcmp(unsigned_ok, "true") != 0)
         return diag_set(d, ERR_INVALID,
-                        "secretToken is missing: without it anybody could send events. Give the secret that the webhook on GitHub has "
+                        "secretToken is missing: without it anybody could send events. Give the secret that the "
+                        "webhook on GitHub has "
                         "(allowUnsigned: true takes unsigned webhooks, for trials only)");
     if (o->token.len > 0 && o->owner.len == 0)
-        return diag_set(d, ERR_INVALID, "ownerAndRepository is missing: accessToken says that the webhook is to be made there");
+        return diag_set(d, ERR_INVALID,
+                        "ownerAndRepository is missing: accessToken says that the webhook is to be made there");
     return OK;
+}
+
+bool github_is_event_name(struct slice name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] != '_' && !(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') &&
+            !(name.ptr[i] >= '0' && name.ptr[i] <= '9'))
+            return false;
+    return name.len > 0 && name.len <= GITHUB_EVENT_NAME_MAX;
 }
 
 static enum err parse_events(struct github_options *o, struct diag *d)
@@ -79,11 +93,13 @@ static enum err parse_events(struct github_options *o, struct diag *d)
         o->events = SLICE("");
     struct slice rest = o->events.len ? o->events : slice_of(NULL, 0), event;
     while (github_events_next(&rest, &event)) {
-        for (size_t i = 0; i < event.len; i++)
-            if (event.ptr[i] != '_' && !(event.ptr[i] >= 'a' && event.ptr[i] <= 'z') && !(event.ptr[i] >= '0' && event.ptr[i] <= '9'))
-                return diag_set(d, ERR_INVALID, "eventTypes: '%.*s' is no event of GitHub; they look like push, pull_request, issues", SLICE_ARG(event));
         if (event.len == 0)
-            return diag_set(d, ERR_INVALID, "eventTypes has an empty name; give names with commas between: push,pull_request");
+            return diag_set(d, ERR_INVALID,
+                            "eventTypes has an empty name; give names with commas between: push,pull_request");
+        if (!github_is_event_name(event))
+            return diag_set(d, ERR_INVALID,
+                            "eventTypes: '%.*s' is no event of GitHub; they look like push, pull_request, issues",
+                            SLICE_ARG(event));
     }
     return OK;
 }
@@ -98,10 +114,14 @@ static enum err check_overrides(const struct source_spec *spec, struct diag *d)
             e = ce_value_check(CE_STRING, slice_str(spec->ce_overrides[i].value), &why);
         if (e != OK)
             return diag_set(d, ERR_INVALID, "ceOverrides.extensions.%s: %.200s", spec->ce_overrides[i].name, why.text);
-        static const char *const core[] = {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", NULL};
+        static const char *const core[] = {"specversion",     "id",         "source", "type", "subject", "time",
+                                           "datacontenttype", "dataschema", NULL};
         for (size_t n = 0; core[n]; n++)
             if (slice_eq_str(name, core[n]))
-                return diag_set(d, ERR_INVALID, "ceOverrides.extensions.%s: the source sets this attribute itself; only extensions can be given", core[n]);
+                return diag_set(
+                    d, ERR_INVALID,
+                    "ceOverrides.extensions.%s: the source sets this attribute itself; only extensions can be given",
+                    core[n]);
     }
     return OK;
 }
@@ -142,7 +162,8 @@ enum err github_options_parse(const struct source_spec *spec, struct github_opti
 
     uint64_t seconds = 0;
     if (decimal_parse(slice_str(source_param(spec, "sinkTimeoutSeconds", "0")), SINK_TIMEOUT_S_MAX, &seconds) != OK)
-        return diag_set(d, ERR_INVALID, "sinkTimeoutSeconds must be a whole number of seconds, at most %d", SINK_TIMEOUT_S_MAX);
+        return diag_set(d, ERR_INVALID, "sinkTimeoutSeconds must be a whole number of seconds, at most %d",
+                        SINK_TIMEOUT_S_MAX);
     o.sink_timeout_ns = seconds * NS_PER_S;
     *out = o;
     return OK;
@@ -152,7 +173,8 @@ bool github_events_next(struct slice *rest, struct slice *event)
 {
     if (!rest->ptr)
         return false;
-    static const struct slice prefixes[] = {SLICE_INIT("dev.knative.source.github."), SLICE_INIT("dev.knative.github.")};
+    static const struct slice prefixes[] = {SLICE_INIT("dev.knative.source.github."),
+                                            SLICE_INIT("dev.knative.github.")};
     struct slice name = slice_trim(slice_split(rest, ','));
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (slice_has_prefix(name, prefixes[i]))

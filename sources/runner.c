@@ -118,9 +118,11 @@ static void put_metrics(const struct runner *u, struct buf *b)
     } lines[] = {
         {"leat_source_received_total", "Requests that came to the source.", "", read_counter(&c->received)},
         {"leat_source_emitted_total", "Events that the sink accepted.", "", read_counter(&c->emitted)},
-        {"leat_source_refused_total", "Requests refused, by reason.", ",reason=\"signature\"", read_counter(&c->refused_signature)},
+        {"leat_source_refused_total", "Requests refused, by reason.", ",reason=\"signature\"",
+         read_counter(&c->refused_signature)},
         {"leat_source_refused_total", NULL, ",reason=\"invalid\"", read_counter(&c->refused_invalid)},
-        {"leat_source_ignored_total", "Webhooks of events that the source is not to take.", "", read_counter(&c->ignored)},
+        {"leat_source_ignored_total", "Webhooks of events that the source is not to take.", "",
+         read_counter(&c->ignored)},
         {"leat_source_failed_total", "Webhooks that were not delivered to the sink.", "", read_counter(&c->failed)},
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -145,7 +147,8 @@ static void health_head(struct http_request *r, void *arg)
         struct buf b;
         buf_init(&b, METRICS_MAX);
         put_metrics(u, &b);
-        static const struct http_header type = {SLICE_INIT("Content-Type"), SLICE_INIT("text/plain; version=0.0.4; charset=utf-8")};
+        static const struct http_header type = {SLICE_INIT("Content-Type"),
+                                                SLICE_INIT("text/plain; version=0.0.4; charset=utf-8")};
         bool good = buf_error(&b) == OK;
         http_respond(r, good ? 200 : 503, &type, 1, good ? buf_slice(&b) : SLICE(""));
         buf_fini(&b);
@@ -169,11 +172,15 @@ static void report(struct loop_timer *t)
 {
     struct runner *u = container_of(t, struct runner, report);
     struct source_counters now = u->counters;
-    bool trouble = now.refused_signature != u->reported.refused_signature || now.refused_invalid != u->reported.refused_invalid || now.failed != u->reported.failed;
+    bool trouble = now.refused_signature != u->reported.refused_signature ||
+                   now.refused_invalid != u->reported.refused_invalid || now.failed != u->reported.failed;
     if (trouble)
-        log_line(LOG_WARN, "source.report", "received=%llu emitted=%llu refused_signature=%llu refused_invalid=%llu ignored=%llu failed=%llu sink=%s",
-                 (unsigned long long)now.received, (unsigned long long)now.emitted, (unsigned long long)now.refused_signature, (unsigned long long)now.refused_invalid,
-                 (unsigned long long)now.ignored, (unsigned long long)now.failed, log_value(u->config.sink));
+        log_line(
+            LOG_WARN, "source.report",
+            "received=%llu emitted=%llu refused_signature=%llu refused_invalid=%llu ignored=%llu failed=%llu sink=%s",
+            (unsigned long long)now.received, (unsigned long long)now.emitted,
+            (unsigned long long)now.refused_signature, (unsigned long long)now.refused_invalid,
+            (unsigned long long)now.ignored, (unsigned long long)now.failed, log_value(u->config.sink));
     u->reported = now;
     loop_timer_start(u->loop, &u->report, REPORT_NS);
 }
@@ -181,8 +188,8 @@ static void report(struct loop_timer *t)
 static void registration_report(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id)
 {
     (void)arg;
-    log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "ready=%s reason=%s id=%s message=%s", ready ? "true" : "false", reason, webhook_id ? webhook_id : "-",
-             log_value(message));
+    log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "ready=%s reason=%s id=%s message=%s",
+             ready ? "true" : "false", reason, webhook_id ? webhook_id : "-", log_value(message));
 }
 
 /* ---- the end ---- */
@@ -283,8 +290,8 @@ static enum err watch_signals(struct runner *u)
     return e;
 }
 
-static enum err listen_on(struct runner *u, const char *address, const struct http_handler *handler, struct http_server **server, struct http_listener **listener,
-                          struct diag *d)
+static enum err listen_on(struct runner *u, const char *address, const struct http_handler *handler,
+                          struct http_server **server, struct http_listener **listener, struct diag *d)
 {
     struct http_server_options options = {.flag_head_bytes = NULL};
     enum err e = http_server_new(u->loop, &options, handler, u, server);
@@ -331,7 +338,8 @@ static int start(struct runner *u)
     if (u->health_listener)
         announce("health", u->health_listener);
     if (ops->register_start) {
-        e = ops->register_start(&c->spec, u->loop, u->client, c->webhook_url, NULL, registration_report, u, &u->registration);
+        e = ops->register_start(&c->spec, u->loop, u->client, c->webhook_url, NULL, registration_report, u,
+                                &u->registration);
         if (e != OK)
             return failed(u, "the webhook's registration", e, NULL);
     }
@@ -377,7 +385,8 @@ int runner_main(const struct runner_program *p, int argc, char **argv)
     struct runner u = {.program = p, .ca_fd = -1, .signals.fd = -1};
     int code = runner_config_read(p, argc, argv, &u.config);
     if (code < 0) {
-        log_setup(clock_system(), LOG_INFO, u.config.log_json, !u.config.log_json && isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
+        log_setup(clock_system(), LOG_INFO, u.config.log_json,
+                  !u.config.log_json && isatty(STDERR_FILENO) && !getenv("NO_COLOR"));
         loop_timer_init(&u.report, report);
         loop_timer_init(&u.cut, cut);
         code = start(&u);

@@ -22,7 +22,8 @@ static const struct runner_option shared[] = {
     {"sink", "URL", false, NULL, "K_SINK", "Where events are posted."},
     {"listen", "ADDR", false, NULL, "PORT", "Where webhooks are taken; port 0 picks one."},
     {"health", "ADDR", false, NULL, NULL, "Serves /livez, /readyz and /metrics there. Default: off."},
-    {"webhook-url", "URL", false, NULL, NULL, "The webhooks' URL as the world reaches it; with an access token the webhook is made there."},
+    {"webhook-url", "URL", false, NULL, NULL,
+     "The webhooks' URL as the world reaches it; with an access token the webhook is made there."},
     {"remove-webhook", NULL, false, NULL, NULL, "Removes the webhook at the end."},
     {"max-event-bytes", "BYTES", false, NULL, NULL, "The largest event. Default: 1MiB."},
     {"namespace", "NS", false, NULL, "NAMESPACE", "Sent along with each event. Default: default."},
@@ -30,7 +31,8 @@ static const struct runner_option shared[] = {
     {"log", "FORM", false, NULL, NULL, "text or json. Default: text."},
     {NULL, NULL, false, NULL, NULL, NULL}};
 
-__attribute__((format(printf, 3, 4))) static int complain(const struct runner_program *p, int code, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int complain(const struct runner_program *p, int code, const char *format,
+                                                          ...)
 {
     va_list args;
     va_start(args, format);
@@ -57,7 +59,8 @@ static int help(const struct runner_program *p)
     printf("Usage: leat source %s [OPTIONS]\n\n%s\n\nOptions:\n", p->ops->name, p->summary);
     help_options(p->options);
     help_options(shared);
-    printf("\nMore environment: K_CE_OVERRIDES ({\"extensions\":{...}}), K_CA_CERTS (certificates in PEM form for an https sink), K_SINK_TIMEOUT (seconds for each attempt).\n"
+    printf("\nMore environment: K_CE_OVERRIDES ({\"extensions\":{...}}), K_CA_CERTS (certificates in PEM form for an "
+           "https sink), K_SINK_TIMEOUT (seconds for each attempt).\n"
            "It ends cleanly on SIGTERM: what was begun is finished.\n\nExamples:\n%s",
            p->examples);
     return RUNNER_OK;
@@ -147,7 +150,8 @@ static const struct runner_option *find_option(const struct runner_option *o, st
     return NULL;
 }
 
-static int set_option(const struct runner_program *p, struct runner_config *c, const struct runner_option *o, const char *value)
+static int set_option(const struct runner_program *p, struct runner_config *c, const struct runner_option *o,
+                      const char *value)
 {
     if (!o->param)
         return set_shared(p, c, o->name, value);
@@ -242,7 +246,8 @@ static int read_overrides(const struct runner_program *p, struct runner_config *
         return -1;
     struct json_walk w;
     if (extensions.type != JSON_OBJECT)
-        return complain(p, RUNNER_INPUT, "$K_CE_OVERRIDES: extensions must be an object: {\"extensions\":{\"name\":\"value\"}}.");
+        return complain(p, RUNNER_INPUT,
+                        "$K_CE_OVERRIDES: extensions must be an object: {\"extensions\":{\"name\":\"value\"}}.");
     json_walk_begin(&w, extensions);
     while (json_walk_next(&w)) {
         if (w.value.type != JSON_STRING)
@@ -261,7 +266,11 @@ static int read_overrides(const struct runner_program *p, struct runner_config *
 int runner_config_read(const struct runner_program *p, int argc, char **argv, struct runner_config *c)
 {
     *c = (struct runner_config){.event_bytes_max = EVENT_BYTES_DEFAULT, .listen = p->webhook_default};
-    c->spec = (struct source_spec){.type = p->ops->name, .namespace_name = "default", .name = p->ops->name, .params = c->params, .ce_overrides = c->overrides};
+    c->spec = (struct source_spec){.type = p->ops->name,
+                                   .namespace_name = "default",
+                                   .name = p->ops->name,
+                                   .params = c->params,
+                                   .ce_overrides = c->overrides};
     int code = read_environment(p, c);
     if (code < 0)
         code = read_arguments(p, argc, argv, c);

@@ -25,7 +25,9 @@
 #define SECRET "It's a Secret to Everybody"
 #define BYTES_MAX 4096
 #define TURNS_MAX 20000 /* only a failing test needs so many */
-#define PUSH "{\"ref\":\"refs/heads/main\",\"repository\":{\"name\":\"mill\",\"full_name\":\"jo/mill\",\"owner\":{\"login\":\"jo\"}},\"sender\":{\"login\":\"jo\"}}"
+#define PUSH                                                                                                           \
+    "{\"ref\":\"refs/heads/main\",\"repository\":{\"name\":\"mill\",\"full_name\":\"jo/"                               \
+    "mill\",\"owner\":{\"login\":\"jo\"}},\"sender\":{\"login\":\"jo\"}}"
 
 /* ---- a sink that keeps its calls until the test answers ---- */
 
@@ -110,10 +112,13 @@ static void route_close(struct http_request *r)
 
 static const struct http_handler route = {route_head, route_data, route_end, route_close};
 
-static const struct source_param signed_params[] = {{"secretToken", SECRET}, {"ownerAndRepository", "jo/mill"}, {"eventTypes", "push,issues"}};
-static const struct source_spec signed_spec = {.type = "github", .namespace_name = "mills", .name = "t", .params = signed_params, .param_count = 3};
+static const struct source_param signed_params[] = {
+    {"secretToken", SECRET}, {"ownerAndRepository", "jo/mill"}, {"eventTypes", "push,issues"}};
+static const struct source_spec signed_spec = {
+    .type = "github", .namespace_name = "mills", .name = "t", .params = signed_params, .param_count = 3};
 static const struct source_param unsigned_params[] = {{"allowUnsigned", "true"}};
-static const struct source_spec unsigned_spec = {.type = "github", .namespace_name = "mills", .name = "t", .params = unsigned_params, .param_count = 1};
+static const struct source_spec unsigned_spec = {
+    .type = "github", .namespace_name = "mills", .name = "t", .params = unsigned_params, .param_count = 1};
 
 static struct rig *rig_new(const struct source_spec *spec)
 {
@@ -182,7 +187,8 @@ static void sink_answers(struct rig *rig, enum err err, int status, uint64_t ret
     struct sink_call *call = rig->sink.call;
     assert_non_null(call);
     rig->sink.call = NULL;
-    call->done(call, &(struct sink_answer){.err = err, .status = status, .retry_after_ns = retry_after_ns, .url = rig->sink.head.url});
+    call->done(call, &(struct sink_answer){
+                         .err = err, .status = status, .retry_after_ns = retry_after_ns, .url = rig->sink.head.url});
 }
 
 /* ---- the client: plain bytes ---- */
@@ -201,7 +207,8 @@ static struct client dial(struct rig *rig)
     const char *colon = strrchr(http_listener_address(rig->listener), ':');
     to.sin_port = htons((uint16_t)atoi(colon + 1));
     assert_int_equal(connect(c.fd, (struct sockaddr *)&to, sizeof(to)), 0);
-    assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0); /* head and body are written apart */
+    assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)),
+                     0); /* head and body are written apart */
     return c;
 }
 
@@ -268,15 +275,22 @@ static const char *sign(const char *secret, struct slice body)
 
 static struct hook push(const char *body)
 {
-    return (struct hook){.method = "POST", .event = "push", .delivery = "72d3162e-cc78-11e3-81ab-4c9367dc0958", .type = "application/json",
-                         .signature = sign(SECRET, slice_str(body)), .body = slice_str(body)};
+    return (struct hook){.method = "POST",
+                         .event = "push",
+                         .delivery = "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+                         .type = "application/json",
+                         .signature = sign(SECRET, slice_str(body)),
+                         .body = slice_str(body)};
 }
 
 static void put_head(struct client *c, const struct hook *h)
 {
     char head[2048];
     size_t n = (size_t)snprintf(head, sizeof(head), "%s / HTTP/1.1\r\nHost: x\r\n", h->method);
-    const char *const lines[][2] = {{"X-GitHub-Event", h->event}, {"X-GitHub-Delivery", h->delivery}, {"Content-Type", h->type}, {"X-Hub-Signature-256", h->signature}};
+    const char *const lines[][2] = {{"X-GitHub-Event", h->event},
+                                    {"X-GitHub-Delivery", h->delivery},
+                                    {"Content-Type", h->type},
+                                    {"X-Hub-Signature-256", h->signature}};
     for (size_t i = 0; i < 4; i++)
         if (lines[i][1])
             n += (size_t)snprintf(head + n, sizeof(head) - n, "%s: %s\r\n", lines[i][0], lines[i][1]);
@@ -358,7 +372,8 @@ struct refusal {
     const char *what;
     int status;
     const char *says;
-    const char *method, *event, *delivery, *type, *signature, *more, *body; /* NULL: as a good webhook has it; "": left away */
+    const char *method, *event, *delivery, *type, *signature, *more,
+        *body;   /* NULL: as a good webhook has it; "": left away */
     int counter; /* 's' refused_signature, 'i' refused_invalid, 'n' ignored */
 };
 
@@ -405,18 +420,50 @@ static void refusals(void **state)
         {.what = "long event", .status = 400, .says = "X-GitHub-Event", .event = "a" ZEROS64, .counter = 'i'},
         {.what = "no delivery", .status = 400, .says = "X-GitHub-Delivery", .delivery = "", .counter = 'i'},
         {.what = "delivery not UTF-8", .status = 400, .says = "X-GitHub-Delivery", .delivery = "d\xff", .counter = 'i'},
-        {.what = "form", .status = 415, .says = "set its content type to application/json", .type = "application/x-www-form-urlencoded", .counter = 'i'},
+        {.what = "form",
+         .status = 415,
+         .says = "set its content type to application/json",
+         .type = "application/x-www-form-urlencoded",
+         .counter = 'i'},
         {.what = "text", .status = 415, .says = "application/json", .type = "text/plain", .counter = 'i'},
         {.what = "no type", .status = 415, .says = "application/json", .type = "", .counter = 'i'},
         {.what = "no signature", .status = 401, .says = "WWW-Authenticate", .signature = "", .counter = 's'},
-        {.what = "SHA-1 alone", .status = 401, .says = "sign with SHA-256", .signature = "", .more = "X-Hub-Signature: sha1=0123456789012345678901234567890123456789\r\n", .counter = 's'},
+        {.what = "SHA-1 alone",
+         .status = 401,
+         .says = "sign with SHA-256",
+         .signature = "",
+         .more = "X-Hub-Signature: sha1=0123456789012345678901234567890123456789\r\n",
+         .counter = 's'},
         {.what = "short signature", .status = 400, .says = "64 hexadecimal", .signature = "sha256=00", .counter = 's'},
-        {.what = "no hexadecimal", .status = 400, .says = "64 hexadecimal", .signature = "sha256=g" ZEROS64, .counter = 's'},
+        {.what = "no hexadecimal",
+         .status = 400,
+         .says = "64 hexadecimal",
+         .signature = "sha256=g" ZEROS64,
+         .counter = 's'},
         {.what = "other algorithm", .status = 400, .says = "sha256=", .signature = "sha512=" ZEROS64, .counter = 's'},
-        {.what = "wrong signature", .status = 403, .says = "does not match", .signature = "sha256=" ZEROS64, .counter = 's'},
-        {.what = "wrong signature and no JSON", .status = 403, .says = "does not match", .signature = "sha256=" ZEROS64, .body = "[", .counter = 's'},
-        {.what = "wrong signature and unwanted event", .status = 403, .says = "does not match", .signature = "sha256=" ZEROS64, .event = "fork", .counter = 's'},
-        {.what = "wrong signature of a ping", .status = 403, .says = "does not match", .signature = "sha256=" ZEROS64, .event = "ping", .counter = 's'},
+        {.what = "wrong signature",
+         .status = 403,
+         .says = "does not match",
+         .signature = "sha256=" ZEROS64,
+         .counter = 's'},
+        {.what = "wrong signature and no JSON",
+         .status = 403,
+         .says = "does not match",
+         .signature = "sha256=" ZEROS64,
+         .body = "[",
+         .counter = 's'},
+        {.what = "wrong signature and unwanted event",
+         .status = 403,
+         .says = "does not match",
+         .signature = "sha256=" ZEROS64,
+         .event = "fork",
+         .counter = 's'},
+        {.what = "wrong signature of a ping",
+         .status = 403,
+         .says = "does not match",
+         .signature = "sha256=" ZEROS64,
+         .event = "ping",
+         .counter = 's'},
         {.what = "empty body", .status = 400, .says = "no JSON", .body = "", .counter = 'i'},
         {.what = "cut JSON", .status = 400, .says = "no JSON", .body = "{\"a\":", .counter = 'i'},
         {.what = "array", .status = 400, .says = "no JSON object", .body = "[]", .counter = 'i'},
@@ -770,7 +817,8 @@ static void without_a_secret_it_does_not_open(void **state)
 {
     (void)state;
     static const struct source_param params[] = {{"ownerAndRepository", "jo/mill"}};
-    const struct source_spec spec = {.type = "github", .namespace_name = "n", .name = "t", .params = params, .param_count = 1};
+    const struct source_spec spec = {
+        .type = "github", .namespace_name = "n", .name = "t", .params = params, .param_count = 1};
     struct play sink = {.head = {.ops = &play_ops, .refs = 1}};
     struct source_counters counters = {0};
     struct source *out = NULL;

@@ -24,10 +24,15 @@ static const struct source_param plain[] = {{"secretToken", "s"}, {"ownerAndRepo
 static const struct source_param old[] = {{"secretToken", "s"}, {"ownerAndRepository", "jo/mill"}, {"form", "2018"}};
 static const struct source_param anybody[] = {{"allowUnsigned", "true"}};
 
-#define SPEC(list) {.type = "github", .namespace_name = "default", .name = "t", .params = list, .param_count = sizeof(list) / sizeof(list[0])}
+#define SPEC(list)                                                                                                     \
+    {                                                                                                                  \
+        .type = "github", .namespace_name = "default", .name = "t", .params = list,                                    \
+        .param_count = sizeof(list) / sizeof(list[0])                                                                  \
+    }
 static const struct source_spec plain_spec = SPEC(plain), old_spec = SPEC(old), anybody_spec = SPEC(anybody);
 
-static enum err make_err(const struct source_spec *spec, const char *event, const char *delivery, const char *body, size_t bytes_max, const struct ce_event **out)
+static enum err make_err(const struct source_spec *spec, const char *event, const char *delivery, const char *body,
+                         size_t bytes_max, const struct ce_event **out)
 {
     struct github_options options;
     struct diag d = {0};
@@ -70,7 +75,8 @@ static void assert_extensions(const struct ce_event *e, const char *event, const
         for (size_t s = 0; skipped[s]; s++)
             skip = skip || slice_eq_str(a.name, skipped[s]);
         if (!skip)
-            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%.*s=%.*s", n ? " " : "", SLICE_ARG(a.name), SLICE_ARG(a.value));
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%.*s=%.*s", n ? " " : "", SLICE_ARG(a.name),
+                                  SLICE_ARG(a.value));
     }
     if (strcmp(text, expected) != 0)
         fail_msg("%s: got  %s\n%*swant %s", event, text, (int)strlen(event) + 2, "", expected);
@@ -81,56 +87,81 @@ struct row {
 };
 
 static const struct row table[] = {
-    {"check_run", "{\"action\":\"created\",\"check_run\":{\"id\":128620228}," COMMON "}", "subject=128620228 " COMMON_ATTRIBUTES " action=created"},
-    {"check_suite", "{\"action\":\"completed\",\"check_suite\":{\"id\":118578147}," COMMON "}", "subject=118578147 " COMMON_ATTRIBUTES " action=completed"},
-    {"commit_comment", "{\"action\":\"created\",\"comment\":{\"html_url\":\"https://github.com/jo/mill/commit/a1#commitcomment-2\"}," COMMON "}",
+    {"check_run", "{\"action\":\"created\",\"check_run\":{\"id\":128620228}," COMMON "}",
+     "subject=128620228 " COMMON_ATTRIBUTES " action=created"},
+    {"check_suite", "{\"action\":\"completed\",\"check_suite\":{\"id\":118578147}," COMMON "}",
+     "subject=118578147 " COMMON_ATTRIBUTES " action=completed"},
+    {"commit_comment",
+     "{\"action\":\"created\",\"comment\":{\"html_url\":\"https://github.com/jo/mill/commit/"
+     "a1#commitcomment-2\"}," COMMON "}",
      "subject=a1#commitcomment-2 " COMMON_ATTRIBUTES " action=created"},
     {"create", "{\"ref\":\"v1\",\"ref_type\":\"tag\"," COMMON "}", "subject=tag " COMMON_ATTRIBUTES " ref=v1"},
     {"delete", "{\"ref\":\"v1\",\"ref_type\":\"branch\"," COMMON "}", "subject=branch " COMMON_ATTRIBUTES " ref=v1"},
     {"deployment", "{\"deployment\":{\"id\":5}," COMMON "}", "subject=5 " COMMON_ATTRIBUTES},
-    {"deployment_status", "{\"deployment_status\":{\"id\":6},\"deployment\":{\"id\":5}," COMMON "}", "subject=5 " COMMON_ATTRIBUTES},
+    {"deployment_status", "{\"deployment_status\":{\"id\":6},\"deployment\":{\"id\":5}," COMMON "}",
+     "subject=5 " COMMON_ATTRIBUTES},
     {"fork", "{\"forkee\":{\"id\":7}," COMMON "}", "subject=7 " COMMON_ATTRIBUTES},
-    {"gollum", "{\"pages\":[{\"page_name\":\"Home\"},{\"page_name\":\"Main\"}]," COMMON "}", "subject=Home,Main " COMMON_ATTRIBUTES},
-    {"installation", "{\"action\":\"deleted\",\"installation\":{\"id\":2}," SENDER "}", "subject=2 sender=carter action=deleted installation=2"},
-    {"issue_comment", "{\"action\":\"edited\",\"comment\":{\"html_url\":\"https://github.com/jo/mill/issues/2#issuecomment-3\"}," COMMON "}",
+    {"gollum", "{\"pages\":[{\"page_name\":\"Home\"},{\"page_name\":\"Main\"}]," COMMON "}",
+     "subject=Home,Main " COMMON_ATTRIBUTES},
+    {"installation", "{\"action\":\"deleted\",\"installation\":{\"id\":2}," SENDER "}",
+     "subject=2 sender=carter action=deleted installation=2"},
+    {"issue_comment",
+     "{\"action\":\"edited\",\"comment\":{\"html_url\":\"https://github.com/jo/mill/issues/2#issuecomment-3\"}," COMMON
+     "}",
      "subject=2#issuecomment-3 " COMMON_ATTRIBUTES " action=edited"},
-    {"issues", "{\"action\":\"labeled\",\"issue\":{\"number\":9},\"label\":{\"name\":\"bug\"},\"assignee\":{\"login\":\"lee\"}," COMMON "}",
+    {"issues",
+     "{\"action\":\"labeled\",\"issue\":{\"number\":9},\"label\":{\"name\":\"bug\"},\"assignee\":{\"login\":\"lee\"}"
+     "," COMMON "}",
      "subject=9 " COMMON_ATTRIBUTES " action=labeled label=bug assignee=lee"},
-    {"issues", "{\"action\":\"opened\",\"issue\":{\"number\":9},\"assignee\":null," COMMON "}", "subject=9 " COMMON_ATTRIBUTES " action=opened"},
+    {"issues", "{\"action\":\"opened\",\"issue\":{\"number\":9},\"assignee\":null," COMMON "}",
+     "subject=9 " COMMON_ATTRIBUTES " action=opened"},
     {"label", "{\"action\":\"created\",\"label\":{\"name\":\":bug: Bugfix\"}," COMMON "}",
      "subject=:bug: Bugfix " COMMON_ATTRIBUTES " action=created label=:bug: Bugfix"},
-    {"member", "{\"action\":\"added\",\"member\":{\"id\":4}," COMMON "}", "subject=4 " COMMON_ATTRIBUTES " action=added"},
-    {"membership", "{\"action\":\"removed\",\"scope\":\"team\",\"member\":{\"id\":4},\"organization\":{\"login\":\"guild\"}," SENDER "}",
+    {"member", "{\"action\":\"added\",\"member\":{\"id\":4}," COMMON "}",
+     "subject=4 " COMMON_ATTRIBUTES " action=added"},
+    {"membership",
+     "{\"action\":\"removed\",\"scope\":\"team\",\"member\":{\"id\":4},\"organization\":{\"login\":\"guild\"}," SENDER
+     "}",
      "subject=4 owner=guild sender=carter action=removed scope=team"},
-    {"milestone", "{\"action\":\"closed\",\"milestone\":{\"number\":1}," COMMON "}", "subject=1 " COMMON_ATTRIBUTES " action=closed"},
-    {"organization", "{\"action\":\"member_added\",\"organization\":{\"login\":\"guild\"}," SENDER "}", "subject=member_added owner=guild sender=carter action=member_added"},
-    {"org_block", "{\"action\":\"blocked\",\"organization\":{\"login\":\"guild\"}," SENDER "}", "subject=blocked owner=guild sender=carter action=blocked"},
+    {"milestone", "{\"action\":\"closed\",\"milestone\":{\"number\":1}," COMMON "}",
+     "subject=1 " COMMON_ATTRIBUTES " action=closed"},
+    {"organization", "{\"action\":\"member_added\",\"organization\":{\"login\":\"guild\"}," SENDER "}",
+     "subject=member_added owner=guild sender=carter action=member_added"},
+    {"org_block", "{\"action\":\"blocked\",\"organization\":{\"login\":\"guild\"}," SENDER "}",
+     "subject=blocked owner=guild sender=carter action=blocked"},
     {"page_build", "{\"id\":130514899," COMMON "}", "subject=130514899 " COMMON_ATTRIBUTES},
     {"ping", "{\"hook_id\":30," COMMON "}", "subject=30 " COMMON_ATTRIBUTES},
     {"project", "{\"action\":\"reopened\"," COMMON "}", "subject=reopened " COMMON_ATTRIBUTES " action=reopened"},
     {"public", "{" COMMON "}", "subject=11 " COMMON_ATTRIBUTES},
     {"pull_request",
-     "{\"action\":\"labeled\",\"number\":7,\"pull_request\":{\"number\":7},\"label\":{\"name\":\"big\"},\"assignee\":{\"login\":\"lee\"},\"installation\":{\"id\":5000000000}," COMMON "}",
+     "{\"action\":\"labeled\",\"number\":7,\"pull_request\":{\"number\":7},\"label\":{\"name\":\"big\"},\"assignee\":{"
+     "\"login\":\"lee\"},\"installation\":{\"id\":5000000000}," COMMON "}",
      "subject=7 " COMMON_ATTRIBUTES " action=labeled installation=5000000000 number=7 label=big assignee=lee"},
     {"pull_request_review", "{\"action\":\"submitted\",\"review\":{\"id\":8,\"state\":\"approved\"}," COMMON "}",
      "subject=8 " COMMON_ATTRIBUTES " action=submitted review=approved"},
-    {"pull_request_review_comment", "{\"action\":\"created\",\"comment\":{\"id\":12},\"installation\":{\"id\":3}," COMMON "}",
+    {"pull_request_review_comment",
+     "{\"action\":\"created\",\"comment\":{\"id\":12},\"installation\":{\"id\":3}," COMMON "}",
      "subject=12 " COMMON_ATTRIBUTES " action=created installation=3"},
     {"push",
-     "{\"ref\":\"refs/heads/main\",\"created\":false,\"deleted\":false,\"forced\":true,\"compare\":\"https://github.com/jo/mill/compare/a...b\",\"pusher\":{\"name\":\"jo\"}," COMMON "}",
+     "{\"ref\":\"refs/heads/main\",\"created\":false,\"deleted\":false,\"forced\":true,\"compare\":\"https://"
+     "github.com/jo/mill/compare/a...b\",\"pusher\":{\"name\":\"jo\"}," COMMON "}",
      "subject=a...b " COMMON_ATTRIBUTES " pusher=jo ref=refs/heads/main created=false deleted=false forced=true"},
     {"release", "{\"action\":\"published\",\"release\":{\"tag_name\":\"v1\",\"name\":\"First water\"}," COMMON "}",
      "subject=v1 " COMMON_ATTRIBUTES " action=published release=First water"},
-    {"release", "{\"action\":\"published\",\"release\":{\"tag_name\":\"v1\",\"name\":null}," COMMON "}", "subject=v1 " COMMON_ATTRIBUTES " action=published"},
+    {"release", "{\"action\":\"published\",\"release\":{\"tag_name\":\"v1\",\"name\":null}," COMMON "}",
+     "subject=v1 " COMMON_ATTRIBUTES " action=published"},
     {"repository", "{\"action\":\"archived\"," COMMON "}", "subject=11 " COMMON_ATTRIBUTES " action=archived"},
     {"repository_vulnerability_alert", "{\"action\":\"create\",\"alert\":{\"id\":77}}", "subject=77 action=create"},
-    {"security_advisory", "{\"action\":\"published\",\"security_advisory\":{\"ghsa_id\":\"GHSA-rf4j\"}}", "subject=GHSA-rf4j action=published"},
+    {"security_advisory", "{\"action\":\"published\",\"security_advisory\":{\"ghsa_id\":\"GHSA-rf4j\"}}",
+     "subject=GHSA-rf4j action=published"},
     {"status", "{\"sha\":\"6dcb\",\"state\":\"success\",\"name\":\"jo/mill\",\"context\":\"ci/build\"," COMMON "}",
      "subject=6dcb " COMMON_ATTRIBUTES " state=success name=jo/mill context=ci/build"},
-    {"team", "{\"action\":\"created\",\"team\":{\"id\":6},\"organization\":{\"login\":\"guild\"}," SENDER "}", "subject=6 owner=guild sender=carter action=created"},
+    {"team", "{\"action\":\"created\",\"team\":{\"id\":6},\"organization\":{\"login\":\"guild\"}," SENDER "}",
+     "subject=6 owner=guild sender=carter action=created"},
     {"team_add", "{\"team\":{\"id\":6}," COMMON "}", "subject=11 " COMMON_ATTRIBUTES},
     {"watch", "{\"action\":\"started\"," COMMON "}", "subject=11 " COMMON_ATTRIBUTES " action=started"},
-    {"workflow_run", "{\"action\":\"completed\",\"workflow_run\":{\"id\":99}," COMMON "}", "subject=99 " COMMON_ATTRIBUTES " action=completed"},
+    {"workflow_run", "{\"action\":\"completed\",\"workflow_run\":{\"id\":99}," COMMON "}",
+     "subject=99 " COMMON_ATTRIBUTES " action=completed"},
     {"made_up_tomorrow", "{\"action\":\"done\"," COMMON "}", COMMON_ATTRIBUTES " action=done"},
 };
 
@@ -153,7 +184,9 @@ static void attributes_by_event(void **state)
 static void types_of_extensions(void **state)
 {
     (void)state;
-    const struct ce_event *e = make(&plain_spec, "pull_request", "{\"number\":7,\"pull_request\":{\"number\":7},\"installation\":{\"id\":5000000000}}");
+    const struct ce_event *e =
+        make(&plain_spec, "pull_request",
+             "{\"number\":7,\"pull_request\":{\"number\":7},\"installation\":{\"id\":5000000000}}");
     struct ce_attribute a;
     assert_true(ce_event_attribute(e, SLICE("number"), &a));
     assert_int_equal(a.type, CE_INTEGER);
@@ -169,7 +202,9 @@ static void types_of_extensions(void **state)
 static void form_of_2018(void **state)
 {
     (void)state;
-    const struct ce_event *e = make(&old_spec, "pull_request", "{\"pull_request\":{\"number\":7,\"html_url\":\"https://github.com/jo/mill/pull/7\"}," COMMON "}");
+    const struct ce_event *e =
+        make(&old_spec, "pull_request",
+             "{\"pull_request\":{\"number\":7,\"html_url\":\"https://github.com/jo/mill/pull/7\"}," COMMON "}");
     assert_attribute(e, "type", "dev.knative.github.pullrequest");
     assert_attribute(e, "source", "https://github.com/jo/mill/pull/7");
     assert_attribute(e, "specversion", "1.0");
@@ -206,13 +241,17 @@ static void source_without_a_name(void **state)
 static void what_no_attribute_can_take_is_left_out(void **state)
 {
     (void)state;
-    const struct ce_event *e = make(&plain_spec, "label", "{\"action\":\"\",\"label\":{\"name\":\"tab\\there\"}," COMMON "}");
+    const struct ce_event *e =
+        make(&plain_spec, "label", "{\"action\":\"\",\"label\":{\"name\":\"tab\\there\"}," COMMON "}");
     assert_extensions(e, "control character and empty string", COMMON_ATTRIBUTES);
     ce_event_unref(e);
-    e = make(&plain_spec, "label", "{\"label\":{\"name\":\"\\u0000\"},\"sender\":{\"login\":\"\\ud83d\\ude80 \\u00fc \\\"q\\\" \\\\\"}}");
+    e = make(&plain_spec, "label",
+             "{\"label\":{\"name\":\"\\u0000\"},\"sender\":{\"login\":\"\\ud83d\\ude80 \\u00fc \\\"q\\\" \\\\\"}}");
     assert_extensions(e, "emoji", "sender=🚀 ü \"q\" \\");
     ce_event_unref(e);
-    e = make(&plain_spec, "push", "{\"created\":\"maybe\",\"forced\":[],\"ref\":{},\"pusher\":5,\"compare\":\"no slash\",\"repository\":null,\"sender\":\"jo\"}");
+    e = make(&plain_spec, "push",
+             "{\"created\":\"maybe\",\"forced\":[],\"ref\":{},\"pusher\":5,\"compare\":\"no "
+             "slash\",\"repository\":null,\"sender\":\"jo\"}");
     assert_extensions(e, "wrong shapes", "subject=no slash created=maybe");
     ce_event_unref(e);
     e = make(&plain_spec, "gollum", "{\"pages\":[5,{},{\"page_name\":7},{\"page_name\":\"A\"}]}");
@@ -282,9 +321,16 @@ static void specs(void **state)
     static const struct spec_row rows[] = {
         {{{"secretToken", "s"}}, 1, NULL},
         {{{"secretToken", "s"}, {"ownerAndRepository", "octo-org"}}, 2, NULL},
-        {{{"secretToken", "s"}, {"ownerAndRepository", "a/b.c_d-e"}, {"eventTypes", " push , pull_request"}, {"secure", "true"}}, 4, NULL},
+        {{{"secretToken", "s"},
+          {"ownerAndRepository", "a/b.c_d-e"},
+          {"eventTypes", " push , pull_request"},
+          {"secure", "true"}},
+         4,
+         NULL},
         {{{"secretToken", "s"}, {"eventTypes", "*"}}, 2, NULL},
-        {{{"secretToken", "s"}, {"eventTypes", "dev.knative.github.pullrequest,dev.knative.source.github.push"}}, 2, NULL},
+        {{{"secretToken", "s"}, {"eventTypes", "dev.knative.github.pullrequest,dev.knative.source.github.push"}},
+         2,
+         NULL},
         {{{"allowUnsigned", "true"}}, 1, NULL},
         {{{"ownerAndRepository", "a/b"}}, 1, "secretToken is missing"},
         {{{"secretToken", ""}, {"allowUnsigned", "false"}}, 2, "secretToken is missing"},
@@ -306,7 +352,11 @@ static void specs(void **state)
         {{{"secretToken", "s"}, {"sinkTimeoutSeconds", "3601"}}, 2, "sinkTimeoutSeconds"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct source_spec spec = {.type = "github", .namespace_name = "n", .name = "t", .params = rows[i].params, .param_count = rows[i].count};
+        struct source_spec spec = {.type = "github",
+                                   .namespace_name = "n",
+                                   .name = "t",
+                                   .params = rows[i].params,
+                                   .param_count = rows[i].count};
         struct github_options options;
         struct diag d = {0};
         enum err e = github_options_parse(&spec, &options, &d);
