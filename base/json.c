@@ -320,6 +320,8 @@ static bool scan_text(struct scan *s, struct nest *n)
 enum err json_check(struct slice text, int depth_max, struct json_value *out, struct diag *d)
 {
     assert(depth_max >= 0 && depth_max <= JSON_DEPTH_MAX);
+    if (!text.len)
+        text = SLICE(""); /* an empty slice may have no pointer to count from */
     struct scan s = {text.ptr, text.ptr, text.ptr + text.len, d};
     struct nest n;
     n.depth = 0;

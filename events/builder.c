@@ -251,20 +251,34 @@ static void survey(const struct ce_builder *b, struct seal *s)
         s->headers_len += b->headers[i].name.len + b->headers[i].value.len + LINE_EXTRA;
 }
 
+/* Core attributes of 0.3 that are extensions like any other in 1.0. */
+static void check_0_3(struct ce_builder *b)
+{
+    struct ce_attribute *schema = find(b, SLICE("schemaurl")), *encoding = find(b, SLICE("datacontentencoding"));
+    if (schema) {
+        if (!schema->value.len || ce_value_check(CE_URI_REFERENCE, schema->value, NULL))
+            ce_builder_fail(b, ERR_INVALID, schema->name, "%s is no URI reference", ce_quote(schema->value).text);
+        schema->type = CE_URI_REFERENCE;
+    }
+    if (encoding) {
+        if (!slice_eq_nocase(encoding->value, SLICE("base64")))
+            ce_builder_fail(b, ERR_UNSUPPORTED, encoding->name, "%s is not supported; base64 is",
+                            ce_quote(encoding->value).text);
+        if (b->data_kind !=
+            CE_DATA_NONE) /* it says that the data is base64 text, which is neither a JSON value nor any text */
+            b->data_kind = CE_DATA_BYTES;
+    }
+}
+
 /* What can only be seen once everything is there. */
 static void check_whole(struct ce_builder *b, const struct seal *s)
 {
     for (size_t i = CORE_ID; i < CORE_REQUIRED; i++)
         if (s->required[i] == NOWHERE)
             ce_builder_fail(b, ERR_INVALID, ce_core_names[i], "is missing; every event has one");
-    struct ce_attribute *schema = find(b, SLICE("schemaurl"));
     size_t version = s->required[CORE_SPECVERSION];
-    if (schema && version != NOWHERE && slice_eq(b->attributes[version].value, SLICE("0.3"))) {
-        struct diag why; /* a core attribute in 0.3, an extension like any other in 1.0 */
-        if (!schema->value.len || ce_value_check(CE_URI_REFERENCE, schema->value, &why))
-            ce_builder_fail(b, ERR_INVALID, schema->name, "%s is no URI reference", ce_quote(schema->value).text);
-        schema->type = CE_URI_REFERENCE;
-    }
+    if (version != NOWHERE && slice_eq(b->attributes[version].value, SLICE("0.3")))
+        check_0_3(b);
 }
 
 /* Makes the kind of data true: checks what the caller claims, and turns it into bytes where the datacontenttype says otherwise. */

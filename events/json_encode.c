@@ -79,30 +79,32 @@ static bool is_text(struct slice media_type)
     return true;
 }
 
-/* Base64 has another place in 0.3: `data` itself, with datacontentencoding beside it. An event that came with that attribute in its headers
- * says that its bytes are base64 already. */
+static bool is_0_3(const struct ce_event *e)
+{
+    return slice_eq(ce_event_specversion(e), SLICE("0.3"));
+}
+
+/* An event of 0.3 that came with this attribute in its headers: its bytes are base64 already. */
+static bool says_encoding(const struct ce_event *e)
+{
+    return is_0_3(e) && ce_event_attribute(e, SLICE("datacontentencoding"), NULL);
+}
+
+/* Base64 has another place in 0.3: `data` itself, with datacontentencoding beside it. */
 static void put_base64(struct gather *g, const struct ce_event *e)
 {
     struct slice data = ce_event_data(e);
     size_t ignored_len;
-    struct ce_attribute encoding;
-    bool old = slice_eq(ce_event_specversion(e), SLICE("0.3"));
-    bool said = old && ce_event_attribute(e, SLICE("datacontentencoding"), &encoding) &&
-                slice_eq_nocase(encoding.value, SLICE("base64"));
-    if (old && !said)
+    bool said = says_encoding(e);
+    if (is_0_3(e) && !said)
         put(g, SLICE(",\"datacontentencoding\":\"base64\""));
-    put(g, old ? SLICE(",\"data\":\"") : SLICE(",\"data_base64\":\""));
+    put(g, is_0_3(e) ? SLICE(",\"data\":\"") : SLICE(",\"data_base64\":\""));
     flush(g);
     if (said && base64_decode_into(data, NULL, &ignored_len) == OK)
         buf_put(g->b, data);
     else
         base64_put(g->b, data);
     put(g, SLICE("\""));
-}
-
-static bool says_encoding(const struct ce_event *e)
-{
-    return slice_eq(ce_event_specversion(e), SLICE("0.3")) && ce_event_attribute(e, SLICE("datacontentencoding"), NULL);
 }
 
 static void put_data(struct gather *g, const struct ce_event *e)

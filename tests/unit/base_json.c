@@ -153,6 +153,7 @@ static void test_depth(void **state)
     struct json_value v;
     struct diag d;
     assert_int_equal(json_check(SLICE("1"), 0, &v, &d), OK);
+    assert_int_equal(json_check(slice_of(NULL, 0), 0, &v, &d), ERR_INVALID);
     assert_int_equal(json_check(SLICE("[]"), 0, &v, &d), ERR_INVALID);
     assert_int_equal(json_check(SLICE("[{\"a\":[]}]"), 3, &v, &d), OK);
     assert_int_equal(json_check(SLICE("[{\"a\":[]}]"), 2, &v, &d), ERR_INVALID);

@@ -198,6 +198,8 @@ static const struct {
      "format"},
     {SLICE_INIT("ce-specversion: 0.3\nce-id: 1\nce-source: /s\nce-type: t\nce-schemaurl: a b\n"), ERR_INVALID,
      "\"ce-schemaurl\""},
+    {SLICE_INIT("ce-specversion: 0.3\nce-id: 1\nce-source: /s\nce-type: t\nce-datacontentencoding: gzip\n"), ERR_UNSUPPORTED,
+     "\"ce-datacontentencoding\": \"gzip\" is not supported"},
 };
 
 static void test_messages(void **state)
