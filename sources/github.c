@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The GitHub source on a data loop: takes webhooks, and answers 202 when the sink has accepted the event. The life of one request:
+ * The GitHub source on a data loop: takes webhooks, and answers 202 when the sink has accepted the event. The life of
+ * one request:
  *
  *     head     what the head alone can refuse is refused, before a byte of the body is read
  *     data     the HMAC runs along as the body streams in
  *     end      signature, JSON, event type; then the event is made
- *     sending  attempts at the sink until one is accepted, the tries are used up, or the deadline is near; then the answer
+ *     sending  attempts at the sink until one is accepted, tries are used up, or the deadline is near; then the answer
  *     close    frees it all, from whatever state; a client that went away takes its attempt along
  *
- * Invariants. A request that has state is in `requests`. `sending` and an armed timer exclude each other. One answer a request.
- * GitHub waits 10 s for an answer and does not send again by itself, hence the deadline and the tries.
+ * Invariants. A request that has state is in `requests`. `sending` and an armed timer exclude each other. One answer
+ * a request. GitHub waits 10 s for an answer and does not send again by itself, hence the deadline and the tries.
  */
 #include "github.h"
 
@@ -135,7 +136,8 @@ static void sent(struct sink_call *call, const struct sink_answer *a)
         github_respond(w->request, 202, NULL, NULL, "accepted");
         return;
     }
-    /* A channel of this process that is full stays so for longer than a webhook may wait, and waiting would hold the memory that it lacks. */
+    /* A channel of this process that is full stays so for longer than a webhook may wait, and waiting would hold the
+     * memory that it lacks. */
     if (a->err == ERR_FULL || !worth_a_retry(a) || w->tries >= TRIES_MAX) {
         give_up(w, a);
         return;
@@ -234,7 +236,10 @@ static enum err check_signature(struct webhook *w)
     if (!w->hmac)
         return OK;
     unsigned char computed[HMAC_SHA256_BYTES];
-    if (w->hmac_failed || hmac_final(w->hmac, computed) != OK)
+    bool failed = w->hmac_failed || hmac_final(w->hmac, computed) != OK;
+    hmac_free(w->hmac);
+    w->hmac = NULL;
+    if (failed)
         return ERR_NOMEM;
     return hmac_equal(computed, w->claimed.signature) ? OK : ERR_DENIED;
 }

@@ -30,8 +30,8 @@ enum err github_options_parse(const struct source_spec *spec, struct github_opti
 #define GITHUB_EVENT_NAME_MAX 64 /* GitHub's longest has 37 letters */
 /* Whether this can be an event's name: small letters, digits and underscores. */
 bool github_is_event_name(struct slice name);
-/* Takes the next name off a list of events, as GitHub calls it: white space, the prefix of an event type, and the name of 2018 for pull_request are resolved.
- * false at the end. */
+/* Takes the next name off a list of events, as GitHub calls it: white space, the prefix of an event type, and the
+ * name of 2018 for pull_request are resolved. false at the end. */
 bool github_events_next(struct slice *rest, struct slice *event);
 /* Whether the source takes this event: all but ping without a list, else what the list names. */
 bool github_events_has(struct slice events, struct slice event);
@@ -43,8 +43,8 @@ struct github_webhook {
     struct slice body;
     struct json_value payload; /* of body, out of json_check */
 };
-/* Makes the event. `wall_ns`: the time attribute. What the payload holds that no attribute can take is left out; only id, type and source must be right.
- * ERR_INVALID with *d, ERR_TOO_LARGE, ERR_NOMEM. Pure. */
+/* Makes the event. `wall_ns`: the time attribute. What the payload holds that no attribute can take is left out; only
+ * id, type and source must be right. ERR_INVALID with *d, ERR_TOO_LARGE, ERR_NOMEM. Pure. */
 enum err github_event_make(const struct github_options *options, const struct github_webhook *webhook, int64_t wall_ns,
                            size_t bytes_max, const struct ce_event **out, struct diag *d) must_check;
 
@@ -64,7 +64,8 @@ enum github_verdict github_head_read(struct http_request *r, const struct github
 void github_respond(struct http_request *r, int status, const char *name, const char *value, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* The part on a data loop (github.c), the part on the control loop (github_api.c), and `leat source github` (github_main.c). */
+/* The part on a data loop (github.c), the part on the control loop (github_api.c), and `leat source github`
+ * (github_main.c). */
 extern const struct source_ops github_source;
 enum err github_register_start(const struct source_spec *spec, struct loop *control, struct http_client *client,
                                const char *webhook_url, const char *known_id, source_report_fn *report, void *arg,

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The webhook at GitHub: found, made, changed and removed through GitHub's REST API, on the control loop. Webhooks are received whether or not this works.
+ * The webhook at GitHub: found, made, changed and removed through GitHub's REST API, on the control loop. Webhooks
+ * are received whether or not this works.
  *
  *     LIST page 1, 2 ... ──ours is there──→ UPDATE (PATCH: takes it over, with our secret and events) ──→ READY
  *            └──not there──→ CREATE (POST) ──→ READY       (refused with 422: LIST once more, since it may exist)
  *     any failure → report what is missing and what to do → wait (1 s, doubled, at most 5 min) → LIST
  *     stop(remove) with a known id → REMOVE (DELETE, one try) → gone
  *
- * "Ours" is the webhook with our URL, or with the id that was registered before. So a second start, a lost answer, or a copy made by hand never
- * leaves two. One exchange is under way at a time.
+ * "Ours" is the webhook with our URL, or with the id that was registered before. So a second start, a lost answer, or
+ * a copy made by hand never leaves two. One exchange is under way at a time.
  */
 #include "github.h"
 
@@ -83,7 +84,8 @@ static const char *method_of(enum step step)
     return methods[step];
 }
 
-/* {API}/repos/OWNER/REPOSITORY/hooks or {API}/orgs/OWNER/hooks, with the id or the page. Names were checked to need no escaping. */
+/* {API}/repos/OWNER/REPOSITORY/hooks or {API}/orgs/OWNER/hooks, with the id or the page. Names were checked to need
+ * no escaping. */
 static void put_target(const struct registration *r, struct buf *out)
 {
     struct slice base = r->api.target;
@@ -170,7 +172,8 @@ static void place_of(const struct registration *r, char *out, size_t n)
     snprintf(out, n, "%.*s%s%.*s", SLICE_ARG(o->owner), o->repository.len ? "/" : "", SLICE_ARG(o->repository));
 }
 
-/* GitHub's own words, from {"message": ..., "errors": [{"message": ...}]}: the first of errors, else the message. Control characters become spaces. */
+/* GitHub's own words, from {"message": ..., "errors": [{"message": ...}]}: the first of errors, else the message.
+ * Control characters become spaces. */
 static void github_words(const struct http_response *answer, char *out, size_t n)
 {
     struct json_value v, list, text = {0};

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A webhook of GitHub becomes a CloudEvent. Attributes as Knative's GitHubSource gives them, so that Triggers written for it match:
+ * A webhook of GitHub becomes a CloudEvent. Attributes as Knative's GitHubSource gives them, so that Triggers written
+ * for it match:
  *
  *     today   type dev.knative.source.github.EVENT   source https://github.com/OWNER/REPO
- *     2018    type dev.knative.github.EVENT          the same source; a pull_request: type ...pullrequest, source the pull request's page
+ *     2018    type dev.knative.github.EVENT          the same source
+ *             a pull_request: type ...pullrequest    source the pull request's page
  *
- * id is X-GitHub-Delivery; subject and extensions come from the payload by the table below. The data is the body, untouched. Events that Knative does not know
- * (GitHub adds some every year) pass too: with what every payload has, and a subject where the table has one.
+ * id is X-GitHub-Delivery; subject and extensions come from the payload by the table below. The data is the body,
+ * untouched. Events that Knative does not know (GitHub adds some every year) pass too: with what every payload has,
+ * and a subject where the table has one.
  *
  * Pure; any thread.
  */
@@ -138,7 +141,8 @@ struct collected {
     size_t count;
 };
 
-/* Keeps what was written to the text since `at` as the attribute `name`; takes it back when it is empty, too long, or breaks the attribute's rules. */
+/* Keeps what was written to the text since `at` as the attribute `name`; takes it back when it is empty, too long, or
+ * breaks the attribute's rules. */
 static bool keep(struct collected *c, const char *name, enum ce_type type, size_t at)
 {
     struct slice value = slice_from(buf_slice(&c->text), at);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `leat source github`: the GitHub source alone. Environment as Knative's receive adapter has it: GITHUB_SECRET_TOKEN, GITHUB_OWNER_REPO, PORT.
+ * `leat source github`: the GitHub source alone. Environment as Knative's receive adapter has it:
+ * GITHUB_SECRET_TOKEN, GITHUB_OWNER_REPO, PORT.
  */
 #include "github.h"
 

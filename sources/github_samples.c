@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sample payloads: of a repository that does not exist, in the shape of GitHub's REST and webhook documentation, cut to what readers of webhooks look at.
+ * Sample payloads: of a repository that does not exist, in the shape of GitHub's REST and webhook documentation, cut
+ * to what readers of webhooks look at.
  */
 #include "github_sample.h"
 

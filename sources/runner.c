@@ -2,8 +2,8 @@
  *
  * Runs one source alone: server, client, sink and registration on one loop, on the program's only thread.
  *
- * The end: a signal stops the listener and drains; the source closes (what was begun is finished); the registration stops; the loop stops. A second signal, or DRAIN_NS,
- * cuts what is left.
+ * The end: a signal stops the listener and drains; the source closes (what was begun is finished); the registration
+ * stops; the loop stops. A second signal, or DRAIN_NS, cuts what is left.
  */
 #include "runner.h"
 
@@ -253,7 +253,8 @@ static int failed(const struct runner *u, const char *what, enum err e, const st
     return RUNNER_FAILED;
 }
 
-/* K_CA_CERTS holds certificates, libcurl wants a file: one without a name, with the system's certificates before them. */
+/* K_CA_CERTS holds certificates, libcurl wants a file: one without a name, with the system's certificates before
+ * them. */
 static bool make_ca_file(struct runner *u)
 {
     u->ca_fd = memfd_create("ca", MFD_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every `leat source NAME` shares: the command line and the environment contract of Knative's adapters, one loop with everything on it, a listener for
- * webhooks, a listener for health, and a clean end.
+ * What every `leat source NAME` shares: the command line and the environment contract of Knative's adapters, one loop
+ * with everything on it, a listener for webhooks, a listener for health, and a clean end.
  */
 #ifndef LEAT_SOURCES_RUNNER_H
 #define LEAT_SOURCES_RUNNER_H
@@ -49,7 +49,8 @@ struct runner_config {
     size_t owned_count;
 };
 
-/* -1: go on. Else the exit code: help was printed, or what is wrong was said on standard error. runner_config_fini either way. */
+/* -1: go on. Else the exit code: help was printed, or what is wrong was said on standard error. runner_config_fini
+ * either way. */
 int runner_config_read(const struct runner_program *p, int argc, char **argv, struct runner_config *out);
 void runner_config_fini(struct runner_config *c);
 

@@ -2,7 +2,8 @@
  *
  * Options, files and environment of `leat source NAME`, made one configuration. Runs before any thread or loop.
  *
- * An option wins over its environment variable. Environment as Knative sets it for adapters: K_SINK, K_CE_OVERRIDES, K_CA_CERTS, K_SINK_TIMEOUT, NAMESPACE, NAME, PORT.
+ * An option wins over its environment variable. Environment as Knative sets it for adapters: K_SINK, K_CE_OVERRIDES,
+ * K_CA_CERTS, K_SINK_TIMEOUT, NAMESPACE, NAME, PORT.
  */
 #include "runner.h"
 
@@ -66,7 +67,8 @@ static int help(const struct runner_program *p)
     return RUNNER_OK;
 }
 
-/* Takes a string over, to be freed with the configuration; NULL when there is none, or no room (which is as good as no memory). */
+/* Takes a string over, to be freed with the configuration; NULL when there is none, or no room (which is as good as
+ * no memory). */
 static char *own(struct runner_config *c, char *s)
 {
     if (s && c->owned_count == RUNNER_OWNED_MAX) {

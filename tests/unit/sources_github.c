@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The GitHub source behind a real server, with a sink that the test plays. The clock stands still unless the test moves it, so every wait is exact and none is waited for.
+ * The GitHub source behind a real server, with a sink that the test plays. The clock stands still unless the test
+ * moves it, so every wait is exact and none is waited for.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -725,8 +726,8 @@ static void the_deadline_bounds_every_attempt(void **state)
     rig_free(rig);
 }
 
-/* In the middle of the body, while the sink has the event, and while a retry waits. Whether the server notices at once or with the answer, the sink's answer
- * or the client's absence ends the request, once, and nothing is left. */
+/* In the middle of the body, while the sink has the event, and while a retry waits. Whether the server notices at
+ * once or with the answer, the sink's answer or the client's absence ends the request, once, and nothing is left. */
 static void a_client_that_goes_away(void **state)
 {
     (void)state;

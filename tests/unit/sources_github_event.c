@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a webhook to a CloudEvent: the attributes of each event by a table, what is left out, both forms, and what a spec must have.
+ * From a webhook to a CloudEvent: the attributes of each event by a table, what is left out, both forms, and what a
+ * spec must have.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +64,8 @@ static void assert_attribute(const struct ce_event *e, const char *name, const c
         fail_msg("%s is '%.*s', not '%s'", name, there ? (int)a.value.len : 4, there ? a.value.ptr : "none", expected);
 }
 
-/* Every attribute but the required ones, time and datacontenttype, sorted by nothing: "name=value ..." in the order of the event. */
+/* Every attribute but the required ones, time and datacontenttype, sorted by nothing: "name=value ..." in the order
+ * of the event. */
 static void assert_extensions(const struct ce_event *e, const char *event, const char *expected)
 {
     char text[4096] = "";
