@@ -165,7 +165,7 @@ static void drop_oldest_drops_its_oldest(void **state)
     struct tap q, l;
     tap_drain(r, quick, 0, &q);
     for (unsigned i = 0; i < 50; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "e%u", i);
         const struct ce_event *event = rig_event(id, NULL, 1000);
         rig_append_event(r, 0, c, event); /* never refused */
@@ -243,6 +243,70 @@ static void drop_oldest_reaches_other_loops(void **state)
     }
     struct bus_probe p = probe_subscription(r, lossy);
     assert_int_equal(p.events + p.dropped, 110);
+}
+
+/* This tap has had e0, e1 ... e(n-1), each once, in this order. */
+static void took_in_order(struct tap *t, unsigned n)
+{
+    takes_exactly(t, n);
+    assert_int_equal(t->count, n);
+    for (unsigned i = 0; i < n; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        assert_string_equal(t->items[i].id, id);
+    }
+}
+
+static void what_comes_back_keeps_its_place(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    assert_int_equal(fill(r, 0, c, NULL, 10), 10);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 5);
+    rig_until(r, tap_open(&t) == 5);
+    assert_true(tap_settle(&t, "e3", BUS_RELEASE) && tap_settle(&t, "e1", BUS_RELEASE) && tap_settle(&t, "e2", BUS_RELEASE));
+    tap_close(&t);
+    tap_drain(r, s, 0, &t);
+    took_in_order(&t, 10);
+    tap_close(&t);
+}
+
+static void a_stream_at_home_waits_for_what_was_lent(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap away, home;
+    tap_attach(r, s, 0, &away); /* without credit: what it borrows lies there */
+    rig_quiet(r);
+    assert_int_equal(fill(r, 1, c, NULL, 400), 400); /* more than is lent at a time */
+    rig_quiet(r);
+    tap_drain(r, s, 1, &home); /* nothing has turned since: the first are still away, and the rest may not pass them */
+    took_in_order(&home, 400);
+    assert_int_equal(tap_count(&away), 0);
+    tap_close(&home);
+    tap_close(&away);
+}
+
+static void no_more_is_lent_than_overflow_can_spare(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel_with(r, "ns/c", "capacity=800KiB");
+    struct bus_subscription *lossy = rig_subscribe_with(r, c, "lossy", "overflow=drop-oldest");
+    struct tap t;
+    tap_attach(r, lossy, 0, &t);
+    rig_quiet(r);
+    assert_int_equal(fill(r, 1, c, NULL, 1500), 1500); /* those lent cannot be dropped; the others can */
+    struct bus_probe p = probe_subscription(r, lossy);
+    assert_int_equal(p.events + p.dropped, 1500);
+    t.acks = true;
+    tap_credit(&t, 10);
+    takes_exactly(&t, (unsigned)p.events);
+    assert_string_equal(t.items[0].id, "e0");
+    tap_close(&t);
 }
 
 static void a_full_mailbox_refuses(void **state)
@@ -469,6 +533,9 @@ int main(void)
         ON(small, drop_oldest_leaves_what_is_in_flight),
         ON(small, drop_oldest_gives_way_to_nobody_who_refuses),
         ON(small, drop_oldest_reaches_other_loops),
+        ON(one, what_comes_back_keeps_its_place),
+        ON(three, a_stream_at_home_waits_for_what_was_lent),
+        ON(three, no_more_is_lent_than_overflow_can_spare),
         ON(three, a_full_mailbox_refuses),
         ON(one, a_token_settled_twice_ends_the_program),
         ON(one, an_append_needs_no_memory_once_warm),
