@@ -50,7 +50,7 @@ $(B)/%.o: %.c
 $(B)/broker/resource/crds_embedded.o: $(wildcard deploy/crds/*.yaml)
 
 # The CloudEvents library alone: events/ and the base objects it needs.
-CE_BASE := err buf json text
+CE_BASE := err buf json text text_numbers
 $(B)/libcloudevents.a: $(patsubst %.c,$(B)/%.o,$(call sources_of,events)) $(CE_BASE:%=$(B)/base/%.o)
 	@rm -f $@
 	ar rcs $@ $^
@@ -58,7 +58,7 @@ $(B)/libcloudevents.a: $(patsubst %.c,$(B)/%.o,$(call sources_of,events)) $(CE_B
 # tests/unit/ROOM_NOUN.c links with ROOM and what lies under it; a fuzz target names its room in its second line; tests/lib holds what tests share.
 room_of_unit  = $(firstword $(subst _, ,$(notdir $(1))))
 room_of_fuzz  = $(shell sed -n 's,^/\* room: \([a-z]*\) \*/.*,\1,p' $(1))
-UNIT := $(wildcard tests/unit/*.c)
+UNIT := $(wildcard tests/unit/*.c tests/fault/*.c)
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
 BENCHES := $(wildcard tests/bench/bench_*.c)
 define test_links
@@ -67,8 +67,8 @@ endef
 $(foreach u,$(UNIT),$(eval $(call test_links,$(u),$(call room_of_unit,$(u)))))
 $(foreach f,$(FUZZ),$(eval $(call test_links,$(f),$(call room_of_fuzz,$(f)))))
 $(foreach f,$(BENCHES),$(eval $(call test_links,$(f),$(if $(call room_of_fuzz,$(f)),$(call room_of_fuzz,$(f)),clients))))
-WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/lib/fault.o
+WRAP := $(foreach f,malloc calloc realloc strdup strndup,-Wl,--wrap=$(f))
+$(UNIT:%.c=$(B)/%): $(B)/%: $(B)/%.o $(B)/tests/lib/fault.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $^ $(LDLIBS) -lcmocka -o $@
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@

@@ -19,7 +19,7 @@ WORD = os.environ.get("T", "")
 SAN = os.environ.get("SAN", "")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
-THREADED = ("base_loop", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty")
+THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty")
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -44,12 +44,12 @@ class Suite:
 
 
 def unit_suites():
-    for source in sorted((ROOT / "tests/unit").glob("*.c")):
+    for source in sorted([*(ROOT / "tests/unit").glob("*.c"), *(ROOT / "tests/fault").glob("*.c")]):
         name = source.stem
-        kind = "contract" if "_contract_" in name else "unit"
+        kind = "fault" if source.parent.name == "fault" else "contract" if "_contract_" in name else "unit"
         sans = [SAN] if SAN else ["address,undefined"] + (["thread"] if name in THREADED else [])
         for san in sans:
-            program = f"{build_dir(san)}/tests/unit/{name}"
+            program = f"{build_dir(san)}/tests/{source.parent.name}/{name}"
             yield Suite(f"{kind} {name}" + (" (threads)" if san == "thread" and not SAN else ""), [program], program, san)
 
 
