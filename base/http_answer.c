@@ -85,6 +85,11 @@ void http_answer(struct http_request *r, unsigned status, struct MHD_Response *r
 
 /* ---- headers ---- */
 
+static bool closes(const struct http_request *r)
+{
+    return r->close_after || r->server->draining;
+}
+
 /* libmicrohttpd wants strings, and refuses those that could break the head. */
 static bool add_header(struct MHD_Response *response, struct slice name, struct slice value)
 {
@@ -113,7 +118,7 @@ bool http_answer_headers(struct http_request *r, struct MHD_Response *response, 
     for (size_t i = 0; i < count; i++)
         if (!add_header(response, headers[i].name, headers[i].value))
             return false;
-    return !r->close_after || MHD_add_response_header(response, "Connection", "close") == MHD_YES;
+    return !closes(r) || MHD_add_response_header(response, "Connection", "close") == MHD_YES;
 }
 
 /* ---- for handlers ---- */
@@ -123,7 +128,7 @@ void http_respond(struct http_request *r, int status, const struct http_header *
     struct http_server *s = r->server;
     assert(status >= 200 && status <= 599);
     if (count == 0 && body.len == 0) {
-        http_answer(r, (unsigned)status, s->empty[r->close_after], true);
+        http_answer(r, (unsigned)status, s->empty[closes(r)], true);
         return;
     }
     struct MHD_Response *response =

@@ -6,7 +6,8 @@
  * Each kind has a fixed period, so each is a list in order and one timer serves all: starting and stopping one is a list operation.
  *
  * Of a kept-alive connection without a request line nothing is known but the socket's count of received bytes. It is looked at once per head_timeout: bytes
- * beyond the last request are the beginning of another, which then has one more head_timeout; without any it is closed when it was idle for idle_timeout.
+ * beyond the last request are the beginning of another, which then has one more head_timeout; without any it is closed when it was idle for idle_timeout, or
+ * when the client closed its side.
  */
 #include "http_connection.h"
 
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define CLOSE_WAIT 8 /* TCP_CLOSE_WAIT of netinet/tcp.h, which cannot be included beside linux/tcp.h; only this one counts bytes */
 
 /* ---- answers past libmicrohttpd ---- */
 
@@ -32,13 +35,17 @@ void http_answer_raw(struct http_request *r, int status, const char *reason, con
     (void)!send(r->fd, answer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+static bool tcp_state(const struct http_request *r, struct tcp_info *out)
+{
+    socklen_t len = sizeof *out;
+    return getsockopt(r->fd, IPPROTO_TCP, TCP_INFO, out, &len) == 0 &&
+           len >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof out->tcpi_bytes_received;
+}
+
 bool http_request_pending(const struct http_request *r)
 {
     struct tcp_info info;
-    socklen_t len = sizeof info;
-    if (!r->consumed_known || getsockopt(r->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-        return false;
-    return len > offsetof(struct tcp_info, tcpi_bytes_received) && info.tcpi_bytes_received > r->consumed;
+    return r->consumed_known && tcp_state(r, &info) && info.tcpi_bytes_received > r->consumed;
 }
 
 /* ---- what happens when one passes ---- */
@@ -57,7 +64,11 @@ static void hang_up(struct http_request *r, bool say_why, const char *text)
 static void look_at_idle(struct http_request *r)
 {
     struct http_server *s = r->server;
-    if (http_request_pending(r))
+    struct tcp_info info;
+    /* A client that sent its last request and its FIN together: libmicrohttpd saw but the one edge of both. */
+    if (tcp_state(r, &info) && info.tcpi_state == CLOSE_WAIT)
+        hang_up(r, false, NULL);
+    else if (http_request_pending(r))
         http_due_start(s, &r->due, HTTP_DUE_HEAD);
     else if (loop_now_ns(s->loop) - r->idle_since_ns >= s->options.idle_timeout_ns)
         hang_up(r, false, NULL);

@@ -182,7 +182,6 @@ static enum MHD_Result head_complete(struct http_request *r, const char *method,
     int lines = MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, collect_line, r);
     bool whole = lines >= 0 && (size_t)lines == r->line_count && buf_error(&r->target_copy) == OK;
     const char *wrong = whole ? check_head(r, method, version) : NULL;
-    r->close_after = s->draining;
     r->in_handler = true;
     if (!whole) {
         refuse(r, 503, "not enough memory for the headers");
@@ -284,6 +283,8 @@ void http_request_over(void *arg, struct MHD_Connection *connection, void **requ
         http_count(s->busy, (size_t)-1);
     }
     reset(r);
+    if (s->draining) /* its answer was handed over before and promised to go on */
+        shutdown(r->fd, SHUT_RDWR);
     r->idle_since_ns = loop_now_ns(s->loop);
     http_due_start(s, &r->due, HTTP_DUE_IDLE);
 }
