@@ -157,6 +157,7 @@ static void test_half_closed_client(void **state)
     client_expect(rig, fd, &answer, "HTTP/1.1 202 ", 1);
     rig_advance(rig, 10 * NS_PER_S);
     client_expect_end(rig, fd, &answer);
+    assert_true(starts_with(&answer, "HTTP/1.1 202 "));
     close(fd);
     buf_fini(&answer);
     rig_free(rig);
