@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A strict scanner of JSON text. json_check walks the bytes once with one bit of memory per open array or object; everything else
- * relies on what it has accepted and skips along quotes and brackets without checking again. Pure functions, any thread.
+ * A strict scanner of JSON text. json_check walks the bytes once with one bit of memory per open array or object;
+ * everything else relies on what it has accepted and skips along quotes and brackets without checking again. Pure
+ * functions, any thread.
  *
  *          +--------------------- , ------------------+      ("member" inside an object, "value" inside an array)
  *          v                                          |
@@ -49,8 +50,8 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
-/* Whether eight bytes may hold a quote, a backslash, a control character or a byte of a longer UTF-8 sequence. It may say yes when
- * there is none (a borrow), never no when there is one. */
+/* Whether eight bytes may hold a quote, a backslash, a control character or a byte of a longer UTF-8 sequence. It may
+ * say yes when there is none (a borrow), never no when there is one. */
 static bool word_is_special(const char *p)
 {
     const uint64_t ones = 0x0101010101010101u;
@@ -412,8 +413,8 @@ bool json_walk_next(struct json_walk *w)
     return true;
 }
 
-/* Takes one character, plain or escaped, off *p: its bytes into out, returning their number. Bytes of a longer UTF-8 sequence are
- * handed out one by one. */
+/* Takes one character, plain or escaped, off *p: its bytes into out, returning their number. Bytes of a longer UTF-8
+ * sequence are handed out one by one. */
 static size_t take_character(const char **p, char out[4])
 {
     if (**p != '\\') {

@@ -63,7 +63,8 @@ enum err bytes_parse(struct slice text, uint64_t *out, struct diag *d)
                     SLICE_ARG(text));
 }
 
-/* "12" or, when fractions are allowed, "12.34" in units of unit_ns, taken off *rest. Digits below a nanosecond are cut. */
+/* "12" or, when fractions are allowed, "12.34" in units of unit_ns, taken off *rest. Digits below a nanosecond are cut.
+ * */
 static bool take_amount(struct slice *rest, uint64_t unit_ns, bool *fraction, uint64_t *ns)
 {
     struct slice whole = take_digits(rest);

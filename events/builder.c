@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The only writer of events. A builder collects borrowed slices, checks each as it comes, and the seal copies all of it into one allocation.
- * It is large, so nothing but its counts is ever initialised. One thread.
+ * The only writer of events. A builder collects borrowed slices, checks each as it comes, and the seal copies all of it
+ * into one allocation. It is large, so nothing but its counts is ever initialised. One thread.
  */
 #include "event_private.h"
 
@@ -281,7 +281,8 @@ static void check_whole(struct ce_builder *b, const struct seal *s)
         check_0_3(b);
 }
 
-/* Makes the kind of data true: checks what the caller claims, and turns it into bytes where the datacontenttype says otherwise. */
+/* Makes the kind of data true: checks what the caller claims, and turns it into bytes where the datacontenttype says
+ * otherwise. */
 static void settle_data(struct ce_builder *b, bool json)
 {
     if (b->data_kind == CE_DATA_JSON && !json)

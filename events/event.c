@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading an event: accessors, references, comparison. The layout is in event_private.h. An event never changes after its seal, but for the count of
- * references, which is atomic; so any thread may read it.
+ * Reading an event: accessors, references, comparison. The layout is in event_private.h. An event never changes after
+ * its seal, but for the count of references, which is atomic; so any thread may read it.
  */
 #include "event_private.h"
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the CloudEvents library share: the layout of an event, the classes of bytes, and the doors that the decoders use.
+ * What the files of the CloudEvents library share: the layout of an event, the classes of bytes, and the doors that the
+ * decoders use.
  *
  *   struct ce_event | attributes[count] | headers[header_count] | lines | data
  *
- * `lines` keeps the strings in the form of binary mode's header lines: "ce-id: 1\r\n...", the Content-Type line where the
- * datacontenttype stands, and after the attributes the forwarded headers. A name or value is a run inside it. So the usual event, whose
- * values need no percent-coding, is encoded with one copy, however many sinks it goes to. All offsets count from the event's first byte.
+ * `lines` keeps the strings in the form of binary mode's header lines: "ce-id: 1\r\n...", the Content-Type line where
+ * the datacontenttype stands, and after the attributes the forwarded headers. A name or value is a run inside it. So
+ * the usual event, whose values need no percent-coding, is encoded with one copy, however many sinks it goes to. All
+ * offsets count from the event's first byte.
  */
 #ifndef LEAT_EVENT_PRIVATE_H
 #define LEAT_EVENT_PRIVATE_H
@@ -96,7 +98,8 @@ enum core {
 enum core ce_core_of(struct slice name);
 extern const struct slice ce_core_names[CORE_NONE];
 
-/* As ce_builder_set for a name and a value whose bytes the caller has looked at: the name is well formed, `classes` are the value's. */
+/* As ce_builder_set for a name and a value whose bytes the caller has looked at: the name is well formed, `classes` are
+ * the value's. */
 void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value, unsigned classes);
 /* Records the builder's first failure: `attribute "ce-NAME": ` and the reason. */
 void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const char *format, ...)
@@ -117,8 +120,8 @@ struct quoted {
 };
 struct quoted ce_quote(struct slice value);
 
-/* Memory for decoded strings until the seal copies them: a small piece in place, and once that is used up one block that is large
- * enough for all that the message can still hold (total_max), so that nothing ever moves. */
+/* Memory for decoded strings until the seal copies them: a small piece in place, and once that is used up one block
+ * that is large enough for all that the message can still hold (total_max), so that nothing ever moves. */
 struct scratch {
     char *at, *end;
     char *block; /* owned */
@@ -146,8 +149,8 @@ static inline void scratch_trim(struct scratch *s, char *end)
 /* Carries the forwarded headers of a message along. */
 void ce_builder_forward(struct ce_builder *b, const struct http_header *headers, size_t count);
 
-/* The text of a header value: a quoted string opened, then one round of percent-decoding; both only where there is something to undo.
- * NULL pointer: no memory. */
+/* The text of a header value: a quoted string opened, then one round of percent-decoding; both only where there is
+ * something to undo. NULL pointer: no memory. */
 struct slice ce_header_value(struct scratch *s, struct slice raw, unsigned *classes);
 
 /* ---- event JSON (json_decode.c) ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP messages to events: which mode a message is in, and binary mode itself (HTTP Protocol Binding 1.0.2 section 3.1). Names are case-insensitive
- * and lower-cased; values are unquoted, then percent-decoded once. Most headers need neither, so they are looked at once and never copied
- * before the seal. Pure functions, any thread.
+ * HTTP messages to events: which mode a message is in, and binary mode itself (HTTP Protocol Binding 1.0.2 section
+ * 3.1). Names are case-insensitive and lower-cased; values are unquoted, then percent-decoded once. Most headers need
+ * neither, so they are looked at once and never copied before the seal. Pure functions, any thread.
  */
 #include "event_private.h"
 
@@ -11,17 +11,15 @@
 #include "text.h"
 
 /* The character as it stands in an attribute's name; 0 for what none may hold. */
-/* clang-format off */
 static const unsigned char name_char[256] = {
-    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9',
-    ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j',
-    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r', ['s'] = 's', ['t'] = 't',
-    ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y', ['z'] = 'z',
-    ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j',
-    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's', ['T'] = 't',
-    ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z',
+    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8',
+    ['9'] = '9', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h',
+    ['i'] = 'i', ['j'] = 'j', ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q',
+    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y', ['z'] = 'z',
+    ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',
+    ['J'] = 'j', ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r',
+    ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z',
 };
-/* clang-format on */
 
 void scratch_fini(struct scratch *s)
 {
@@ -78,7 +76,8 @@ bool ce_http_is_event(const struct http_header *headers, size_t count)
     return false;
 }
 
-/* Whether all required attributes stand in headers: then a format that nothing here reads can pass as the data of a binary event. */
+/* Whether all required attributes stand in headers: then a format that nothing here reads can pass as the data of a
+ * binary event. */
 static bool binary_complete(const struct http_header *headers, size_t count)
 {
     unsigned found = 0;
@@ -134,8 +133,8 @@ enum err ce_http_mode(const struct http_header *headers, size_t count, enum ce_m
 
 /* ---- header values ---- */
 
-/* What a double-quoted string stands for (RFC 9110 section 5.6.4), into `to`. A quote that does not close at the very end is a character like
- * any other. Returns the length, or SIZE_MAX when the value is no quoted string. */
+/* What a double-quoted string stands for (RFC 9110 section 5.6.4), into `to`. A quote that does not close at the very
+ * end is a character like any other. Returns the length, or SIZE_MAX when the value is no quoted string. */
 static size_t unquote(struct slice raw, char *to)
 {
     if (raw.len < 2 || raw.ptr[0] != '"')

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Events to HTTP messages. Binary mode is one copy of the event's lines (event_private.h) unless a value needs percent-coding
- * (HTTP Protocol Binding 1.0.2 section 3.1.3.2). Pure functions, any thread.
+ * Events to HTTP messages. Binary mode is one copy of the event's lines (event_private.h) unless a value needs
+ * percent-coding (HTTP Protocol Binding 1.0.2 section 3.1.3.2). Pure functions, any thread.
  */
 #include "event_private.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Event JSON to events (JSON Event Format 1.0.2, and that of 0.3). The text is checked whole by json_check, then the members of the envelope are
- * listed once; names and values are slices of the text unless they hold escapes. Data under a JSON type is its text, verbatim.
- * Pure functions, any thread.
+ * Event JSON to events (JSON Event Format 1.0.2, and that of 0.3). The text is checked whole by json_check, then the
+ * members of the envelope are listed once; names and values are slices of the text unless they hold escapes. Data under
+ * a JSON type is its text, verbatim. Pure functions, any thread.
  */
 #include "event_private.h"
 

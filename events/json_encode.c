@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Events to event JSON (JSON Event Format 1.0.2 section 3). Short pieces are gathered in a small block first, so that an envelope costs a few
- * writes to the buffer and not forty. Pure functions, any thread.
+ * Events to event JSON (JSON Event Format 1.0.2 section 3). Short pieces are gathered in a small block first, so that
+ * an envelope costs a few writes to the buffer and not forty. Pure functions, any thread.
  */
 #include "event_private.h"
 

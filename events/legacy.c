@@ -13,7 +13,8 @@
  *   Content-Type           contentType          datacontenttype
  *   CE-X-Name              extensions.Name      extension name: lower-cased, without - and _
  *
- * Header values of 0.1 are JSON values, so a string may stand in quotes with JSON's escapes. Pure functions, any thread.
+ * Header values of 0.1 are JSON values, so a string may stand in quotes with JSON's escapes. Pure functions, any
+ * thread.
  */
 #include "event_private.h"
 

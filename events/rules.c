@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rules of CloudEvents 1.0.2 for names, values and types, and the texts that say which one was broken. Pure functions, any thread.
+ * The rules of CloudEvents 1.0.2 for names, values and types, and the texts that say which one was broken. Pure
+ * functions, any thread.
  */
 #include "event_private.h"
 
@@ -9,31 +10,51 @@
 
 #include "text.h"
 
-/* clang-format off */
 const unsigned char ce_byte_class[256] = {
-    [0 ... 0x1F] = BYTE_CONTROL, [0x7F] = BYTE_CONTROL, [0x80 ... 0xFF] = BYTE_HIGH,
-    [' '] = BYTE_SPACE, ['"'] = BYTE_QUOTE, ['%'] = BYTE_PERCENT, ['\\'] = BYTE_BACKSLASH,
+    [0 ... 0x1F] = BYTE_CONTROL, [0x7F] = BYTE_CONTROL, [0x80 ... 0xFF] = BYTE_HIGH, [' '] = BYTE_SPACE,
+    ['"'] = BYTE_QUOTE,          ['%'] = BYTE_PERCENT,  ['\\'] = BYTE_BACKSLASH,
 };
 
 const struct slice ce_core_names[CORE_NONE] = {
-    [CORE_SPECVERSION] = SLICE_INIT("specversion"), [CORE_ID] = SLICE_INIT("id"), [CORE_SOURCE] = SLICE_INIT("source"),
-    [CORE_TYPE] = SLICE_INIT("type"), [CORE_DATACONTENTTYPE] = SLICE_INIT("datacontenttype"),
-    [CORE_DATASCHEMA] = SLICE_INIT("dataschema"), [CORE_SUBJECT] = SLICE_INIT("subject"), [CORE_TIME] = SLICE_INIT("time"),
+    [CORE_SPECVERSION] = SLICE_INIT("specversion"),
+    [CORE_ID] = SLICE_INIT("id"),
+    [CORE_SOURCE] = SLICE_INIT("source"),
+    [CORE_TYPE] = SLICE_INIT("type"),
+    [CORE_DATACONTENTTYPE] = SLICE_INIT("datacontenttype"),
+    [CORE_DATASCHEMA] = SLICE_INIT("dataschema"),
+    [CORE_SUBJECT] = SLICE_INIT("subject"),
+    [CORE_TIME] = SLICE_INIT("time"),
 };
 
 /* Classes of RFC 3986 appendix A, and tchar of RFC 9110 section 5.6.2. */
 enum { URI_NAME = 1 /* unreserved, sub-delims */, URI_PCHAR = 2 /* and : @ */, URI_SCHEME = 4, ALPHA = 8, TOKEN = 16 };
 static const unsigned char text_class[256] = {
-    ['a' ... 'z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN, ['A' ... 'Z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN,
-    ['0' ... '9'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN, ['-'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
-    ['.'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN, ['_'] = URI_NAME | URI_PCHAR | TOKEN, ['~'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['!'] = URI_NAME | URI_PCHAR | TOKEN, ['$'] = URI_NAME | URI_PCHAR | TOKEN, ['&'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['\''] = URI_NAME | URI_PCHAR | TOKEN, ['('] = URI_NAME | URI_PCHAR, [')'] = URI_NAME | URI_PCHAR,
-    ['*'] = URI_NAME | URI_PCHAR | TOKEN, ['+'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN, [','] = URI_NAME | URI_PCHAR,
-    [';'] = URI_NAME | URI_PCHAR, ['='] = URI_NAME | URI_PCHAR, [':'] = URI_PCHAR, ['@'] = URI_PCHAR,
-    ['#'] = TOKEN, ['%'] = TOKEN, ['^'] = TOKEN, ['`'] = TOKEN, ['|'] = TOKEN,
+    ['a' ... 'z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN,
+    ['A' ... 'Z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN,
+    ['0' ... '9'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
+    ['-'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
+    ['.'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
+    ['_'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['~'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['!'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['$'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['&'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['\''] = URI_NAME | URI_PCHAR | TOKEN,
+    ['('] = URI_NAME | URI_PCHAR,
+    [')'] = URI_NAME | URI_PCHAR,
+    ['*'] = URI_NAME | URI_PCHAR | TOKEN,
+    ['+'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
+    [','] = URI_NAME | URI_PCHAR,
+    [';'] = URI_NAME | URI_PCHAR,
+    ['='] = URI_NAME | URI_PCHAR,
+    [':'] = URI_PCHAR,
+    ['@'] = URI_PCHAR,
+    ['#'] = TOKEN,
+    ['%'] = TOKEN,
+    ['^'] = TOKEN,
+    ['`'] = TOKEN,
+    ['|'] = TOKEN,
 };
-/* clang-format on */
 
 static bool is(char c, unsigned class)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One CloudEvent, and its only writer. CloudEvents 1.0.2 (and the clarifications of 1.0.3-wip), sections "Context Attributes",
- * "Type System", "Naming Conventions".
+ * One CloudEvent, and its only writer. CloudEvents 1.0.2 (and the clarifications of 1.0.3-wip), sections "Context
+ * Attributes", "Type System", "Naming Conventions".
  *
- * A `struct ce_event` is immutable and reference counted, one allocation: header, attribute table, strings, data. Every attribute is
- * kept as its canonical string with its type; data is bytes that nothing here ever re-encodes. Any thread may hold references.
+ * A `struct ce_event` is immutable and reference counted, one allocation: header, attribute table, strings, data. Every
+ * attribute is kept as its canonical string with its type; data is bytes that nothing here ever re-encodes. Any thread
+ * may hold references.
  */
 #ifndef LEAT_EVENT_H
 #define LEAT_EVENT_H
@@ -14,7 +15,7 @@
 #include "slice.h"
 
 /* Limits, with their reasons. */
-#define CE_ATTRIBUTES_MAX 256     /* more in one event is an attack or a mistake; a 32 KiB header block holds about as many */
+#define CE_ATTRIBUTES_MAX 256     /* more is an attack or a mistake; a 32 KiB header block holds about as many */
 #define CE_NAME_LEN_MAX 256       /* the specification advises 20; no binding carries more than 255 */
 #define CE_EVENT_BYTES_MAX (256u << 20) /* hard ceiling; `--max-event-bytes` (1 MiB by default) is the one users meet */
 
@@ -28,7 +29,8 @@ enum ce_type {
     CE_TIMESTAMP
 };
 
-/* What the data is. The difference between CE_DATA_NONE and an empty payload survives every binding that can express it. */
+/* What the data is. The difference between CE_DATA_NONE and an empty payload survives every binding that can express
+ * it. */
 enum ce_data_kind {
     CE_DATA_NONE,
     CE_DATA_BYTES, /* came as bytes (binary mode, data_base64) */
@@ -46,7 +48,7 @@ enum ce_mode {
 struct ce_attribute {
     struct slice name;  /* [a-z0-9]+ */
     struct slice value; /* canonical string, UTF-8 */
-    enum ce_type type;  /* of core attributes: the specification's; of extensions: what the encoding said, else CE_STRING */
+    enum ce_type type;  /* of core attributes: the specification's; of others: what the encoding said, else CE_STRING */
 };
 
 struct ce_event;
@@ -74,14 +76,16 @@ enum ce_data_kind ce_event_data_kind(const struct ce_event *e);
 struct slice ce_event_data(const struct ce_event *e);
 enum ce_mode ce_event_mode(const struct ce_event *e);
 
-/* Transport headers that a router may pass on beside the event (x-request-id, knative-*, x-b3-*): no attributes, kept apart. */
+/* Transport headers that a router may pass on beside the event (x-request-id, knative-*, x-b3-*): no attributes, kept
+ * apart. */
 size_t ce_event_header_count(const struct ce_event *e);
 void ce_event_header_at(const struct ce_event *e, size_t i, struct slice *name, struct slice *value);
 
 /* Bytes that the event takes in memory: what bounded queues count. */
 size_t ce_event_size(const struct ce_event *e);
 
-/* Same attributes (in any order), same data and kind of data; mode and transport headers do not count. For tests and oracles. */
+/* Same attributes (in any order), same data and kind of data; mode and transport headers do not count. For tests and
+ * oracles. */
 bool ce_event_equal(const struct ce_event *a, const struct ce_event *b);
 
 /* ---- building ---- */
@@ -115,23 +119,26 @@ void ce_builder_set(struct ce_builder *b, struct slice name, enum ce_type type, 
 void ce_builder_replace(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value);
 /* Takes an attribute away; absent is fine. */
 void ce_builder_remove(struct ce_builder *b, struct slice name);
-/* CE_DATA_JSON must be JSON and CE_DATA_TEXT UTF-8 (the seal looks). The seal keeps them so only where the datacontenttype agrees (JSON or absent;
- * any other): elsewhere they become CE_DATA_BYTES. */
+/* CE_DATA_JSON must be JSON and CE_DATA_TEXT UTF-8 (the seal looks). The seal keeps them so only where the
+ * datacontenttype agrees (JSON or absent; any other): elsewhere they become CE_DATA_BYTES. */
 void ce_builder_data(struct ce_builder *b, enum ce_data_kind kind, struct slice data);
 void ce_builder_mode(struct ce_builder *b, enum ce_mode mode);
 /* A transport header to carry along; beyond 16 they are dropped silently, since they are a courtesy. */
 void ce_builder_header(struct ce_builder *b, struct slice name, struct slice value);
 
-/* Makes the event: checks that id, source, type and specversion (1.0 or 0.3; 1.0 is set when absent) are there and non-empty.
- * ERR_INVALID with *d naming the attribute and the rule, ERR_TOO_LARGE beyond `bytes_max`, ERR_NOMEM. d may be NULL. */
-enum err ce_builder_seal(struct ce_builder *b, size_t bytes_max, const struct ce_event **out, struct diag *d) must_check;
+/* Makes the event: checks that id, source, type and specversion (1.0 or 0.3; 1.0 is set when absent) are there and
+ * non-empty. ERR_INVALID with *d naming the attribute and the rule, ERR_TOO_LARGE beyond `bytes_max`, ERR_NOMEM. d may
+ * be NULL. */
+enum err ce_builder_seal(struct ce_builder *b, size_t bytes_max, const struct ce_event **out,
+                         struct diag *d) must_check;
 
 /* ---- the rules, one by one, for whoever has to check without building ---- */
 enum err ce_name_check(struct slice name, struct diag *d) must_check;
 enum err ce_value_check(enum ce_type type, struct slice value, struct diag *d) must_check;
 /* The specification's type of a core attribute; CE_STRING for any other name. */
 enum ce_type ce_core_type(struct slice name);
-/* Whether a media type means that data is JSON: its subtype is json or ends in +json, case and parameters aside; absent (empty) counts as JSON. */
+/* Whether a media type means that data is JSON: its subtype is json or ends in +json, case and parameters aside; absent
+ * (empty) counts as JSON. */
 bool ce_media_type_is_json(struct slice media_type);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Small text forms that several rooms share: UTF-8, base64, hexadecimal, RFC 3339 times, ISO 8601 durations, percent-coding. Pure functions.
+ * Small text forms that several rooms share: UTF-8, base64, hexadecimal, RFC 3339 times, ISO 8601 durations,
+ * percent-coding. Pure functions.
  */
 #ifndef LEAT_TEXT_H
 #define LEAT_TEXT_H
@@ -22,8 +23,8 @@ void utf8_put(struct buf *b, uint32_t code_point);
 void base64_put(struct buf *b, struct slice bytes);
 /* Strict: padding demanded, no white space, no stray bits. ERR_INVALID otherwise. */
 enum err base64_decode(struct slice text, struct buf *out) must_check;
-/* The same into memory of the caller: room for text.len / 4 * 3 bytes; with `out` NULL it only checks and counts. On failure what
- * was written is meaningless. */
+/* The same into memory of the caller: room for text.len / 4 * 3 bytes; with `out` NULL it only checks and counts. On
+ * failure what was written is meaningless. */
 enum err base64_decode_into(struct slice text, char *out, size_t *out_len) must_check;
 
 /* The value of a hexadecimal digit in either case, -1 when it is none. */
@@ -40,8 +41,9 @@ enum err rfc3339_parse(struct slice text, int64_t *wall_ns) must_check;
 /* "2018-07-31T12:00:00Z"; with a fraction of 3, 6 or 9 digits as `digits` says (0: none). */
 void rfc3339_put(struct buf *b, int64_t wall_ns, int digits);
 
-/* A duration of ISO 8601 as Knative writes them: PnDTnHnMnS, seconds may have a fraction ("PT0.2S"), weeks "P2W"; years and months are
- * refused since their length is not fixed. Nanoseconds; ERR_INVALID otherwise, with *d naming what is wrong and an example. */
+/* A duration of ISO 8601 as Knative writes them: PnDTnHnMnS, seconds may have a fraction ("PT0.2S"), weeks "P2W"; years
+ * and months are refused since their length is not fixed. Nanoseconds; ERR_INVALID otherwise, with *d naming what is
+ * wrong and an example. */
 enum err iso8601_duration_parse(struct slice text, uint64_t *ns, struct diag *d) must_check;
 
 /* Percent-decodes a URL path segment (RFC 3986 section 2.1). ERR_INVALID on a bad escape or an encoded NUL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads one HTTP message from standard input (header lines, an empty line, the body), prints the CloudEvents in it, and each of them again in
- * the other mode. It uses build/libcloudevents.a and nothing else of leat.
+ * Reads one HTTP message from standard input (header lines, an empty line, the body), prints the CloudEvents in it, and
+ * each of them again in the other mode. It uses build/libcloudevents.a and nothing else of leat.
  */
 #include <stdio.h>
 #include <stdlib.h>

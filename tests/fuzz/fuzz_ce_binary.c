@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: events */
-/* HTTP messages: lines "name: value", an empty line, the body. What decodes is encoded and decodes again to the same event, and its
- * envelope decodes to the same data. */
+/* HTTP messages: lines "name: value", an empty line, the body. What decodes is encoded and decodes again to the same
+ * event, and its envelope decodes to the same data. */
 #include <stdlib.h>
 
 #include "ce_http.h"

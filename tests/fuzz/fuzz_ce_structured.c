@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: events */
-/* Event JSON: what decodes is encoded and decodes again to the same event; and its binary form decodes to the same attributes and data. */
+/* Event JSON: what decodes is encoded and decodes again to the same event; and its binary form decodes to the same
+ * attributes and data. */
 #include <stdlib.h>
 
 #include "ce_http.h"

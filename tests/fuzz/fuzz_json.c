@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: base */
-/* The JSON scanner: whatever it accepts can be walked, unescaped and found in, and each value in it is accepted alone. */
+/* The JSON scanner: whatever it accepts can be walked, unescaped and found in, and each value in it is accepted alone.
+ * */
 #include <stdlib.h>
 
 #include "json.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * CloudEvents over HTTP: a strict table for binary mode (one row per rule), modes, batches, what is written, and the round trip.
- * Messages are written here as lines "name: value\n".
+ * CloudEvents over HTTP: a strict table for binary mode (one row per rule), modes, batches, what is written, and the
+ * round trip. Messages are written here as lines "name: value\n".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -198,8 +198,8 @@ static const struct {
      "format"},
     {SLICE_INIT("ce-specversion: 0.3\nce-id: 1\nce-source: /s\nce-type: t\nce-schemaurl: a b\n"), ERR_INVALID,
      "\"ce-schemaurl\""},
-    {SLICE_INIT("ce-specversion: 0.3\nce-id: 1\nce-source: /s\nce-type: t\nce-datacontentencoding: gzip\n"), ERR_UNSUPPORTED,
-     "\"ce-datacontentencoding\": \"gzip\" is not supported"},
+    {SLICE_INIT("ce-specversion: 0.3\nce-id: 1\nce-source: /s\nce-type: t\nce-datacontentencoding: gzip\n"),
+     ERR_UNSUPPORTED, "\"ce-datacontentencoding\": \"gzip\" is not supported"},
 };
 
 static void test_messages(void **state)
