@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine's life: loops, listeners, buses; and the end of it all. What happens when a plan changes is in engine_apply.c.
+ * The engine's life: loops, listeners, buses; and the end of it all. What happens when a plan changes is in
+ * engine_apply.c.
  */
 #include "engine_parts.h"
 
@@ -11,8 +12,9 @@
 
 #include "log.h"
 
-#define LOOPS_MAX 256                   /* more cores than that are not useful to one event router */
-#define BACKLOG_POLL_NS (20 * NS_PER_MS) /* while stopping: how often the backlog of a bus that keeps nothing is looked at */
+#define LOOPS_MAX 256 /* more cores than that are not useful to one event router */
+/* While stopping: how often the backlog of a bus that keeps nothing is looked at. */
+#define BACKLOG_POLL_NS (20 * NS_PER_MS)
 
 const struct engine_options *engine_options_of(const struct engine *e)
 {
@@ -92,7 +94,8 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     return OK;
 }
 
-static enum err open_listener(struct engine *e, const char *address, bool hooks, struct http_listener **out, struct diag *d)
+static enum err open_listener(struct engine *e, const char *address, bool hooks, struct http_listener **out,
+                              struct diag *d)
 {
     struct http_server *servers[LOOPS_MAX];
     for (size_t i = 0; i < e->shard_count; i++)
@@ -124,7 +127,8 @@ bool engine_ready(struct engine *e, struct buf *why)
         b->bus->ops->probe(b->bus, NULL, &probe);
         ready = ready && probe.healthy;
         if (why)
-            buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key, probe.healthy ? "answers" : probe.reason);
+            buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key,
+                       probe.healthy ? "answers" : probe.reason);
     }
     return ready;
 }

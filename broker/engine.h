@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine: runs a plan. It owns the data loops (shards), the buses, and what the plan's channels, subscriptions and sources are made of on them.
+ * The engine: runs a plan. It owns the data loops (shards), the buses, and what the plan's channels, subscriptions and
+ * sources are made of on them.
  *
- * Control loop only, but for what a comment names otherwise. A new plan is applied in steps that never stop the traffic:
+ * Control loop only, but for what a comment names otherwise. A new plan is applied in steps that never stop the
+ * traffic:
  *
- *     provision channels → subscribe → hand the new routing to every shard (they start, update and stop their streams) → all have it →
- *     unsubscribe and release what the new plan no longer has → free the old routing
+ *     provision channels → subscribe → hand the new routing to every shard (they start, update and stop their streams)
+ * → all have it → unsubscribe and release what the new plan no longer has → free the old routing
  *
  * One plan is applied at a time; a newer one that comes meanwhile waits, and replaces one that waits already.
  */
@@ -50,8 +52,8 @@ struct engine_channel {
     struct bus_channel *handle;
     struct bus_op op;
     struct engine *engine;
-    bool ready;    /* provisioned */
-    bool wanted;   /* in the plan being applied */
+    bool ready;  /* provisioned */
+    bool wanted; /* in the plan being applied */
     _Atomic uint64_t accepted, refused_full;
 };
 
@@ -103,7 +105,8 @@ void routing_unref(struct routing *r);
 /* Where a request goes; NULL when nowhere. `host` with or without port, any case. Any thread. */
 const struct route *routing_find(const struct routing *r, struct slice path, struct slice host);
 
-enum err engine_new(struct loop *control, const struct engine_options *options, struct engine **out, struct diag *d) must_check;
+enum err engine_new(struct loop *control, const struct engine_options *options, struct engine **out,
+                    struct diag *d) must_check;
 /* After engine_stop's done; NULL is fine. */
 void engine_free(struct engine *e);
 /* Opens the listeners; until then nothing is accepted. Addresses by engine_ingress and engine_hooks. */
@@ -111,10 +114,12 @@ enum err engine_listen(struct engine *e, struct diag *d) must_check;
 const char *engine_ingress(const struct engine *e);
 const char *engine_hooks(const struct engine *e); /* NULL when they are on the ingress listener */
 
-/* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts become log lines and engine_ready's reasons. */
+/* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts
+ * become log lines and engine_ready's reasons. */
 void engine_apply(struct engine *e, struct plan *plan);
 struct engine_reports {
-    void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message, const char *webhook_id);
+    void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message,
+                   const char *webhook_id);
     void (*applied)(void *arg); /* a plan is in force */
     void *arg;
 };
@@ -123,7 +128,8 @@ void engine_set_reports(struct engine *e, const struct engine_reports *reports);
 /* True when a plan is in force and every bus answers. Else *why (may be NULL) gets lines for people. */
 bool engine_ready(struct engine *e, struct buf *why);
 
-/* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. done(left): events that a bus which is not durable still held. */
+/* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. done(left): events that a bus which is not
+ * durable still held. */
 void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg);
 
 /* Metrics in Prometheus text form. */

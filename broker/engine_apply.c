@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Applying a plan, step by step. Each step starts its operations, counts them in `pending`, and the last one to end starts the next step:
+ * Applying a plan, step by step. Each step starts its operations, counts them in `pending`, and the last one to end
+ * starts the next step:
  *
- *     buses (open, bind on every loop) → channels (provision) → subscriptions (subscribe) → shards (route) → sources (register) and
- *     leftovers (unsubscribe, release)
+ *     buses (open, bind on every loop) → channels (provision) → subscriptions (subscribe) → shards (route) → sources
+ * (register) and leftovers (unsubscribe, release)
  *
  * What fails is logged, left out and not ready; the rest goes on.
  */
@@ -72,7 +73,8 @@ static struct engine_channel *find_channel(struct engine *e, const char *key, co
     return NULL;
 }
 
-static struct engine_subscription *find_subscription(struct engine *e, const struct plan_subscription *p, const struct engine_channel *channel)
+static struct engine_subscription *find_subscription(struct engine *e, const struct plan_subscription *p,
+                                                     const struct engine_channel *channel)
 {
     list_each(l, tmp, &e->subscriptions) {
         struct engine_subscription *s = container_of(l, struct engine_subscription, link);
@@ -87,7 +89,10 @@ static struct engine_subscription *find_subscription(struct engine *e, const str
 static void bus_notice(void *arg, struct bus *bus, int severity, const char *code, const char *text)
 {
     (void)arg;
-    log_line(severity > 1 ? LOG_ERROR : severity ? LOG_WARN : LOG_INFO, "bus.notice", "bus=%s code=%s text=%s", bus->ops->name, code, log_value(text));
+    log_line(severity > 1 ? LOG_ERROR
+             : severity   ? LOG_WARN
+                          : LOG_INFO,
+             "bus.notice", "bus=%s code=%s text=%s", bus->ops->name, code, log_value(text));
 }
 
 static enum err open_bus(struct engine *e, const struct plan_bus *p, struct diag *d)
@@ -96,7 +101,9 @@ static enum err open_bus(struct engine *e, const struct plan_bus *p, struct diag
     const struct bus_ops *ops = bus_find(p->type);
     struct engine_bus *b = calloc(1, sizeof *b);
     char *key = strdup(p->key);
-    enum err err = !ops ? diag_set(d, ERR_UNSUPPORTED, "there is no bus of the type '%s'", p->type) : !b || !key ? ERR_NOMEM : OK;
+    enum err err = !ops         ? diag_set(d, ERR_UNSUPPORTED, "there is no bus of the type '%s'", p->type)
+                   : !b || !key ? ERR_NOMEM
+                                : OK;
     if (err == OK)
         err = ops->open(&env, p->params, p->param_count, &b->bus, d);
     if (err != OK) {
@@ -136,7 +143,8 @@ static void open_buses(struct engine *e)
             continue;
         enum err err = open_bus(e, &p->buses[i], &d);
         if (err != OK)
-            log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(p->buses[i].key), err_name(err), log_value(d.text));
+            log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(p->buses[i].key), err_name(err),
+                     log_value(d.text));
     }
     bind_next(e);
 }
@@ -152,7 +160,8 @@ static void provisioned(struct bus_op *op, enum err err)
     ended_one(c->engine);
 }
 
-static struct engine_channel *make_channel(struct engine *e, const char *key, const char *namespace_name, const char *name, struct engine_bus *bus)
+static struct engine_channel *make_channel(struct engine *e, const char *key, const char *namespace_name,
+                                           const char *name, struct engine_bus *bus)
 {
     struct engine_channel *c = calloc(1, sizeof *c);
     if (!c)
@@ -181,7 +190,8 @@ static void provision(struct engine_channel *c, const char *bus_name, const stru
     if (err == OK)
         return;
     c->engine->pending--;
-    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err), log_value(d.text));
+    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err),
+             log_value(d.text));
 }
 
 static bool provision_plan_channel(struct engine *e, size_t i)
@@ -213,7 +223,8 @@ static bool provision_parked(struct engine *e, struct engine_subscription *s)
     return true;
 }
 
-static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p, struct engine_channel *channel)
+static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
+                                                     struct engine_channel *channel)
 {
     struct engine_subscription *s = calloc(1, sizeof *s);
     if (!s)
@@ -284,7 +295,8 @@ static enum err subscribe(struct engine_subscription *s, const struct plan_subsc
     struct bus *bus = s->bus->bus;
     s->op.done = subscribed;
     s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->params, p->param_count, &s->handle, &s->op, d);
+    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->params, p->param_count,
+                                       &s->handle, &s->op, d);
     if (err != OK)
         s->engine->pending--;
     return err;
@@ -297,7 +309,8 @@ static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
     struct bus *bus = s->bus->bus;
     s->parked_op.done = parked_subscribed;
     s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, &drop_oldest, 1, &s->parked_handle, &s->parked_op, d);
+    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, &drop_oldest, 1,
+                                       &s->parked_handle, &s->parked_op, d);
     if (err != OK)
         s->engine->pending--;
     return err;
@@ -318,7 +331,8 @@ static void subscribe_all(struct engine *e)
         if (err == OK && !s->parked_handle && s->parked->ready)
             err = subscribe_parked(s, &d);
         if (err != OK)
-            log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err), log_value(d.text));
+            log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key),
+                     err_name(err), log_value(d.text));
     }
     ended_one(e);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a new plan no longer has: subscriptions, channels and sources are taken off their buses and freed, after every shard has let go of them.
+ * What a new plan no longer has: subscriptions, channels and sources are taken off their buses and freed, after every
+ * shard has let go of them.
  */
 #include "engine_parts.h"
 

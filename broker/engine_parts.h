@@ -58,7 +58,8 @@ void engine_source_free(struct engine_source *s);
 /* Ends the registration at the origin; with `remove` the webhook is deleted there. */
 void engine_source_unregister(struct engine_source *s, bool remove);
 
-/* Fills the plan's sources in the routing being applied, from those there are and new ones; sets out_of_memory (engine_sources.c). */
+/* Fills the plan's sources in the routing being applied, from those there are and new ones; sets out_of_memory
+ * (engine_sources.c). */
 void engine_sources_choose(struct engine *e);
 void engine_sources_register(struct engine *e);
 /* Everything that is not `wanted` goes (engine_leftovers.c). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine's sources: which of them a plan keeps, and their registration at the origin. What takes webhooks and sends events is on the shards (shard_route.c).
+ * The engine's sources: which of them a plan keeps, and their registration at the origin. What takes webhooks and sends
+ * events is on the shards (shard_route.c).
  */
 #include "engine_parts.h"
 
@@ -89,9 +90,11 @@ static void register_source(struct engine_source *s)
     const char *where = NULL;
     if (!s->ops->register_start || s->registration)
         return;
-    if (e->options.hooks_url && snprintf(url, sizeof url, "%s%s", e->options.hooks_url, s->spec->path) < (int)sizeof url)
+    if (e->options.hooks_url &&
+        snprintf(url, sizeof url, "%s%s", e->options.hooks_url, s->spec->path) < (int)sizeof url)
         where = url;
-    enum err err = s->ops->register_start(&s->spec->spec, e->control, e->client, where, NULL, reported, s, &s->registration);
+    enum err err =
+        s->ops->register_start(&s->spec->spec, e->control, e->client, where, NULL, reported, s, &s->registration);
     if (err != OK)
         log_line(LOG_ERROR, "source.failed", "source=%s error=%s", log_value(s->key), err_name(err));
 }

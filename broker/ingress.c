@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ingress: an HTTP request becomes events, the events go to the channel that the path or host names, and the answer says what became of them. Requests for a
- * source's webhook go to the source. On the shard's loop.
+ * Ingress: an HTTP request becomes events, the events go to the channel that the path or host names, and the answer
+ * says what became of them. Requests for a source's webhook go to the source. On the shard's loop.
  *
- *     202 appended · 400 no valid CloudEvent · 404 no such channel · 405 not a POST · 413 too large · 415 format not known · 503 full, or not now
+ *     202 appended · 400 no valid CloudEvent · 404 no such channel · 405 not a POST · 413 too large · 415 format not
+ * known · 503 full, or not now
  *
- * A batch is decoded whole or not at all. When a channel fills up in the middle of one, the sender gets 503 and sends all of it again: at least once.
+ * A batch is decoded whole or not at all. When a channel fills up in the middle of one, the sender gets 503 and sends
+ * all of it again: at least once.
  */
 #include "shard.h"
 
@@ -20,8 +22,9 @@
 #define RETRY_AFTER "1"            /* seconds; backlogs on one machine move faster than that */
 
 const char *const refusal_names[REFUSED_COUNT] = {
-    [REFUSED_NOT_FOUND] = "not_found", [REFUSED_METHOD] = "method", [REFUSED_INVALID] = "invalid",         [REFUSED_UNSUPPORTED] = "unsupported",
-    [REFUSED_TOO_LARGE] = "too_large", [REFUSED_FULL] = "full",     [REFUSED_UNAVAILABLE] = "unavailable",
+    [REFUSED_NOT_FOUND] = "not_found",     [REFUSED_METHOD] = "method",       [REFUSED_INVALID] = "invalid",
+    [REFUSED_UNSUPPORTED] = "unsupported", [REFUSED_TOO_LARGE] = "too_large", [REFUSED_FULL] = "full",
+    [REFUSED_UNAVAILABLE] = "unavailable",
 };
 
 static void refuse(struct shard *s, struct http_request *r, enum refusal why, int status, struct slice text)
@@ -75,7 +78,8 @@ static void answer(struct post *p)
     if (p->worst == OK)
         http_respond(p->request, 202, NULL, 0, (struct slice){0});
     else if (p->worst == ERR_FULL)
-        refuse_err(p->shard, p->request, p->worst, SLICE("the channel is full: a subscription's backlog is at its bound; try again\n"));
+        refuse_err(p->shard, p->request, p->worst,
+                   SLICE("the channel is full: a subscription's backlog is at its bound; try again\n"));
     else if (p->worst == ERR_TOO_LARGE)
         refuse_err(p->shard, p->request, p->worst, SLICE("the event is too large for the channel's bus\n"));
     else
@@ -124,7 +128,8 @@ static void append_all(struct post *p, const struct ce_event *const *events, siz
     finished_one(p, e);
 }
 
-static void take_events(struct shard *s, struct http_request *r, struct engine_channel *channel, const struct ce_event *const *events, size_t n)
+static void take_events(struct shard *s, struct http_request *r, struct engine_channel *channel,
+                        const struct ce_event *const *events, size_t n)
 {
     struct post *p = malloc(sizeof *p + n * sizeof p->slots[0]);
     if (!p) {
@@ -151,13 +156,15 @@ static void refuse_event(struct shard *s, struct http_request *r, enum err e, co
     buf_fini(&text);
 }
 
-static void decode_batch(struct shard *s, struct http_request *r, struct engine_channel *channel, const struct ce_http_limits *limits)
+static void decode_batch(struct shard *s, struct http_request *r, struct engine_channel *channel,
+                         const struct ce_http_limits *limits)
 {
     struct diag d = {0};
     size_t header_count, n = 0;
     const struct http_header *headers = http_request_headers(r, &header_count);
     const struct ce_event **events = malloc(BATCH_MAX * sizeof(struct ce_event *));
-    enum err e = events ? ce_http_decode(headers, header_count, http_request_body(r), limits, events, BATCH_MAX, &n, &d) : ERR_NOMEM;
+    enum err e = events ? ce_http_decode(headers, header_count, http_request_body(r), limits, events, BATCH_MAX, &n, &d)
+                        : ERR_NOMEM;
     if (e != OK)
         refuse_event(s, r, e, &d);
     else
@@ -169,7 +176,8 @@ static void decode_batch(struct shard *s, struct http_request *r, struct engine_
 
 static void decode(struct shard *s, struct http_request *r, struct engine_channel *channel)
 {
-    const struct ce_http_limits limits = {engine_options_of(s->engine)->event_bytes_max + ATTRIBUTES_ALLOWANCE, BATCH_MAX};
+    const struct ce_http_limits limits = {engine_options_of(s->engine)->event_bytes_max + ATTRIBUTES_ALLOWANCE,
+                                          BATCH_MAX};
     struct diag d = {0};
     enum ce_mode mode;
     size_t header_count, n = 0;
@@ -190,7 +198,8 @@ static void decode(struct shard *s, struct http_request *r, struct engine_channe
     ce_event_unref(event);
 }
 
-/* The webhook handshake of CloudEvents' HTTP 1.1 Web Hooks, section 4, as Knative's receivers answer it: everyone may send, at any rate. */
+/* The webhook handshake of CloudEvents' HTTP 1.1 Web Hooks, section 4, as Knative's receivers answer it: everyone may
+ * send, at any rate. */
 static void answer_options(struct http_request *r)
 {
     static const struct http_header headers[] = {
@@ -216,11 +225,12 @@ static bool too_large(struct shard *s, struct http_request *r)
 {
     uint64_t limit = engine_options_of(s->engine)->event_bytes_max, length;
     struct slice value;
-    if (!http_request_header(r, "content-length", &value) || decimal_parse(value, UINT64_MAX, &length) != OK || length <= limit)
+    if (!http_request_header(r, "content-length", &value) || decimal_parse(value, UINT64_MAX, &length) != OK ||
+        length <= limit)
         return false;
     count(&s->counters.refused[REFUSED_TOO_LARGE]);
-    http_respond_text(r, 413, "the body has %llu bytes, and this server takes at most %llu (--max-event-bytes)", (unsigned long long)length,
-                      (unsigned long long)limit);
+    http_respond_text(r, 413, "the body has %llu bytes, and this server takes at most %llu (--max-event-bytes)",
+                      (unsigned long long)length, (unsigned long long)limit);
     return true;
 }
 
@@ -243,8 +253,9 @@ static void not_found(struct shard *s, struct http_request *r)
 {
     struct slice path = http_request_path(r);
     count(&s->counters.refused[REFUSED_NOT_FOUND]);
-    http_respond_text(r, 404, "nothing takes events at %.*s: paths are /channels/NAMESPACE/NAME and /hooks/NAMESPACE/NAME", (int)(path.len < 200 ? path.len : 200),
-                      path.ptr);
+    http_respond_text(r, 404,
+                      "nothing takes events at %.*s: paths are /channels/NAMESPACE/NAME and /hooks/NAMESPACE/NAME",
+                      (int)(path.len < 200 ? path.len : 200), path.ptr);
 }
 
 static void source_head(struct shard *s, struct http_request *r, const struct engine_source *wanted)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * /metrics: the engine's counters in Prometheus' text exposition format 0.0.4. Names and labels are an interface: tests/server/test_metrics.py holds them fast.
+ * /metrics: the engine's counters in Prometheus' text exposition format 0.0.4. Names and labels are an interface:
+ * tests/server/test_metrics.py holds them fast.
  */
 #include "engine_parts.h"
 
@@ -24,7 +25,8 @@ static void label(struct buf *out, const char *value)
     buf_put_char(out, '"');
 }
 
-static void named(struct buf *out, const char *metric, const char *kind, const char *namespace_name, const char *name, const char *extra, uint64_t value)
+static void named(struct buf *out, const char *metric, const char *kind, const char *namespace_name, const char *name,
+                  const char *extra, uint64_t value)
 {
     buf_printf(out, "%s{namespace=", metric);
     label(out, namespace_name);
@@ -47,7 +49,8 @@ static void ingress(struct engine *e, struct buf *out)
         struct shard *s = e->shards[i];
         struct http_server_stats stats = {0};
         http_server_stats(s->ingress, &stats);
-        guard += stats.refused_guard, timeout += stats.refused_timeout, head += stats.refused_head, large += stats.refused_too_large;
+        guard += stats.refused_guard, timeout += stats.refused_timeout, head += stats.refused_head,
+            large += stats.refused_too_large;
         open += stats.connections_open;
         for (int k = 0; k < REFUSED_COUNT; k++)
             refused[k] += atomic_load_explicit(&s->counters.refused[k], memory_order_relaxed);
@@ -55,7 +58,8 @@ static void ingress(struct engine *e, struct buf *out)
     refused[REFUSED_TOO_LARGE] += large;
     family(out, "leat_events_refused_total", "counter", "Requests that did not become events, by reason.");
     for (int k = 0; k < REFUSED_COUNT; k++)
-        buf_printf(out, "leat_events_refused_total{reason=\"%s\"} %llu\n", refusal_names[k], (unsigned long long)refused[k]);
+        buf_printf(out, "leat_events_refused_total{reason=\"%s\"} %llu\n", refusal_names[k],
+                   (unsigned long long)refused[k]);
     buf_printf(out, "leat_events_refused_total{reason=\"malformed_http\"} %llu\n", (unsigned long long)guard);
     buf_printf(out, "leat_events_refused_total{reason=\"timeout\"} %llu\n", (unsigned long long)timeout);
     buf_printf(out, "leat_events_refused_total{reason=\"headers_too_large\"} %llu\n", (unsigned long long)head);
@@ -68,7 +72,8 @@ static void channels(struct engine *e, struct buf *out)
     family(out, "leat_events_accepted_total", "counter", "Events that a channel took.");
     list_each(l, tmp, &e->channels) {
         struct engine_channel *c = container_of(l, struct engine_channel, link);
-        named(out, "leat_events_accepted_total", "channel", c->label_namespace, c->label_name, "", atomic_load_explicit(&c->accepted, memory_order_relaxed));
+        named(out, "leat_events_accepted_total", "channel", c->label_namespace, c->label_name, "",
+              atomic_load_explicit(&c->accepted, memory_order_relaxed));
     }
     family(out, "leat_channel_bytes", "gauge", "Bytes that a channel keeps for its subscriptions.");
     list_each(k, next, &e->channels) {
@@ -86,15 +91,21 @@ struct counter { /* one family over all subscriptions */
 };
 
 static const struct counter counters[] = {
-    {"leat_deliveries_total", "counter", "Events whose delivery ended, by how.", ",end=\"delivered\"", offsetof(struct dispatch_counters, delivered)},
+    {"leat_deliveries_total", "counter", "Events whose delivery ended, by how.", ",end=\"delivered\"",
+     offsetof(struct dispatch_counters, delivered)},
     {"leat_deliveries_total", NULL, NULL, ",end=\"dead_lettered\"", offsetof(struct dispatch_counters, dead_lettered)},
     {"leat_deliveries_total", NULL, NULL, ",end=\"parked\"", offsetof(struct dispatch_counters, parked)},
-    {"leat_delivery_attempts_total", "counter", "Requests to subscribers, reply and dead letter sinks.", "", offsetof(struct dispatch_counters, attempts)},
-    {"leat_delivery_retries_total", "counter", "Attempts after the first.", "", offsetof(struct dispatch_counters, retries)},
-    {"leat_delivery_failures_total", "counter", "Attempts that failed.", "", offsetof(struct dispatch_counters, failed_attempts)},
+    {"leat_delivery_attempts_total", "counter", "Requests to subscribers, reply and dead letter sinks.", "",
+     offsetof(struct dispatch_counters, attempts)},
+    {"leat_delivery_retries_total", "counter", "Attempts after the first.", "",
+     offsetof(struct dispatch_counters, retries)},
+    {"leat_delivery_failures_total", "counter", "Attempts that failed.", "",
+     offsetof(struct dispatch_counters, failed_attempts)},
     {"leat_replies_total", "counter", "Replies sent on.", "", offsetof(struct dispatch_counters, replies)},
-    {"leat_replies_ignored_total", "counter", "Replies without a place to go, or no CloudEvents.", "", offsetof(struct dispatch_counters, replies_ignored)},
-    {"leat_deliveries_in_flight", "gauge", "Events taken from the bus and not yet ended.", "", offsetof(struct dispatch_counters, in_flight)},
+    {"leat_replies_ignored_total", "counter", "Replies without a place to go, or no CloudEvents.", "",
+     offsetof(struct dispatch_counters, replies_ignored)},
+    {"leat_deliveries_in_flight", "gauge", "Events taken from the bus and not yet ended.", "",
+     offsetof(struct dispatch_counters, in_flight)},
 };
 
 static void subscriptions(struct engine *e, struct buf *out)
@@ -105,7 +116,8 @@ static void subscriptions(struct engine *e, struct buf *out)
             family(out, c->name, c->type, c->help);
         list_each(l, tmp, &e->subscriptions) {
             struct engine_subscription *s = container_of(l, struct engine_subscription, link);
-            named(out, c->name, "subscription", s->label_namespace, s->label_name, c->extra, get((const uint64_t *)(const void *)((const char *)&s->counters + c->offset)));
+            named(out, c->name, "subscription", s->label_namespace, s->label_name, c->extra,
+                  get((const uint64_t *)(const void *)((const char *)&s->counters + c->offset)));
         }
     }
     family(out, "leat_backlog_events", "gauge", "Events that wait for a subscription or are under way.");
@@ -116,7 +128,8 @@ static void subscriptions(struct engine *e, struct buf *out)
             s->bus->bus->ops->probe_subscription(s->bus->bus, s->handle, &probe);
         named(out, "leat_backlog_events", "subscription", s->label_namespace, s->label_name, "", probe.events);
     }
-    family(out, "leat_parked_events", "gauge", "Events that neither subscriber nor dead letter sink took, kept in the dead-letter channel.");
+    family(out, "leat_parked_events", "gauge",
+           "Events that neither subscriber nor dead letter sink took, kept in the dead-letter channel.");
     list_each(m, after, &e->subscriptions) {
         struct engine_subscription *s = container_of(m, struct engine_subscription, link);
         struct bus_probe probe = {0};
@@ -128,7 +141,10 @@ static void subscriptions(struct engine *e, struct buf *out)
 
 static void sources(struct engine *e, struct buf *out)
 {
-    static const struct { const char *extra; size_t offset; } results[] = {
+    static const struct {
+        const char *extra;
+        size_t offset;
+    } results[] = {
         {",result=\"emitted\"", offsetof(struct source_counters, emitted)},
         {",result=\"ignored\"", offsetof(struct source_counters, ignored)},
         {",result=\"refused_signature\"", offsetof(struct source_counters, refused_signature)},
@@ -154,7 +170,8 @@ static void process(struct buf *out)
         fclose(f);
     }
     family(out, "process_resident_memory_bytes", "gauge", "Resident memory.");
-    buf_printf(out, "process_resident_memory_bytes %llu\n", (unsigned long long)pages * (unsigned long long)sysconf(_SC_PAGESIZE));
+    buf_printf(out, "process_resident_memory_bytes %llu\n",
+               (unsigned long long)pages * (unsigned long long)sysconf(_SC_PAGESIZE));
     family(out, "leat_build_info", "gauge", "The version, as a label.");
     buf_printf(out, "leat_build_info{version=\"%s\"} 1\n", LEAT_VERSION);
 }

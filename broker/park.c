@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parking: an event that nobody took is appended to its subscription's dead-letter channel on the same bus, with what happened as extensions, so that it is
- * never lost silently.
+ * Parking: an event that nobody took is appended to its subscription's dead-letter channel on the same bus, with what
+ * happened as extensions, so that it is never lost silently.
  */
 #include "shard.h"
 
@@ -37,7 +37,8 @@ static void failed_at_once(struct loop_task *t)
     end(p, p->error);
 }
 
-/* The original with knativeerrordest, knativeerrorcode, knativeerrordata (as dead letters carry them) and leatattempts. */
+/* The original with knativeerrordest, knativeerrorcode, knativeerrordata (as dead letters carry them) and leatattempts.
+ */
 static enum err describe(const struct dispatch_failure *f, const struct ce_event **out)
 {
     char code[12], attempts[12];
@@ -75,7 +76,8 @@ static enum err park(struct park *place, const struct dispatch_failure *failure,
     return e;
 }
 
-void park_event(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *arg, enum err err), void *arg)
+void park_event(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *arg, enum err err),
+                void *arg)
 {
     struct park *place = park_arg;
     struct parking *p = calloc(1, sizeof *p);

@@ -3,7 +3,8 @@
  * `leat serve`: starts everything in order, then is the control loop: signals, manifests, plans, the API.
  *
  *     manifests → table → plan → engine          SIGHUP: the same again, and only if nothing is wrong
- *     API write → table → plan → engine          SIGTERM, SIGINT: stop accepting, drain, say what is left; a second one: at once
+ *     API write → table → plan → engine          SIGTERM, SIGINT: stop accepting, drain, say what is left; a second
+ * one: at once
  */
 #include "serve.h"
 
@@ -21,7 +22,8 @@
 #include "log.h"
 
 #define EVENT_BYTES_MAX (1u << 20)
-#define HEAD_BYTES_MAX (32u << 10) /* each connection costs that much; more per request costs time (docs/internals/http_server.md) */
+#define HEAD_BYTES_MAX                                                                                                 \
+    (32u << 10) /* each connection costs that much; more per request costs time (docs/internals/http_server.md) */
 #define DRAIN_NS (30 * NS_PER_S)
 #define CONTROL_MAILBOX_MAX 4096
 
@@ -79,7 +81,8 @@ static void compile(struct server *s)
         log_line(LOG_ERROR, "plan.failed", "error=%s", err_name(e));
         return;
     }
-    log_line(LOG_INFO, "plan.compiled", "channels=%zu subscriptions=%zu sources=%zu", plan->channel_count, plan->subscription_count, plan->source_count);
+    log_line(LOG_INFO, "plan.compiled", "channels=%zu subscriptions=%zu sources=%zu", plan->channel_count,
+             plan->subscription_count, plan->source_count);
     engine_apply(s->engine, plan);
     plan_unref(plan);
 }
@@ -99,7 +102,8 @@ static void reload(struct server *s)
 {
     enum err e = load(s);
     if (e != OK) {
-        log_line(LOG_ERROR, "serve.reload", "result=refused text=%s", log_value("the manifests have errors; what runs stays as it was"));
+        log_line(LOG_ERROR, "serve.reload", "result=refused text=%s",
+                 log_value("the manifests have errors; what runs stays as it was"));
         return;
     }
     log_line(LOG_INFO, "serve.reload", "result=applied");
@@ -117,7 +121,8 @@ static void say_ready(struct server *s)
         printf("hooks http://%s\n", hooks);
     printf("ready\n");
     fflush(stdout);
-    log_line(LOG_INFO, "serve.ready", "ingress=%s api=http://%s", s->ingress_url, http_listener_address(s->api_listener));
+    log_line(LOG_INFO, "serve.ready", "ingress=%s api=http://%s", s->ingress_url,
+             http_listener_address(s->api_listener));
 }
 
 static void applied(void *arg)
@@ -128,13 +133,14 @@ static void applied(void *arg)
 }
 
 /* "Kind.group/ns/name" names the resource; the registration becomes a condition of it. */
-static void source_report(void *arg, const char *key, bool ready, const char *reason, const char *message, const char *webhook_id)
+static void source_report(void *arg, const char *key, bool ready, const char *reason, const char *message,
+                          const char *webhook_id)
 {
     struct server *s = arg;
     size_t cursor = 0;
     (void)webhook_id;
-    log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "source=%s ready=%s reason=%s text=%s", key, ready ? "true" : "false", reason ? reason : "",
-             log_value(message ? message : ""));
+    log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "source=%s ready=%s reason=%s text=%s", key,
+             ready ? "true" : "false", reason ? reason : "", log_value(message ? message : ""));
     for (const struct resource *r; (r = resource_next(s->table, NULL, NULL, &cursor));) {
         char name[600];
         snprintf(name, sizeof name, "%s.%s/%s/%s", r->kind->kind, r->kind->group, r->namespace_name, r->name);
@@ -163,11 +169,13 @@ static void stopped(void *arg, uint64_t left)
 static void stop(struct server *s, int number)
 {
     if (s->stopping) {
-        log_line(LOG_WARN, "serve.stop", "signal=%d text=%s", number, log_value("second signal: stopping without waiting"));
+        log_line(LOG_WARN, "serve.stop", "signal=%d text=%s", number,
+                 log_value("second signal: stopping without waiting"));
         _exit(1);
     }
     s->stopping = true;
-    log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number, log_value("finishing what is under way; once more to stop at once"));
+    log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number,
+             log_value("finishing what is under way; once more to stop at once"));
     engine_stop(s->engine, stopped, s);
 }
 
@@ -215,7 +223,8 @@ static enum err start_engine(struct server *s, struct diag *d)
     const struct engine_options e = {
         .loops = o->loops,
         .event_bytes_max = o->event_bytes_max ? o->event_bytes_max : EVENT_BYTES_MAX,
-        .http = {.head_bytes_max = o->head_bytes_max ? o->head_bytes_max : HEAD_BYTES_MAX, .flag_head_bytes = "--max-headers"},
+        .http = {.head_bytes_max = o->head_bytes_max ? o->head_bytes_max : HEAD_BYTES_MAX,
+                 .flag_head_bytes = "--max-headers"},
         .client = {.proxy = o->proxy, .ca_file = o->ca_file},
         .ingress_address = o->ingress,
         .hooks_address = o->hooks,
@@ -238,7 +247,8 @@ static enum err start_api(struct server *s, struct diag *d)
     const struct http_server_options o = {.flag_head_bytes = NULL};
     s->api = (struct api){s->table, s->engine, table_changed, s};
     enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
-    return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d) : diag_set(d, e, "out of memory");
+    return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
+                   : diag_set(d, e, "out of memory");
 }
 
 static enum err start(struct server *s, struct diag *d)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A shard: one data loop with everything that is private to it: server, client, dispatcher, streams, sources. Shards share nothing but immutable routings and
- * counters.
+ * A shard: one data loop with everything that is private to it: server, client, dispatcher, streams, sources. Shards
+ * share nothing but immutable routings and counters.
  */
 #ifndef LEAT_BROKER_SHARD_H
 #define LEAT_BROKER_SHARD_H
@@ -56,10 +56,10 @@ struct shard {
     enum shard_order order;
     void (*ordered)(struct shard *s); /* on the control loop */
     enum err order_error;
-    struct bus *order_bus;        /* SHARD_BIND */
+    struct bus *order_bus;         /* SHARD_BIND */
     struct routing *order_routing; /* SHARD_ROUTE: the reference is taken over */
-    uint64_t order_deadline_ns;   /* SHARD_STOP: how long attempts under way may take */
-    unsigned unfinished;          /* streams and sources that are still stopping, and one for the order itself */
+    uint64_t order_deadline_ns;    /* SHARD_STOP: how long attempts under way may take */
+    unsigned unfinished;           /* streams and sources that are still stopping, and one for the order itself */
 };
 
 enum err shard_new(struct engine *e, unsigned index, struct shard **out, struct diag *d) must_check;
@@ -68,7 +68,8 @@ enum err shard_start(struct shard *s) must_check;
 void shard_join(struct shard *s);
 void shard_free(struct shard *s);
 
-/* Control loop: gives the order; its arguments were set before. `ordered` runs on the control loop when it is carried out. */
+/* Control loop: gives the order; its arguments were set before. `ordered` runs on the control loop when it is carried
+ * out. */
 void shard_order(struct shard *s, enum shard_order order, void (*ordered)(struct shard *s));
 /* On the shard's loop: the order is carried out. */
 void shard_answer(struct shard *s);
@@ -83,7 +84,7 @@ struct shard_source {
     struct source *instance; /* NULL once closed */
     struct plan *plan;       /* holds the spec */
     const struct plan_source *spec;
-    unsigned requests;       /* open HTTP requests that were routed here */
+    unsigned requests; /* open HTTP requests that were routed here */
     bool closed;
 };
 /* The source of a route in force here; NULL when it is not running. */
@@ -97,12 +98,14 @@ extern const struct http_handler ingress_handler, hooks_handler;
 /* The sink for a target of the routing's plan, on this shard (targets.c); *out is NULL for PLAN_TARGET_NONE. */
 enum err shard_sink(struct shard *s, struct routing *r, const struct plan_target *target, struct sink **out) must_check;
 
-/* Parks a failed event in the subscription's dead-letter channel (park.c); `park_arg` is a struct park, which lives as long as the stream. */
+/* Parks a failed event in the subscription's dead-letter channel (park.c); `park_arg` is a struct park, which lives as
+ * long as the stream. */
 struct park {
     struct shard *shard;
     struct engine_subscription *subscription;
 };
-void park_event(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *arg, enum err err), void *arg);
+void park_event(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *arg, enum err err),
+                void *arg);
 
 static inline void count(_Atomic uint64_t *counter)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Puts a routing in force on one loop: streams and sources that are new are started, those that stay are updated in place, those that are gone are stopped. The
- * order is answered when the last one has stopped; until then nothing of the old plan may be freed.
+ * Puts a routing in force on one loop: streams and sources that are new are started, those that stay are updated in
+ * place, those that are gone are stopped. The order is answered when the last one has stopped; until then nothing of
+ * the old plan may be freed.
  */
 #include "shard.h"
 
@@ -38,8 +39,8 @@ static void failed(struct shard *s, const char *what, const char *key, enum err 
 /* ---- streams ---- */
 
 /* Fills a dispatch_spec whose sinks are new references; release_spec gives them back. */
-static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p, struct shard_stream *stream,
-                          struct dispatch_spec *spec)
+static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p,
+                          struct shard_stream *stream, struct dispatch_spec *spec)
 {
     *spec = (struct dispatch_spec){
         .name = p->key,
@@ -88,7 +89,8 @@ static enum err start_stream(struct shard *s, struct routing *r, size_t i)
     struct dispatch_spec spec;
     enum err e = make_spec(s, r, &r->plan->subscriptions[i], stream, &spec);
     if (e == OK)
-        e = dispatch_stream_start(s->dispatcher, stream->subscription->channel->bus->bus, stream->subscription->handle, &spec, &stream->stream);
+        e = dispatch_stream_start(s->dispatcher, stream->subscription->channel->bus->bus, stream->subscription->handle,
+                                  &spec, &stream->stream);
     release_spec(&spec);
     if (e == OK)
         list_push_back(&s->streams, &stream->link);
@@ -198,8 +200,8 @@ static enum err open_source(struct shard *s, struct routing *r, size_t i)
     if (e == OK && !sink)
         e = ERR_INVALID;
     if (e == OK)
-        e = source->source->ops->open(&spec->spec, s->loop, sink, engine_options_of(s->engine)->event_bytes_max, &source->source->counters,
-                                      &source->instance, &d);
+        e = source->source->ops->open(&spec->spec, s->loop, sink, engine_options_of(s->engine)->event_bytes_max,
+                                      &source->source->counters, &source->instance, &d);
     sink_unref(sink);
     if (e != OK) {
         free(source);

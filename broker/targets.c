@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sinks for a plan's targets: a URL becomes an HTTP sink, a channel of this program a sink that appends to it without a detour over HTTP. Each sink
- * belongs to one shard.
+ * Sinks for a plan's targets: a URL becomes an HTTP sink, a channel of this program a sink that appends to it without a
+ * detour over HTTP. Each sink belongs to one shard.
  */
 #include "shard.h"
 
@@ -72,7 +72,8 @@ static void channel_free(struct sink *base)
 
 static const struct sink_ops channel_ops = {channel_send, channel_cancel, channel_free};
 
-static enum err channel_sink_new(struct shard *shard, struct engine_channel *channel, const char *url, struct sink **out)
+static enum err channel_sink_new(struct shard *shard, struct engine_channel *channel, const char *url,
+                                 struct sink **out)
 {
     if (!channel->ready)
         return ERR_UNAVAILABLE;

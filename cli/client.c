@@ -50,7 +50,8 @@ static void answered(struct http_exchange *x, enum err e, const struct http_resp
     struct client *cl = container_of(x, struct client, exchange);
     cl->done = true;
     if (e != OK) {
-        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. Is `leat serve` running there? --server names another.", cl->url, detail);
+        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. Is `leat serve` running there? --server names another.", cl->url,
+             detail);
         return;
     }
     cl->answer->status = response->status;
@@ -68,7 +69,8 @@ static bool exchange(struct client *cl, struct http_origin *origin)
     return e == OK && cl->good;
 }
 
-bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body, struct client_answer *out)
+bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body,
+                 struct client_answer *out)
 {
     struct diag d = {0};
     struct http_url parsed;
@@ -80,9 +82,10 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
         return false;
     }
     buf_init(&head, 1u << 20);
-    buf_printf(&head, "%s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\nContent-Length: %zu\r\n%s\r\n", method, SLICE_ARG(parsed.target),
-               SLICE_ARG(parsed.authority), LEAT_VERSION, body.len, extra ? extra : "");
-    cl->exchange = (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
+    buf_printf(&head, "%s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\nContent-Length: %zu\r\n%s\r\n", method,
+               SLICE_ARG(parsed.target), SLICE_ARG(parsed.authority), LEAT_VERSION, body.len, extra ? extra : "");
+    cl->exchange =
+        (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
     cl->answer = out;
     cl->url = url;
     cl->done = cl->good = false;
@@ -99,7 +102,8 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
 const char *server_url(const struct invocation *in)
 {
     const char *from_environment = getenv("LEAT_SERVER");
-    return option_value(in, "server", from_environment && *from_environment ? from_environment : "http://127.0.0.1:8001");
+    return option_value(in, "server",
+                        from_environment && *from_environment ? from_environment : "http://127.0.0.1:8001");
 }
 
 const char *namespace_of(const struct invocation *in)
@@ -107,7 +111,8 @@ const char *namespace_of(const struct invocation *in)
     return option_value(in, "namespace", "default");
 }
 
-void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name, const char *name)
+void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
+                const char *name)
 {
     size_t n = strlen(server);
     while (n && server[n - 1] == '/')
@@ -126,13 +131,16 @@ cJSON *api_send(struct client *cl, const char *method, const char *url, const cJ
     char *text = body ? cJSON_PrintUnformatted(body) : NULL;
     cJSON *tree = NULL;
     *status = 0;
-    if (client_send(cl, method, url, "Content-Type: application/json\r\nAccept: application/json\r\n", slice_str(text), &answer)) {
+    if (client_send(cl, method, url, "Content-Type: application/json\r\nAccept: application/json\r\n", slice_str(text),
+                    &answer)) {
         *status = answer.status;
         tree = cJSON_ParseWithLength(answer.body.ptr, answer.body.len);
         if (answer.status >= 400) {
             const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
-            if (answer.status != 404 || strcmp(method, "GET") != 0) /* a look whether something is there is no failure */
-                fail(cl->command, EXIT_CODE_FAILED, "%s", message ? message : "the server answered with an error and no message.");
+            if (answer.status != 404 ||
+                strcmp(method, "GET") != 0) /* a look whether something is there is no failure */
+                fail(cl->command, EXIT_CODE_FAILED, "%s",
+                     message ? message : "the server answered with an error and no message.");
             cJSON_Delete(tree);
             tree = NULL;
         } else if (!tree) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the client verbs share: one HTTP request at a time, waited for; the server's address; names as people type them; output.
+ * What the client verbs share: one HTTP request at a time, waited for; the server's address; names as people type them;
+ * output.
  */
 #ifndef LEAT_CLI_CLIENT_H
 #define LEAT_CLI_CLIENT_H
@@ -20,8 +21,10 @@ struct client_answer {
     int status;
     struct buf body; /* buf_fini */
 };
-/* Sends and waits, at most 30 s. `extra` are header lines, each with CR LF, or NULL. False (said to standard error, with what to do) when no answer came. */
-bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body, struct client_answer *out);
+/* Sends and waits, at most 30 s. `extra` are header lines, each with CR LF, or NULL. False (said to standard error,
+ * with what to do) when no answer came. */
+bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body,
+                 struct client_answer *out);
 
 /* The base URL of the API: --server, $LEAT_SERVER, or the default; without a slash at the end. */
 const char *server_url(const struct invocation *in);
@@ -29,12 +32,14 @@ const char *server_url(const struct invocation *in);
 const char *namespace_of(const struct invocation *in);
 
 /* URL of a collection, or of one object when name is not NULL; appended to `out`, terminated. */
-void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name, const char *name);
-/* Sends to the API with a JSON body (may be NULL) and gives back the JSON answer (cJSON_Delete). On an error status: says its message, returns NULL and sets
- * *status. */
+void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
+                const char *name);
+/* Sends to the API with a JSON body (may be NULL) and gives back the JSON answer (cJSON_Delete). On an error status:
+ * says its message, returns NULL and sets *status. */
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status);
 
-/* "KIND/NAME" or "KIND" "NAME" from operands: the kind, and the name or NULL. False (said) when there is no such kind. */
+/* "KIND/NAME" or "KIND" "NAME" from operands: the kind, and the name or NULL. False (said) when there is no such kind.
+ */
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name);
 
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_YAML, OUTPUT_NAME };

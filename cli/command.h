@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command table: one entry per verb. Help, completion and the man page are printed from it, so they cannot lag behind.
+ * The command table: one entry per verb. Help, completion and the man page are printed from it, so they cannot lag
+ * behind.
  */
 #ifndef LEAT_CLI_COMMAND_H
 #define LEAT_CLI_COMMAND_H
@@ -18,24 +19,24 @@ enum exit_code {
 };
 
 struct option_spec {
-    const char *name;   /* "ingress": --ingress */
-    char letter;        /* 'f': also -f; 0: none */
-    const char *value;  /* what stands for the value in help ("ADDR"); NULL: a switch */
-    const char *help;   /* one sentence, with the default */
-    bool repeats;       /* may be given more than once */
+    const char *name;  /* "ingress": --ingress */
+    char letter;       /* 'f': also -f; 0: none */
+    const char *value; /* what stands for the value in help ("ADDR"); NULL: a switch */
+    const char *help;  /* one sentence, with the default */
+    bool repeats;      /* may be given more than once */
 };
 
 struct invocation;
 
 struct command {
-    const char *name;    /* "serve" */
-    const char *summary; /* one line, without a full stop */
-    const char *operands; /* "[KIND[/NAME]]", or "" */
-    const char *text;    /* a paragraph or two for --help */
-    const char *examples; /* lines, each indented by two spaces in the help */
+    const char *name;                  /* "serve" */
+    const char *summary;               /* one line, without a full stop */
+    const char *operands;              /* "[KIND[/NAME]]", or "" */
+    const char *text;                  /* a paragraph or two for --help */
+    const char *examples;              /* lines, each indented by two spaces in the help */
     const struct option_spec *options; /* ends with name NULL; may be NULL */
-    bool passes_all;     /* everything after the verb goes through as operands (`source` has tables of its own) */
-    bool hidden;         /* not in help */
+    bool passes_all; /* everything after the verb goes through as operands (`source` has tables of its own) */
+    bool hidden;     /* not in help */
     int (*run)(const struct invocation *in);
 };
 
@@ -76,12 +77,14 @@ void help_all(void);
 bool colours_on(int fd);
 
 /* One per file. */
-extern const struct command command_serve, command_validate, command_apply, command_get, command_delete, command_send, command_listen, command_source,
-    command_version, command_completion, command_man, command_help;
+extern const struct command command_serve, command_validate, command_apply, command_get, command_delete, command_send,
+    command_listen, command_source, command_version, command_completion, command_man, command_help;
 
 /* Options that every client verb takes. */
-#define CLIENT_OPTIONS                                                                                                  \
-    {"server", 0, "URL", "The server's API. Default: $LEAT_SERVER, else http://127.0.0.1:8001.", false},                \
-    {"namespace", 'n', "NS", "The namespace. Default: default.", false}
+#define CLIENT_OPTIONS                                                                                                 \
+    {"server", 0, "URL", "The server's API. Default: $LEAT_SERVER, else http://127.0.0.1:8001.", false},               \
+    {                                                                                                                  \
+        "namespace", 'n', "NS", "The namespace. Default: default.", false                                              \
+    }
 
 #endif

@@ -42,16 +42,16 @@ static void help_options(const struct command *c)
     printf("\n%sOptions:%s\n", bold(), plain());
     for (const struct option_spec *o = c->options; o->name; o++) {
         char left[64];
-        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name,
-                 o->value ? " " : "", o->value ? o->value : "");
+        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+                 o->letter ? "," : " ", o->name, o->value ? " " : "", o->value ? o->value : "");
         printf(strlen(left) <= 28 ? "  %-28s %s\n" : "  %s\n                               %s\n", left, o->help);
     }
 }
 
 void help_command(const struct command *c)
 {
-    printf("%sleat %s%s: %s.\n\n%sUsage:%s leat %s%s%s%s\n", bold(), c->name, plain(), c->summary, bold(), plain(), c->name,
-           c->options && c->options[0].name ? " [OPTIONS]" : "", c->operands[0] ? " " : "", c->operands);
+    printf("%sleat %s%s: %s.\n\n%sUsage:%s leat %s%s%s%s\n", bold(), c->name, plain(), c->summary, bold(), plain(),
+           c->name, c->options && c->options[0].name ? " [OPTIONS]" : "", c->operands[0] ? " " : "", c->operands);
     if (c->text)
         printf("\n%s\n", c->text);
     help_options(c);
@@ -229,12 +229,14 @@ static void man_command(const struct command *c)
 static int run_man(const struct invocation *in)
 {
     (void)in;
-    printf(".TH LEAT 1 \"\" \"leat %s\"\n.SH NAME\nleat \\- Knative Eventing as one program\n.SH SYNOPSIS\n.B leat\nVERB [OPTIONS] ...\n.SH VERBS\n",
+    printf(".TH LEAT 1 \"\" \"leat %s\"\n.SH NAME\nleat \\- Knative Eventing as one program\n.SH SYNOPSIS\n.B "
+           "leat\nVERB [OPTIONS] ...\n.SH VERBS\n",
            LEAT_VERSION);
     for (const struct command *const *c = commands; *c; c++)
         if (!(*c)->hidden)
             man_command(*c);
-    printf(".SH EXIT STATUS\n0 done, 1 did not work, 2 wrong command line, 3 wrong input, 4 stopped with events lost.\n");
+    printf(
+        ".SH EXIT STATUS\n0 done, 1 did not work, 2 wrong command line, 3 wrong input, 4 stopped with events lost.\n");
     return EXIT_CODE_OK;
 }
 

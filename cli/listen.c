@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `leat listen`: a service for trying things out. It prints every event it gets in a readable form, and can be told to fail, to be slow, or to reply.
+ * `leat listen`: a service for trying things out. It prints every event it gets in a readable form, and can be told to
+ * fail, to be slow, or to reply.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -42,7 +43,10 @@ struct listener {
     struct http_server *server;
     struct http_listener *listener;
     struct loop_watch signals;
-    struct { uint64_t hash; unsigned tries; } seen[SEEN_MAX];
+    struct {
+        uint64_t hash;
+        unsigned tries;
+    } seen[SEEN_MAX];
     size_t next_seen;
     uint64_t fail_first, count, accepted, delay_ns;
     bool fail_all, json, full, colours;
@@ -134,12 +138,16 @@ static void print_text(struct listener *l, const struct ce_event *e, unsigned tr
 {
     char now[40] = "";
     struct buf time;
-    const char *colour = !l->colours ? "" : status < 300 ? "\033[32m" : "\033[31m", *plain = l->colours ? "\033[0m" : "";
+    const char *colour = !l->colours    ? ""
+                         : status < 300 ? "\033[32m"
+                                        : "\033[31m",
+               *plain = l->colours ? "\033[0m" : "";
     buf_init(&time, sizeof now);
     rfc3339_put(&time, clock_wall_ns(clock_system()), 3);
     snprintf(now, sizeof now, "%.*s", (int)time.len, time.ptr);
     buf_fini(&time);
-    printf("%s %s%s%s%d%s %s try=%u ", now, l->name ? l->name : "", l->name ? " " : "", colour, status, plain, status < 300 ? "accepted" : "refused ", try);
+    printf("%s %s%s%s%d%s %s try=%u ", now, l->name ? l->name : "", l->name ? " " : "", colour, status, plain,
+           status < 300 ? "accepted" : "refused ", try);
     print_safe(ce_event_type(e), "");
     putchar('\n');
     for (size_t i = 0; i < ce_event_attribute_count(e) && status < 300; i++) {
@@ -304,7 +312,8 @@ static int listen_on(struct listener *l, const char *address)
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), code = EXIT_CODE_OK;
     enum err e = fd < 0 ? ERR_IO : loop_watch_add(l->loop, &l->signals, fd, EPOLLIN, on_signal);
     if (e == OK)
-        e = http_server_new(l->loop, &(struct http_server_options){.head_bytes_max = 80u << 10}, &handler, l, &l->server);
+        e = http_server_new(l->loop, &(struct http_server_options){.head_bytes_max = 80u << 10}, &handler, l,
+                            &l->server);
     if (e == OK)
         e = http_listener_open(l->loop, address, &l->server, 1, &l->listener, &d);
     if (e == OK) {
@@ -338,8 +347,8 @@ static bool read_options(const struct invocation *in, struct listener *l)
     struct diag d = {0};
     uint64_t status = 503, seconds;
     const char *delay = option_value(in, "delay", NULL);
-    if (!number(in, "fail", 1000000, &l->fail_first) || !number(in, "status", 599, &status) || !number(in, "count", UINT32_MAX, &l->count) ||
-        !number(in, "retry-after", 86400, &seconds))
+    if (!number(in, "fail", 1000000, &l->fail_first) || !number(in, "status", 599, &status) ||
+        !number(in, "count", UINT32_MAX, &l->count) || !number(in, "retry-after", 86400, &seconds))
         return false;
     if (status < 200) {
         usage_error(in->command, "--status: %llu is no final HTTP status.", (unsigned long long)status);
@@ -371,7 +380,8 @@ static int run(const struct invocation *in)
     l->signals.fd = -1;
     prng_seed_system(&l->random);
     loop_timer_init(&l->ending, ending_over);
-    int code = read_options(in, l) ? listen_on(l, in->operand_count ? in->operands[0] : "127.0.0.1:9000") : EXIT_CODE_USAGE;
+    int code =
+        read_options(in, l) ? listen_on(l, in->operand_count ? in->operands[0] : "127.0.0.1:9000") : EXIT_CODE_USAGE;
     loop_free(l->loop);
     free(l);
     return code;
@@ -382,7 +392,8 @@ const struct command command_listen = {
     .summary = "Be a service that prints what it gets, and fails or replies when told to",
     .operands = "[ADDR]",
     .text = "ADDR is [HOST]:PORT, 127.0.0.1:9000 by default; port 0 picks one and prints it.",
-    .examples = "  leat listen :9000\n  leat listen 127.0.0.1:0 --fail 2 --status 503\n  leat listen :9001 --reply order.confirmed --delay 200ms",
+    .examples = "  leat listen :9000\n  leat listen 127.0.0.1:0 --fail 2 --status 503\n  leat listen :9001 --reply "
+                "order.confirmed --delay 200ms",
     .options = options,
     .run = run,
 };

@@ -8,8 +8,18 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_serve, &command_validate, &command_apply, &command_get,     &command_delete,     &command_send,
-    &command_listen, &command_source,  &command_help,  &command_version, &command_completion, &command_man,
+    &command_serve,
+    &command_validate,
+    &command_apply,
+    &command_get,
+    &command_delete,
+    &command_send,
+    &command_listen,
+    &command_source,
+    &command_help,
+    &command_version,
+    &command_completion,
+    &command_man,
     NULL,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `leat apply`, `get`, `delete`: resources of a running server, over the same Kubernetes paths that any other client uses.
+ * `leat apply`, `get`, `delete`: resources of a running server, over the same Kubernetes paths that any other client
+ * uses.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,10 @@
 
 #include "client.h"
 
-#define OUTPUT_OPTION {"output", 'o', "FORM", "json, yaml, name or table. Default: table.", false}
+#define OUTPUT_OPTION                                                                                                  \
+    {                                                                                                                  \
+        "output", 'o', "FORM", "json, yaml, name or table. Default: table.", false                                     \
+    }
 
 /* ---- apply ---- */
 
@@ -26,10 +30,12 @@ static void print_problems(const struct problems *p)
 
 static const char *metadata_of(const cJSON *object, const char *name)
 {
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), name));
+    return cJSON_GetStringValue(
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), name));
 }
 
-/* The body for a replace: the declared object with the stored one's resourceVersion, so that a change in between is noticed. */
+/* The body for a replace: the declared object with the stored one's resourceVersion, so that a change in between is
+ * noticed. */
 static cJSON *with_version(const cJSON *object, const cJSON *stored)
 {
     cJSON *copy = cJSON_Duplicate(object, true);
@@ -54,7 +60,8 @@ static bool apply_one(struct client *cl, const struct invocation *in, const cJSO
     if (stored) {
         cJSON *body = with_version(object, stored);
         result = api_send(cl, "PUT", url.ptr, body, &status);
-        const char *before = metadata_of(stored, "resourceVersion"), *after = result ? metadata_of(result, "resourceVersion") : NULL;
+        const char *before = metadata_of(stored, "resourceVersion"),
+                   *after = result ? metadata_of(result, "resourceVersion") : NULL;
         if (before && after && strcmp(before, after) != 0)
             verb = "configured";
         cJSON_Delete(body);
@@ -102,7 +109,7 @@ static int run_apply(const struct invocation *in)
     problems_init(&problems);
     enum err e = manifest_load(paths, count, &m, &problems);
     print_problems(&problems);
-    int code = e != OK              ? fail(in->command, EXIT_CODE_FAILED, "out of memory.")
+    int code = e != OK               ? fail(in->command, EXIT_CODE_FAILED, "out of memory.")
                : problems.errors > 0 ? fail(in->command, EXIT_CODE_INPUT, "nothing was applied.")
                                      : apply_all(in, m);
     manifest_free(m);
@@ -129,7 +136,8 @@ const struct command command_apply = {
 
 /* ---- get ---- */
 
-/* Follows a JSON path of the schemas' columns: ".status.address.url", ".status.conditions[?(@.type=='Ready')].status". NULL when absent. */
+/* Follows a JSON path of the schemas' columns: ".status.address.url", ".status.conditions[?(@.type=='Ready')].status".
+ * NULL when absent. */
 static const cJSON *follow(const cJSON *at, const char *path)
 {
     char name[128];
@@ -219,7 +227,9 @@ static void print_table(const struct kind *kind, const cJSON *items)
     const cJSON *item;
     char text[CELL_MAX];
     int name_width = 4;
-    cJSON_ArrayForEach(item, items) if ((int)strlen(metadata_of(item, "name")) > name_width) name_width = (int)strlen(metadata_of(item, "name"));
+    cJSON_ArrayForEach(item, items)
+        if ((int)strlen(metadata_of(item, "name")) > name_width)
+            name_width = (int)strlen(metadata_of(item, "name"));
     choose_columns(kind, &t);
     measure(&t, items);
     printf("%-*s", name_width, "NAME");
@@ -240,7 +250,8 @@ static void print_table(const struct kind *kind, const cJSON *items)
 static void print_names(const struct kind *kind, const cJSON *items)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, items) printf("%s%s%s/%s\n", kind->singular, kind->group[0] ? "." : "", kind->group, metadata_of(item, "name"));
+    cJSON_ArrayForEach(item, items)
+        printf("%s%s%s/%s\n", kind->singular, kind->group[0] ? "." : "", kind->group, metadata_of(item, "name"));
 }
 
 static void print_one_or_list(const struct kind *kind, cJSON *tree, bool one, enum output form)
@@ -267,7 +278,8 @@ static int list_kinds(void)
     const struct kind *k;
     printf("%-28s %-32s %s\n", "NAME", "APIVERSION", "KIND");
     for (size_t i = 0; (k = kind_at(i)); i++)
-        printf("%-28s %s%s%-*s %s\n", k->plural, k->group, k->group[0] ? "/" : "", (int)(32 - strlen(k->group) - (k->group[0] != '\0')), k->version, k->kind);
+        printf("%-28s %s%s%-*s %s\n", k->plural, k->group, k->group[0] ? "/" : "",
+               (int)(32 - strlen(k->group) - (k->group[0] != '\0')), k->version, k->kind);
     return EXIT_CODE_OK;
 }
 
@@ -291,7 +303,8 @@ static int get_them(const struct invocation *in, enum output form)
     if (tree)
         print_one_or_list(kind, tree, name != NULL, form);
     else if (status == 404)
-        fail(in->command, code, "there is no %s '%s' in the namespace %s.", kind->singular, name ? name : "", namespace_of(in));
+        fail(in->command, code, "there is no %s '%s' in the namespace %s.", kind->singular, name ? name : "",
+             namespace_of(in));
     cJSON_Delete(tree);
     buf_fini(&url);
     client_free(cl);

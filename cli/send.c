@@ -27,7 +27,8 @@ static const struct option_spec options[] = {
     {"content-type", 0, "TYPE", "Of the data. Default: application/json when there is data.", false},
     {"extension", 'e', "NAME=VALUE", "One more attribute. May be given more than once.", true},
     {"data", 'd', "TEXT", "The data; @FILE takes it from a file, @- from standard input.", false},
-    {"file", 'f', "FILE", "The whole event as a JSON envelope; - for standard input. The options above change it.", false},
+    {"file", 'f', "FILE", "The whole event as a JSON envelope; - for standard input. The options above change it.",
+     false},
     {"structured", 0, NULL, "Send in structured mode.", false},
     {"secret", 0, "TEXT", "For GitHub samples: the webhook's secret. $GITHUB_SECRET_TOKEN is a safer place.", false},
     {"secret-file", 0, "FILE", "For GitHub samples: a file with the webhook's secret.", false},
@@ -89,14 +90,16 @@ static bool find_target(const struct invocation *in, struct client *cl, struct b
     object_url(&url, server_url(in), kind, namespace_of(in), name);
     cJSON *object = api_send(cl, "GET", url.ptr, NULL, &status);
     const cJSON *st = cJSON_GetObjectItemCaseSensitive(object, "status");
-    const char *address = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(st, "address"), "url"));
+    const char *address =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(st, "address"), "url"));
     if (!address)
         address = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(st, "webhookURL"));
     if (address) {
         buf_put_str(out, address);
         buf_put_char(out, '\0');
     } else {
-        fail(in->command, EXIT_CODE_FAILED, object ? "%s has no address: `leat get %s -o yaml` says why." : "there is no %s in the namespace %s.", to,
+        fail(in->command, EXIT_CODE_FAILED,
+             object ? "%s has no address: `leat get %s -o yaml` says why." : "there is no %s in the namespace %s.", to,
              object ? to : namespace_of(in));
     }
     bool good = address != NULL;
@@ -113,7 +116,8 @@ struct parts { /* what the event's slices point into */
     char id[37];
 };
 
-static void set_if(struct ce_builder *b, const struct invocation *in, const char *option, struct slice attribute, const char *fallback)
+static void set_if(struct ce_builder *b, const struct invocation *in, const char *option, struct slice attribute,
+                   const char *fallback)
 {
     const char *v = option_value(in, option, NULL);
     bool there = false;
@@ -199,7 +203,8 @@ static const struct ce_event *make_event(const struct invocation *in, struct par
 /* ---- sending ---- */
 
 /* Says how it went; the exit code. */
-static int report(const struct invocation *in, const struct client_answer *answer, const char *id, const char *source, const char *url)
+static int report(const struct invocation *in, const struct client_answer *answer, const char *id, const char *source,
+                  const char *url)
 {
     bool good = answer->status >= 200 && answer->status < 300;
     if (strcmp(option_value(in, "output", "text"), "json") == 0) {
@@ -218,12 +223,13 @@ static int report(const struct invocation *in, const struct client_answer *answe
         printf("%d accepted id=%s source=%s\n", answer->status, id, source);
     }
     if (!good)
-        fail(in->command, EXIT_CODE_FAILED, "%s answered %d: %.*s", url, answer->status, (int)(answer->body.len < 400 ? answer->body.len : 400),
-             answer->body.ptr ? answer->body.ptr : "");
+        fail(in->command, EXIT_CODE_FAILED, "%s answered %d: %.*s", url, answer->status,
+             (int)(answer->body.len < 400 ? answer->body.len : 400), answer->body.ptr ? answer->body.ptr : "");
     return good ? EXIT_CODE_OK : EXIT_CODE_FAILED;
 }
 
-static int post(const struct invocation *in, struct client *cl, const char *url, struct buf *headers, struct slice body, const char *id, const char *source)
+static int post(const struct invocation *in, struct client *cl, const char *url, struct buf *headers, struct slice body,
+                const char *id, const char *source)
 {
     struct client_answer answer = {0};
     buf_put_char(headers, '\0');
@@ -273,7 +279,8 @@ static int make_and_send(const struct invocation *in, struct client *cl, struct 
 
 static bool read_secret(const struct invocation *in, struct buf *out)
 {
-    const char *path = option_value(in, "secret-file", NULL), *text = option_value(in, "secret", getenv("GITHUB_SECRET_TOKEN"));
+    const char *path = option_value(in, "secret-file", NULL),
+               *text = option_value(in, "secret", getenv("GITHUB_SECRET_TOKEN"));
     buf_init(out, SECRET_MAX);
     if (path && !read_file(in->command, path, SECRET_MAX, out))
         return false;
@@ -311,7 +318,9 @@ static int send_github(const struct invocation *in, struct client *cl, struct pa
     struct buf secret, headers;
     unsigned char mac[HMAC_SHA256_BYTES];
     if (!payload)
-        return usage_error(in->command, "there is no sample of the GitHub event '%s'; there are push, pull_request, issues and ping.", name);
+        return usage_error(
+            in->command, "there is no sample of the GitHub event '%s'; there are push, pull_request, issues and ping.",
+            name);
     if (!find_target(in, cl, &p->target) || !read_secret(in, &secret))
         return EXIT_CODE_USAGE;
     prng_seed_system(&random);
@@ -319,7 +328,10 @@ static int send_github(const struct invocation *in, struct client *cl, struct pa
     buf_init(&headers, 4096);
     int code = EXIT_CODE_FAILED;
     if (sign(buf_slice(&secret), slice_str(payload), mac) == OK) {
-        buf_printf(&headers, "Content-Type: application/json\r\nX-GitHub-Event: %s\r\nX-GitHub-Delivery: %s\r\nX-Hub-Signature-256: sha256=", name, p->id);
+        buf_printf(&headers,
+                   "Content-Type: application/json\r\nX-GitHub-Event: %s\r\nX-GitHub-Delivery: "
+                   "%s\r\nX-Hub-Signature-256: sha256=",
+                   name, p->id);
         hex_put(&headers, slice_of((const char *)mac, sizeof mac));
         buf_put_str(&headers, "\r\n");
         code = post(in, cl, p->target.ptr, &headers, slice_str(payload), p->id, "github");
@@ -356,7 +368,8 @@ const struct command command_send = {
     .name = "send",
     .summary = "Send a CloudEvent, or a signed sample webhook",
     .operands = "[github [EVENT]]",
-    .text = "Without operands: one CloudEvent made of the options, a file or standard input. With `github EVENT` (push, pull_request, issues, ping): the sample\n"
+    .text = "Without operands: one CloudEvent made of the options, a file or standard input. With `github EVENT` "
+            "(push, pull_request, issues, ping): the sample\n"
             "of that webhook, signed as GitHub signs. Prints the event's id.",
     .examples = "  leat send --to http://127.0.0.1:8080/channels/default/orders --type order.made --data '{\"n\":1}'\n"
                 "  leat send --to channel/orders -f event.json --structured\n"

@@ -14,15 +14,21 @@
 #include "text.h"
 
 static const struct option_spec options[] = {
-    {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.", true},
+    {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.",
+     true},
     {"ingress", 0, "ADDR", "Where events come in. Default: 127.0.0.1:8080. Port 0 picks one and prints it.", false},
     {"api", 0, "ADDR", "Where resources, health and metrics are. Default: 127.0.0.1:8001.", false},
     {"hooks", 0, "ADDR", "A listener of their own for webhooks. Default: /hooks on the ingress listener.", false},
-    {"hooks-url", 0, "URL", "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
-    {"resolve", 0, "NAME.NS=URL", "The address of a Service or Route that is not declared here. May be given more than once.", true},
+    {"hooks-url", 0, "URL",
+     "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
+    {"resolve", 0, "NAME.NS=URL",
+     "The address of a Service or Route that is not declared here. May be given more than once.", true},
     {"ephemeral", 0, NULL, "Keep everything in memory. As yet there is nothing else.", false},
     {"max-event-bytes", 0, "SIZE", "The largest event. Default: 1MiB; beyond it 413 is answered.", false},
-    {"max-headers", 0, "SIZE", "The largest head of a request. Default: 32KiB; beyond it 431 is answered. 80KiB lets an event of 64 KiB pass whose bytes are nearly all headers.", false},
+    {"max-headers", 0, "SIZE",
+     "The largest head of a request. Default: 32KiB; beyond it 431 is answered. 80KiB lets an event of 64 KiB pass "
+     "whose bytes are nearly all headers.",
+     false},
     {"drain", 0, "DURATION", "How long SIGTERM waits for deliveries under way. Default: 30s.", false},
     {"loops", 0, "N", "Event loops, one thread each. Default: one per core.", false},
     {"proxy", 0, "URL", "A proxy for deliveries. Default: none; the environment is not asked.", false},
@@ -55,7 +61,8 @@ static bool read_size(const struct invocation *in, const char *name, uint64_t le
         return false;
     }
     if (*out < least || *out > most) {
-        usage_error(in->command, "--%s: %s is out of range; it can be %llu to %llu bytes.", name, v, (unsigned long long)least, (unsigned long long)most);
+        usage_error(in->command, "--%s: %s is out of range; it can be %llu to %llu bytes.", name, v,
+                    (unsigned long long)least, (unsigned long long)most);
         return false;
     }
     return true;
@@ -143,7 +150,8 @@ static int run(const struct invocation *in)
         .ca_file = option_value(in, "ca-file", NULL),
     };
     if (!start_log(in) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) || !read_resolves(in) ||
-        !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) || !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max))
+        !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
+        !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max))
         return EXIT_CODE_USAGE;
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
     o.paths = paths;
@@ -158,10 +166,12 @@ const struct command command_serve = {
     .name = "serve",
     .summary = "Run the broker: channels, subscriptions, sources",
     .operands = "",
-    .text = "Reads manifests, opens the listeners, and delivers events until SIGTERM, which drains. SIGHUP reads the manifests again and\n"
+    .text = "Reads manifests, opens the listeners, and delivers events until SIGTERM, which drains. SIGHUP reads the "
+            "manifests again and\n"
             "applies them only when nothing in them is wrong.",
-    .examples = "  leat serve -f examples/github-to-service\n"
-                "  leat serve -f manifests --ingress :8080 --api 127.0.0.1:8001 --resolve legit.default=http://127.0.0.1:9000",
+    .examples =
+        "  leat serve -f examples/github-to-service\n"
+        "  leat serve -f manifests --ingress :8080 --api 127.0.0.1:8001 --resolve legit.default=http://127.0.0.1:9000",
     .options = options,
     .run = run,
 };

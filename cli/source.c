@@ -29,7 +29,8 @@ const struct command command_source = {
     .summary = "Run one source alone, as a pod does",
     .operands = "NAME [OPTIONS]",
     .text = "The sink comes from $K_SINK, extra attributes from $K_CE_OVERRIDES, as Knative's SinkBinding sets them.",
-    .examples = "  K_SINK=http://127.0.0.1:8080/channels/default/hooks leat source github --secret-file secret --listen :8090",
+    .examples =
+        "  K_SINK=http://127.0.0.1:8080/channels/default/hooks leat source github --secret-file secret --listen :8090",
     .passes_all = true,
     .run = run,
 };

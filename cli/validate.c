@@ -30,10 +30,12 @@ static void print_json(const struct problems *p, size_t objects)
 {
     struct buf out;
     buf_init(&out, 64u << 20);
-    buf_printf(&out, "{\"objects\":%zu,\"errors\":%zu,\"warnings\":%zu,\"problems\":[", objects, p->errors, p->count - p->errors);
+    buf_printf(&out, "{\"objects\":%zu,\"errors\":%zu,\"warnings\":%zu,\"problems\":[", objects, p->errors,
+               p->count - p->errors);
     for (size_t i = 0; i < p->count; i++) {
         const struct problem *q = &p->list[i];
-        buf_printf(&out, "%s{\"severity\":\"%s\",\"line\":%d,\"column\":%d", i ? "," : "", q->warning ? "warning" : "error", q->line, q->column);
+        buf_printf(&out, "%s{\"severity\":\"%s\",\"line\":%d,\"column\":%d", i ? "," : "",
+                   q->warning ? "warning" : "error", q->line, q->column);
         put_json(&out, "file", q->file);
         put_json(&out, "object", q->object);
         put_json(&out, "path", q->path);
@@ -88,7 +90,8 @@ const struct command command_validate = {
     .name = "validate",
     .summary = "Say everything that is wrong in manifests",
     .operands = "PATH...",
-    .text = "Each problem is one line, FILE:LINE:COLUMN: what is wrong and where in the object. Exits with 3 when there are errors.",
+    .text = "Each problem is one line, FILE:LINE:COLUMN: what is wrong and where in the object. Exits with 3 when "
+            "there are errors.",
     .examples = "  leat validate examples/github-to-service\n  cat channel.yaml | leat validate -",
     .options = options,
     .run = run,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A growing byte buffer with a limit. It remembers its first failure: after ERR_NOMEM or ERR_TOO_LARGE every later write is
- * ignored, so a writer may append many pieces and look at `buf_error` once, at the end. One thread at a time.
+ * A growing byte buffer with a limit. It remembers its first failure: after ERR_NOMEM or ERR_TOO_LARGE every later
+ * write is ignored, so a writer may append many pieces and look at `buf_error` once, at the end. One thread at a time.
  */
 #ifndef LEAT_BUF_H
 #define LEAT_BUF_H

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bus contract: what every backing system (memory, log, kafka, rabbitmq, pubsub) offers to the core, in one table of operations.
- * tests/bus/contract.c proves each sentence below, once, stamped for every backend.
+ * The bus contract: what every backing system (memory, log, kafka, rabbitmq, pubsub) offers to the core, in one table
+ * of operations. tests/bus/contract.c proves each sentence below, once, stamped for every backend.
  *
- * Words. A bus is one live link to a backing system. A channel is a named stream of events on it, in P partitions. A subscription is a durable cursor on a
- * channel. A stream is one subscription on one loop: the part that this loop owns (may be none, may change). A token names one delivery of one event
- * to one stream.
+ * Words. A bus is one live link to a backing system. A channel is a named stream of events on it, in P partitions. A
+ * subscription is a durable cursor on a channel. A stream is one subscription on one loop: the part that this loop owns
+ * (may be none, may change). A token names one delivery of one event to one stream.
  *
- * Threads. open, provision, release, subscribe, unsubscribe, stop, fini, probe: the control loop's thread. bind, unbind, append, attach, detach, credit, settle, read: the
- * loop they name, which is one of the data loops. Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends them reports done.
+ * Threads. open, provision, release, subscribe, unsubscribe, stop, fini, probe: the control loop's thread. bind,
+ * unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the data loops. Callbacks
+ * run on the loop that asked, never inside the call that caused them, and always before the call that ends them reports
+ * done.
  */
 #ifndef LEAT_BUS_H
 #define LEAT_BUS_H
@@ -43,7 +45,8 @@ struct bus_env {
     struct loop *control;
     struct loop *const *loops; /* the data loops; partitions are owned by loop index */
     size_t loop_count;
-    /* The bus has something to say (down, torn tail cut ...). `code` is a stable CamelCase word. Control loop only. May be NULL. */
+    /* The bus has something to say (down, torn tail cut ...). `code` is a stable CamelCase word. Control loop only. May
+     * be NULL. */
     void (*notice)(void *arg, struct bus *bus, int severity, const char *code, const char *text);
     void *notice_arg;
 };
@@ -67,7 +70,7 @@ struct bus_append {
     struct loop_task task;
     struct letter letter;
     enum err result;
-    struct loop *home;            /* the loop that called */
+    struct loop *home; /* the loop that called */
     struct bus_channel *channel;
     const struct ce_event *event; /* the backend's reference while it needs one */
     size_t charge;                /* the backend's own */
@@ -80,9 +83,10 @@ struct bus_token {
 };
 
 struct bus_stream_callbacks {
-    /* An event for this stream. The event is borrowed until its token is settled or revoked (no own reference needed until then).
-     * `attempt`: from 1, how often the bus has handed it out; informational. */
-    void (*deliver)(void *arg, struct bus_stream *stream, const struct ce_event *event, struct bus_token token, unsigned attempt);
+    /* An event for this stream. The event is borrowed until its token is settled or revoked (no own reference needed
+     * until then). `attempt`: from 1, how often the bus has handed it out; informational. */
+    void (*deliver)(void *arg, struct bus_stream *stream, const struct ce_event *event, struct bus_token token,
+                    unsigned attempt);
     /* The token was taken back: stop its attempts, never settle it. The event's borrow ends when this returns. */
     void (*revoked)(void *arg, struct bus_stream *stream, struct bus_token token);
 };
@@ -108,61 +112,77 @@ struct bus_start { /* where a new subscription begins */
 };
 
 struct bus_ops {
-    const char *name;        /* "memory" */
-    unsigned capabilities;   /* enum bus_capability; of a decorator: see bus.capabilities */
-    uint64_t hold_ms_max;    /* how long a delivery may stay unsettled; UINT64_MAX: for ever */
+    const char *name;      /* "memory" */
+    unsigned capabilities; /* enum bus_capability; of a decorator: see bus.capabilities */
+    uint64_t hold_ms_max;  /* how long a delivery may stay unsettled; UINT64_MAX: for ever */
 
-    /* Before loops run; may block, with a deadline. Unknown or bad parameter: ERR_INVALID, *d names it. On failure *out is untouched and nothing is left behind. */
-    enum err (*open)(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out, struct diag *d);
+    /* Before loops run; may block, with a deadline. Unknown or bad parameter: ERR_INVALID, *d names it. On failure *out
+     * is untouched and nothing is left behind. */
+    enum err (*open)(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                     struct diag *d);
 
     /* Makes this loop's private state: once per loop, before any other call on that loop. */
     enum err (*bind)(struct bus *b, struct loop *loop);
     /* Frees it. No stream may be attached there. */
     void (*unbind)(struct bus *b, struct loop *loop);
 
-    /* Makes the channel ready to take events: topic, exchange, queue. Idempotent by name: the same name gives the same bus_channel, once more referenced.
-     * ERR_INVALID with *d on a bad parameter, at once. OK: *out can be appended to when `op` has ended with OK. `name` is "NS/NAME". */
-    enum err (*provision)(struct bus *b, struct slice name, const struct bus_param *params, size_t count, struct bus_channel **out, struct bus_op *op,
-                          struct diag *d);
-    /* Gives one reference back; with the last, and `remove`, everything the channel holds goes, and cursors that unsubscribe left. Its subscriptions have been unsubscribed.
-     * Appends under way end first. */
+    /* Makes the channel ready to take events: topic, exchange, queue. Idempotent by name: the same name gives the same
+     * bus_channel, once more referenced. ERR_INVALID with *d on a bad parameter, at once. OK: *out can be appended to
+     * when `op` has ended with OK. `name` is "NS/NAME". */
+    enum err (*provision)(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
+                          struct bus_channel **out, struct bus_op *op, struct diag *d);
+    /* Gives one reference back; with the last, and `remove`, everything the channel holds goes, and cursors that
+     * unsubscribe left. Its subscriptions have been unsubscribed. Appends under way end first. */
     void (*release)(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
 
-    /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses nothing. Idempotent by name within its channel: the same
-     * name gives the same subscription, once more referenced, and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription, earliest is latest.
-     * ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable. */
-    enum err (*subscribe)(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params, size_t count,
-                          struct bus_subscription **out, struct bus_op *op, struct diag *d);
-    /* Gives one reference back; with the last no stream may be attached. With the last and `remove` the cursor and its backlog go; else they stay for the next subscribe by that name. */
+    /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses
+     * nothing. Idempotent by name within its channel: the same name gives the same subscription, once more referenced,
+     * and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription, earliest
+     * is latest. ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable. */
+    enum err (*subscribe)(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
+                          const struct bus_param *params, size_t count, struct bus_subscription **out,
+                          struct bus_op *op, struct diag *d);
+    /* Gives one reference back; with the last no stream may be attached. With the last and `remove` the cursor and its
+     * backlog go; else they stay for the next subscribe by that name. */
     void (*unsubscribe)(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
 
-    /* Appends one event (borrowed; the bus refs what it keeps) on the calling loop. OK: done(err) follows exactly once, on this loop, after append returned; OK there means
-     * what the capabilities say. ERR_FULL, ERR_TOO_LARGE, ERR_CLOSED, ERR_NOMEM at once, and then no done. Events of one key (extension partitionkey), appended on one loop, keep their order.
-     * A channel without subscriptions accepts: the event is kept where BROWSE, else it is a counted drop. */
-    enum err (*append)(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop);
+    /* Appends one event (borrowed; the bus refs what it keeps) on the calling loop. OK: done(err) follows exactly once,
+     * on this loop, after append returned; OK there means what the capabilities say. ERR_FULL, ERR_TOO_LARGE,
+     * ERR_CLOSED, ERR_NOMEM at once, and then no done. Events of one key (extension partitionkey), appended on one
+     * loop, keep their order. A channel without subscriptions accepts: the event is kept where BROWSE, else it is a
+     * counted drop. */
+    enum err (*append)(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                       struct loop *loop);
 
-    /* Opens the stream of this subscription on this loop, resuming the cursor. Nothing is delivered before credit. One stream per subscription and loop; wherever one is attached, all
-     * of the backlog is delivered, also that of loops without a stream: handing it over is the bus's business. After subscribe's OK. ERR_NOMEM; ERR_CLOSED after stop. */
-    enum err (*attach)(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out);
-    /* Ends it: nothing is delivered nor revoked after op's done; unsettled tokens are void from the call on (not to be settled) and their events come back at the next attach,
-     * on whatever loop. */
+    /* Opens the stream of this subscription on this loop, resuming the cursor. Nothing is delivered before credit. One
+     * stream per subscription and loop; wherever one is attached, all of the backlog is delivered, also that of loops
+     * without a stream: handing it over is the bus's business. After subscribe's OK. ERR_NOMEM; ERR_CLOSED after stop.
+     */
+    enum err (*attach)(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out);
+    /* Ends it: nothing is delivered nor revoked after op's done; unsettled tokens are void from the call on (not to be
+     * settled) and their events come back at the next attach, on whatever loop. */
     void (*detach)(struct bus *b, struct bus_stream *stream, struct bus_op *op);
-    /* Allows n more deliveries; each delivery uses up one, a repeated one too. Deliveries not yet settled never exceed the credit given: this is the whole back-pressure. */
+    /* Allows n more deliveries; each delivery uses up one, a repeated one too. Deliveries not yet settled never exceed
+     * the credit given: this is the whole back-pressure. */
     void (*credit)(struct bus *b, struct bus_stream *stream, unsigned n);
     /* Each token once, any order, on the stream's loop. */
     void (*settle)(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
 
     /* Where BROWSE: events by offset or time without any cursor. NULL elsewhere. */
-    enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most, void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset),
-                     void *arg, struct bus_op *op, struct loop *loop);
+    enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
+                     void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset), void *arg,
+                     struct bus_op *op, struct loop *loop);
 
-    /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams may still be detached afterwards. */
+    /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams
+     * may still be detached afterwards. */
     void (*stop)(struct bus *b, struct bus_op *op);
     /* Frees everything. Legal on whatever open made, after stop or before any loop ran; before the loops are freed. */
     void (*fini)(struct bus *b);
 
     void (*probe)(struct bus *b, struct bus_channel *c, struct bus_probe *out); /* c NULL: the whole bus */
-    void (*probe_subscription)(struct bus *b, struct bus_subscription *s, struct bus_probe *out); /* its backlog, undelivered and unsettled */
+    void (*probe_subscription)(struct bus *b, struct bus_subscription *s,
+                               struct bus_probe *out); /* its backlog, undelivered and unsettled */
 };
 
 /* The common head of every bus. */
@@ -172,7 +192,8 @@ struct bus {
     uint64_t hold_ms_max;
 };
 
-/* The backend of this name ("memory", "faulty"; "stub" is memory's name of 2018), or NULL. The registry is the only place that knows them all. */
+/* The backend of this name ("memory", "faulty"; "stub" is memory's name of 2018), or NULL. The registry is the only
+ * place that knows them all. */
 const struct bus_ops *bus_find(const char *name);
 /* Names for error messages and help, NULL-terminated. */
 const char *const *bus_names(void);

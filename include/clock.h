@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Time. Nothing outside base/ calls clock_gettime: a `struct clock` is handed in, so that a simulator can hand in its own.
- * All functions may be called from any thread.
+ * Time. Nothing outside base/ calls clock_gettime: a `struct clock` is handed in, so that a simulator can hand in its
+ * own. All functions may be called from any thread.
  */
 #ifndef LEAT_CLOCK_H
 #define LEAT_CLOCK_H

@@ -16,12 +16,12 @@
 struct dispatcher;
 struct dispatch_stream;
 
-#define DISPATCH_RETRY_MAX 1000                          /* more than that many retries is a mistake in a manifest */
-#define DISPATCH_BACKOFF_DELAY_NS (50ull * NS_PER_MS)    /* when a policy or a retry count is given without a delay */
-#define DISPATCH_BACKOFF_MAX_NS (3600ull * NS_PER_S)     /* cap without backoffMax: an hour */
-#define DISPATCH_TIMEOUT_NS (30ull * NS_PER_S)           /* per attempt, without delivery.timeout */
-#define DISPATCH_ERROR_DATA_MAX 768                      /* bytes of an error body kept: 1024 characters of base64 */
-#define DISPATCH_IN_FLIGHT 64                            /* per stream and loop, when nothing else is said */
+#define DISPATCH_RETRY_MAX 1000                       /* more than that many retries is a mistake in a manifest */
+#define DISPATCH_BACKOFF_DELAY_NS (50ull * NS_PER_MS) /* when a policy or a retry count is given without a delay */
+#define DISPATCH_BACKOFF_MAX_NS (3600ull * NS_PER_S)  /* cap without backoffMax: an hour */
+#define DISPATCH_TIMEOUT_NS (30ull * NS_PER_S)        /* per attempt, without delivery.timeout */
+#define DISPATCH_ERROR_DATA_MAX 768                   /* bytes of an error body kept: 1024 characters of base64 */
+#define DISPATCH_IN_FLIGHT 64                         /* per stream and loop, when nothing else is said */
 
 enum backoff_policy {
     BACKOFF_EXPONENTIAL, /* d * 2^(n-1) before retry n = 1, 2 ... */
@@ -53,44 +53,44 @@ enum dispatch_end {
     DISPATCH_END_COUNT
 };
 
-struct dispatch_counters { /* written on the loop, read by anyone: relaxed atomics */
-    uint64_t attempts, retries;      /* sendings to whatever destination; those that were not the event's first there */
-    uint64_t failed_attempts;        /* sendings that ended without a 2xx, or with a reply that breaks the rules */
+struct dispatch_counters {      /* written on the loop, read by anyone: relaxed atomics */
+    uint64_t attempts, retries; /* sendings to whatever destination; those that were not the event's first there */
+    uint64_t failed_attempts;   /* sendings that ended without a 2xx, or with a reply that breaks the rules */
     /* Events by their end: with `in_flight`, each event taken in is in exactly one, or was released or revoked. */
     uint64_t delivered, dead_lettered, parked, filtered;
     uint64_t replies, replies_ignored; /* taken by the reply sink; dropped: no reply sink, malformed, or with a 202 */
-    uint64_t in_flight;              /* a gauge: events in hand, those waiting for a retry included */
+    uint64_t in_flight;                /* a gauge: events in hand, those waiting for a retry included */
 };
 
 /* What a parked event ended with. Borrowed for the call to `park`. */
 struct dispatch_failure {
-    const struct ce_event *event;   /* the original */
-    const char *destination;        /* URL that failed last */
-    int status;                     /* 0: no answer */
+    const struct ce_event *event; /* the original */
+    const char *destination;      /* URL that failed last */
+    int status;                   /* 0: no answer */
     enum err err;
-    struct slice data;              /* first bytes of the answer, or the detail */
-    unsigned attempts;              /* at the subscriber */
+    struct slice data;                    /* first bytes of the answer, or the detail */
+    unsigned attempts;                    /* at the subscriber */
     const struct dispatch_failure *cause; /* when the dead letter sink failed: what had led there; else NULL */
 };
 
 /* What a stream does. Everything is copied or referenced at start and update. One of `subscriber` and `reply` must be
  * there; `name`, `park` and `counters` too, and `counters` stays the same at updates. */
 struct dispatch_spec {
-    const char *name;            /* "NS/NAME" of the subscription, for logs */
-    const char *namespace_name;  /* for Kn-Namespace */
-    struct sink *subscriber;     /* may be NULL: reply-only, the event itself goes to `reply` */
-    struct sink *reply;          /* NULL: replies are dropped, counted */
-    struct sink *dead_letter;    /* NULL: failures are parked at once */
+    const char *name;           /* "NS/NAME" of the subscription, for logs */
+    const char *namespace_name; /* for Kn-Namespace */
+    struct sink *subscriber;    /* may be NULL: reply-only, the event itself goes to `reply` */
+    struct sink *reply;         /* NULL: replies are dropped, counted */
+    struct sink *dead_letter;   /* NULL: failures are parked at once */
     struct delivery delivery;
-    bool reply_must_be_event;    /* Broker: a malformed reply fails the delivery; Channel: ignored, counted, logged */
-    unsigned in_flight_max;      /* credit; 0: DISPATCH_IN_FLIGHT */
+    bool reply_must_be_event; /* Broker: a malformed reply fails the delivery; Channel: ignored, counted, logged */
+    unsigned in_flight_max;   /* credit; 0: DISPATCH_IN_FLIGHT */
     /* Evaluated before any I/O; false: the event is acked and counted as filtered. NULL: all pass. */
     bool (*filter)(void *filter_arg, const struct ce_event *event);
     void *filter_arg;
     /* Parks an event for ever: must call `parked(park_arg2, err)` once, not inside the call; not OK: the dispatcher
      * tries again with backoff, the event stays unsettled meanwhile. */
-    void (*park)(void *park_arg, const struct dispatch_failure *failure,
-                 void (*parked)(void *park_arg2, enum err err), void *park_arg2);
+    void (*park)(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *park_arg2, enum err err),
+                 void *park_arg2);
     void *park_arg;
     struct dispatch_counters *counters; /* shared by the streams of one subscription; outlives them */
 };

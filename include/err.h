@@ -51,7 +51,8 @@ struct diag {
     char text[400]; /* one sentence without the place, no newline */
 };
 
-/* Fills *d (may be NULL) and returns e, so that `return diag_set(d, ERR_INVALID, ...)` reads well. Text too long is cut. */
+/* Fills *d (may be NULL) and returns e, so that `return diag_set(d, ERR_INVALID, ...)` reads well. Text too long is
+ * cut. */
 enum err diag_set(struct diag *d, enum err e, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

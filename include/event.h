@@ -15,19 +15,13 @@
 #include "slice.h"
 
 /* Limits, with their reasons. */
-#define CE_ATTRIBUTES_MAX 256     /* more is an attack or a mistake; a 32 KiB header block holds about as many */
-#define CE_NAME_LEN_MAX 256       /* the specification advises 20; no binding carries more than 255 */
-#define CE_EVENT_BYTES_MAX (256u << 20) /* hard ceiling; `--max-event-bytes` (1 MiB by default) is the one users meet */
+#define CE_ATTRIBUTES_MAX 256 /* more is an attack or a mistake; a 32 KiB header block holds about as many */
+#define CE_NAME_LEN_MAX 256   /* the specification advises 20; no binding carries more than 255 */
+#define CE_EVENT_BYTES_MAX                                                                                             \
+    (256u << 20) /* hard ceiling; `--max-event-bytes` (1 MiB by default) is the one users meet                         \
+                  */
 
-enum ce_type {
-    CE_STRING,
-    CE_BOOLEAN,
-    CE_INTEGER,
-    CE_BINARY,
-    CE_URI,
-    CE_URI_REFERENCE,
-    CE_TIMESTAMP
-};
+enum ce_type { CE_STRING, CE_BOOLEAN, CE_INTEGER, CE_BINARY, CE_URI, CE_URI_REFERENCE, CE_TIMESTAMP };
 
 /* What the data is. The difference between CE_DATA_NONE and an empty payload survives every binding that can express
  * it. */
@@ -39,11 +33,7 @@ enum ce_data_kind {
 };
 
 /* How the event arrived; a channel delivers in the same mode unless `delivery.format` says otherwise. */
-enum ce_mode {
-    CE_MODE_BINARY,
-    CE_MODE_STRUCTURED,
-    CE_MODE_BATCH
-};
+enum ce_mode { CE_MODE_BINARY, CE_MODE_STRUCTURED, CE_MODE_BATCH };
 
 struct ce_attribute {
     struct slice name;  /* [a-z0-9]+ */
@@ -94,13 +84,15 @@ bool ce_event_equal(const struct ce_event *a, const struct ce_event *b);
 struct ce_builder {
     struct ce_attribute attributes[CE_ATTRIBUTES_MAX];
     size_t count;
-    struct { struct slice name, value; } headers[16];
+    struct {
+        struct slice name, value;
+    } headers[16];
     size_t header_count;
     enum ce_data_kind data_kind;
     struct slice data;
     enum ce_mode mode;
-    enum err error;     /* the first failure; later calls do nothing */
-    struct diag diag;   /* what it was */
+    enum err error;   /* the first failure; later calls do nothing */
+    struct diag diag; /* what it was */
     /* Private: */
     unsigned char classes[CE_ATTRIBUTES_MAX]; /* which kinds of bytes each value holds */
     uint64_t names_seen;                      /* one bit per name, by its hash: a clear bit proves that a name is new */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Small webhook payloads in the shape that GitHub gives them, for `leat send github EVENT` and for trials. Constant; any thread.
+ * Small webhook payloads in the shape that GitHub gives them, for `leat send github EVENT` and for trials. Constant;
+ * any thread.
  */
 #ifndef LEAT_GITHUB_SAMPLE_H
 #define LEAT_GITHUB_SAMPLE_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/1.1 requests, many at a time, on one loop. libcurl resolves, connects, and does TLS and proxies (CURLOPT_CONNECT_ONLY); the exchange itself is
- * written and parsed here, strictly (RFC 9112). Per origin a bounded pool of kept-alive connections; when all are busy, exchanges wait in order.
- * Redirects are never followed. Everything runs on the client's loop.
+ * HTTP/1.1 requests, many at a time, on one loop. libcurl resolves, connects, and does TLS and proxies
+ * (CURLOPT_CONNECT_ONLY); the exchange itself is written and parsed here, strictly (RFC 9112). Per origin a bounded
+ * pool of kept-alive connections; when all are busy, exchanges wait in order. Redirects are never followed. Everything
+ * runs on the client's loop.
  */
 #ifndef LEAT_HTTP_CLIENT_H
 #define LEAT_HTTP_CLIENT_H
@@ -31,20 +32,22 @@ struct http_client_options {
 };
 
 /* `loop` and what the options point to must outlive it (strings are copied). */
-enum err http_client_new(struct loop *loop, const struct http_client_options *options, struct http_client **out) must_check;
-/* Closes every connection; exchanges under way end with ERR_CLOSED before it returns. NULL is fine. Not from within a done. Origins that
- * are still referenced stay valid: exchanges on them are refused with ERR_CLOSED. */
+enum err http_client_new(struct loop *loop, const struct http_client_options *options,
+                         struct http_client **out) must_check;
+/* Closes every connection; exchanges under way end with ERR_CLOSED before it returns. NULL is fine. Not from within a
+ * done. Origins that are still referenced stay valid: exchanges on them are refused with ERR_CLOSED. */
 void http_client_free(struct http_client *c);
 struct loop *http_client_loop(const struct http_client *c);
 
-/* An absolute http or https URL: scheme, host, port, path, query, checked and kept. User info is refused; a fragment is ignored. */
+/* An absolute http or https URL: scheme, host, port, path, query, checked and kept. User info is refused; a fragment is
+ * ignored. */
 struct http_url {
-    char *text;                      /* owned, as written but with the "/" of an empty path; the slices below point into it */
+    char *text; /* owned, as written but with the "/" of an empty path; the slices below point into it */
     bool tls;
-    struct slice host;               /* without brackets */
-    struct slice authority;          /* as for the Host header: port only when it is not the scheme's own */
+    struct slice host;      /* without brackets */
+    struct slice authority; /* as for the Host header: port only when it is not the scheme's own */
     uint16_t port;
-    struct slice target;             /* origin-form: path and query, "/" when empty */
+    struct slice target; /* origin-form: path and query, "/" when empty */
 };
 enum err http_url_parse(struct slice text, struct http_url *out, struct diag *d) must_check;
 void http_url_fini(struct http_url *u);
@@ -57,24 +60,28 @@ struct http_response {
     int status;
     const struct http_header *headers; /* in order, names as sent, values trimmed */
     size_t header_count;
-    struct slice body;                 /* up to body_max bytes */
-    bool body_cut;                     /* more came than body_max; the connection is not reused then */
+    struct slice body; /* up to body_max bytes */
+    bool body_cut;     /* more came than body_max; the connection is not reused then */
 };
 
 struct http_exchange;
-/* Once per http_exchange_start, after it returned, unless canceled. OK with a response, or ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_PROTOCOL, ERR_CLOSED,
- * ERR_NOMEM with response NULL and `detail` for people. All borrowed for the callback. */
-typedef void http_done_fn(struct http_exchange *x, enum err err, const struct http_response *response, const char *detail);
+/* Once per http_exchange_start, after it returned, unless canceled. OK with a response, or ERR_UNAVAILABLE,
+ * ERR_TIMEOUT, ERR_PROTOCOL, ERR_CLOSED, ERR_NOMEM with response NULL and `detail` for people. All borrowed for the
+ * callback. */
+typedef void http_done_fn(struct http_exchange *x, enum err err, const struct http_response *response,
+                          const char *detail);
 
 /* One request and its response. Lies in the caller's structure; left alone until done or cancel. */
 struct http_exchange {
     /* Set by the caller. The bytes must stay valid until done or cancel. */
     http_done_fn *done;
-    struct slice head;     /* request line and header lines, each with CR LF, and the empty line: complete. Written as it is */
-    struct slice body;     /* sent after the head; Content-Length in the head must agree */
-    size_t body_max;       /* of the response that is kept */
-    uint64_t timeout_ns;   /* absolute, from start to the last byte of the answer, waiting for a connection included; 0: HTTP_TIMEOUT_NS_DEFAULT */
-    bool head_request;     /* the response has no body */
+    struct slice
+        head; /* request line and header lines, each with CR LF, and the empty line: complete. Written as it is */
+    struct slice body;   /* sent after the head; Content-Length in the head must agree */
+    size_t body_max;     /* of the response that is kept */
+    uint64_t timeout_ns; /* absolute, from start to the last byte of the answer, waiting for a connection included; 0:
+                            HTTP_TIMEOUT_NS_DEFAULT */
+    bool head_request;   /* the response has no body */
     /* Private to http_client. */
     struct http_origin *origin;
     struct http_connection *connection; /* NULL: waiting for one */
@@ -83,8 +90,8 @@ struct http_exchange {
     bool retried;
 };
 
-/* OK: done follows. ERR_FULL when too many wait, ERR_NOMEM, ERR_CLOSED: no done. A request on a reused connection that the peer closes before a byte of the
- * answer came is sent once more on a new connection, within the same timeout. */
+/* OK: done follows. ERR_FULL when too many wait, ERR_NOMEM, ERR_CLOSED: no done. A request on a reused connection that
+ * the peer closes before a byte of the answer came is sent once more on a new connection, within the same timeout. */
 enum err http_exchange_start(struct http_origin *o, struct http_exchange *x) must_check;
 /* Withdraws; done never runs. A connection in the middle of it is closed. */
 void http_exchange_cancel(struct http_exchange *x);

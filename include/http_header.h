@@ -12,7 +12,8 @@ struct http_header {
 };
 
 /* First value of a header by name (any case); false when absent. */
-static inline bool http_header_find(const struct http_header *headers, size_t count, const char *name, struct slice *out)
+static inline bool http_header_find(const struct http_header *headers, size_t count, const char *name,
+                                    struct slice *out)
 {
     struct slice wanted = slice_str(name);
     for (size_t i = 0; i < count; i++)

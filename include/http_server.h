@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An HTTP/1.1 server inside our loops: libmicrohttpd in external epoll mode without a listener of its own, one daemon per loop, and one acceptor that
- * deals new connections to the loops in turn. Before a handler sees a request it has passed the guard (http_guard.h), which refuses what libmicrohttpd is lenient about.
+ * An HTTP/1.1 server inside our loops: libmicrohttpd in external epoll mode without a listener of its own, one daemon
+ * per loop, and one acceptor that deals new connections to the loops in turn. Before a handler sees a request it has
+ * passed the guard (http_guard.h), which refuses what libmicrohttpd is lenient about.
  *
  * Everything of a request happens on the loop of its connection.
  */
@@ -18,7 +19,8 @@ struct http_listener; /* the socket, on the control loop */
 struct http_request;
 
 struct http_server_options {
-    size_t head_bytes_max;       /* request line and headers; 431 beyond. 0: 32 KiB. Also what each connection costs */
+    size_t head_bytes_max;       /* request line and headers, with about 64 bytes for the book-keeping of each line; 431 beyond. 0: 32 KiB. Also what each
+                                    connection costs */
     uint64_t head_timeout_ns;    /* absolute, from the first byte; 408 beyond. 0: 10 s */
     uint64_t body_timeout_ns;    /* absolute, from the end of the head; 408 beyond. 0: 30 s */
     uint64_t idle_timeout_ns;    /* a kept-alive connection without a request; closed silently. 0: 75 s */
@@ -28,10 +30,11 @@ struct http_server_options {
 
 /* What a server does with requests. One table per kind of endpoint; `arg` is the http_server_new argument. */
 struct http_handler {
-    /* The head is there and clean. The handler may answer at once (the body is then not read: 413, 404, 401 ...), or set limits and return.
-     * Content-Length above the body limit set here is answered 413 by the server before the body is read. */
+    /* The head is there and clean. The handler may answer at once (the body is then not read: 413, 404, 401 ...), or
+     * set limits and return. Content-Length above the body limit set here is answered 413 by the server before the body
+     * is read. */
     void (*head)(struct http_request *r, void *arg);
-    /* NULL or: each piece of the body as it arrives, beside being collected. */
+    /* NULL or: each piece of the body as it arrives, beside being collected. After an answer here the rest is read and dropped, and `end` is not called. */
     void (*data)(struct http_request *r, struct slice piece);
     /* The whole body is there: http_request_body. Answer now, or later on this loop. */
     void (*end)(struct http_request *r);
@@ -39,19 +42,20 @@ struct http_handler {
     void (*close)(struct http_request *r);
 };
 
-enum err http_server_new(struct loop *loop, const struct http_server_options *options, const struct http_handler *handler, void *arg,
-                         struct http_server **out) must_check;
-/* Takes no further requests: each connection is closed after the answer under way (Connection: close). */
+enum err http_server_new(struct loop *loop, const struct http_server_options *options,
+                         const struct http_handler *handler, void *arg, struct http_server **out) must_check;
+/* Takes no further requests: each connection is closed after the answer under way (Connection: close). On the loop's thread. */
 void http_server_drain(struct http_server *s);
-/* Requests that were begun and not yet answered. */
+/* Requests that were begun and whose answer is not yet with the client's socket. Any thread. */
 size_t http_server_busy(const struct http_server *s);
 /* Closes everything; close callbacks run. NULL is fine. On the loop's thread, or after it ended. */
 void http_server_free(struct http_server *s);
 
-/* Listens on "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses) or "localhost:8080"; port 0 picks one. Deals connections to `servers` (each on its own
- * loop) in turn. ERR_EXISTS (address in use), ERR_DENIED, ERR_INVALID with *d in words that say what to do. */
-enum err http_listener_open(struct loop *control, const char *address, struct http_server *const *servers, size_t server_count,
-                            struct http_listener **out, struct diag *d) must_check;
+/* Listens on "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses) or "localhost:8080"; port 0 picks one. Deals
+ * connections to `servers` (each on its own loop) in turn. ERR_EXISTS (address in use), ERR_DENIED, ERR_INVALID with *d
+ * in words that say what to do. */
+enum err http_listener_open(struct loop *control, const char *address, struct http_server *const *servers,
+                            size_t server_count, struct http_listener **out, struct diag *d) must_check;
 /* "127.0.0.1:41234": what was bound. Lives as long as the listener. */
 const char *http_listener_address(const struct http_listener *l);
 /* Stops accepting. NULL is fine. Before the servers are freed. */
@@ -80,12 +84,16 @@ void *http_request_route(const struct http_request *r);
 
 /* ---- the answer: exactly one of these per request, on its loop; everything is copied ---- */
 /* `headers` need no Content-Length, Date or Connection. */
-void http_respond(struct http_request *r, int status, const struct http_header *headers, size_t count, struct slice body);
+void http_respond(struct http_request *r, int status, const struct http_header *headers, size_t count,
+                  struct slice body);
 /* text/plain with one line for people; the newline is added. */
-void http_respond_text(struct http_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void http_respond_text(struct http_request *r, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A stream of unknown length (chunked), for watches: the head goes out at once. Then pieces until http_stream_end. */
-void http_respond_stream(struct http_request *r, int status, const struct http_header *headers, size_t count, size_t buffered_max);
-/* ERR_FULL when more than buffered_max waits for the client (the caller then ends the stream), ERR_CLOSED when the client went away. */
+void http_respond_stream(struct http_request *r, int status, const struct http_header *headers, size_t count,
+                         size_t buffered_max);
+/* ERR_FULL when more than buffered_max waits for the client (the caller then ends the stream), ERR_CLOSED when the
+ * client went away. */
 enum err http_stream_write(struct http_request *r, struct slice piece) must_check;
 void http_stream_end(struct http_request *r);
 /* The connection is closed after this answer. Before answering. */
@@ -95,6 +103,7 @@ struct http_server_stats {
     uint64_t connections_accepted, connections_open, connections_refused, requests;
     uint64_t refused_guard, refused_timeout, refused_too_large, refused_head; /* 400 by the guard, 408, 413, 431 */
 };
+/* Any thread; each figure by itself is exact. */
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A sink that is an HTTP URL: posts the event in binary or structured mode, decodes the reply. On one loop, over that loop's http_client.
+ * A sink that is an HTTP URL: posts the event in binary or structured mode, decodes the reply. On one loop, over that
+ * loop's http_client.
  */
 #ifndef LEAT_HTTP_SINK_H
 #define LEAT_HTTP_SINK_H
@@ -14,6 +15,7 @@ struct http_sink_options {
 };
 
 /* `client` outlives the sink. ERR_INVALID with *d on a bad URL. One reference is the caller's. */
-enum err http_sink_new(struct http_client *client, struct slice url, const struct http_sink_options *options, struct sink **out, struct diag *d) must_check;
+enum err http_sink_new(struct http_client *client, struct slice url, const struct http_sink_options *options,
+                       struct sink **out, struct diag *d) must_check;
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An intrusive, circular, doubly linked list: the link lies in the element, so nothing is allocated. A link that is in no list
- * points to itself after list_init or list_remove, and list_remove of it again is harmless.
+ * An intrusive, circular, doubly linked list: the link lies in the element, so nothing is allocated. A link that is in
+ * no list points to itself after list_init or list_remove, and list_remove of it again is harmless.
  */
 #ifndef LEAT_LIST_H
 #define LEAT_LIST_H
@@ -14,7 +14,7 @@ struct list {
 };
 
 /* The structure that holds `member` at `pointer`. */
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *l)
 {
@@ -75,7 +75,6 @@ static inline void list_splice_back(struct list *to, struct list *from)
 }
 
 /* Walks the list; the element in hand may be removed (and freed) by the body, others may not. */
-#define list_each(l, tmp, head) \
-    for (struct list *l = (head)->next, *tmp = l->next; l != (head); l = tmp, tmp = l->next)
+#define list_each(l, tmp, head) for (struct list *l = (head)->next, *tmp = l->next; l != (head); l = tmp, tmp = l->next)
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Randomness from a seed: xoshiro256** (Blackman and Vigna, 2018), for jitter and ids, never for secrets. One thread at a time;
- * each loop has its own. The simulator seeds them; `leat serve` seeds from getrandom(2).
+ * Randomness from a seed: xoshiro256** (Blackman and Vigna, 2018), for jitter and ids, never for secrets. One thread at
+ * a time; each loop has its own. The simulator seeds them; `leat serve` seeds from getrandom(2).
  */
 #ifndef LEAT_PRNG_H
 #define LEAT_PRNG_H

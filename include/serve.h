@@ -11,24 +11,25 @@
 struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
     size_t path_count;
-    const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001" */
-    const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
-    const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
-    const char *const *resolve; /* "NAME.NS=URL", NULL-terminated */
+    const char *ingress, *api;   /* "127.0.0.1:8080", "127.0.0.1:8001" */
+    const char *hooks;           /* a listener of their own for webhooks; NULL: on ingress */
+    const char *hooks_url;       /* where the world reaches it, without a slash at the end; NULL: not known */
+    const char *const *resolve;  /* "NAME.NS=URL", NULL-terminated */
     const char *proxy, *ca_file; /* for sinks; NULL: none, the system's */
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
-    uint64_t drain_ns;         /* 0: 30 s */
-    unsigned loops;            /* 0: one per core */
+    uint64_t drain_ns;                        /* 0: 30 s */
+    unsigned loops;                           /* 0: one per core */
 };
 
 enum serve_end {
     SERVE_OK,
-    SERVE_FAILED,   /* could not start, or broke */
+    SERVE_FAILED,    /* could not start, or broke */
     SERVE_BAD_INPUT, /* the manifests are wrong; all problems were printed */
-    SERVE_LOST      /* stopped with events that no longer exist anywhere; their number was said */
+    SERVE_LOST       /* stopped with events that no longer exist anywhere; their number was said */
 };
 
-/* Runs until SIGTERM or SIGINT. Prints "ingress URL", "api URL", "hooks URL" (when apart) and "ready" as lines on standard output, everything else as log lines. */
+/* Runs until SIGTERM or SIGINT. Prints "ingress URL", "api URL", "hooks URL" (when apart) and "ready" as lines on
+ * standard output, everything else as log lines. */
 enum serve_end serve(const struct serve_options *options);
 
 #endif

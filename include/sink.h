@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A sink: one place where an event can be sent. To the sender (dispatcher, source) every sink looks the same; behind it is an HTTP URL
- * (clients/http_sink.c) or a channel of this very process (broker/). Neither sender nor sink knows of the other's kind.
+ * A sink: one place where an event can be sent. To the sender (dispatcher, source) every sink looks the same; behind it
+ * is an HTTP URL (clients/http_sink.c) or a channel of this very process (broker/). Neither sender nor sink knows of
+ * the other's kind.
  *
  * A sink belongs to one loop, and everything here is called and calls back on that loop.
  */
@@ -17,23 +18,24 @@ struct sink_call;
 /* What to send and how. Borrowed for the call to sink_send, but `event`, which the sink refs while it needs it. */
 struct sink_request {
     const struct ce_event *event;
-    bool want_reply;            /* HTTP: "Prefer: reply"; a reply that comes is decoded */
-    int format;                 /* -1: as the event came (its mode; batch counts as structured); else enum ce_mode */
-    uint64_t timeout_ns;        /* from sink_send to the end of the answer; 0: the sink's default of 30 s */
+    bool want_reply;             /* HTTP: "Prefer: reply"; a reply that comes is decoded */
+    int format;                  /* -1: as the event came (its mode; batch counts as structured); else enum ce_mode */
+    uint64_t timeout_ns;         /* from sink_send to the end of the answer; 0: the sink's default of 30 s */
     struct slice namespace_name; /* HTTP: Kn-Namespace; empty: none. Must outlive the call */
 };
 
 /* How it ended. All borrowed: valid during the callback only. */
 struct sink_answer {
-    enum err err;               /* OK: an answer came, see status. Else ERR_UNAVAILABLE (no connection), ERR_TIMEOUT, ERR_PROTOCOL (malformed answer),
-                                   ERR_FULL (a local channel at its bound), ERR_TOO_LARGE, ERR_CLOSED, ERR_CANCELED, ERR_NOMEM */
-    int status;                 /* HTTP status; local channels answer 202; 0 when none came */
-    uint64_t retry_after_ns;    /* of a Retry-After header (seconds, or HTTP-date against the clock), 0 when none */
-    struct slice body;          /* first bytes of the answer's body, up to what the sink keeps (at least 768) */
+    enum err err; /* OK: an answer came, see status. Else ERR_UNAVAILABLE (no connection), ERR_TIMEOUT, ERR_PROTOCOL
+                     (malformed answer), ERR_FULL (a local channel at its bound), ERR_TOO_LARGE, ERR_CLOSED,
+                     ERR_CANCELED, ERR_NOMEM */
+    int status;   /* HTTP status; local channels answer 202; 0 when none came */
+    uint64_t retry_after_ns;      /* of a Retry-After header (seconds, or HTTP-date against the clock), 0 when none */
+    struct slice body;            /* first bytes of the answer's body, up to what the sink keeps (at least 768) */
     const struct ce_event *reply; /* the reply event when one came, else NULL; only where want_reply. Ref to keep */
-    bool reply_malformed;       /* 2xx (not 202) with a body that is no valid CloudEvent */
-    struct slice detail;        /* for people: "connection refused", "no answer within 30 s"; empty when OK */
-    const char *url;            /* where it went */
+    bool reply_malformed;         /* 2xx (not 202) with a body that is no valid CloudEvent */
+    struct slice detail;          /* for people: "connection refused", "no answer within 30 s"; empty when OK */
+    const char *url;              /* where it went */
 };
 
 /* Runs exactly once per sink_send, after sink_send returned, unless sink_cancel withdrew it. */

@@ -18,7 +18,10 @@ struct slice {
 };
 
 /* A string literal as a slice, also in static initialisers with SLICE_INIT. */
-#define SLICE_INIT(literal) {"" literal, sizeof(literal) - 1}
+#define SLICE_INIT(literal)                                                                                            \
+    {                                                                                                                  \
+        "" literal, sizeof(literal) - 1                                                                                \
+    }
 #define SLICE(literal) ((struct slice)SLICE_INIT(literal))
 /* For printf: printf("%.*s", SLICE_ARG(s)). */
 #define SLICE_ARG(s) (int)(s).len, (s).ptr ? (s).ptr : ""
@@ -71,8 +74,9 @@ static inline struct slice slice_from(struct slice s, size_t n)
     return (struct slice){s.ptr ? s.ptr + n : NULL, s.len - n};
 }
 
-/* Takes what stands before the first `c` off *rest, and the `c` itself. Without one, takes all and leaves *rest empty with a
- * NULL pointer; with one, *rest keeps a non-NULL pointer even when nothing follows, so a trailing `c` can be told. */
+/* Takes what stands before the first `c` off *rest, and the `c` itself. Without one, takes all and leaves *rest empty
+ * with a NULL pointer; with one, *rest keeps a non-NULL pointer even when nothing follows, so a trailing `c` can be
+ * told. */
 static inline struct slice slice_split(struct slice *rest, char c)
 {
     struct slice whole = *rest;

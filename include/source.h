@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A source: turns what happens elsewhere into CloudEvents and sends them to one sink. The same code runs inside `serve` and alone (`leat source NAME`, a pod).
- * A source cannot see a bus; it sees a `struct sink`.
+ * A source: turns what happens elsewhere into CloudEvents and sends them to one sink. The same code runs inside `serve`
+ * and alone (`leat source NAME`, a pod). A source cannot see a bus; it sees a `struct sink`.
  *
- * It has up to two parts: one instance per data loop, which takes webhooks and sends events; and one registration on the control loop, which talks to the
- * origin's API (makes and removes the webhook there).
+ * It has up to two parts: one instance per data loop, which takes webhooks and sends events; and one registration on
+ * the control loop, which talks to the origin's API (makes and removes the webhook there).
  */
 #ifndef LEAT_SOURCE_H
 #define LEAT_SOURCE_H
@@ -14,7 +14,8 @@
 #include "sink.h"
 
 struct source_param {
-    const char *name, *value; /* names as the resource's spec has them: "ownerAndRepository", "secretToken" (the secret's value) */
+    const char *name,
+        *value; /* names as the resource's spec has them: "ownerAndRepository", "secretToken" (the secret's value) */
 };
 
 /* What a source is made from: plain data, owned by the maker, outlives what is made of it. */
@@ -24,7 +25,8 @@ struct source_spec {
     const char *name;
     const struct source_param *params;
     size_t param_count;
-    const struct source_param *ce_overrides; /* extensions that every event gets (spec.ceOverrides.extensions, K_CE_OVERRIDES) */
+    const struct source_param
+        *ce_overrides; /* extensions that every event gets (spec.ceOverrides.extensions, K_CE_OVERRIDES) */
     size_t ce_override_count;
 };
 /* Value of a parameter, or `fallback`. */
@@ -44,14 +46,16 @@ struct source_registration {
     const struct source_ops *ops;
 };
 
-/* From http_head on, the request's state (http_request_set_state) is the source's; what it sets there begins with this, so that whoever routes requests
- * finds the way back in data, end and close: `struct source_request *q = http_request_state(r)`. Still NULL after http_head: the source is through with the
- * request, and must not be called for it again. */
+/* From http_head on, the request's state (http_request_set_state) is the source's; what it sets there begins with this,
+ * so that whoever routes requests finds the way back in data, end and close: `struct source_request *q =
+ * http_request_state(r)`. Still NULL after http_head: the source is through with the request, and must not be called
+ * for it again. */
 struct source_request {
     struct source *source;
 };
 
-/* How the registration stands, for the resource's condition; called whenever it changes, on the control loop. `ready` false: what is missing, and what to do. */
+/* How the registration stands, for the resource's condition; called whenever it changes, on the control loop. `ready`
+ * false: what is missing, and what to do. */
 typedef void source_report_fn(void *arg, bool ready, const char *reason, const char *message, const char *webhook_id);
 
 struct source_ops {
@@ -60,26 +64,33 @@ struct source_ops {
     /* Whether a spec is right, before anything is made: ERR_INVALID with *d naming the parameter. */
     enum err (*check)(const struct source_spec *spec, struct diag *d);
     /* Makes the part for one loop; `sink` is of that loop and referenced while needed. */
-    enum err (*open)(const struct source_spec *spec, struct loop *loop, struct sink *sink, size_t event_bytes_max, struct source_counters *counters,
-                     struct source **out, struct diag *d);
+    enum err (*open)(const struct source_spec *spec, struct loop *loop, struct sink *sink, size_t event_bytes_max,
+                     struct source_counters *counters, struct source **out, struct diag *d);
     /* Ends it; requests under way are answered 503 or finished, in any case none is left when `closed` runs. */
     void (*close)(struct source *s, void (*closed)(void *arg), void *arg);
 
-    /* Webhook requests for this source, as in struct http_handler; NULL for a source that has none. The server's handler routes here, and back by struct
-     * source_request. Until `closed` ran, requests may still come: they are answered 503. */
+    /* Webhook requests for this source, as in struct http_handler; NULL for a source that has none. The server's
+     * handler routes here, and back by struct source_request. Until `closed` ran, requests may still come: they are
+     * answered 503. */
     void (*http_head)(struct source *s, struct http_request *r);
     void (*http_data)(struct source *s, struct http_request *r, struct slice piece);
     void (*http_end)(struct source *s, struct http_request *r);
     void (*http_close)(struct source *s, struct http_request *r);
 
-    /* The part at the origin: registers the webhook (`webhook_url` is where the world reaches it; NULL: not known, say so in a report), keeps trying with backoff.
-     * `known_id`: a webhook registered before, or NULL. NULL op: nothing to register. */
-    enum err (*register_start)(const struct source_spec *spec, struct loop *control, struct http_client *client, const char *webhook_url, const char *known_id,
-                               source_report_fn *report, void *arg, struct source_registration **out);
+    /* Why an event last failed to reach the sink, for people; empty: never yet. NULL op: it does not say. */
+    const char *(*last_failure)(const struct source *s);
+
+    /* The part at the origin: registers the webhook (`webhook_url` is where the world reaches it; NULL: not known, say
+     * so in a report), keeps trying with backoff. `known_id`: a webhook registered before, or NULL. NULL op: nothing to
+     * register. */
+    enum err (*register_start)(const struct source_spec *spec, struct loop *control, struct http_client *client,
+                               const char *webhook_url, const char *known_id, source_report_fn *report, void *arg,
+                               struct source_registration **out);
     /* Ends it; with `remove` the webhook is deleted at the origin first (one try, 10 s at most). */
     void (*register_stop)(struct source_registration *r, bool remove, void (*stopped)(void *arg), void *arg);
 
-    /* Runs it alone: the rest of `leat source NAME ...`. Environment K_SINK, K_CE_OVERRIDES ... Returns the exit code. */
+    /* Runs it alone: the rest of `leat source NAME ...`. Environment K_SINK, K_CE_OVERRIDES ... Returns the exit code.
+     */
     int (*main)(int argc, char **argv);
 };
 

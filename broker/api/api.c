@@ -9,7 +9,8 @@
 
 static const struct http_header json_type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
 static const struct http_header text_type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("text/plain; charset=utf-8")}};
-static const struct http_header metrics_type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("text/plain; version=0.0.4; charset=utf-8")}};
+static const struct http_header metrics_type[] = {
+    {SLICE_INIT("Content-Type"), SLICE_INIT("text/plain; version=0.0.4; charset=utf-8")}};
 
 void api_status(struct http_request *r, int code, const char *reason, const char *format, ...)
 {
@@ -20,7 +21,8 @@ void api_status(struct http_request *r, int code, const char *reason, const char
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     buf_init(&body, 8192);
-    buf_printf(&body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"%s\",\"message\":", code < 400 ? "Success" : "Failure");
+    buf_printf(&body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"%s\",\"message\":",
+               code < 400 ? "Success" : "Failure");
     buf_put_json_string(&body, slice_str(message));
     buf_printf(&body, ",\"reason\":\"%s\",\"code\":%d}\n", reason, code);
     http_respond(r, code, json_type, 1, buf_slice(&body));
@@ -60,8 +62,11 @@ static void version(struct http_request *r)
 {
     struct buf body;
     buf_init(&body, 1024);
-    buf_printf(&body, "{\"major\":\"1\",\"minor\":\"31\",\"gitVersion\":\"v1.31.0+leat-%s\",\"gitCommit\":\"\",\"gitTreeState\":\"\",\"buildDate\":\"\",\"goVersion\":\"\",\"compiler\":\"\",\"platform\":\"linux\"}\n",
-               LEAT_VERSION);
+    buf_printf(
+        &body,
+        "{\"major\":\"1\",\"minor\":\"31\",\"gitVersion\":\"v1.31.0+leat-%s\",\"gitCommit\":\"\",\"gitTreeState\":\"\","
+        "\"buildDate\":\"\",\"goVersion\":\"\",\"compiler\":\"\",\"platform\":\"linux\"}\n",
+        LEAT_VERSION);
     answer(r, 200, json_type, &body);
 }
 
@@ -91,7 +96,9 @@ static void head(struct http_request *r, void *arg)
     bool get = slice_eq(http_request_method(r), SLICE("GET"));
     if (get && plain_page(arg, r, path))
         return;
-    http_respond_text(r, 404, "404 page not found: here are /livez, /readyz, /metrics, /version and resources under /api/v1 and /apis");
+    http_respond_text(
+        r, 404,
+        "404 page not found: here are /livez, /readyz, /metrics, /version and resources under /api/v1 and /apis");
 }
 
 static void end(struct http_request *r)

@@ -21,6 +21,7 @@ extern const struct http_handler api_handler;
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);
 /* A Kubernetes Status object as the answer; reason as in its API ("NotFound"). */
-void api_status(struct http_request *r, int code, const char *reason, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void api_status(struct http_request *r, int code, const char *reason, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 #endif

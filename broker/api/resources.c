@@ -3,7 +3,8 @@
  * Resources over HTTP, under Kubernetes' paths (API conventions, "Resources" and "Verbs on Resources"):
  *
  *     /api/v1/namespaces/NS/PLURAL[/NAME]             core
- *     /apis/GROUP/VERSION/namespaces/NS/PLURAL[/NAME] the others; without namespaces/NS: cluster scoped, or a list over all namespaces
+ *     /apis/GROUP/VERSION/namespaces/NS/PLURAL[/NAME] the others; without namespaces/NS: cluster scoped, or a list over
+ * all namespaces
  *
  * GET (one or a list), POST, PUT, PATCH (JSON merge patch, RFC 7396), DELETE. Errors are Status objects.
  */
@@ -78,7 +79,8 @@ static void respond_json(struct http_request *r, int status, const cJSON *tree)
 
 static void not_found(struct http_request *r, const struct target *t)
 {
-    api_status(r, 404, "NotFound", "%s%s%s \"%s\" not found", t->kind->plural, t->kind->group[0] ? "." : "", t->kind->group, t->name);
+    api_status(r, 404, "NotFound", "%s%s%s \"%s\" not found", t->kind->plural, t->kind->group[0] ? "." : "",
+               t->kind->group, t->name);
 }
 
 /* The error of a write as Kubernetes says it. */
@@ -148,7 +150,8 @@ static void problems_text(const struct problems *p, struct buf *out)
     for (size_t i = 0, said = 0; i < p->count; i++) {
         if (p->list[i].warning)
             continue;
-        buf_printf(out, "%s%s%s%s", said++ ? "; " : "", p->list[i].path ? p->list[i].path : "", p->list[i].path ? ": " : "", p->list[i].text);
+        buf_printf(out, "%s%s%s%s", said++ ? "; " : "", p->list[i].path ? p->list[i].path : "",
+                   p->list[i].path ? ": " : "", p->list[i].text);
     }
     buf_put_char(out, '\0');
 }
@@ -175,9 +178,11 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     else if (kind != t->kind)
         api_status(r, 422, "Invalid", "kind: Invalid value: \"%s\": must be %s", kind->kind, t->kind->kind);
     else if (t->namespace_name[0] && space && strcmp(space, t->namespace_name) != 0)
-        api_status(r, 400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request");
+        api_status(r, 400, "BadRequest",
+                   "the namespace of the provided object does not match the namespace sent on the request");
     else if (t->name[0] && name && strcmp(name, t->name) != 0)
-        api_status(r, 400, "BadRequest", "the name of the object (%s) does not match the name on the URL (%s)", name, t->name);
+        api_status(r, 400, "BadRequest", "the name of the object (%s) does not match the name on the URL (%s)", name,
+                   t->name);
     else
         wrong = false;
     problems_fini(&problems);
@@ -207,7 +212,8 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
         return;
     enum err e = put_in_namespace(object, t) ? OK : ERR_NOMEM;
     if (e == OK)
-        e = create ? resource_create(a->table, t->kind, object, &stored, &d) : resource_replace(a->table, t->kind, object, &stored, &d);
+        e = create ? resource_create(a->table, t->kind, object, &stored, &d)
+                   : resource_replace(a->table, t->kind, object, &stored, &d);
     if (e != OK) {
         cJSON_Delete(object);
         refuse(r, e, &d);
@@ -232,7 +238,8 @@ static bool merge_patch(cJSON *target, const cJSON *patch)
         if (cJSON_IsNull(member))
             continue;
         cJSON *added = cJSON_IsObject(member) ? cJSON_CreateObject() : cJSON_Duplicate(member, true);
-        if (!added || !cJSON_AddItemToObject(target, member->string, added) || (cJSON_IsObject(member) && !merge_patch(added, member)))
+        if (!added || !cJSON_AddItemToObject(target, member->string, added) ||
+            (cJSON_IsObject(member) && !merge_patch(added, member)))
             return false;
     }
     return true;
@@ -246,8 +253,11 @@ static void merge(struct api *a, struct http_request *r, const struct target *t,
         not_found(r, t);
         return;
     }
-    if (!http_request_header(r, "content-type", &type) || !slice_has_prefix_nocase(type, SLICE("application/merge-patch+json"))) {
-        api_status(r, 415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media types include: application/merge-patch+json");
+    if (!http_request_header(r, "content-type", &type) ||
+        !slice_has_prefix_nocase(type, SLICE("application/merge-patch+json"))) {
+        api_status(r, 415, "UnsupportedMediaType",
+                   "the body of the request was in an unknown format - accepted media types include: "
+                   "application/merge-patch+json");
         return;
     }
     cJSON *patch = cJSON_ParseWithLength(body.ptr, body.len);
