@@ -24,7 +24,8 @@
 #include "text.h"
 
 #define DEADLINE_NS (8 * NS_PER_S)       /* GitHub gives up after 10 s */
-#define DEADLINE_LEAST_NS (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does */
+#define DEADLINE_LEAST_NS (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does   \
+                                          */
 #define TRIES_MAX 5
 #define BACKOFF_NS (50 * NS_PER_MS) /* before the second try; doubled for each further one */
 #define PAYLOAD_DEPTH_MAX 128       /* GitHub's payloads reach a tenth of it */
@@ -37,6 +38,7 @@ struct github {
     size_t event_bytes_max;
     struct source_counters *counters; /* shared by the loops */
     struct list requests;
+    char last_failure[200];
     bool closing;
     struct loop_task closed_task;
     void (*closed)(void *arg);
@@ -102,8 +104,18 @@ static bool worth_a_retry(const struct sink_answer *a)
     return a->status == 404 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500;
 }
 
+static void remember_failure(struct github *g, const struct sink_answer *a)
+{
+    if (a->err == OK)
+        snprintf(g->last_failure, sizeof(g->last_failure), "the sink answered %d", a->status);
+    else
+        snprintf(g->last_failure, sizeof(g->last_failure), "%s%s%.*s", err_name(a->err), a->detail.len ? ": " : "",
+                 SLICE_ARG(a->detail));
+}
+
 static void give_up(struct webhook *w, const struct sink_answer *a)
 {
+    remember_failure(owner_of(w), a);
     if (a->err == ERR_TIMEOUT || a->err == ERR_UNAVAILABLE || a->err == ERR_CLOSED || a->err == ERR_NOMEM) {
         answer_unavailable(w, 0,
                            a->err == ERR_TIMEOUT ? "The sink did not answer in time" : "The sink cannot be reached");
@@ -391,6 +403,11 @@ static void close_source(struct source *s, void (*closed)(void *arg), void *arg)
         loop_defer(g->loop, &g->closed_task);
 }
 
+static const char *last_failure(const struct source *s)
+{
+    return container_of(s, const struct github, head)->last_failure;
+}
+
 const struct source_ops github_source = {
     .name = "github",
     .check = check,
@@ -400,6 +417,7 @@ const struct source_ops github_source = {
     .http_data = http_data,
     .http_end = http_end,
     .http_close = http_close,
+    .last_failure = last_failure,
     .register_start = github_register_start,
     .register_stop = github_register_stop,
     .main = github_main,

@@ -172,15 +172,18 @@ static void report(struct loop_timer *t)
 {
     struct runner *u = container_of(t, struct runner, report);
     struct source_counters now = u->counters;
-    bool trouble = now.refused_signature != u->reported.refused_signature ||
-                   now.refused_invalid != u->reported.refused_invalid || now.failed != u->reported.failed;
-    if (trouble)
-        log_line(
-            LOG_WARN, "source.report",
-            "received=%llu emitted=%llu refused_signature=%llu refused_invalid=%llu ignored=%llu failed=%llu sink=%s",
-            (unsigned long long)now.received, (unsigned long long)now.emitted,
-            (unsigned long long)now.refused_signature, (unsigned long long)now.refused_invalid,
-            (unsigned long long)now.ignored, (unsigned long long)now.failed, log_value(u->config.sink));
+    const struct source_ops *ops = u->program->ops;
+    const char *last =
+        now.failed != u->reported.failed && u->source && ops->last_failure ? ops->last_failure(u->source) : "";
+    if (now.refused_signature != u->reported.refused_signature || now.refused_invalid != u->reported.refused_invalid ||
+        now.failed != u->reported.failed)
+        log_line(LOG_WARN, "source.report",
+                 "received=%llu emitted=%llu refused_signature=%llu refused_invalid=%llu ignored=%llu failed=%llu "
+                 "sink=%s last_failure=%s",
+                 (unsigned long long)now.received, (unsigned long long)now.emitted,
+                 (unsigned long long)now.refused_signature, (unsigned long long)now.refused_invalid,
+                 (unsigned long long)now.ignored, (unsigned long long)now.failed, log_value(u->config.sink),
+                 log_value(last));
     u->reported = now;
     loop_timer_start(u->loop, &u->report, REPORT_NS);
 }

@@ -21,7 +21,7 @@
 
 static const struct runner_option shared[] = {
     {"sink", "URL", false, NULL, "K_SINK", "Where events are posted."},
-    {"listen", "ADDR", false, NULL, "PORT", "Where webhooks are taken; port 0 picks one."},
+    {"listen", "ADDR", false, NULL, "PORT", "Where webhooks are taken; port 0 picks one. Default: 127.0.0.1:8080."},
     {"health", "ADDR", false, NULL, NULL, "Serves /livez, /readyz and /metrics there. Default: off."},
     {"webhook-url", "URL", false, NULL, NULL,
      "The webhooks' URL as the world reaches it; with an access token the webhook is made there."},

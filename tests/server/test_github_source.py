@@ -65,7 +65,7 @@ def test_a_sink_that_only_fails(source, sink):
     answer = post(process)
     assert answer.status == 502 and "500" in answer.text and len(sink.requests) == 5
     line = process.wait_line("source.report", "stderr")
-    assert "failed=1" in line and sink.url in line
+    assert "failed=1" in line and sink.url in line and "the sink answered 500" in line
     sink.default = Reply(202)
     assert post(process).status == 202
 
@@ -81,6 +81,7 @@ def test_a_sink_that_is_away(start):
     process = start("source", "github", "--listen", "127.0.0.1:0", "--sink", f"http://127.0.0.1:{port}/", env={"GITHUB_SECRET_TOKEN": SECRET})
     answer = post(process)
     assert answer.status == 503 and "retry-after" in answer.headers
+    assert "unavailable: " in process.wait_line("source.report", "stderr")
     with Sink(port=port) as late:
         assert post(process).status == 202 and late.requests[0].body == BODY
 
