@@ -174,8 +174,8 @@ void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     while ((l = list_pop_front(&s->borrowed)))
         memory_entry_go_home(container_of(l, struct memory_entry, link), false);
 
+    /* Who lends to us learns of it by what comes home: a slot that has more to lend has all that it may lend here. */
     memory_slot_route(s);
-    memory_slot_nudge_others(s);
     bus_op_end(st->loop, op, OK);
     memory_stream_free(st);
 }

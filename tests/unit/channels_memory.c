@@ -280,15 +280,99 @@ static void a_stream_at_home_waits_for_what_was_lent(void **state)
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     struct tap away, home;
-    tap_attach(r, s, 0, &away); /* without credit: what it borrows lies there */
+    for (size_t at = 0; at < r->loop_count; at++) {
+        tap_attach(r, s, (at + 1) % r->loop_count, &away); /* without credit: what it borrows lies there */
+        rig_quiet(r);
+        assert_int_equal(fill(r, at, c, NULL, 400), 400); /* more than is lent at a time */
+        rig_quiet(r);
+        tap_drain(r, s, at, &home); /* nothing has turned since: the first are still away, and the rest may not pass them */
+        took_in_order(&home, 400);
+        assert_int_equal(tap_count(&away), 0);
+        tap_close(&home);
+        tap_close(&away);
+    }
+}
+
+static void a_backlog_moves_on_when_its_borrower_goes(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap first, second;
+    tap_attach(r, s, 0, &first);
     rig_quiet(r);
-    assert_int_equal(fill(r, 1, c, NULL, 400), 400); /* more than is lent at a time */
+    tap_attach(r, s, 1, &second);
+    assert_int_equal(fill(r, 2, c, NULL, 400), 400);
     rig_quiet(r);
-    tap_drain(r, s, 1, &home); /* nothing has turned since: the first are still away, and the rest may not pass them */
-    took_in_order(&home, 400);
-    assert_int_equal(tap_count(&away), 0);
-    tap_close(&home);
-    tap_close(&away);
+    tap_close(&first);
+    second.acks = true;
+    tap_credit(&second, 8);
+    took_in_order(&second, 400);
+    tap_close(&second);
+}
+
+/* One event between loops 1 and 0: lent to a stream that is gone when it arrives, so that it turns round. */
+struct air {
+    struct bus_subscription *s;
+    struct tap t;
+    struct rig_append a;
+};
+
+static struct air in_the_air(struct rig *r, struct bus_channel *c)
+{
+    return (struct air){.s = rig_subscribe(r, c, "s")};
+}
+
+static void throw_up(struct rig *r, struct bus_channel *c, struct air *air)
+{
+    const struct ce_event *event = rig_event("e0", NULL, 10);
+    tap_attach(r, air->s, 0, &air->t); /* from here on nothing turns */
+    rig_append_start(r, 1, c, event, &air->a);
+    tap_detach_here(&air->t);
+    assert_int_equal(air->a.at_once, OK);
+    ce_event_unref(event);
+}
+
+static void unsubscribe_waits_for_what_is_in_the_air(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct air air = in_the_air(r, c);
+    throw_up(r, c, &air);
+    rig_unsubscribe(r, air.s, true);
+    assert_int_equal(probe(r, c).bytes, 0);
+    free(air.t.items);
+}
+
+static void release_waits_for_what_is_in_the_air(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct rig_op kept = {.op.done = rig_op_done};
+    struct air air = in_the_air(r, c);
+    throw_up(r, c, &air);
+    r->ops->unsubscribe(r->bus, air.s, false, &kept.op);
+    rig_release(r, c, true);
+    assert_int_equal(kept.ended, 1);
+    assert_int_equal(probe(r, NULL).bytes, 0);
+    free(air.t.items);
+}
+
+static void stop_waits_for_nothing_in_the_air(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
+    struct rig_op left = {.op.done = rig_op_done}, kept = {.op.done = rig_op_done}, released = {.op.done = rig_op_done};
+    struct air of_c = in_the_air(r, c), of_d = in_the_air(r, d);
+    throw_up(r, c, &of_c);
+    throw_up(r, d, &of_d);
+    r->ops->unsubscribe(r->bus, of_c.s, true, &left.op);
+    r->ops->unsubscribe(r->bus, of_d.s, false, &kept.op);
+    r->ops->release(r->bus, d, true, &released.op);
+    rig_stop(r);
+    assert_true(left.ended == 1 && kept.ended == 1 && released.ended == 1);
+    free(of_c.t.items);
+    free(of_d.t.items);
 }
 
 static void no_more_is_lent_than_overflow_can_spare(void **state)
@@ -307,6 +391,41 @@ static void no_more_is_lent_than_overflow_can_spare(void **state)
     takes_exactly(&t, (unsigned)p.events);
     assert_string_equal(t.items[0].id, "e0");
     tap_close(&t);
+}
+
+static void unsubscribe_before_subscribe_has_ended(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct rig_op come = {.op.done = rig_op_done}, go = {.op.done = rig_op_done};
+    struct bus_subscription *s;
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &s, &come.op, NULL), OK);
+    r->ops->unsubscribe(r->bus, s, true, &go.op);
+    rig_wait(r, &go);
+    assert_int_equal(come.ended, 1);
+    rig_append(r, 0, c, "e0", NULL);
+    assert_int_equal(probe(r, c).dropped, 1); /* nobody holds it */
+}
+
+static void keys_spread_over_the_loops(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t[3];
+    for (size_t i = 0; i < 3; i++)
+        tap_drain(r, s, i, &t[i]);
+    for (unsigned i = 0; i < 300; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%u", i % 100);
+        rig_append(r, i % 2, c, id, id);
+    }
+    rig_until(r, tap_count(&t[0]) + tap_count(&t[1]) + tap_count(&t[2]) == 300);
+    for (size_t i = 0; i < 3; i++) {
+        assert_in_range(tap_acked(&t[i]), 20, 50); /* of 100 keys */
+        assert_int_equal(tap_count(&t[i]), 3 * tap_acked(&t[i])); /* a key always comes to the same */
+        tap_close(&t[i]);
+    }
 }
 
 static void a_full_mailbox_refuses(void **state)
@@ -535,7 +654,13 @@ int main(void)
         ON(small, drop_oldest_reaches_other_loops),
         ON(one, what_comes_back_keeps_its_place),
         ON(three, a_stream_at_home_waits_for_what_was_lent),
+        ON(three, a_backlog_moves_on_when_its_borrower_goes),
+        ON(three, unsubscribe_waits_for_what_is_in_the_air),
+        ON(three, release_waits_for_what_is_in_the_air),
+        ON(three, stop_waits_for_nothing_in_the_air),
         ON(three, no_more_is_lent_than_overflow_can_spare),
+        ON(three, unsubscribe_before_subscribe_has_ended),
+        ON(three, keys_spread_over_the_loops),
         ON(three, a_full_mailbox_refuses),
         ON(one, a_token_settled_twice_ends_the_program),
         ON(one, an_append_needs_no_memory_once_warm),
