@@ -36,7 +36,8 @@ static const char push[] =
     "\"url\":\"https://api.github.com/repos/miller-jo/watermill\",\"created_at\":\"2018-07-31T12:00:00Z\","
     "\"updated_at\":\"2018-08-20T09:30:00Z\",\"pushed_at\":\"2018-08-21T07:15:42Z\",\"default_branch\":\"main\","
     "\"visibility\":\"public\",\"stargazers_count\":12,\"open_issues_count\":2,\"topics\":[\"events\",\"water\"]},"
-    "\"pusher\":{\"name\":\"miller-jo\",\"email\":\"jo@example.org\"},\"sender\":{\"login\":\"miller-jo\",\"id\":4100001,"
+    "\"pusher\":{\"name\":\"miller-jo\",\"email\":\"jo@example.org\"},"
+    "\"sender\":{\"login\":\"miller-jo\",\"id\":4100001,"
     "\"node_id\":\"U_3e8fa1\",\"avatar_url\":\"https://avatars.githubusercontent.com/u/4100001?v=4\","
     "\"html_url\":\"https://github.com/miller-jo\",\"url\":\"https://api.github.com/users/miller-jo\","
     "\"type\":\"User\",\"site_admin\":false}}";

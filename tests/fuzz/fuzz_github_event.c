@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: sources */
-/* A webhook: the event's name, a line break, the payload. Every payload that is a JSON object makes an event, whatever stands in it; its data is the payload, and
- * what it got as attributes keeps the rules. */
+/* A webhook: the event's name, a line break, the payload. Every payload that is a JSON object makes an event,
+ * whatever stands in it; its data is the payload, and what it got as attributes keeps the rules. */
 #include <stdlib.h>
 
 #include "../../sources/github.h"
@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 65536 || !github_is_event_name(w.event) || json_check(body, 128, &w.payload, NULL) != OK ||
         w.payload.type != JSON_OBJECT)
         return 0;
-    struct source_spec spec = {.type = "github", .namespace_name = "n", .name = "t", .params = params, .param_count = 1};
+    struct source_spec spec = {
+        .type = "github", .namespace_name = "n", .name = "t", .params = params, .param_count = 1};
     make(&spec, &w);
     spec.param_count = 2;
     make(&spec, &w);
