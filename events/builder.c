@@ -97,12 +97,11 @@ static bool core_value_fits(struct ce_builder *b, enum core core, struct slice v
 }
 
 /* Checks a value and its place among the limits; the type that counts goes to *type. */
-static bool value_fits(struct ce_builder *b, struct slice name, enum ce_type *type, struct slice value,
+static bool value_fits(struct ce_builder *b, struct slice name, enum core core, enum ce_type *type, struct slice value,
                        unsigned classes)
 {
-    enum core core = ce_core_of(name);
     if (core != CORE_NONE)
-        *type = ce_core_type(name);
+        *type = ce_core_types[core];
     if (*type != CE_STRING || (classes & (BYTE_CONTROL | BYTE_HIGH))) {
         struct diag why;
         enum err e = value.len || core == CORE_NONE ? ce_value_check_classes(*type, value, classes, &why) : OK;
@@ -126,10 +125,12 @@ void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, 
         b->error = diag_set(&b->diag, ERR_TOO_LARGE, "more than %d attributes", CE_ATTRIBUTES_MAX);
         return;
     }
-    if (!value_fits(b, name, &type, value, classes))
+    enum core core = ce_core_of(name);
+    if (!value_fits(b, name, core, &type, value, classes))
         return;
     b->names_seen |= name_bit(name);
     b->classes[b->count] = (unsigned char)classes;
+    b->cores[b->count] = (unsigned char)core;
     b->attributes[b->count++] = (struct ce_attribute){name, value, type};
 }
 
@@ -149,7 +150,7 @@ void ce_builder_replace(struct ce_builder *b, struct slice name, enum ce_type ty
         return;
     }
     unsigned classes = ce_classify(value);
-    if (!value_fits(b, name, &type, value, classes))
+    if (!value_fits(b, name, ce_core_of(name), &type, value, classes))
         return;
     b->classes[a - b->attributes] = (unsigned char)classes;
     a->value = value;
@@ -164,6 +165,7 @@ void ce_builder_remove(struct ce_builder *b, struct slice name)
     size_t i = (size_t)(a - b->attributes), after = b->count - i - 1;
     memmove(a, a + 1, after * sizeof *a);
     memmove(&b->classes[i], &b->classes[i + 1], after);
+    memmove(&b->cores[i], &b->cores[i + 1], after);
     b->count--;
 }
 
@@ -207,6 +209,7 @@ void ce_builder_from(struct ce_builder *b, const struct ce_event *e)
     for (size_t i = 0; i < e->count; i++) {
         b->attributes[i] = ce_event_attribute_at(e, i);
         b->classes[i] = e->attributes[i].classes;
+        b->cores[i] = (unsigned char)ce_core_of(b->attributes[i].name);
         b->names_seen |= name_bit(b->attributes[i].name);
     }
     b->header_count = e->header_count;
@@ -236,7 +239,7 @@ static void survey(const struct ce_builder *b, struct seal *s)
     s->lines_len = 0;
     for (size_t i = 0; i < b->count; i++) {
         const struct ce_attribute *a = &b->attributes[i];
-        enum core core = ce_core_of(a->name);
+        enum core core = (enum core)b->cores[i];
         if (core < CORE_REQUIRED)
             s->required[core] = i;
         else if (core == CORE_DATACONTENTTYPE)

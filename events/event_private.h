@@ -34,9 +34,26 @@ enum {
 
 extern const unsigned char ce_byte_class[256];
 
-/* All kinds that occur in s. */
+/* Whether eight bytes may hold one of a kind. It may say yes when there is none (a borrow), never no when there is one.
+ */
+static inline bool word_has_kind(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    uint64_t low = w - ones * 0x21, quote = (w ^ ones * '"') - ones, percent = (w ^ ones * '%') - ones;
+    uint64_t backslash = (w ^ ones * '\\') - ones, del = (w ^ ones * 0x7F) - ones;
+    return ((low | quote | percent | backslash | del | w) & ones * 0x80) != 0;
+}
+
+/* All kinds that occur in s: by words while there is none, by bytes once there is. */
 static inline unsigned ce_classify(struct slice s)
 {
+    bool any = s.len < 8;
+    for (size_t i = 0; i + 8 <= s.len && !any; i += 8)
+        any = word_has_kind(s.ptr + i);
+    if (!any && !word_has_kind(s.ptr + s.len - 8)) /* the last word overlaps the one before */
+        return 0;
     unsigned classes = 0;
     for (size_t i = 0; i < s.len; i++)
         classes |= ce_byte_class[(unsigned char)s.ptr[i]];
@@ -97,6 +114,7 @@ enum core {
 /* Which core attribute a name is. */
 enum core ce_core_of(struct slice name);
 extern const struct slice ce_core_names[CORE_NONE];
+extern const enum ce_type ce_core_types[CORE_NONE];
 
 /* As ce_builder_set for a name and a value whose bytes the caller has looked at: the name is well formed, `classes` are
  * the value's. */

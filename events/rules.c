@@ -27,28 +27,42 @@ const struct slice ce_core_names[CORE_NONE] = {
 };
 
 /* Classes of RFC 3986 appendix A, and tchar of RFC 9110 section 5.6.2. */
-enum { URI_NAME = 1 /* unreserved, sub-delims */, URI_PCHAR = 2 /* and : @ */, URI_SCHEME = 4, ALPHA = 8, TOKEN = 16 };
+enum {
+    NAME = 1, /* unreserved and sub-delims */
+    COLON = 2,
+    AT = 4,
+    SLASH = 8,
+    QUESTION = 16,
+    SCHEME = 32,
+    ALPHA = 64,
+    TOKEN = 128,
+    PATH = NAME | COLON | AT | SLASH,
+    QUERY = PATH | QUESTION
+};
+
 static const unsigned char text_class[256] = {
-    ['a' ... 'z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN,
-    ['A' ... 'Z'] = URI_NAME | URI_PCHAR | URI_SCHEME | ALPHA | TOKEN,
-    ['0' ... '9'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
-    ['-'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
-    ['.'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
-    ['_'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['~'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['!'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['$'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['&'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['\''] = URI_NAME | URI_PCHAR | TOKEN,
-    ['('] = URI_NAME | URI_PCHAR,
-    [')'] = URI_NAME | URI_PCHAR,
-    ['*'] = URI_NAME | URI_PCHAR | TOKEN,
-    ['+'] = URI_NAME | URI_PCHAR | URI_SCHEME | TOKEN,
-    [','] = URI_NAME | URI_PCHAR,
-    [';'] = URI_NAME | URI_PCHAR,
-    ['='] = URI_NAME | URI_PCHAR,
-    [':'] = URI_PCHAR,
-    ['@'] = URI_PCHAR,
+    ['a' ... 'z'] = NAME | SCHEME | ALPHA | TOKEN,
+    ['A' ... 'Z'] = NAME | SCHEME | ALPHA | TOKEN,
+    ['0' ... '9'] = NAME | SCHEME | TOKEN,
+    ['-'] = NAME | SCHEME | TOKEN,
+    ['.'] = NAME | SCHEME | TOKEN,
+    ['+'] = NAME | SCHEME | TOKEN,
+    ['_'] = NAME | TOKEN,
+    ['~'] = NAME | TOKEN,
+    ['!'] = NAME | TOKEN,
+    ['$'] = NAME | TOKEN,
+    ['&'] = NAME | TOKEN,
+    ['\''] = NAME | TOKEN,
+    ['*'] = NAME | TOKEN,
+    ['('] = NAME,
+    [')'] = NAME,
+    [','] = NAME,
+    [';'] = NAME,
+    ['='] = NAME,
+    [':'] = COLON,
+    ['@'] = AT,
+    ['/'] = SLASH,
+    ['?'] = QUESTION,
     ['#'] = TOKEN,
     ['%'] = TOKEN,
     ['^'] = TOKEN,
@@ -63,49 +77,42 @@ static bool is(char c, unsigned class)
 
 /* ---- names ---- */
 
+static enum core core_if(struct slice name, const char *expected, size_t len, enum core core)
+{
+    return memcmp(name.ptr, expected, len) == 0 ? core : CORE_NONE;
+}
+
 enum core ce_core_of(struct slice name)
 {
-    enum core guess;
-    switch (name.len) {
+    switch (name.len) { /* constant lengths, so that no comparison is a call */
     case 2:
-        guess = CORE_ID;
-        break;
+        return core_if(name, "id", 2, CORE_ID);
     case 4:
-        guess = name.ptr[1] == 'y' ? CORE_TYPE : CORE_TIME;
-        break;
+        return name.ptr[1] == 'y' ? core_if(name, "type", 4, CORE_TYPE) : core_if(name, "time", 4, CORE_TIME);
     case 6:
-        guess = CORE_SOURCE;
-        break;
+        return core_if(name, "source", 6, CORE_SOURCE);
     case 7:
-        guess = CORE_SUBJECT;
-        break;
+        return core_if(name, "subject", 7, CORE_SUBJECT);
     case 10:
-        guess = CORE_DATASCHEMA;
-        break;
+        return core_if(name, "dataschema", 10, CORE_DATASCHEMA);
     case 11:
-        guess = CORE_SPECVERSION;
-        break;
+        return core_if(name, "specversion", 11, CORE_SPECVERSION);
     case 15:
-        guess = CORE_DATACONTENTTYPE;
-        break;
+        return core_if(name, "datacontenttype", 15, CORE_DATACONTENTTYPE);
     default:
         return CORE_NONE;
     }
-    return memcmp(name.ptr, ce_core_names[guess].ptr, name.len) == 0 ? guess : CORE_NONE;
 }
+
+const enum ce_type ce_core_types[CORE_NONE] = {
+    [CORE_SOURCE] = CE_URI_REFERENCE, [CORE_DATASCHEMA] = CE_URI, [CORE_TIME] = CE_TIMESTAMP, /* the others: CE_STRING
+                                                                                               */
+};
 
 enum ce_type ce_core_type(struct slice name)
 {
-    switch (ce_core_of(name)) {
-    case CORE_SOURCE:
-        return CE_URI_REFERENCE;
-    case CORE_DATASCHEMA:
-        return CE_URI;
-    case CORE_TIME:
-        return CE_TIMESTAMP;
-    default:
-        return CE_STRING;
-    }
+    enum core core = ce_core_of(name);
+    return core == CORE_NONE ? CE_STRING : ce_core_types[core];
 }
 
 enum err ce_name_check(struct slice name, struct diag *d)
@@ -127,17 +134,15 @@ enum err ce_name_check(struct slice name, struct diag *d)
 
 /* ---- URIs (RFC 3986) ---- */
 
-/* A run of characters of these classes, of percent escapes, and of the extra ones. */
-static bool uri_run(struct slice s, unsigned class, const char *extra)
+/* A run of characters of these classes and of percent escapes. */
+static bool uri_run(struct slice s, unsigned class)
 {
     for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (is(c, class))
+        if (is(s.ptr[i], class))
             continue;
-        if (c == '%' && s.len - i >= 3 && hex_digit(s.ptr[i + 1]) >= 0 && hex_digit(s.ptr[i + 2]) >= 0)
-            i += 2;
-        else if (!c || !strchr(extra, c))
+        if (s.ptr[i] != '%' || s.len - i < 3 || hex_digit(s.ptr[i + 1]) < 0 || hex_digit(s.ptr[i + 2]) < 0)
             return false;
+        i += 2;
     }
     return true;
 }
@@ -150,7 +155,7 @@ static bool uri_ip_literal(struct slice s)
         for (size_t i = 0; i < version.len; i++)
             if (hex_digit(version.ptr[i]) < 0)
                 return false;
-        return version.len && rest.len && !memchr(rest.ptr, '%', rest.len) && uri_run(rest, URI_NAME, ":");
+        return version.len && rest.len && !memchr(rest.ptr, '%', rest.len) && uri_run(rest, NAME | COLON);
     }
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
@@ -166,7 +171,7 @@ static bool uri_authority(struct slice s)
     const char *at = s.len ? memchr(s.ptr, '@', s.len) : NULL;
     if (at) {
         struct slice user = slice_of(s.ptr, (size_t)(at - s.ptr));
-        if (!uri_run(user, URI_NAME, ":"))
+        if (!uri_run(user, NAME | COLON))
             return false;
         s = slice_from(s, user.len + 1);
     }
@@ -182,13 +187,13 @@ static bool uri_authority(struct slice s)
     for (size_t i = 0; i < port.len; i++)
         if (port.ptr[i] < '0' || port.ptr[i] > '9')
             return false;
-    return uri_run(host, URI_NAME, "");
+    return uri_run(host, NAME);
 }
 
 static bool uri_valid(struct slice s, bool absolute)
 {
     size_t i = 0;
-    while (i < s.len && is(s.ptr[i], URI_SCHEME))
+    while (i < s.len && is(s.ptr[i], SCHEME))
         i++;
     bool scheme = i < s.len && s.ptr[i] == ':';
     if (scheme && (i == 0 || !is(s.ptr[0], ALPHA)))
@@ -213,7 +218,7 @@ static bool uri_valid(struct slice s, bool absolute)
         if (segment.len && memchr(segment.ptr, ':', segment.len))
             return false;
     }
-    return uri_run(path, URI_PCHAR, "/") && uri_run(query, URI_PCHAR, "/?") && uri_run(fragment, URI_PCHAR, "/?");
+    return uri_run(path, PATH) && uri_run(query, QUERY) && uri_run(fragment, QUERY);
 }
 
 /* ---- values ---- */

@@ -95,6 +95,7 @@ struct ce_builder {
     struct diag diag; /* what it was */
     /* Private: */
     unsigned char classes[CE_ATTRIBUTES_MAX]; /* which kinds of bytes each value holds */
+    unsigned char cores[CE_ATTRIBUTES_MAX];   /* which core attribute each is */
     uint64_t names_seen;                      /* one bit per name, by its hash: a clear bit proves that a name is new */
     const char *prefix;                       /* stands before names in messages: "ce-" for headers */
     bool data_checked;                        /* the data is known to fit its kind */
