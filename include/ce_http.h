@@ -24,7 +24,8 @@ enum err ce_http_mode(const struct http_header *headers, size_t count, enum ce_m
  * ERR_INVALID: no valid CloudEvent, *d says which attribute and which rule (also a specversion other than 1.0, 0.3 and
  * 0.1); ERR_UNSUPPORTED: a format, content coding or datacontentencoding not known; ERR_TOO_LARGE; ERR_NOMEM. `out`
  * gets up to `out_cap` (>= 1, >= batch_max when batches are to be read) owned references, *out_count their number.
- * Headers that a router passes on (ce_http_forwarded) are kept with the event. */
+ * After a failure entries of `out` may be NULL. Headers that a router passes on (ce_http_forwarded) are kept with the
+ * event. */
 enum err ce_http_decode(const struct http_header *headers, size_t count, struct slice body,
                         const struct ce_http_limits *limits, const struct ce_event **out, size_t out_cap,
                         size_t *out_count, struct diag *d) must_check;
