@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`leat source github` with an access token: the webhook at GitHub is made, taken over and removed, and what is missing is said; against a fake of that API."""
 
+import threading
+
 import pytest
 
 from fake_github import Failure, FakeGitHub
-from leat import free_port, request, sign
+from leat import Reply, Sink, free_port, request, sign
 
 URL = "https://mill.example.org/hooks/default/mill"
 PLACE = "jo/mill"
@@ -198,6 +200,15 @@ def test_stops_in_the_middle_of_a_call(github, source):
     process = source(github.url)
     process.wait_line("ready=false", "stderr")
     assert process.stop() == 0
+
+
+def test_stops_while_the_api_keeps_it_waiting(source):
+    gate = threading.Event()
+    with Sink(Reply(200, hold=gate)) as api:
+        process = source(api.url)
+        api.wait(1)
+        assert process.stop() == 0
+        gate.set()
 
 
 def test_what_is_sent(github, source):
