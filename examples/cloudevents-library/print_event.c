@@ -50,8 +50,8 @@ static void print_other_mode(const struct ce_event *e)
         fprintf(stderr, "print_event: no memory\n");
         exit(1);
     }
-    printf("as %s:\n%.*s\n%.*s\n", ce_event_mode(e) == CE_MODE_BINARY ? "structured" : "binary", SLICE_ARG(buf_slice(&headers)),
-           SLICE_ARG(buf_slice(&body)));
+    printf("as %s:\n%.*s\n%.*s\n", ce_event_mode(e) == CE_MODE_BINARY ? "structured" : "binary",
+           SLICE_ARG(buf_slice(&headers)), SLICE_ARG(buf_slice(&body)));
     buf_fini(&headers);
     buf_fini(&body);
 }
