@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libcurl's part of the HTTP client: it resolves, connects, shakes hands and passes proxies (CURLOPT_CONNECT_ONLY), driven by its multi
- * interface within our loop. From then on it only lends its socket, and its TLS by curl_easy_send and curl_easy_recv.
+ * libcurl's part of the HTTP client: it resolves, connects, shakes hands and passes proxies (CURLOPT_CONNECT_ONLY),
+ * driven by its multi interface within our loop. From then on it only lends its socket, and its TLS by curl_easy_send
+ * and curl_easy_recv.
  *
- * The hand-over: libcurl watches a socket while it connects; before the socket is watched as ours, libcurl's watch of it is taken away,
- * since epoll knows a descriptor once. The easy handle stays in the multi for as long as the connection lives: taken out, libcurl closes it.
- * libcurl may also close an open connection on its own (CURLOPT_CLOSESOCKETFUNCTION tells): that is then found lost at the end of the turn.
+ * The hand-over: libcurl watches a socket while it connects; before the socket is watched as ours, libcurl's watch of
+ * it is taken away, since epoll knows a descriptor once. The easy handle stays in the multi for as long as the
+ * connection lives: taken out, libcurl closes it. libcurl may also close an open connection on its own
+ * (CURLOPT_CLOSESOCKETFUNCTION tells): that is then found lost at the end of the turn.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,13 +22,6 @@
     315360000L /* ten years: libcurl's 118 s would close connections under us that, for all it knows, never sent */
 #define CACHE_CONNECTIONS 1000000L  /* the bound is ours, per origin */
 #define TLS_PIECE_BYTES (16u << 10) /* one record */
-
-/* A socket that libcurl wants watched. */
-struct curl_watch {
-    struct loop_watch watch;
-    struct list link;
-    struct http_client *client;
-};
 
 /* ---- driving libcurl ---- */
 
@@ -50,7 +45,7 @@ static void curl_socket_ready(struct loop_watch *w, uint32_t events)
     struct curl_watch *cw = container_of(w, struct curl_watch, watch);
     int what = (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
                (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
-    run_curl(cw->client, w->fd, what);
+    run_curl(cw->connection->origin->client, w->fd, what);
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -64,48 +59,60 @@ static int on_timer(CURLM *multi, long timeout_ms, void *arg)
     return 0;
 }
 
-static void forget_watch(struct curl_watch *cw)
+static void give_up(struct http_connection *k)
 {
-    loop_watch_remove(cw->client->loop, &cw->watch);
-    list_remove(&cw->link);
-    free(cw);
+    struct http_client *c = k->origin->client;
+    list_remove(&k->lost_link);
+    list_push_back(&c->lost, &k->lost_link);
+    loop_defer(c->loop, &c->lost_task);
 }
 
+static struct curl_watch *find_watch(struct http_connection *k)
+{
+    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
+        if (!k->curl_watches[i].used)
+            return &k->curl_watches[i];
+    return NULL;
+}
+
+/* Always 0: a failure here would be the end of the whole multi handle, so it ends the connection instead. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-    (void)easy;
     struct http_client *c = arg;
     struct curl_watch *cw = socket_arg;
     if (what == CURL_POLL_REMOVE) {
-        if (cw)
-            forget_watch(cw);
+        if (cw) {
+            loop_watch_remove(c->loop, &cw->watch);
+            cw->used = false;
+        }
         return 0;
     }
     uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-    if (cw)
-        return cw->watch.fd < 0 || loop_watch_change(c->loop, &cw->watch, events) == OK ? 0 : -1;
-    cw = calloc(1, sizeof(*cw));
-    if (!cw)
-        return -1;
-    cw->client = c;
-    if (loop_watch_add(c->loop, &cw->watch, fd, events, curl_socket_ready) != OK) {
-        free(cw);
-        return -1;
+    if (cw) {
+        if (cw->watch.fd >= 0 && loop_watch_change(c->loop, &cw->watch, events) != OK)
+            give_up(cw->connection);
+        return 0;
     }
-    list_push_back(&c->curl_watches, &cw->link);
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    struct http_connection *k = (struct http_connection *)(void *)private;
+    cw = find_watch(k);
+    if (!cw || loop_watch_add(c->loop, &cw->watch, fd, events, curl_socket_ready) != OK) {
+        give_up(k);
+        return 0;
+    }
+    cw->used = true;
+    cw->connection = k;
     curl_multi_assign(c->multi, fd, cw);
     return 0;
 }
 
 /* libcurl keeps its record of the socket, but our loop no longer listens to it on libcurl's behalf. */
-static void take_socket(struct http_client *c, int fd)
+static void take_socket(struct http_connection *k, int fd)
 {
-    list_each(l, next, &c->curl_watches)
-    {
-        struct curl_watch *cw = container_of(l, struct curl_watch, link);
-        if (cw->watch.fd == fd)
-            loop_watch_remove(c->loop, &cw->watch);
-    }
+    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
+        if (k->curl_watches[i].used && k->curl_watches[i].watch.fd == fd)
+            loop_watch_remove(k->origin->client->loop, &k->curl_watches[i].watch);
 }
 
 /* ---- sockets ---- */
@@ -121,11 +128,11 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 static int close_socket(void *arg, curl_socket_t fd)
 {
     struct http_connection *k = arg;
+    take_socket(k, fd); /* libcurl may say that it wants it watched no more only when it is closed */
     if (k->watch.fd == fd) {
         loop_watch_remove(k->origin->client->loop, &k->watch);
         k->watch.fd = -1;
-        list_push_back(&k->origin->client->lost, &k->lost_link);
-        loop_defer(k->origin->client->loop, &k->origin->client->lost_task);
+        give_up(k);
     }
     return close(fd);
 }
@@ -133,8 +140,13 @@ static int close_socket(void *arg, curl_socket_t fd)
 static void find_lost(struct loop_task *t)
 {
     struct http_client *c = container_of(t, struct http_client, lost_task);
-    for (struct list *l; (l = list_pop_front(&c->lost));)
-        http_connection_lost(container_of(l, struct http_connection, lost_link));
+    for (struct list *l; (l = list_pop_front(&c->lost));) {
+        struct http_connection *k = container_of(l, struct http_connection, lost_link);
+        if (k->open)
+            http_connection_lost(k);
+        else
+            http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection's socket cannot be watched");
+    }
 }
 
 /* ---- results ---- */
@@ -187,7 +199,7 @@ static void connected(struct http_connection *k)
         http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection was closed as soon as it was made");
         return;
     }
-    take_socket(c, fd);
+    take_socket(k, fd);
     if (loop_watch_add(c->loop, &k->watch, fd, EPOLLIN, http_connection_ready) != OK) {
         k->watch.fd = -1;
         http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection's socket cannot be watched");
@@ -318,9 +330,14 @@ void http_connection_close(struct http_connection *k)
         setsockopt(k->watch.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
     loop_watch_remove(o->client->loop, &k->watch);
     k->watch.fd = -1;
+    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
+        if (k->curl_watches[i].used)
+            loop_watch_remove(o->client->loop, &k->curl_watches[i].watch);
     list_remove(&k->link);
     curl_multi_remove_handle(o->client->multi, k->easy); /* closes the socket, while close_socket can still use k */
     curl_easy_cleanup(k->easy);
+    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
+        assert(!k->curl_watches[i].used);
     list_remove(&k->lost_link);
     buf_fini(&k->in);
     free(k);
@@ -346,7 +363,8 @@ enum err http_connection_receive(struct http_connection *k, char *to, size_t cap
     return OK;
 }
 
-/* TLS has no gathering write, and a write that would block must be repeated with the same bytes: so one piece at a time, at most a record. */
+/* TLS has no gathering write, and a write that would block must be repeated with the same bytes: so one piece at a
+ * time, at most a record. */
 static enum err send_tls(struct http_connection *k, struct slice head, struct slice body, size_t *n)
 {
     struct slice piece = k->sent < head.len ? slice_from(head, k->sent) : slice_from(body, k->sent - head.len);
@@ -387,7 +405,6 @@ enum err http_connect_init(struct http_client *c)
 {
     loop_timer_init(&c->curl_timer, curl_timer_due);
     loop_task_init(&c->lost_task, find_lost);
-    list_init(&c->curl_watches);
     list_init(&c->lost);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return ERR_NOMEM;
@@ -405,7 +422,6 @@ enum err http_connect_init(struct http_client *c)
 void http_connect_fini(struct http_client *c)
 {
     curl_multi_cleanup(c->multi);
-    list_each(l, next, &c->curl_watches) forget_watch(container_of(l, struct curl_watch, link));
     loop_timer_stop(c->loop, &c->curl_timer);
     loop_task_cancel(&c->lost_task);
     curl_global_cleanup();

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the three files of the HTTP client share: http_connect.c (libcurl: from an address to a connected socket), http_pool.c (which
- * connection an exchange gets), http_client.c (one exchange over one connection). Everything runs on the client's loop.
+ * What the three files of the HTTP client share: http_connect.c (libcurl: from an address to a connected socket),
+ * http_pool.c (which connection an exchange gets), http_client.c (one exchange over one connection). Everything runs on
+ * the client's loop.
  *
- * A connection is in exactly one list of its origin: connecting, idle or busy; it is busy if and only if it has an exchange.
- * An exchange that is under way has a connection, or is in its origin's list waiting or retrying; it holds a reference to the origin.
- * While an exchange is waiting no connection is idle.
+ * A connection is in exactly one list of its origin: connecting, idle or busy; it is busy if and only if it has an
+ * exchange. An exchange that is under way has a connection, or is in its origin's list waiting or retrying; it holds a
+ * reference to the origin. While an exchange is waiting no connection is idle.
  */
 #ifndef LEAT_BASE_HTTP_POOL_H
 #define LEAT_BASE_HTTP_POOL_H
@@ -16,8 +17,8 @@
 #include "http_client.h"
 #include "http_parse.h"
 
-/* Where all connections of a loop receive: an answer that comes in one piece, as nearly all do, is read, parsed and handed over in here,
- * so that connections own no memory while they are idle. */
+/* Where all connections of a loop receive: an answer that comes in one piece, as nearly all do, is read, parsed and
+ * handed over in here, so that connections own no memory while they are idle. */
 #define HTTP_SCRATCH_BYTES (64u << 10)
 
 struct http_client {
@@ -25,7 +26,6 @@ struct http_client {
     struct http_client_options options; /* its zeros replaced; the strings are our own */
     CURLM *multi;
     struct loop_timer curl_timer;
-    struct list curl_watches; /* the sockets that libcurl wants watched: only those that are connecting */
     struct loop_task lost_task;
     struct list lost;        /* busy connections that libcurl closed by itself */
     struct loop_timer sweep; /* closes idle connections; armed while there may be one */
@@ -50,7 +50,18 @@ struct http_origin {
     unsigned connecting_count, open_count, waiting_count, retrying_count;
 };
 
+/* A socket that libcurl wants watched while it connects: two addresses at a time, and the resolver's; one to spare.
+ * They lie in the connection because libcurl never recovers from a callback that fails. */
+#define HTTP_CURL_WATCHES 4
+
+struct curl_watch {
+    struct loop_watch watch;
+    struct http_connection *connection;
+    bool used;
+};
+
 struct http_connection {
+    struct curl_watch curl_watches[HTTP_CURL_WATCHES];
     struct loop_watch watch; /* the socket, once connected; fd -1 before and when libcurl closed it */
     struct list link, lost_link;
     struct http_origin *origin;
@@ -82,11 +93,13 @@ enum err http_connection_receive(struct http_connection *k, char *to, size_t cap
 enum err http_connection_send(struct http_connection *k, struct slice head, struct slice body, size_t *n) must_check;
 
 /* ---- http_pool.c ---- */
-/* Gives an open connection without exchange its next one, or puts it to the idle ones. `fresh`: it has just been made. */
+/* Gives an open connection without exchange its next one, or puts it to the idle ones. `fresh`: it has just been made.
+ */
 void http_pool_serve(struct http_connection *k, bool fresh);
 /* Closes a connection without exchange and sees to it that those who wait get another. */
 void http_pool_drop(struct http_connection *k);
-/* Opens one more connection where more wait than connect and the bound allows. Whether there is any connection, open or connecting. */
+/* Opens one more connection where more wait than connect and the bound allows. Whether there is any connection, open or
+ * connecting. */
 bool http_pool_fill(struct http_origin *o);
 void http_pool_connected(struct http_connection *k);
 void http_pool_unreachable(struct http_connection *k, enum err err, const char *detail);
