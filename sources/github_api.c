@@ -244,6 +244,9 @@ static void refused(struct registration *r, const struct http_response *a)
              "GitHub shows no webhooks of %s to this accessToken (404): check ownerAndRepository, and give the token "
              "the right (%s).",
              place, scope);
+    else if (a->status >= 300 && a->status < 400)
+        tell(r, false, "Moved", "GitHub answers %d: %s was renamed or moved; put its new name into ownerAndRepository.",
+             a->status, place);
     else if (a->status == 422)
         tell(r, false, "Refused",
              "GitHub refuses the webhook %s (422 %s). The URL must be reachable from GitHub, and eventTypes be events "

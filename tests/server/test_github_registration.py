@@ -134,7 +134,7 @@ def test_a_lost_answer_leaves_one_webhook(github, source):
 
 @pytest.mark.parametrize("failure,reason", [
     (Failure(500), "Unavailable"), (Failure(502, raw=b"<html>"), "Unavailable"), (Failure(200, raw=b"not json"), "Unavailable"),
-    (Failure(200, body={"no": "list"}), "Unavailable"), (Failure(302, headers={"Location": "http://127.0.0.1:1/"}), "Unavailable"),
+    (Failure(200, body={"no": "list"}), "Unavailable"), (Failure(301, headers={"Location": "http://127.0.0.1:1/"}), "Moved"),
     (Failure(drop=True), "Unreachable"),
 ])
 def test_tries_again(github, source, failure, reason):
