@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The faulty bus: a decorator around any other, for tests and for users who want to see how their services bear a bad day. What it does is drawn from `seed`, one generator a loop, and
- * stays within the contract: the suite in tests/bus/contract.c holds for it as for any bus.
+ * The faulty bus: a decorator around any other, for tests and for users who want to see how their services bear a bad
+ * day. What it does is drawn from `seed`, one generator a loop, and stays within the contract: the suite in
+ * tests/bus/contract.c holds for it as for any bus.
  *
  *   inner=memory         the bus around which it is put; parameters that are not ours are handed to it
  *   seed=1
@@ -58,7 +59,8 @@ static enum err chance_read(const struct bus_param *p, double *out, struct diag 
 static enum err number_read(const struct bus_param *p, uint64_t max, uint64_t *out, struct diag *d)
 {
     if (decimal_parse(slice_str(p->value), max, out))
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it must be a whole number up to %llu", p->name, p->value, (unsigned long long)max);
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it must be a whole number up to %llu", p->name, p->value,
+                        (unsigned long long)max);
     return OK;
 }
 
@@ -68,8 +70,10 @@ static enum err param_read(struct faulty_settings *s, const struct bus_param *p,
     const struct {
         const char *name;
         double *chance;
-    } chances[] = {
-        {"append_fail", &s->append_fail}, {"duplicate", &s->duplicate}, {"reorder", &s->reorder}, {"revoke", &s->revoke}};
+    } chances[] = {{"append_fail", &s->append_fail},
+                   {"duplicate", &s->duplicate},
+                   {"reorder", &s->reorder},
+                   {"revoke", &s->revoke}};
     *ours = true;
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++) {
         if (strcmp(p->name, chances[i].name) == 0)
@@ -136,8 +140,8 @@ static void faulty_free(struct faulty_bus *f)
     free(f);
 }
 
-static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env, const struct faulty_settings *s, const struct bus_param *params,
-                           size_t count, struct bus **out, struct diag *d)
+static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env, const struct faulty_settings *s,
+                           const struct bus_param *params, size_t count, struct bus **out, struct diag *d)
 {
     struct faulty_bus *f;
     enum err e = faulty_new(env, s, &f);
@@ -148,12 +152,14 @@ static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env,
         faulty_free(f);
         return e;
     }
-    f->base = (struct bus){.ops = &bus_faulty, .capabilities = f->inner->capabilities, .hold_ms_max = f->inner->hold_ms_max};
+    f->base =
+        (struct bus){.ops = &bus_faulty, .capabilities = f->inner->capabilities, .hold_ms_max = f->inner->hold_ms_max};
     *out = &f->base;
     return OK;
 }
 
-static enum err faulty_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out, struct diag *d)
+static enum err faulty_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                            struct diag *d)
 {
     struct faulty_settings settings = {.inner = "memory", .seed = 1};
     struct bus_param *rest = calloc(count ? count : 1, sizeof *rest);
@@ -170,7 +176,8 @@ static enum err faulty_open(const struct bus_env *env, const struct bus_param *p
     if (!e) {
         const struct bus_ops *ops = bus_find(settings.inner);
         if (!ops || ops == &bus_faulty)
-            e = diag_set(d, ERR_INVALID, "inner is \"%s\"; it must be another bus than faulty, such as memory", settings.inner);
+            e = diag_set(d, ERR_INVALID, "inner is \"%s\"; it must be another bus than faulty, such as memory",
+                         settings.inner);
         else
             e = open_inner(ops, env, &settings, rest, rest_count, out, d);
     }
@@ -190,8 +197,9 @@ static void faulty_unbind(struct bus *b, struct loop *loop)
     inner->ops->unbind(inner, loop);
 }
 
-static enum err faulty_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params,
-                                 size_t count, struct bus_subscription **out, struct bus_op *op, struct diag *d)
+static enum err faulty_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
+                                 const struct bus_param *params, size_t count, struct bus_subscription **out,
+                                 struct bus_op *op, struct diag *d)
 {
     struct bus *inner = faulty_of(b)->inner;
     return inner->ops->subscribe(inner, c->inner, name, start, params, count, out, op, d);
@@ -204,7 +212,8 @@ static void faulty_unsubscribe(struct bus *b, struct bus_subscription *s, bool r
 }
 
 static enum err faulty_read(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
-                            void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset), void *arg, struct bus_op *op, struct loop *loop)
+                            void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset), void *arg,
+                            struct bus_op *op, struct loop *loop)
 {
     struct bus *inner = faulty_of(b)->inner;
     if (!(inner->capabilities & BUS_CAP_BROWSE))

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Appends on the faulty bus: some fail, some wait. One that meets neither goes straight to the inner bus, in the caller's own bus_append.
+ * Appends on the faulty bus: some fail, some wait. One that meets neither goes straight to the inner bus, in the
+ * caller's own bus_append.
  *
- * Order. Events with a partition key leave in the order in which they came, because none gets an earlier time than the one before it; those without may overtake each other.
+ * Order. Events with a partition key leave in the order in which they came, because none gets an earlier time than the
+ * one before it; those without may overtake each other.
  */
 #include "faulty.h"
 
@@ -62,7 +64,8 @@ static void due(struct loop_timer *t)
         tell_outer(fa, e);
 }
 
-static enum err wait_for_time(struct faulty_loop *l, const struct ce_event *event, struct bus_append *a, bool fails, bool keyed, uint64_t delay_ns)
+static enum err wait_for_time(struct faulty_loop *l, const struct ce_event *event, struct bus_append *a, bool fails,
+                              bool keyed, uint64_t delay_ns)
 {
     struct faulty_append *fa = calloc(1, sizeof *fa);
     if (!fa)
@@ -86,7 +89,8 @@ static enum err wait_for_time(struct faulty_loop *l, const struct ce_event *even
     return OK;
 }
 
-enum err faulty_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop)
+enum err faulty_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                       struct loop *loop)
 {
     struct faulty_bus *f = faulty_of(b);
     struct faulty_loop *l = faulty_loop_find(f, loop);
@@ -108,8 +112,7 @@ void faulty_appends_fail(struct faulty_loop *l, const struct bus_channel *c, boo
 {
     struct list failing;
     list_init(&failing);
-    list_each(i, tmp, &l->appends)
-    {
+    list_each(i, tmp, &l->appends) {
         struct faulty_append *fa = container_of(i, struct faulty_append, link);
         if (c && fa->channel != c)
             continue;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Channels of the faulty bus: a shell around the inner bus's, there because appends that wait for their time have to end before the channel may go. Control's thread.
+ * Channels of the faulty bus: a shell around the inner bus's, there because appends that wait for their time have to
+ * end before the channel may go. Control's thread.
  */
 #include "faulty.h"
 
@@ -20,8 +21,7 @@ static void channel_free(struct bus_channel *c)
 
 static struct bus_channel *channel_find(struct faulty_bus *f, const struct bus_channel *inner)
 {
-    list_each(l, tmp, &f->channels)
-    {
+    list_each(l, tmp, &f->channels) {
         struct bus_channel *c = container_of(l, struct bus_channel, link);
         if (c->inner == inner)
             return c;
@@ -29,8 +29,8 @@ static struct bus_channel *channel_find(struct faulty_bus *f, const struct bus_c
     return NULL;
 }
 
-enum err faulty_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count, struct bus_channel **out, struct bus_op *op,
-                          struct diag *d)
+enum err faulty_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
+                          struct bus_channel **out, struct bus_op *op, struct diag *d)
 {
     struct faulty_bus *f = faulty_of(b);
     struct bus_channel *c = calloc(1, sizeof *c);
@@ -92,8 +92,7 @@ static void bury(struct round *r)
 
 void faulty_channels_free(struct faulty_bus *f)
 {
-    list_each(l, tmp, &f->channels)
-    {
+    list_each(l, tmp, &f->channels) {
         list_remove(l);
         round_abandon(&container_of(l, struct bus_channel, link)->round, bury);
     }

@@ -2,14 +2,16 @@
  *
  * Streams of the faulty bus: deliveries are repeated and revoked. All on the stream's loop.
  *
- * One inner delivery is a `held`; what the subscriber sees of it are one or two `copies`, each with its own token and its own unit of credit. The inner token is settled when no copy
- * is left: acknowledged as soon as one copy was (copies that nobody has seen yet are forgotten then), released when the only one was given back.
+ * One inner delivery is a `held`; what the subscriber sees of it are one or two `copies`, each with its own token and
+ * its own unit of credit. The inner token is settled when no copy is left: acknowledged as soon as one copy was (copies
+ * that nobody has seen yet are forgotten then), released when the only one was given back.
  *
  *   allowed        deliveries that the subscriber has allowed and not had
  *   inner_allowed  deliveries that the inner bus may still make to us
  *   ready_count    copies that wait for `allowed`
  *
- * Invariant: after balance(), ready_count + inner_allowed >= allowed, so credit is never lost; and deliveries never exceed the credit given, since each takes one off `allowed`.
+ * Invariant: after balance(), ready_count + inner_allowed >= allowed, so credit is never lost; and deliveries never
+ * exceed the credit given, since each takes one off `allowed`.
  */
 #include "faulty.h"
 
@@ -43,7 +45,7 @@ struct bus_stream {
     uint64_t allowed, inner_allowed, ready_count, serial;
     struct list held, ready, open;
     struct loop_timer flush; /* of the next turn, so that giving back for ever does not hold the loop */
-    bool *gone; /* set by detach while we are inside a callback */
+    bool *gone;              /* set by detach while we are inside a callback */
 };
 
 static struct bus *inner_bus(const struct bus_stream *st)
@@ -167,7 +169,8 @@ static enum err copy_new(struct bus_stream *st, struct held *h)
     return OK;
 }
 
-static void inner_deliver(void *arg, struct bus_stream *inner, const struct ce_event *event, struct bus_token token, unsigned attempt)
+static void inner_deliver(void *arg, struct bus_stream *inner, const struct ce_event *event, struct bus_token token,
+                          unsigned attempt)
 {
     struct bus_stream *st = arg;
     st->inner_allowed--;
@@ -191,8 +194,7 @@ static void inner_deliver(void *arg, struct bus_stream *inner, const struct ce_e
 
 static struct held *held_find(struct bus_stream *st, struct bus_token token)
 {
-    list_each(l, tmp, &st->held)
-    {
+    list_each(l, tmp, &st->held) {
         struct held *h = container_of(l, struct held, link);
         if (h->inner.a == token.a && h->inner.b == token.b)
             return h;
@@ -208,8 +210,7 @@ static void inner_revoked(void *arg, struct bus_stream *inner, struct bus_token 
     struct held *h = held_find(st, token);
     assert(h);
     bool gone = false;
-    list_each(l, tmp, &st->ready)
-    {
+    list_each(l, tmp, &st->ready) {
         struct copy *c = container_of(l, struct copy, link);
         if (c->held == h) {
             st->ready_count--;
@@ -218,8 +219,7 @@ static void inner_revoked(void *arg, struct bus_stream *inner, struct bus_token 
     }
     while (h->copies) {
         struct copy *c = NULL;
-        list_each(l, tmp, &st->open)
-        {
+        list_each(l, tmp, &st->open) {
             if (container_of(l, struct copy, link)->held == h)
                 c = container_of(l, struct copy, link);
         }
@@ -237,8 +237,8 @@ static void inner_revoked(void *arg, struct bus_stream *inner, struct bus_token 
     balance(st);
 }
 
-enum err faulty_attach(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg,
-                       struct bus_stream **out)
+enum err faulty_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
 {
     static const struct bus_stream_callbacks ours = {.deliver = inner_deliver, .revoked = inner_revoked};
     struct faulty_bus *f = faulty_of(b);
@@ -295,8 +295,7 @@ void faulty_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
 {
     struct bus *inner = faulty_of(b)->inner;
     stream_clear(st);
-    list_each(l, tmp, &st->held)
-    {
+    list_each(l, tmp, &st->held) {
         struct held *h = container_of(l, struct held, link);
         if (h->acknowledged)
             held_end(st, h, BUS_ACK);
@@ -327,8 +326,7 @@ void faulty_settle(struct bus *b, struct bus_stream *st, struct bus_token token,
     struct held *h = c->held;
     h->acknowledged = true;
     copy_free(c);
-    list_each(l, tmp, &st->ready)
-    {
+    list_each(l, tmp, &st->ready) {
         struct copy *other = container_of(l, struct copy, link);
         if (other->held == h) {
             st->ready_count--;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The memory bus: channels that live as long as the process. Opening, channels, stopping and freeing; memory.h names the parts, docs/internals/channels.md tells how they work together.
+ * The memory bus: channels that live as long as the process. Opening, channels, stopping and freeing; memory.h names
+ * the parts, docs/internals/channels.md tells how they work together.
  *
- * Bounds. An event is charged once to its channel and once to the bus, with its record, however many subscriptions hold it; the charge ends with its last holder. A channel at
- * `capacity` (or the bus at `total`) refuses: ERR_FULL. So the subscription with the longest backlog decides, and one that keeps up costs nothing. Before refusing, the oldest
+ * Bounds. An event is charged once to its channel and once to the bus, with its record, however many subscriptions hold
+ * it; the charge ends with its last holder. A channel at `capacity` (or the bus at `total`) refuses: ERR_FULL. So the
+ * subscription with the longest backlog decides, and one that keeps up costs nothing. Before refusing, the oldest
  * events that only overflow=drop-oldest subscriptions hold are dropped.
  */
 #include "backends.h"
@@ -39,9 +41,12 @@ static enum err size_read(const struct bus_param *p, uint64_t *out, struct diag 
 static enum err params_read(struct memory_bus *m, const struct bus_param *params, size_t count, struct diag *d)
 {
     for (size_t i = 0; i < count; i++) {
-        uint64_t *where = strcmp(params[i].name, "capacity") == 0 ? &m->capacity : strcmp(params[i].name, "total") == 0 ? &m->total : NULL;
+        uint64_t *where = strcmp(params[i].name, "capacity") == 0 ? &m->capacity
+                          : strcmp(params[i].name, "total") == 0  ? &m->total
+                                                                  : NULL;
         if (!where)
-            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a memory bus; it knows capacity and total", params[i].name);
+            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a memory bus; it knows capacity and total",
+                            params[i].name);
         enum err e = size_read(&params[i], where, d);
         if (e)
             return e;
@@ -49,9 +54,8 @@ static enum err params_read(struct memory_bus *m, const struct bus_param *params
     return OK;
 }
 
-
-
-static enum err memory_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out, struct diag *d)
+static enum err memory_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                            struct diag *d)
 {
     assert(env->loop_count > 0);
     struct memory_bus settings = {.capacity = MEMORY_CAPACITY, .total = MEMORY_TOTAL};
@@ -68,7 +72,8 @@ static enum err memory_open(const struct bus_env *env, const struct bus_param *p
         free(m);
         return diag_set(d, ERR_NOMEM, "out of memory");
     }
-    m->base = (struct bus){.ops = &bus_memory, .capabilities = bus_memory.capabilities, .hold_ms_max = bus_memory.hold_ms_max};
+    m->base = (struct bus){
+        .ops = &bus_memory, .capabilities = bus_memory.capabilities, .hold_ms_max = bus_memory.hold_ms_max};
     m->capacity = settings.capacity;
     m->total = settings.total;
     list_init(&m->channels);
@@ -118,14 +123,12 @@ static void channel_bury(struct round *r)
 static void channel_destroy(struct bus_channel *c)
 {
     for (size_t i = 0; i < c->bus->env.loop_count; i++) {
-        list_each(l, tmp, &c->parts[i].records)
-        {
+        list_each(l, tmp, &c->parts[i].records) {
             memory_record_discard(container_of(l, struct memory_record, link));
         }
     }
     list_splice_back(&c->subscriptions, &c->leaving);
-    list_each(l, tmp, &c->subscriptions)
-    {
+    list_each(l, tmp, &c->subscriptions) {
         memory_subscription_destroy(container_of(l, struct bus_subscription, link));
     }
     list_remove(&c->link);
@@ -157,8 +160,7 @@ static enum err channel_new(struct memory_bus *m, struct slice name, struct bus_
 
 static struct bus_channel *channel_find(struct memory_bus *m, struct slice name)
 {
-    list_each(l, tmp, &m->channels)
-    {
+    list_each(l, tmp, &m->channels) {
         struct bus_channel *c = container_of(l, struct bus_channel, link);
         if (slice_eq_str(name, c->name))
             return c;
@@ -166,8 +168,8 @@ static struct bus_channel *channel_find(struct memory_bus *m, struct slice name)
     return NULL;
 }
 
-static enum err memory_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count, struct bus_channel **out, struct bus_op *op,
-                                 struct diag *d)
+static enum err memory_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
+                                 struct bus_channel **out, struct bus_op *op, struct diag *d)
 {
     struct memory_bus *m = memory_of(b);
     uint64_t capacity = 0;
@@ -175,7 +177,8 @@ static enum err memory_provision(struct bus *b, struct slice name, const struct 
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     for (size_t i = 0; i < count; i++) {
         if (strcmp(params[i].name, "capacity") != 0)
-            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity", params[i].name);
+            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity",
+                            params[i].name);
         enum err e = size_read(&params[i], &capacity, d);
         if (e)
             return e;
@@ -236,8 +239,7 @@ static void memory_release(struct bus *b, struct bus_channel *c, bool remove, st
         bus_op_end(m->env.control, op, OK);
         return;
     }
-    list_each(l, tmp, &c->subscriptions)
-    {
+    list_each(l, tmp, &c->subscriptions) {
         assert(container_of(l, struct bus_subscription, link)->refs == 0);
     }
     list_remove(&c->link);
@@ -256,7 +258,8 @@ static bool stop_loop(struct round *r, size_t index)
     return !l->stop_waits;
 }
 
-/* Entries at other loops do not come home any more: whoever waited for them waits no longer. All loops are still for this bus, so control may look at their parts. */
+/* Entries at other loops do not come home any more: whoever waited for them waits no longer. All loops are still for
+ * this bus, so control may look at their parts. */
 static void end_waits(struct bus_channel *c)
 {
     for (size_t i = 0; i < c->bus->env.loop_count; i++) {
@@ -265,8 +268,7 @@ static void end_waits(struct bus_channel *c)
             round_answer(&c->round, i);
         }
     }
-    list_each(l, tmp, &c->leaving)
-    {
+    list_each(l, tmp, &c->leaving) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         for (size_t i = 0; i < c->bus->env.loop_count; i++) {
             if (s->slots[i].leave_waits) {
@@ -283,25 +285,23 @@ static bool channel_busy(struct bus_channel *c)
     end_waits(c);
     if (round_running(&c->round) || !list_empty(&c->leaving))
         return true;
-    list_each(l, tmp, &c->subscriptions)
-    {
+    list_each(l, tmp, &c->subscriptions) {
         if (!container_of(l, struct bus_subscription, link)->ready)
             return true;
     }
     return false;
 }
 
-/* After a flush. Operations that control was asked for end before stop does: each further flush carries them one step on. */
+/* After a flush. Operations that control was asked for end before stop does: each further flush carries them one step
+ * on. */
 static void stop_finished(struct round *r)
 {
     struct memory_bus *m = container_of(r, struct memory_bus, round);
     bool busy = !list_empty(&m->leaving);
-    list_each(l, tmp, &m->leaving)
-    {
+    list_each(l, tmp, &m->leaving) {
         busy |= channel_busy(container_of(l, struct bus_channel, link));
     }
-    list_each(l, tmp, &m->channels)
-    {
+    list_each(l, tmp, &m->channels) {
         busy |= channel_busy(container_of(l, struct bus_channel, link));
     }
     if (busy) {
@@ -348,8 +348,7 @@ static void memory_fini(struct bus *b)
 {
     struct memory_bus *m = memory_of(b);
     list_splice_back(&m->channels, &m->leaving);
-    list_each(l, tmp, &m->channels)
-    {
+    list_each(l, tmp, &m->channels) {
         channel_destroy(container_of(l, struct bus_channel, link));
     }
     for (size_t i = 0; i < m->env.loop_count; i++)

@@ -2,21 +2,30 @@
  *
  * The memory bus from inside. docs/internals/channels.md tells the story; these are the nouns.
  *
- *   memory_bus ── memory_loop × n              what one data loop keeps: spare records, appends under way
- *     └ bus_channel ── memory_part × n         partition p of the channel, owned by loop p
- *         ├ memory_record                      one event kept in one part, with one entry per subscription that holds it
- *         └ bus_subscription ── memory_slot × n  the subscription's queue in partition p
- *                                 └ bus_stream  where it is attached
+ *   memory_bus ── memory_loop × n                  what one data loop keeps: spare records, appends under way
+ *     └ bus_channel ── memory_part × n             partition p of the channel, owned by loop p
+ *         ├ memory_record                          one event, with one entry per subscription that holds it
+ *         └ bus_subscription ── memory_slot × n    the subscription's queue in partition p
+ *                                 └ bus_stream     where it is attached
  *
- * Threads. Names, references, lists of channels and of subscriptions: control. Parts, slots, records, streams: their loop alone. What both sides see is
- * atomic: byte counts, statistics, `attached`, `joined`, the two nudge flags, `overflow`, `capacity`.
+ * Threads. Names, references, lists of channels and of subscriptions: control. Parts, slots, records, streams: their
+ * loop alone. What both sides see is atomic: byte counts, statistics, `attached`, `joined`, the two nudge flags,
+ * `overflow`, `capacity`.
  *
  * Invariants.
- * I1 A record lives while refs > 0; refs = its entries that are not ENTRY_ENDED. Its charge is counted once in channel and bus, from creation to end.
- * I2 pins = entries of a record that overflow may not take: of a refusing subscription, or not lying in their home queue. A record with pins == 0 can be dropped whole.
- * I3 A home queue is sorted by record sequence; while lent_to is set, nothing of it is delivered at home.
- * I4 away = entries of a slot that are at another loop or on the way; they come home as letters, ended or not, and only home touches the record.
- * I5 A stopped loop posts no letters of its own any more.
+ *
+ * I1  A record lives while refs > 0; refs = its entries that are not ENTRY_ENDED. Its charge is counted once in channel
+ *     and bus, from creation to end.
+ *
+ * I2  pins = entries of a record that overflow may not take: of a refusing subscription, or not lying in their home
+ *     queue. A record with pins == 0 can be dropped whole.
+ *
+ * I3  A home queue is sorted by record sequence; while lent_to is set, nothing of it is delivered at home.
+ *
+ * I4  away = entries of a slot that are at another loop or on the way; they come home as letters, ended or not, and
+ *     only home touches the record.
+ *
+ * I5  A stopped loop posts no letters of its own any more.
  */
 #ifndef LEAT_CHANNELS_MEMORY_H
 #define LEAT_CHANNELS_MEMORY_H
@@ -26,15 +35,15 @@
 #include "bus.h"
 #include "round.h"
 
-#define MEMORY_CAPACITY (64ull << 20)  /* bytes per channel unless `capacity` says otherwise */
-#define MEMORY_TOTAL (256ull << 20)    /* bytes in all unless `total` says otherwise */
-#define MEMORY_BATCH 256               /* deliveries of a stream in one go, so that other work of the loop gets its turn */
-#define MEMORY_LEND_MAX 256            /* entries of a slot at other loops: the rest stays where overflow can reach it */
-#define MEMORY_SPARE_MAX 1024          /* spare records per loop and size: about 200 KiB of the smallest */
-#define MEMORY_SPARE_CLASSES 5         /* records of 1, 2, 4, 8, 16 entries are kept as spares; larger ones go to malloc */
-#define MEMORY_LOOK_MAX 64             /* queue entries looked at for one that can be dropped */
-#define MEMORY_APART 64                /* bytes between what two loops write, so that they share no cache line */
-#define MEMORY_FLIGHTS_MIN 16          /* deliveries a stream has room for from the start; grows with credit */
+#define MEMORY_CAPACITY (64ull << 20) /* bytes per channel unless `capacity` says otherwise */
+#define MEMORY_TOTAL (256ull << 20)   /* bytes in all unless `total` says otherwise */
+#define MEMORY_BATCH 256       /* deliveries of a stream in one go, so that other work of the loop gets its turn */
+#define MEMORY_LEND_MAX 256    /* entries of a slot at other loops: the rest stays where overflow can reach it */
+#define MEMORY_SPARE_MAX 1024  /* spare records per loop and size: about 200 KiB of the smallest */
+#define MEMORY_SPARE_CLASSES 5 /* records of 1, 2, 4, 8, 16 entries are kept as spares; larger ones go to malloc */
+#define MEMORY_LOOK_MAX 64     /* queue entries looked at for one that can be dropped */
+#define MEMORY_APART 64        /* bytes between what two loops write, so that they share no cache line */
+#define MEMORY_FLIGHTS_MIN 16  /* deliveries a stream has room for from the start; grows with credit */
 
 enum memory_entry_state {
     ENTRY_QUEUED, /* in its home queue */
@@ -75,7 +84,7 @@ struct memory_loop {
     size_t index;
     bool bound;
     bool stopped;
-    size_t pending; /* appends called here whose done has not run */
+    size_t pending;  /* appends called here whose done has not run */
     bool stop_waits; /* the stop round waits for pending */
     struct memory_record *spare[MEMORY_SPARE_CLASSES];
     unsigned spare_count[MEMORY_SPARE_CLASSES];
@@ -90,8 +99,8 @@ struct memory_part {
     struct list records;
     uint64_t sequence;
     bool closed;
-    bool close_waits; /* the release round waits for this part */
-    size_t pending;   /* appends called here on this channel */
+    bool close_waits;    /* the release round waits for this part */
+    size_t pending;      /* appends called here on this channel */
     struct letter yield; /* another part asks this one to drop something */
     atomic_bool yield_posted;
     _Atomic uint64_t events, appended, dropped;
@@ -116,12 +125,12 @@ struct bus_channel {
 struct memory_slot {
     struct bus_subscription *subscription;
     struct memory_part *part;
-    struct list link;           /* in part->slots */
-    struct list queue;          /* undelivered entries at home */
-    struct list borrowed;       /* undelivered entries of other slots of this subscription */
-    struct bus_stream *stream;  /* NULL: not attached here */
+    struct list link;            /* in part->slots */
+    struct list queue;           /* undelivered entries at home */
+    struct list borrowed;        /* undelivered entries of other slots of this subscription */
+    struct bus_stream *stream;   /* NULL: not attached here */
     struct memory_slot *lent_to; /* who drains this partition meanwhile */
-    bool recalling;             /* the recall letter is under way to lent_to and back */
+    bool recalling;              /* the recall letter is under way to lent_to and back */
     bool leaving;
     bool leave_waits;
     size_t away;
@@ -138,8 +147,8 @@ struct bus_subscription {
     struct bus_channel *channel;
     unsigned refs;
     atomic_bool drop_oldest;
-    bool ready;                 /* every loop has joined it */
-    struct bus_op *waiting;     /* subscribes that wait for ready, chained by owner */
+    bool ready;             /* every loop has joined it */
+    struct bus_op *waiting; /* subscribes that wait for ready, chained by owner */
     struct bus_op *leave_op;
     struct round round;
     struct memory_slot *slots; /* owned, one per loop */
@@ -205,22 +214,26 @@ void memory_channel_end(struct bus_channel *c); /* frees a closed channel once i
 
 /* memory_record.c: on the part's loop */
 size_t memory_charge(const struct ce_event *event, unsigned entries);
-struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries, size_t charge);
-void memory_record_discard(struct memory_record *r); /* whatever its refs; from control, when the part is nobody's any more */
+struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries,
+                                        size_t charge);
+void memory_record_discard(
+    struct memory_record *r); /* whatever its refs; from control, when the part is nobody's any more */
 void memory_entry_push(struct memory_slot *s, struct memory_record *r);
 void memory_entry_take(struct memory_entry *e, enum memory_entry_state state); /* from its home queue */
 void memory_entry_put_back(struct memory_entry *e);                            /* to its home queue */
-void memory_entry_end(struct memory_entry *e);                                 /* not in the queue; may free the record */
+void memory_entry_end(struct memory_entry *e); /* not in the queue; may free the record */
 bool memory_part_drop_oldest(struct memory_part *p);
 void memory_slot_clear(struct memory_slot *s);
 void memory_spares_free(struct memory_loop *l);
 
 /* memory_append.c */
-enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop);
+enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                       struct loop *loop);
 void memory_uncharge(struct bus_channel *c, size_t charge);
 void memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at);
 bool memory_part_quiet(const struct memory_part *p);
-void memory_part_settle_down(struct memory_part *p); /* answers the release round when it waited for this part to be quiet */
+void memory_part_settle_down(
+    struct memory_part *p); /* answers the release round when it waited for this part to be quiet */
 
 /* memory_route.c: who drains a slot */
 void memory_slot_init(struct memory_slot *s, struct bus_subscription *subscription, struct memory_part *p);
@@ -229,8 +242,8 @@ void memory_slot_nudge_others(struct memory_slot *s);
 void memory_entry_go_home(struct memory_entry *e, bool acknowledged);
 
 /* memory_stream.c */
-enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg,
-                       struct bus_stream **out);
+enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out);
 void memory_detach(struct bus *b, struct bus_stream *stream, struct bus_op *op);
 void memory_credit(struct bus *b, struct bus_stream *stream, unsigned n);
 void memory_settle(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
@@ -238,8 +251,9 @@ void memory_stream_wake(struct bus_stream *stream);
 void memory_stream_free(struct bus_stream *stream);
 
 /* memory_subscription.c */
-enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params,
-                          size_t count, struct bus_subscription **out, struct bus_op *op, struct diag *d);
+enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
+                          const struct bus_param *params, size_t count, struct bus_subscription **out,
+                          struct bus_op *op, struct diag *d);
 void memory_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
 void memory_subscription_destroy(struct bus_subscription *s); /* no loop touches it any more, or no loop runs */
 

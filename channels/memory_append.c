@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Append: charge the event, make one record in the partition's part, push an entry on every subscription's queue there, end the call at the end of the turn.
+ * Append: charge the event, make one record in the partition's part, push an entry on every subscription's queue there,
+ * end the call at the end of the turn.
  *
- * An event with a partition key belongs to the loop that its key's hash names. From another loop it travels there in the letter of the caller's own bus_append, already
- * charged, and the same letter brings the result back.
+ * An event with a partition key belongs to the loop that its key's hash names. From another loop it travels there in
+ * the letter of the caller's own bus_append, already charged, and the same letter brings the result back.
  */
 #include "memory.h"
 
@@ -34,7 +35,8 @@ static bool charge(struct bus_channel *c, size_t n)
     return false;
 }
 
-/* Another part of the channel found no room and nothing of its own to drop: this one gives way by a sixteenth of the bound. */
+/* Another part of the channel found no room and nothing of its own to drop: this one gives way by a sixteenth of the
+ * bound. */
 static void part_yield(struct letter *m)
 {
     struct memory_part *p = container_of(m, struct memory_part, yield);
@@ -108,8 +110,7 @@ static enum err part_push(struct memory_part *p, const struct ce_event *event, s
         return ERR_NOMEM;
     }
     stat_add(&p->appended, 1);
-    list_each(l, tmp, &p->slots)
-    {
+    list_each(l, tmp, &p->slots) {
         struct memory_slot *s = container_of(l, struct memory_slot, link);
         memory_entry_push(s, r);
         wake(s);
@@ -175,7 +176,8 @@ static size_t key_part(struct slice key, size_t parts)
     return (size_t)(h % parts);
 }
 
-static enum err append_remote(struct memory_part *from, struct memory_part *to, const struct ce_event *event, struct bus_append *a)
+static enum err append_remote(struct memory_part *from, struct memory_part *to, const struct ce_event *event,
+                              struct bus_append *a)
 {
     unsigned entries = from->slot_count ? from->slot_count : 1;
     size_t n = memory_charge(event, entries);
@@ -197,7 +199,8 @@ static enum err append_remote(struct memory_part *from, struct memory_part *to, 
     return e;
 }
 
-enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a, struct loop *loop)
+enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                       struct loop *loop)
 {
     struct memory_bus *m = memory_of(b);
     struct memory_loop *l = memory_loop_find(m, loop);

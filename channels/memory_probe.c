@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the memory bus says of itself. Control's thread reads what the loops publish, without stopping them: each number is right, but they are not of one instant.
+ * What the memory bus says of itself. Control's thread reads what the loops publish, without stopping them: each number
+ * is right, but they are not of one instant.
  */
 #include "memory.h"
 
@@ -20,8 +21,7 @@ static void add_channel(struct bus_channel *c, uint64_t now, struct bus_probe *o
         out->appended += stat_read(&c->parts[i].appended);
         out->dropped += stat_read(&c->parts[i].dropped);
     }
-    list_each(l, tmp, &c->subscriptions)
-    {
+    list_each(l, tmp, &c->subscriptions) {
         for (size_t i = 0; i < n; i++)
             add_age(now, &container_of(l, struct bus_subscription, link)->slots[i], out);
     }
@@ -36,8 +36,7 @@ void memory_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         add_channel(c, now, out);
         return;
     }
-    list_each(l, tmp, &m->channels)
-    {
+    list_each(l, tmp, &m->channels) {
         add_channel(container_of(l, struct bus_channel, link), now, out);
     }
 }

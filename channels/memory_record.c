@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Records and their entries: what a part keeps of an event, once, and what each subscription's queue holds of it. All on the part's loop; the numbers I1 ... refer
- * to memory.h.
+ * Records and their entries: what a part keeps of an event, once, and what each subscription's queue holds of it. All
+ * on the part's loop; the numbers I1 ... refer to memory.h.
  */
 #include "memory.h"
 
@@ -13,7 +13,7 @@ static unsigned spare_class(unsigned entries)
 {
     unsigned class = 0;
     while (class < MEMORY_SPARE_CLASSES && 1u << class < entries)
-        class++;
+        class ++;
     return class;
 }
 
@@ -49,7 +49,8 @@ static struct memory_record *record_alloc(struct memory_loop *l, unsigned entrie
     return r;
 }
 
-struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries, size_t charge)
+struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries,
+                                        size_t charge)
 {
     assert(entries > 0);
     struct memory_record *r = record_alloc(p->at, entries);
@@ -97,7 +98,7 @@ static void record_free(struct memory_record *r)
 
 void memory_spares_free(struct memory_loop *l)
 {
-    for (unsigned class = 0; class < MEMORY_SPARE_CLASSES; class++) {
+    for (unsigned class = 0; class < MEMORY_SPARE_CLASSES; class ++) {
         while (l->spare[class]) {
             struct memory_record *r = l->spare[class];
             l->spare[class] = (struct memory_record *)(void *)r->link.next;
@@ -179,7 +180,8 @@ static void entry_drop(struct memory_entry *e)
     memory_entry_end(e);
 }
 
-/* The first record in the queue that only dropping subscriptions hold (I2). Others in front of it are skipped, since dropping them frees nothing. */
+/* The first record in the queue that only dropping subscriptions hold (I2). Others in front of it are skipped, since
+ * dropping them frees nothing. */
 static struct memory_record *slot_droppable(const struct memory_slot *s)
 {
     unsigned looked = 0;
@@ -194,8 +196,7 @@ static struct memory_record *slot_droppable(const struct memory_slot *s)
 bool memory_part_drop_oldest(struct memory_part *p)
 {
     struct memory_record *oldest = NULL;
-    list_each(l, tmp, &p->slots)
-    {
+    list_each(l, tmp, &p->slots) {
         struct memory_record *r = slot_droppable(container_of(l, struct memory_slot, link));
         if (r && (!oldest || r->sequence < oldest->sequence))
             oldest = r;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who drains a slot. Where the subscription is attached on the slot's own loop, its stream does. Else the slot lends its entries, at most MEMORY_LEND_MAX at a time, to a
- * loop where the subscription is attached; where it is attached nowhere they wait.
+ * Who drains a slot. Where the subscription is attached on the slot's own loop, its stream does. Else the slot lends
+ * its entries, at most MEMORY_LEND_MAX at a time, to a loop where the subscription is attached; where it is attached
+ * nowhere they wait.
  *
- *   unattached here, attached at B        lend: each entry is a letter to B, which delivers it as its own
- *   settled at B, or released there       the entry is a letter home, which ends it or queues it again
- *   attached here, or B is gone           recall: one letter to B, which sends home what it has not delivered, then the recall letter itself;
- *                                         only after that is anything of the slot delivered elsewhere
+ *   unattached here, attached at B    lend: each entry is a letter to B, which delivers it as its own
+ *   settled or released at B          the entry is a letter home, which ends it or queues it again
+ *   attached here, or B is gone       recall: one letter to B, which sends home what it has not delivered, then this
+ *                                     letter itself; only then is anything of the slot delivered elsewhere
  *
- * Mailboxes keep order, so a partition's events are delivered in the order of their appends whoever drains it: that is where ORDERED comes from while
- * streams come and go. A stopped loop takes letters and sends none (I5): what lies at the wrong place then stays there until fini.
+ * Mailboxes keep order, so a partition's events are delivered in the order of their appends whoever drains it: that is
+ * where ORDERED comes from while streams come and go. A stopped loop takes letters and sends none (I5): what lies at
+ * the wrong place then stays there until fini.
  */
 #include "memory.h"
 
@@ -81,8 +83,7 @@ static void recall_arrived(struct letter *m)
     struct memory_slot *borrower = s->lent_to;
     if (borrower->part->at->stopped)
         return;
-    list_each(l, tmp, &borrower->borrowed)
-    {
+    list_each(l, tmp, &borrower->borrowed) {
         struct memory_entry *e = container_of(l, struct memory_entry, link);
         if (e->home != s)
             continue;

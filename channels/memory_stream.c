@@ -2,8 +2,8 @@
  *
  * Streams: what drains the slots of a subscription on one loop, as far as credit goes. All on the stream's loop.
  *
- * Deliveries are made by the pump: at the end of the turn in which there first was both credit and an event, and once a turn from then on, so that a subscriber
- * that takes and gives back for ever does not hold the loop.
+ * Deliveries are made by the pump: at the end of the turn in which there first was both credit and an event, and once a
+ * turn from then on, so that a subscriber that takes and gives back for ever does not hold the loop.
  */
 #include "memory.h"
 
@@ -113,8 +113,8 @@ void memory_stream_wake(struct bus_stream *st)
         loop_defer(st->loop, &st->task);
 }
 
-enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop, const struct bus_stream_callbacks *callbacks, void *arg,
-                       struct bus_stream **out)
+enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
 {
     struct memory_loop *l = memory_loop_find(memory_of(b), loop);
     struct memory_slot *slot = &s->slots[l->index];

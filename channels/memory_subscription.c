@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Subscriptions of the memory bus: made and removed by control, joined to each part by that part's own loop, in a round. A subscribe ends when every loop has joined, and so
- * misses nothing from then on.
+ * Subscriptions of the memory bus: made and removed by control, joined to each part by that part's own loop, in a
+ * round. A subscribe ends when every loop has joined, and so misses nothing from then on.
  *
- *   subscribe ─ round: join every part ─ ready ─ ... ─ unsubscribe(remove) ─ round: leave every part, entries home ─ flush ─ freed
+ *   subscribe ─ round: join every part ─ ready
+ *   unsubscribe(remove) ─ round: leave every part, entries home ─ flush ─ freed
  */
 #include "memory.h"
 
@@ -121,8 +122,7 @@ static enum err subscription_new(struct bus_channel *c, struct slice name, struc
 
 static struct bus_subscription *subscription_find(struct bus_channel *c, struct slice name)
 {
-    list_each(l, tmp, &c->subscriptions)
-    {
+    list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         if (slice_eq_str(name, s->name))
             return s;
@@ -134,7 +134,9 @@ static enum err params_read(const struct bus_param *params, size_t count, bool *
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(params[i].name, "overflow") != 0)
-            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a subscription on a memory bus; it knows overflow", params[i].name);
+            return diag_set(d, ERR_INVALID,
+                            "unknown parameter \"%s\" of a subscription on a memory bus; it knows overflow",
+                            params[i].name);
         if (strcmp(params[i].value, "drop-oldest") == 0)
             *drop_oldest = true;
         else if (strcmp(params[i].value, "refuse") == 0)
@@ -154,8 +156,9 @@ static void set_overflow(struct bus_subscription *s, bool drop_oldest)
         atomic_fetch_sub(&s->channel->droppers, 1);
 }
 
-enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start, const struct bus_param *params,
-                          size_t count, struct bus_subscription **out, struct bus_op *op, struct diag *d)
+enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
+                          const struct bus_param *params, size_t count, struct bus_subscription **out,
+                          struct bus_op *op, struct diag *d)
 {
     struct memory_bus *m = memory_of(b);
     bool drop_oldest = false;

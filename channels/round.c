@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rounds over the data loops; see round.h. A leg's letter travels control -> loop -> control; between the two it may rest until round_answer.
+ * Rounds over the data loops; see round.h. A leg's letter travels control -> loop -> control; between the two it may
+ * rest until round_answer.
  */
 #include "round.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A round: control visits every data loop by letter and learns when the last has answered. It is how a backend changes what loops hold privately
- * without a lock: each loop changes its own part, and the operation ends when all have. Letters are allocated with the round, so a round cannot fail.
+ * A round: control visits every data loop by letter and learns when the last has answered. It is how a backend changes
+ * what loops hold privately without a lock: each loop changes its own part, and the operation ends when all have.
+ * Letters are allocated with the round, so a round cannot fail.
  *
- * Since mailboxes are first in, first out, whatever a loop had posted before it answered one round has arrived before the next round's letters: a
- * second, empty round is a flush.
+ * Since mailboxes are first in, first out, whatever a loop had posted before it answered one round has arrived before
+ * the next round's letters: a second, empty round is a flush.
  */
 #ifndef LEAT_CHANNELS_ROUND_H
 #define LEAT_CHANNELS_ROUND_H
@@ -26,7 +27,8 @@ struct round {
     /* On the control loop, when all have answered; may free the round's owner or start the next round. */
     void (*complete)(struct round *r);
     size_t waiting; /* control's, but for an abandoned round */
-    /* Set when the owner is to be freed while letters lie in mailboxes of loops that do not run: the last letter calls it. */
+    /* Set when the owner is to be freed while letters lie in mailboxes of loops that do not run: the last letter calls
+     * it. */
     void (*bury)(struct round *r);
 };
 

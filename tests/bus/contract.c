@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bus contract: each promise of include/bus.h, proved for whatever bus the stamp names. See contract.h for how a backend uses it, contract_rig.h for the tools.
+ * The bus contract: each promise of include/bus.h, proved for whatever bus the stamp names. See contract.h for how a
+ * backend uses it, contract_rig.h for the tools.
  *
- * A bus may repeat, delay, revoke and fail, since the contract allows it; so cases count different events, and ask again where a bus was not to be reached.
+ * A bus may repeat, delay, revoke and fail, since the contract allows it; so cases count different events, and ask
+ * again where a bus was not to be reached.
  */
 #include "contract_rig.h"
 
@@ -282,7 +284,8 @@ void contract_subscribe_is_idempotent_by_name(void **state)
     struct bus_subscription *first, *second;
     struct rig_op a = {.op.done = rig_op_done}, b = {.op.done = rig_op_done};
     assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &first, &a.op, NULL), OK);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &second, &b.op, NULL), OK); /* while the first is under way */
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &second, &b.op, NULL),
+                     OK); /* while the first is under way */
     assert_ptr_equal(first, second);
     rig_wait(r, &a);
     rig_wait(r, &b);
@@ -810,7 +813,8 @@ void contract_release_means_again_with_the_next_attempt(void **state)
     }
 }
 
-static void release_in_deliver(void *arg, struct bus_stream *stream, const struct ce_event *event, struct bus_token token, unsigned attempt)
+static void release_in_deliver(void *arg, struct bus_stream *stream, const struct ce_event *event,
+                               struct bus_token token, unsigned attempt)
 {
     struct tap *t = arg;
     (void)event;

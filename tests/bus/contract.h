@@ -6,8 +6,9 @@
  *     BUS_CONTRACT(memory_1, "memory", "capacity=1MiB", 1, TURNED)
  *     int main(void) { return cmocka_run_group_tests(contract_memory_1, NULL, NULL); }
  *
- * Each case opens the bus afresh over `loops` data loops, either turned by hand on a clock that the test moves (TURNED), or each on a thread of its own with the real clock (THREADS).
- * A case that needs a capability which the bus has not is skipped.
+ * Each case opens the bus afresh over `loops` data loops, either turned by hand on a clock that the test moves
+ * (TURNED), or each on a thread of its own with the real clock (THREADS). A case that needs a capability which the bus
+ * has not is skipped.
  */
 #ifndef LEAT_TESTS_CONTRACT_H
 #define LEAT_TESTS_CONTRACT_H
@@ -18,10 +19,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-enum contract_loops {
-    TURNED,
-    THREADS
-};
+enum contract_loops { TURNED, THREADS };
 
 struct contract {
     const char *bus;
@@ -31,48 +29,48 @@ struct contract {
 };
 
 /* One line per promise of include/bus.h. */
-#define CONTRACT_CASES(X) \
-    X(open_names_the_bad_parameter) \
-    X(fini_is_legal_after_open) \
-    X(fini_is_legal_before_any_loop_ran) \
-    X(provision_names_the_bad_parameter) \
-    X(provision_is_idempotent_by_name) \
-    X(release_keeps_the_channel_unless_removed) \
-    X(release_removes_with_the_last_reference) \
-    X(release_waits_for_appends_under_way) \
-    X(subscribe_names_the_bad_parameter) \
-    X(subscribe_is_idempotent_by_name) \
-    X(subscribe_misses_nothing_from_ok_on) \
-    X(unsubscribe_keeps_the_cursor_unless_removed) \
-    X(unsubscribe_removes_backlog_with_the_last_reference) \
-    X(operations_end_once_and_after_the_call) \
-    X(append_ends_once_on_the_loop_after_return) \
-    X(append_keeps_its_own_reference) \
-    X(append_refuses_what_is_too_large) \
-    X(append_refuses_when_full_and_takes_again) \
-    X(append_without_subscriptions_is_a_counted_drop) \
-    X(append_reaches_every_subscription) \
-    X(append_keeps_the_order_of_a_key) \
-    X(append_keeps_the_order_of_a_key_while_streams_come_and_go) \
-    X(nothing_is_delivered_before_credit) \
-    X(credit_is_an_upper_bound) \
-    X(attach_resumes_the_cursor) \
-    X(attach_on_one_loop_drains_all) \
-    X(detach_ends_deliveries) \
-    X(detach_brings_unsettled_back) \
-    X(detach_inside_deliver) \
-    X(event_is_valid_until_settled) \
-    X(settle_in_any_order) \
-    X(ack_means_never_again) \
-    X(release_means_again_with_the_next_attempt) \
-    X(release_for_ever_does_not_hold_the_loop) \
-    X(revoked_comes_again) \
-    X(read_where_browse) \
-    X(stop_refuses_new_work) \
-    X(stop_ends_what_is_pending) \
-    X(stop_with_streams_attached) \
-    X(stop_twice) \
-    X(probe_counts) \
+#define CONTRACT_CASES(X)                                                                                              \
+    X(open_names_the_bad_parameter)                                                                                    \
+    X(fini_is_legal_after_open)                                                                                        \
+    X(fini_is_legal_before_any_loop_ran)                                                                               \
+    X(provision_names_the_bad_parameter)                                                                               \
+    X(provision_is_idempotent_by_name)                                                                                 \
+    X(release_keeps_the_channel_unless_removed)                                                                        \
+    X(release_removes_with_the_last_reference)                                                                         \
+    X(release_waits_for_appends_under_way)                                                                             \
+    X(subscribe_names_the_bad_parameter)                                                                               \
+    X(subscribe_is_idempotent_by_name)                                                                                 \
+    X(subscribe_misses_nothing_from_ok_on)                                                                             \
+    X(unsubscribe_keeps_the_cursor_unless_removed)                                                                     \
+    X(unsubscribe_removes_backlog_with_the_last_reference)                                                             \
+    X(operations_end_once_and_after_the_call)                                                                          \
+    X(append_ends_once_on_the_loop_after_return)                                                                       \
+    X(append_keeps_its_own_reference)                                                                                  \
+    X(append_refuses_what_is_too_large)                                                                                \
+    X(append_refuses_when_full_and_takes_again)                                                                        \
+    X(append_without_subscriptions_is_a_counted_drop)                                                                  \
+    X(append_reaches_every_subscription)                                                                               \
+    X(append_keeps_the_order_of_a_key)                                                                                 \
+    X(append_keeps_the_order_of_a_key_while_streams_come_and_go)                                                       \
+    X(nothing_is_delivered_before_credit)                                                                              \
+    X(credit_is_an_upper_bound)                                                                                        \
+    X(attach_resumes_the_cursor)                                                                                       \
+    X(attach_on_one_loop_drains_all)                                                                                   \
+    X(detach_ends_deliveries)                                                                                          \
+    X(detach_brings_unsettled_back)                                                                                    \
+    X(detach_inside_deliver)                                                                                           \
+    X(event_is_valid_until_settled)                                                                                    \
+    X(settle_in_any_order)                                                                                             \
+    X(ack_means_never_again)                                                                                           \
+    X(release_means_again_with_the_next_attempt)                                                                       \
+    X(release_for_ever_does_not_hold_the_loop)                                                                         \
+    X(revoked_comes_again)                                                                                             \
+    X(read_where_browse)                                                                                               \
+    X(stop_refuses_new_work)                                                                                           \
+    X(stop_ends_what_is_pending)                                                                                       \
+    X(stop_with_streams_attached)                                                                                      \
+    X(stop_twice)                                                                                                      \
+    X(probe_counts)                                                                                                    \
     X(everything_at_once)
 
 #define CONTRACT_DECLARE(name) void contract_##name(void **state);
@@ -82,12 +80,12 @@ CONTRACT_CASES(CONTRACT_DECLARE)
 #define CONTRACT_COUNT (0 CONTRACT_CASES(CONTRACT_COUNT_ONE))
 
 /* Stamps the suite as `contract_STAMP`, an array of struct CMUnitTest. */
-#define BUS_CONTRACT(stamp, bus_name, parameters, loop_count, how_run) \
-    static const struct contract stamp = {bus_name, parameters, loop_count, how_run}; \
-    static struct CMUnitTest contract_##stamp[CONTRACT_COUNT]; \
-    __attribute__((constructor)) static void contract_stamp_##stamp(void) \
-    { \
-        contract_fill(contract_##stamp, #stamp, &stamp); \
+#define BUS_CONTRACT(stamp, bus_name, parameters, loop_count, how_run)                                                 \
+    static const struct contract stamp = {bus_name, parameters, loop_count, how_run};                                  \
+    static struct CMUnitTest contract_##stamp[CONTRACT_COUNT];                                                         \
+    __attribute__((constructor)) static void contract_stamp_##stamp(void)                                              \
+    {                                                                                                                  \
+        contract_fill(contract_##stamp, #stamp, &stamp);                                                               \
     }
 
 void contract_fill(struct CMUnitTest *tests, const char *stamp, const struct contract *c);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the contract's cases stand on: a bus over some loops, operations that are waited for, and taps: streams that write down what they get.
+ * What the contract's cases stand on: a bus over some loops, operations that are waited for, and taps: streams that
+ * write down what they get.
  *
- * The test's own thread is control. Everything that the contract places on a data loop goes through rig_on, which runs it there. Callbacks on other threads may not use cmocka's
- * assertions; they use `must`, which ends the program.
+ * The test's own thread is control. Everything that the contract places on a data loop goes through rig_on, which runs
+ * it there. Callbacks on other threads may not use cmocka's assertions; they use `must`, which ends the program.
  */
 #ifndef LEAT_TESTS_CONTRACT_RIG_H
 #define LEAT_TESTS_CONTRACT_RIG_H
@@ -21,12 +22,12 @@
 #define RIG_MAILBOX 4096
 #define RIG_TURNS_MAX 30000 /* a fact that is not there by then never comes */
 
-#define must(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #fact); \
-            abort(); \
-        } \
+#define must(fact)                                                                                                     \
+    do {                                                                                                               \
+        if (!(fact)) {                                                                                                 \
+            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #fact);                                         \
+            abort();                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 struct rig {
@@ -38,11 +39,11 @@ struct rig {
     const struct bus_ops *ops;
     struct bus *bus;
     pthread_t threads[RIG_LOOPS_MAX];
-    bool running; /* threads */
-    bool finished; /* the bus is gone */
-    pthread_mutex_t lock; /* of taps and calls */
+    bool running;               /* threads */
+    bool finished;              /* the bus is gone */
+    pthread_mutex_t lock;       /* of taps and calls */
     bool inside[RIG_LOOPS_MAX]; /* a call into the bus is running on this loop: no callback may */
-    atomic_bool silent; /* stop has ended: no callback may */
+    atomic_bool silent;         /* stop has ended: no callback may */
 };
 
 /* ---- loops ---- */
@@ -59,13 +60,13 @@ static inline void rig_turn(struct rig *r)
     must(loop_turn(r->control, 0) == OK);
 }
 
-#define rig_until(r, fact) \
-    do { \
-        for (int turns_ = 0; !(fact); turns_++) { \
-            if (turns_ == RIG_TURNS_MAX) \
-                fail_msg("never came: %s", #fact); \
-            rig_turn(r); \
-        } \
+#define rig_until(r, fact)                                                                                             \
+    do {                                                                                                               \
+        for (int turns_ = 0; !(fact); turns_++) {                                                                      \
+            if (turns_ == RIG_TURNS_MAX)                                                                               \
+                fail_msg("never came: %s", #fact);                                                                     \
+            rig_turn(r);                                                                                               \
+        }                                                                                                              \
     } while (0)
 
 struct rig_call {
@@ -174,7 +175,8 @@ static inline struct bus_channel *rig_channel(struct rig *r, const char *name)
     return rig_channel_with(r, name, "");
 }
 
-static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct bus_channel *c, const char *name, const char *params)
+static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct bus_channel *c, const char *name,
+                                                          const char *params)
 {
     char text[200];
     struct bus_param list[8];
@@ -277,7 +279,8 @@ static inline void rig_append_here(void *arg)
 }
 
 /* Starts one append of an event that lives until it ends. */
-static inline void rig_append_start(struct rig *r, size_t loop, struct bus_channel *c, const struct ce_event *event, struct rig_append *p)
+static inline void rig_append_start(struct rig *r, size_t loop, struct bus_channel *c, const struct ce_event *event,
+                                    struct rig_append *p)
 {
     *p = (struct rig_append){.r = r, .c = c, .event = event, .loop = loop};
     rig_on(r, loop, rig_append_here, p);
@@ -343,8 +346,8 @@ struct tap {
     struct bus_subscription *s;
     size_t loop;
     struct bus_stream *stream;
-    bool acks;     /* settles each at once and allows one more */
-    bool ended;    /* detach is done */
+    bool acks;           /* settles each at once and allows one more */
+    bool ended;          /* detach is done */
     unsigned stop_after; /* detaches inside the delivery of so many; 0: never */
     struct rig_op detach;
     uint64_t credit, count, open, revoked;
@@ -368,7 +371,8 @@ static inline bool tap_is(const struct tap *t, const char *id)
 
 static inline void tap_detach_here(void *arg);
 
-static inline void tap_deliver(void *arg, struct bus_stream *stream, const struct ce_event *event, struct bus_token token, unsigned attempt)
+static inline void tap_deliver(void *arg, struct bus_stream *stream, const struct ce_event *event,
+                               struct bus_token token, unsigned attempt)
 {
     struct tap *t = arg;
     struct rig *r = t->r;
@@ -526,13 +530,13 @@ static inline void tap_detach_here(void *arg)
 }
 
 /* A number of the tap, read under the lock. */
-#define TAP_READ(name, type, expression) \
-    static inline type name(struct tap *t) \
-    { \
-        pthread_mutex_lock(&t->r->lock); \
-        type value = expression; \
-        pthread_mutex_unlock(&t->r->lock); \
-        return value; \
+#define TAP_READ(name, type, expression)                                                                               \
+    static inline type name(struct tap *t)                                                                             \
+    {                                                                                                                  \
+        pthread_mutex_lock(&t->r->lock);                                                                               \
+        type value = expression;                                                                                       \
+        pthread_mutex_unlock(&t->r->lock);                                                                             \
+        return value;                                                                                                  \
     }
 TAP_READ(tap_count, uint64_t, t->count)
 TAP_READ(tap_open, uint64_t, t->open)

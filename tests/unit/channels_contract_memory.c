@@ -11,6 +11,8 @@ BUS_CONTRACT(memory_four_threads, "memory", "", 4, THREADS)
 
 int main(void)
 {
-    return cmocka_run_group_tests(contract_memory_one, NULL, NULL) + cmocka_run_group_tests(contract_memory_three, NULL, NULL) +
-           cmocka_run_group_tests(contract_stub_one_thread, NULL, NULL) + cmocka_run_group_tests(contract_memory_four_threads, NULL, NULL);
+    return cmocka_run_group_tests(contract_memory_one, NULL, NULL) +
+           cmocka_run_group_tests(contract_memory_three, NULL, NULL) +
+           cmocka_run_group_tests(contract_stub_one_thread, NULL, NULL) +
+           cmocka_run_group_tests(contract_memory_four_threads, NULL, NULL);
 }

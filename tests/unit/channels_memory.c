@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the memory bus promises beyond the contract: how its bounds count, what overflow drops, how loops lend, and that no allocation is needed twice nor missed.
+ * What the memory bus promises beyond the contract: how its bounds count, what overflow drops, how loops lend, and that
+ * no allocation is needed twice nor missed.
  */
 #include "../bus/contract.c"
 #include "../lib/fault.h"
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 static const struct contract on_one = {"memory", "", 1, TURNED}, on_three = {"memory", "", 3, TURNED},
+                             on_faulty = {"faulty", "seed=3 duplicate=0.3 revoke=0.1 append_delay_ms=1 reorder=0.2", 2,
+                                          TURNED},
                              on_small = {"memory", "capacity=20KiB total=30KiB", 2, TURNED};
 
 static struct bus_probe probe(struct rig *r, struct bus_channel *c)
@@ -57,7 +60,8 @@ static void registry_knows_its_names(void **state)
 static void bad_sizes_are_refused(void **state)
 {
     struct rig *r = *state;
-    for (const char *const *bad = (const char *const[]){"0", "", "-1", "many", "1.5MiB", "99999999999999999999", NULL}; *bad; bad++) {
+    for (const char *const *bad = (const char *const[]){"0", "", "-1", "many", "1.5MiB", "99999999999999999999", NULL};
+         *bad; bad++) {
         struct bus_param params[] = {{"capacity", *bad}};
         struct bus *b = NULL;
         struct bus_channel *c = NULL;
@@ -88,9 +92,10 @@ static void bad_overflow_and_start_are_refused(void **state)
 static void faulty_names_its_bad_parameters(void **state)
 {
     struct rig *r = *state;
-    static const struct bus_param bad[] = {{"append_fail", "2"},  {"revoke", "nan"},    {"duplicate", "often"}, {"reorder", "-0.1"}, {"reorder", ""},
-                                           {"seed", "x"},         {"seed", "-1"},       {"append_delay_ms", "60001"}, {"inner", "faulty"}, {"inner", "nothing"},
-                                           {"capacity", "none"}};
+    static const struct bus_param bad[] = {
+        {"append_fail", "2"}, {"revoke", "nan"},    {"duplicate", "often"}, {"reorder", "-0.1"},
+        {"reorder", ""},      {"seed", "x"},        {"seed", "-1"},         {"append_delay_ms", "60001"},
+        {"inner", "faulty"},  {"inner", "nothing"}, {"capacity", "none"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct bus *b = NULL;
         struct diag d = {0};
@@ -142,7 +147,8 @@ static void the_longest_backlog_decides(void **state)
 static void the_total_bounds_all_channels(void **state)
 {
     struct rig *r = *state;
-    struct bus_channel *a = rig_channel(r, "ns/a"), *b = rig_channel(r, "ns/b"), *large = rig_channel_with(r, "ns/large", "capacity=1MiB");
+    struct bus_channel *a = rig_channel(r, "ns/a"), *b = rig_channel(r, "ns/b"),
+                       *large = rig_channel_with(r, "ns/large", "capacity=1MiB");
     struct bus_subscription *s = rig_subscribe(r, a, "s"), *of_large = rig_subscribe(r, large, "s");
     rig_subscribe(r, b, "s");
     unsigned of_a = fill(r, 0, a, NULL, 100), of_b = fill(r, 1, b, NULL, 100);
@@ -161,7 +167,8 @@ static void drop_oldest_drops_its_oldest(void **state)
 {
     struct rig *r = *state;
     struct bus_channel *c = rig_channel(r, "ns/c");
-    struct bus_subscription *lossy = rig_subscribe_with(r, c, "lossy", "overflow=drop-oldest"), *quick = rig_subscribe(r, c, "quick");
+    struct bus_subscription *lossy = rig_subscribe_with(r, c, "lossy", "overflow=drop-oldest"),
+                            *quick = rig_subscribe(r, c, "quick");
     struct tap q, l;
     tap_drain(r, quick, 0, &q);
     for (unsigned i = 0; i < 50; i++) {
@@ -267,7 +274,8 @@ static void what_comes_back_keeps_its_place(void **state)
     tap_attach(r, s, 0, &t);
     tap_credit(&t, 5);
     rig_until(r, tap_open(&t) == 5);
-    assert_true(tap_settle(&t, "e3", BUS_RELEASE) && tap_settle(&t, "e1", BUS_RELEASE) && tap_settle(&t, "e2", BUS_RELEASE));
+    assert_true(tap_settle(&t, "e3", BUS_RELEASE) && tap_settle(&t, "e1", BUS_RELEASE) &&
+                tap_settle(&t, "e2", BUS_RELEASE));
     tap_close(&t);
     tap_drain(r, s, 0, &t);
     took_in_order(&t, 10);
@@ -285,7 +293,8 @@ static void a_stream_at_home_waits_for_what_was_lent(void **state)
         rig_quiet(r);
         assert_int_equal(fill(r, at, c, NULL, 400), 400); /* more than is lent at a time */
         rig_quiet(r);
-        tap_drain(r, s, at, &home); /* nothing has turned since: the first are still away, and the rest may not pass them */
+        tap_drain(r, s, at,
+                  &home); /* nothing has turned since: the first are still away, and the rest may not pass them */
         took_in_order(&home, 400);
         assert_int_equal(tap_count(&away), 0);
         tap_close(&home);
@@ -393,6 +402,50 @@ static void no_more_is_lent_than_overflow_can_spare(void **state)
     tap_close(&t);
 }
 
+static void turn(struct loop *l)
+{
+    assert_int_equal(loop_turn(l, 0), OK);
+}
+
+/* Ends `o`, begun just now, in the most awkward order: loop 1 has answered, then loop 0 appends to it, and is slow to
+ * take the results. */
+static void append_late(struct rig *r, struct bus_channel *c, struct rig_op *o)
+{
+    struct rig_append a[8];
+    const struct ce_event *events[8];
+    turn(r->loops[1]);
+    for (unsigned i = 0; i < 8; i++) {
+        events[i] = rig_event("e", (const char *const[]){"a", "b", "c", "d", "e", "f", "g", "h"}[i],
+                              10); /* some of them are loop 1's */
+        rig_append_start(r, 0, c, events[i], &a[i]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        turn(r->loops[0]);
+        turn(r->control);
+    }
+    turn(r->loops[1]);
+    turn(r->control);
+    while (!o->ended)
+        rig_turn(r);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_true(rig_append_ended(&a[i]));
+        ce_event_unref(events[i]);
+    }
+}
+
+static void release_and_stop_wait_for_late_appends(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
+    struct rig_op released = {.op.done = rig_op_done}, stopped = {.op.done = rig_op_done};
+    rig_unsubscribe(r, rig_subscribe(r, c, "s"), false);
+    rig_subscribe(r, d, "s");
+    r->ops->release(r->bus, c, true, &released.op);
+    append_late(r, c, &released);
+    r->ops->stop(r->bus, &stopped.op);
+    append_late(r, d, &stopped);
+}
+
 static void unsubscribe_before_subscribe_has_ended(void **state)
 {
     struct rig *r = *state;
@@ -422,7 +475,7 @@ static void keys_spread_over_the_loops(void **state)
     }
     rig_until(r, tap_count(&t[0]) + tap_count(&t[1]) + tap_count(&t[2]) == 300);
     for (size_t i = 0; i < 3; i++) {
-        assert_in_range(tap_acked(&t[i]), 20, 50); /* of 100 keys */
+        assert_in_range(tap_acked(&t[i]), 20, 50);                /* of 100 keys */
         assert_int_equal(tap_count(&t[i]), 3 * tap_acked(&t[i])); /* a key always comes to the same */
         tap_close(&t[i]);
     }
@@ -579,7 +632,8 @@ static void set_up_survives_every_failed_allocation(void **state)
     }
 }
 
-/* An append from each loop with a key and without, and a stream that takes all with more in flight than the first table holds. */
+/* An append from each loop with a key and without, and a stream that takes all with more in flight than the first table
+ * holds. */
 static void traffic_survives_every_failed_allocation(void **state)
 {
     struct rig *r = *state;
@@ -627,7 +681,8 @@ static void traffic_survives_every_failed_allocation(void **state)
             assert_true(n > 10);
             break;
         }
-        for (size_t i = 0; i < r->loop_count; i++) { /* away with the spare records: the next round allocates as this one did */
+        for (size_t i = 0; i < r->loop_count;
+             i++) { /* away with the spare records: the next round allocates as this one did */
             r->ops->unbind(r->bus, r->loops[i]);
             assert_int_equal(r->ops->bind(r->bus, r->loops[i]), OK);
         }
@@ -636,7 +691,8 @@ static void traffic_survives_every_failed_allocation(void **state)
     ce_event_unref(event[1]);
 }
 
-#define ON(loops, test) cmocka_unit_test_prestate_setup_teardown(test, contract_setup, contract_teardown, (void *)(uintptr_t)&on_##loops)
+#define ON(loops, test)                                                                                                \
+    cmocka_unit_test_prestate_setup_teardown(test, contract_setup, contract_teardown, (void *)(uintptr_t)&on_##loops)
 
 int main(void)
 {
@@ -659,6 +715,7 @@ int main(void)
         ON(three, release_waits_for_what_is_in_the_air),
         ON(three, stop_waits_for_nothing_in_the_air),
         ON(three, no_more_is_lent_than_overflow_can_spare),
+        ON(small, release_and_stop_wait_for_late_appends),
         ON(three, unsubscribe_before_subscribe_has_ended),
         ON(three, keys_spread_over_the_loops),
         ON(three, a_full_mailbox_refuses),
@@ -667,6 +724,7 @@ int main(void)
         ON(three, set_up_survives_every_failed_allocation),
         ON(three, traffic_survives_every_failed_allocation),
         ON(one, traffic_survives_every_failed_allocation),
+        ON(faulty, traffic_survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
