@@ -113,7 +113,8 @@ static bool add_header(struct MHD_Response *response, struct slice name, struct 
     return true;
 }
 
-bool http_answer_headers(struct http_request *r, struct MHD_Response *response, const struct http_header *headers, size_t count)
+bool http_answer_headers(struct http_request *r, struct MHD_Response *response, const struct http_header *headers,
+                         size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (!add_header(response, headers[i].name, headers[i].value))
@@ -123,7 +124,8 @@ bool http_answer_headers(struct http_request *r, struct MHD_Response *response, 
 
 /* ---- for handlers ---- */
 
-void http_respond(struct http_request *r, int status, const struct http_header *headers, size_t count, struct slice body)
+void http_respond(struct http_request *r, int status, const struct http_header *headers, size_t count,
+                  struct slice body)
 {
     struct http_server *s = r->server;
     assert(status >= 200 && status <= 599);

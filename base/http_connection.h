@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside the HTTP server: one loop's server, its connections, and what the server's files ask of each other. Everything runs on the server's loop,
- * but http_server_adopt's letter, which is posted from the listener's.
+ * Inside the HTTP server: one loop's server, its connections, and what the server's files ask of each other. Everything
+ * runs on the server's loop, but http_server_adopt's letter, which is posted from the listener's.
  *
  *   http_listener.c  accepts, deals          http_server.c    the daemon, when it runs, drain, free
  *   http_request.c   a request's way in      http_answer.c    its way out
@@ -21,11 +21,16 @@
 #include "loop.h"
 
 /* Limits, with their reasons. */
-#define HTTP_KEPT_BODY_BYTES (16u << 10) /* a body buffer up to this stays with its connection: typical events are smaller */
-#define HTTP_KEPT_LINES 64               /* likewise the table of header lines */
-#define HTTP_RECALLS_MAX 2               /* see http_request.c: how often an unanswered request is asked again before it is suspended */
-#define HTTP_LINGER_NS (5 * NS_PER_S)    /* how long a refused client's remaining bytes are read and dropped, so that it can read the answer */
-#define HTTP_LINGERS_MAX 256             /* and for how many at once: beyond, the connection is just closed */
+/* What stays with a connection from one request to the next: typical events are smaller, and idle ones shall be cheap.
+ */
+#define HTTP_KEPT_BODY_BYTES (16u << 10)
+#define HTTP_KEPT_LINES 64
+/* How often an unanswered request is asked again before it is suspended: see http_request.c. */
+#define HTTP_RECALLS_MAX 2
+/* How long, and for how many at once, a refused client's remaining bytes are read and dropped, so that it can read the
+ * answer. Beyond, the connection is just closed. */
+#define HTTP_LINGER_NS (5 * NS_PER_S)
+#define HTTP_LINGERS_MAX 256
 
 /* Each kind has one fixed period, so that each list is in order of its deadlines without sorting. */
 enum http_due_kind {
@@ -61,7 +66,8 @@ struct http_stream {
     bool gone; /* the client left, or memory ran out */
 };
 
-/* A connection and the request under way on it: HTTP/1.1 has one at a time, so what a request needs is kept for the next. */
+/* A connection and the request under way on it: HTTP/1.1 has one at a time, so what a request needs is kept for the
+ * next. */
 struct http_request {
     struct http_server *server;
     struct MHD_Connection *connection;
@@ -72,7 +78,6 @@ struct http_request {
     uint64_t idle_since_ns;
     uint64_t consumed;   /* bytes of all complete requests; what came beyond is the beginning of the next */
     bool consumed_known; /* chunk framing cannot be counted */
-    bool served;         /* there was a request before */
     bool linger;         /* closes with bytes of the client unread */
 
     /* From here on: of one request. */
@@ -120,18 +125,17 @@ struct http_server {
     unsigned again_count;    /* how often in a row by `again` */
     bool running;            /* the daemon is on the stack */
     bool draining, stopping;
-    struct http_inbox *inbox;       /* counted: letters hold it too */
-    struct http_request *incoming;  /* the connection being added, for the daemon's notice of it */
-    struct http_request *beginning; /* whose request line came last */
-    struct list open;               /* all connections */
-    struct list answered;           /* answered while the daemon was on the stack for another request */
+    struct http_inbox *inbox;      /* counted: letters hold it too */
+    struct http_request *incoming; /* the connection being added, for the daemon's notice of it */
+    struct list open;              /* all connections */
+    struct list answered;          /* answered while the daemon was on the stack for another request */
     struct list due[HTTP_DUE_KINDS];
     uint64_t period_ns[HTTP_DUE_KINDS];
     struct loop_timer due_timer;
     uint64_t due_timer_at_ns; /* when it is armed */
     unsigned lingers;
-    struct MHD_Response *empty[2]; /* answers without body and headers; [1] closes the connection */
-    size_t busy;                   /* atomic */
+    struct MHD_Response *empty[2];  /* answers without body and headers; [1] closes the connection */
+    size_t busy;                    /* atomic */
     struct http_server_stats stats; /* atomic, each counter by itself */
 };
 
@@ -140,7 +144,8 @@ struct http_server {
 
 /* ---- http_server.c ---- */
 /* From any thread: the connection is the server's from here on, whatever comes. */
-void http_server_adopt(struct http_inbox *inbox, struct loop *from, int fd, const struct sockaddr *address, socklen_t address_len);
+void http_server_adopt(struct http_inbox *inbox, struct loop *from, int fd, const struct sockaddr *address,
+                       socklen_t address_len);
 struct http_inbox *http_server_inbox_ref(struct http_server *s);
 void http_inbox_unref(struct http_inbox *inbox);
 /* The daemon has something to do: it runs at the end of this turn. */
@@ -149,9 +154,10 @@ void http_server_wake(struct http_server *s);
 /* ---- http_request.c: the daemon's callbacks ---- */
 void *http_request_begin(void *arg, const char *target, struct MHD_Connection *connection);
 size_t http_request_unescape(void *arg, struct MHD_Connection *connection, char *text);
-enum MHD_Result http_request_continue(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-                                      const char *data, size_t *data_len, void **request);
-void http_request_over(void *arg, struct MHD_Connection *connection, void **request, enum MHD_RequestTerminationCode how);
+enum MHD_Result http_request_continue(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+                                      const char *version, const char *data, size_t *data_len, void **request);
+void http_request_over(void *arg, struct MHD_Connection *connection, void **request,
+                       enum MHD_RequestTerminationCode how);
 /* A new connection's state, or NULL. */
 struct http_request *http_request_new(struct http_server *s, int fd);
 void http_request_free(struct http_request *r);
@@ -165,8 +171,10 @@ void http_answer(struct http_request *r, unsigned status, struct MHD_Response *r
 enum MHD_Result http_answer_queue(struct http_request *r);
 /* For those answered while the daemon was on the stack. */
 void http_answers_flush(struct http_server *s);
-/* Adds headers, and Connection: close when asked for; a header that cannot be sent is left out. False when memory ran out. */
-bool http_answer_headers(struct http_request *r, struct MHD_Response *response, const struct http_header *headers, size_t count);
+/* Adds headers, and Connection: close when asked for; a header that cannot be sent is left out. False when memory ran
+ * out. */
+bool http_answer_headers(struct http_request *r, struct MHD_Response *response, const struct http_header *headers,
+                         size_t count);
 /* Drops an answer that was not queued. */
 void http_answer_drop(struct http_request *r);
 
@@ -178,7 +186,8 @@ void http_deadlines_init(struct http_server *s);
 void http_deadlines_fini(struct http_server *s);
 void http_due_start(struct http_server *s, struct http_due *due, enum http_due_kind kind);
 void http_due_stop(struct http_due *due);
-/* One whole answer written straight to the socket, where libmicrohttpd gives no way to. The caller sees to it that the connection closes. */
+/* One whole answer written straight to the socket, where libmicrohttpd gives no way to. The caller sees to it that the
+ * connection closes. */
 void http_answer_raw(struct http_request *r, int status, const char *reason, const char *text);
 /* Keeps the socket open, through a duplicate, while the client still sends. */
 void http_linger_start(struct http_server *s, int fd);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Deadlines, and what follows when one passes. They are absolute: libmicrohttpd's own timeout starts anew with every byte, so that a client that sends one
- * byte a second holds a connection for ever.
+ * Deadlines, and what follows when one passes. They are absolute: libmicrohttpd's own timeout starts anew with every
+ * byte, so that a client that sends one byte a second holds a connection for ever.
  *
- * Each kind has a fixed period, so each is a list in order and one timer serves all: starting and stopping one is a list operation.
+ * Each kind has a fixed period, so each is a list in order and one timer serves all: starting and stopping one is a
+ * list operation.
  *
- * Of a kept-alive connection without a request line nothing is known but the socket's count of received bytes. It is looked at once per head_timeout: bytes
- * beyond the last request are the beginning of another, which then has one more head_timeout; without any it is closed when it was idle for idle_timeout, or
- * when the client closed its side.
+ * Of a kept-alive connection without a request line nothing is known but the socket's count of received bytes. It is
+ * looked at once per head_timeout: bytes beyond the last request are the beginning of another, which then has one more
+ * head_timeout; without any it is closed when it was idle for idle_timeout, or when the client closed its side.
  */
 #include "http_connection.h"
 
@@ -18,7 +19,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CLOSE_WAIT 8 /* TCP_CLOSE_WAIT of netinet/tcp.h, which cannot be included beside linux/tcp.h; only this one counts bytes */
+#define CLOSE_WAIT                                                                                                     \
+    8 /* TCP_CLOSE_WAIT of netinet/tcp.h, which cannot be included beside linux/tcp.h; only this one counts bytes */
 
 /* ---- answers past libmicrohttpd ---- */
 
@@ -29,9 +31,11 @@ void http_answer_raw(struct http_request *r, int status, const char *reason, con
     r->refused = true;
     char answer[1024];
     int n = snprintf(answer, sizeof answer,
-                     "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n\r\n%s\n", status, reason,
-                     strlen(text) + 1, text);
-    /* A new answer on a connection that owes nothing else always fits in its send buffer; if not, the client has stopped reading anyway. */
+                     "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: text/plain; "
+                     "charset=utf-8\r\nContent-Length: %zu\r\n\r\n%s\n",
+                     status, reason, strlen(text) + 1, text);
+    /* A new answer on a connection that owes nothing else always fits in its send buffer; if not, the client has
+     * stopped reading anyway. */
     (void)!send(r->fd, answer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -95,7 +99,8 @@ static void passed(struct http_due *due, enum http_due_kind kind)
     struct http_request *r = container_of(due, struct http_request, due);
     switch (kind) {
     case HTTP_DUE_HEAD:
-        hang_up(r, r->phase == HTTP_HEAD || http_request_pending(r), "the request line and headers did not arrive in time");
+        hang_up(r, r->phase == HTTP_HEAD || http_request_pending(r),
+                "the request line and headers did not arrive in time");
         break;
     case HTTP_DUE_BODY:
         hang_up(r, true, "the body did not arrive in time");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The guard over a request's head: RFC 9110 and RFC 9112, read strictly, because what two parsers read differently is how requests are smuggled.
- * Pure: no state, any thread.
+ * The guard over a request's head: RFC 9110 and RFC 9112, read strictly, because what two parsers read differently is
+ * how requests are smuggled. Pure: no state, any thread.
  */
 #include "http_guard.h"
 
@@ -51,25 +51,30 @@ static const char *check_request_line(const struct http_head *head, struct http_
     return NULL;
 }
 
-/* Where every line must begin, given where the one before ended. */
-static const char *check_lines(struct http_head *head)
+static const char not_crlf[] = "a line of the head is folded, holds a NUL, or does not end in CR LF";
+
+/* The place after a line's end, or NULL: in the place of CR LF there are two NULs. */
+static const char *after(struct slice last)
 {
-    const char *expected = head->version.ptr + head->version.len + 2;
+    const char *end = last.ptr + last.len;
+    return end[0] == 0 && end[1] == 0 ? end + 2 : NULL;
+}
+
+/* Where every line must begin, given where the one before ended. */
+static const char *check_lines(const struct http_head *head)
+{
+    const char *expected = after(head->version);
     for (size_t i = 0; i < head->line_count; i++) {
-        struct http_header *line = &head->lines[i];
-        if (line->name.ptr != expected)
-            return "a header line is folded, holds a NUL, or does not end in CR LF";
+        const struct http_header *line = &head->lines[i];
+        if (!expected || line->name.ptr != expected || line->value.ptr <= line->name.ptr + line->name.len)
+            return not_crlf;
         if (line->name.len == 0 || !all_in(line->name, T))
-            return "a header name is empty, or has a space or another character that is not allowed (none may stand before the colon)";
-        if (line->value.ptr <= line->name.ptr + line->name.len)
-            return "a header line is folded, holds a NUL, or does not end in CR LF";
+            return "a header name is empty or has a character that is not allowed, such as a space before the colon";
         if (!all_in(line->value, V))
             return "a header value holds a control character";
-        expected = line->value.ptr + line->value.len + 2;
+        expected = after(line->value);
     }
-    if (head->end != expected + 2)
-        return "a header line is folded, holds a NUL, or does not end in CR LF";
-    return NULL;
+    return expected && head->end == expected + 2 && expected[0] == 0 && expected[1] == 0 ? NULL : not_crlf;
 }
 
 static const char *read_content_length(struct slice text, uint64_t *out)

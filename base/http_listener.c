@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The listening sockets, on the control loop: accepts and deals to the servers in turn, so that load is spread evenly with few clients too.
+ * The listening sockets, on the control loop: accepts and deals to the servers in turn, so that load is spread evenly
+ * with few clients too.
  *
- * A name that has several addresses ("localhost") gets a socket for each, all on one port. When descriptors run out, accept fails while the sockets
- * stay readable: accepting then pauses for PAUSE_NS instead of spinning, and clients wait in the backlog.
+ * A name that has several addresses ("localhost") gets a socket for each, all on one port. When descriptors run out,
+ * accept fails while the sockets stay readable: accepting then pauses for PAUSE_NS instead of spinning, and clients
+ * wait in the backlog.
  */
 #include "http_connection.h"
 
@@ -92,8 +94,11 @@ static enum err parse_address(const char *address, struct place *out, struct dia
 {
     const char *colon = strrchr(address, ':');
     size_t port_len = colon ? strlen(colon + 1) : 0;
-    if (!colon || port_len == 0 || port_len > 5 || strspn(colon + 1, "0123456789") != port_len || atoi(colon + 1) > 65535)
-        return diag_set(d, ERR_INVALID, "\"%s\" is not an address to listen on: write HOST:PORT, for example 127.0.0.1:8080, [::1]:8080 or :8080 (port 0 picks one)",
+    if (!colon || port_len == 0 || port_len > 5 || strspn(colon + 1, "0123456789") != port_len ||
+        atoi(colon + 1) > 65535)
+        return diag_set(d, ERR_INVALID,
+                        "\"%s\" is not an address to listen on: write HOST:PORT, for example 127.0.0.1:8080, "
+                        "[::1]:8080 or :8080 (port 0 picks one)",
                         address);
     struct slice host = slice_of(address, (size_t)(colon - address));
     bool bracketed = host.len >= 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
@@ -133,7 +138,8 @@ static void name_address(struct http_listener *l)
     socklen_t len = sizeof a;
     char host[64] = "?", port[8] = "?";
     if (getsockname(l->sockets[0].watch.fd, (struct sockaddr *)&a, &len) == 0)
-        (void)getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+        (void)getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port,
+                          NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(l->address, sizeof l->address, a.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
@@ -160,10 +166,15 @@ static enum err explain(const char *address, int error, struct diag *d)
     const char *port = strrchr(address, ':') + 1;
     switch (error) {
     case EADDRINUSE:
-        return diag_set(d, ERR_EXISTS, "%s is in use by another program; stop it (\"ss -ltnp 'sport = :%s'\" shows which it is) or listen elsewhere", address, port);
+        return diag_set(d, ERR_EXISTS,
+                        "%s is in use by another program; stop it (\"ss -ltnp 'sport = :%s'\" shows which it is) or "
+                        "listen elsewhere",
+                        address, port);
     case EACCES:
     case EPERM:
-        return diag_set(d, ERR_DENIED, "listening on %s is not allowed: ports below 1024 need privileges; choose a higher one", address);
+        return diag_set(d, ERR_DENIED,
+                        "listening on %s is not allowed: ports below 1024 need privileges; choose a higher one",
+                        address);
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
         return diag_set(d, ERR_INVALID, "%s is no address of this machine", address);
@@ -195,8 +206,10 @@ static enum err add_socket(struct http_listener *l, int fd)
     return e;
 }
 
-/* Binds all of `found`; an address family that this machine does not have is left out. ERR_CONFLICT: the port picked for the first was taken at another. */
-static enum err bind_all(struct http_listener *l, const char *address, const struct addrinfo *found, bool dual, struct diag *d)
+/* Binds all of `found`; an address family that this machine does not have is left out. ERR_CONFLICT: the port picked
+ * for the first was taken at another. */
+static enum err bind_all(struct http_listener *l, const char *address, const struct addrinfo *found, bool dual,
+                         struct diag *d)
 {
     int error = EADDRNOTAVAIL;
     in_port_t port = 0;
@@ -258,8 +271,8 @@ static enum err hold_inboxes(struct http_listener *l, struct http_server *const 
     return OK;
 }
 
-enum err http_listener_open(struct loop *control, const char *address, struct http_server *const *servers, size_t server_count,
-                            struct http_listener **out, struct diag *d)
+enum err http_listener_open(struct loop *control, const char *address, struct http_server *const *servers,
+                            size_t server_count, struct http_listener **out, struct diag *d)
 {
     assert(control && address && server_count > 0);
     struct http_listener *l = calloc(1, sizeof *l);

@@ -2,14 +2,16 @@
  *
  * A request's way in: libmicrohttpd's callbacks, and what handlers read.
  *
- *   HTTP_IDLE ── request line ──> HTTP_HEAD ── head, guard, handler.head ──> HTTP_BODY ── handler.end ──> HTTP_COMPLETE ── answer ──> HTTP_SENDING
+ *   HTTP_IDLE ── request line ──> HTTP_HEAD ── head, guard, handler.head ──> HTTP_BODY ──┐
+ *     ^                                                                                  handler.end
+ *     └── sent, handler.close ── HTTP_SENDING <── answer ── HTTP_COMPLETE <────────────────┘
  *
- * An unanswered request is left with libmicrohttpd, which asks for it again whenever it runs; an answer that comes by work deferred in the same turn then
- * costs nothing extra. Only when it was asked for HTTP_RECALLS_MAX times in vain is it suspended, which takes its socket out of the epoll set and costs about
- * 3 µs with the way back.
+ * An unanswered request is left with libmicrohttpd, which asks for it again whenever it runs; an answer that comes by
+ * work deferred in the same turn then costs nothing extra. Only when it was asked for HTTP_RECALLS_MAX times in vain is
+ * it suspended, which takes its socket out of the epoll set and costs about 3 µs with the way back.
  *
- * An answer before the body is read closes the connection (libmicrohttpd's rule, and a sound one). So an answer from `head` to a request without a body
- * waits for the call that says that all of it is there.
+ * An answer before the body is read closes the connection (libmicrohttpd's rule, and a sound one). So an answer from
+ * `head` to a request without a body waits for the call that says that all of it is there.
  */
 #include "http_connection.h"
 
@@ -50,7 +52,8 @@ void http_request_free(struct http_request *r)
 static void reset(struct http_request *r)
 {
     if (r->handed && r->phase >= HTTP_COMPLETE) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
         r->consumed += (info ? info->header_size : 0) + r->plan.content_length;
         r->consumed_known = r->consumed_known && !r->plan.chunked;
     }
@@ -98,7 +101,8 @@ void *http_request_begin(void *arg, const char *target, struct MHD_Connection *c
     return r;
 }
 
-static enum MHD_Result collect_line(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value, size_t value_len)
+static enum MHD_Result collect_line(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len,
+                                    const char *value, size_t value_len)
 {
     (void)kind;
     struct http_request *r = arg;
@@ -117,7 +121,8 @@ static enum MHD_Result collect_line(void *arg, enum MHD_ValueKind kind, const ch
 /* What is wrong with the head, or NULL. */
 static const char *check_head(struct http_request *r, const char *method, const char *version)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     r->method = slice_str(method);
     struct http_head head = {
         .method = r->method,
@@ -153,7 +158,8 @@ static void check_body(struct http_request *r)
 {
     if (r->plan.content_length > r->body_max) {
         http_count(r->server->stats.refused_too_large, 1);
-        refuse(r, 413, "the body of %llu bytes exceeds the %zu bytes allowed here", (unsigned long long)r->plan.content_length, r->body_max);
+        refuse(r, 413, "the body of %llu bytes exceeds the %zu bytes allowed here",
+               (unsigned long long)r->plan.content_length, r->body_max);
         return;
     }
     r->body.limit = r->body_max;
@@ -178,7 +184,6 @@ static void hand_over(struct http_request *r)
 static enum MHD_Result head_complete(struct http_request *r, const char *method, const char *version)
 {
     struct http_server *s = r->server;
-    r->served = true;
     int lines = MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, collect_line, r);
     bool whole = lines >= 0 && (size_t)lines == r->line_count && buf_error(&r->target_copy) == OK;
     const char *wrong = whole ? check_head(r, method, version) : NULL;
@@ -255,8 +260,8 @@ static enum MHD_Result complete(struct http_request *r)
     return MHD_YES;
 }
 
-enum MHD_Result http_request_continue(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-                                      const char *data, size_t *data_len, void **request)
+enum MHD_Result http_request_continue(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+                                      const char *version, const char *data, size_t *data_len, void **request)
 {
     (void)arg, (void)url, (void)connection;
     struct http_request *r = *request;
@@ -272,7 +277,8 @@ enum MHD_Result http_request_continue(void *arg, struct MHD_Connection *connecti
     return complete(r);
 }
 
-void http_request_over(void *arg, struct MHD_Connection *connection, void **request, enum MHD_RequestTerminationCode how)
+void http_request_over(void *arg, struct MHD_Connection *connection, void **request,
+                       enum MHD_RequestTerminationCode how)
 {
     (void)connection, (void)how;
     struct http_server *s = arg;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One loop's HTTP server: a libmicrohttpd daemon in external epoll mode. Its epoll descriptor is watched by our loop; when it is readable the daemon
- * runs once, with timeout 0 (with its own thread it would stall at multiples of 128 clients). It has no listener: connections come by letter.
+ * One loop's HTTP server: a libmicrohttpd daemon in external epoll mode. Its epoll descriptor is watched by our loop;
+ * when it is readable the daemon runs once, with timeout 0 (with its own thread it would stall at multiples of 128
+ * clients). It has no listener: connections come by letter.
  *
- * When the daemon runs again: at the end of the turn when answers came or the daemon has work left, but not more than AGAIN_MAX times in a row; beyond
- * that in the next turn, so that a client that sends without pause cannot keep the loop from its timers and its other descriptors.
+ * When the daemon runs again: at the end of the turn when answers came or the daemon has work left, but not more than
+ * AGAIN_MAX times in a row; beyond that in the next turn, so that a client that sends without pause cannot keep the
+ * loop from its timers and its other descriptors.
  *
  * The daemon keeps no time: every deadline is ours (http_deadline.c).
  */
@@ -23,7 +25,8 @@
 
 /* What letters hold instead of the server, which may be freed before they are read. */
 struct http_inbox {
-    unsigned refs; /* atomic */
+    unsigned refs;     /* atomic */
+    uint64_t overflow; /* atomic: connections that did not fit into the mailbox */
     struct loop *loop;
     struct http_server *server; /* NULL when it is freed; touched on the loop only */
 };
@@ -79,7 +82,8 @@ static void read_dealt(struct letter *letter)
     free(d);
 }
 
-void http_server_adopt(struct http_inbox *inbox, struct loop *from, int fd, const struct sockaddr *address, socklen_t address_len)
+void http_server_adopt(struct http_inbox *inbox, struct loop *from, int fd, const struct sockaddr *address,
+                       socklen_t address_len)
 {
     assert(address_len <= sizeof(struct sockaddr_storage));
     if (from == inbox->loop) {
@@ -102,12 +106,14 @@ void http_server_adopt(struct http_inbox *inbox, struct loop *from, int fd, cons
     __atomic_add_fetch(&inbox->refs, 1, __ATOMIC_RELAXED);
     if (loop_post(inbox->loop, &d->letter) != OK) {
         close(fd); /* the loop is behind by a whole mailbox: better a refusal now than one more to wait */
+        __atomic_add_fetch(&inbox->overflow, 1, __ATOMIC_RELAXED);
         http_inbox_unref(inbox);
         free(d);
     }
 }
 
-static void notify_connection(void *arg, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what)
+static void notify_connection(void *arg, struct MHD_Connection *connection, void **context,
+                              enum MHD_ConnectionNotificationCode what)
 {
     struct http_server *s = arg;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -148,41 +154,44 @@ static struct http_request *only_incomplete(struct http_server *s)
     return found;
 }
 
-/* The one notice that libmicrohttpd gives before it writes an error page of its own is a line for its log, which does not say whose request it is. When
- * only one request is incomplete it must be that one, and the page is replaced by a better one: ours is written first and the way closed to the other.
- * Else the client gets the right status, with libmicrohttpd's words. 414, 505 and a malformed line can belong to a request not yet begun: left alone. */
+/* The one notice that libmicrohttpd gives before it writes an error page of its own is a line for its log, which does
+ * not say whose request it is. When only one request is incomplete it must be that one, and the page is replaced by a
+ * better one: ours is written first and the way closed to the other. Else the client gets the right status, with
+ * libmicrohttpd's words. 414, 505 and a malformed line can belong to a request not yet begun: left alone. */
+static void too_large_head(struct http_server *s, struct http_request *r)
+{
+    const char *flag = s->options.flag_head_bytes;
+    char text[400];
+    snprintf(text, sizeof text,
+             "the request line and headers exceed the %zu bytes allowed%s%s; an event with large attributes fits in "
+             "structured mode (Content-Type: application/cloudevents+json), where they are part of the body",
+             s->options.head_bytes_max, flag ? " by " : "", flag ? flag : "");
+    http_answer_raw(r, 431, "Request Header Fields Too Large", text);
+}
+
 static void __attribute__((format(printf, 2, 0))) notice_log(void *arg, const char *format, va_list values)
 {
+    static const char known[] = "Error processing request (HTTP response code is %u ('%s')";
     struct http_server *s = arg;
-    if (strncmp(format, "Error processing request (HTTP response code is %u", 50) != 0)
+    if (strncmp(format, known, sizeof known - 1) != 0)
         return;
     unsigned status = va_arg(values, unsigned);
-    const char *page = va_arg(values, const char *);
+    bool length = strstr(va_arg(values, const char *), "Content-Length") != NULL;
     struct http_request *r = only_incomplete(s);
-    if (status == 431) {
-        http_count(s->stats.refused_head, 1);
-        char text[300];
-        const char *flag = s->options.flag_head_bytes;
-        snprintf(text, sizeof text,
-                 "The request line and headers exceed the %zu bytes this server allows%s%s. An event with large attributes can be sent in structured mode "
-                 "(Content-Type: application/cloudevents+json), where they are part of the body.",
-                 s->options.head_bytes_max, flag ? "; the operator can raise it with " : "", flag ? flag : "");
-        if (r)
-            http_answer_raw(r, 431, "Request Header Fields Too Large", text);
-    } else if (r && status == 413 && strstr(page, "Content-Length")) {
-        http_count(s->stats.refused_too_large, 1);
-        http_answer_raw(r, 413, "Content Too Large", "Content-Length is beyond all bounds");
-    } else if (r && status == 400 && strstr(page, "Content-Length")) {
-        http_count(s->stats.refused_guard, 1);
-        http_answer_raw(r, 400, "Bad Request", "Content-Length is not a number of bytes");
-    } else {
-        http_count(s->stats.refused_guard, 1);
+    http_count(*(status == 431   ? &s->stats.refused_head
+                 : status == 413 ? &s->stats.refused_too_large
+                                 : &s->stats.refused_guard),
+               1);
+    if (!r || !(status == 431 || length))
         return;
-    }
-    if (r) {
-        r->linger = true;
-        shutdown(r->fd, SHUT_WR);
-    }
+    if (status == 431)
+        too_large_head(s, r);
+    else if (status == 413)
+        http_answer_raw(r, 413, "Content Too Large", "Content-Length is beyond all bounds");
+    else
+        http_answer_raw(r, 400, "Bad Request", "Content-Length is not a number of bytes");
+    r->linger = true;
+    shutdown(r->fd, SHUT_WR);
 }
 
 /* ---- when the daemon runs ---- */
@@ -196,6 +205,8 @@ static void run(struct http_server *s)
     unsigned long long wait_ms = 1;
     if (MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES && wait_ms == 0)
         http_server_wake(s);
+    else
+        s->again_count = 0;
 }
 
 static void run_watch(struct loop_watch *w, uint32_t events)
@@ -243,15 +254,16 @@ static void fill_options(struct http_server_options *o)
     o->connections_max = o->connections_max ? o->connections_max : 10000;
 }
 
-/* libmicrohttpd's own strictness stays at its default: all it adds is a refusal without Host and one of spaces in the target, which the guard has too, with
- * words and an answer. */
+/* libmicrohttpd's own strictness stays at its default: all it adds is a refusal without Host and one of spaces in the
+ * target, which the guard has too, with words and an answer. */
 static struct MHD_Daemon *start_daemon(struct http_server *s)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     return MHD_start_daemon(flags, 0, NULL, NULL, http_request_continue, s, MHD_OPTION_EXTERNAL_LOGGER, notice_log, s,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->options.head_bytes_max, MHD_OPTION_CONNECTION_LIMIT, s->options.connections_max,
-                            MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_COMPLETED, http_request_over, s, MHD_OPTION_NOTIFY_CONNECTION,
-                            notify_connection, s, MHD_OPTION_URI_LOG_CALLBACK, http_request_begin, s, MHD_OPTION_UNESCAPE_CALLBACK,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->options.head_bytes_max, MHD_OPTION_CONNECTION_LIMIT,
+                            s->options.connections_max, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_COMPLETED,
+                            http_request_over, s, MHD_OPTION_NOTIFY_CONNECTION, notify_connection, s,
+                            MHD_OPTION_URI_LOG_CALLBACK, http_request_begin, s, MHD_OPTION_UNESCAPE_CALLBACK,
                             http_request_unescape, s, MHD_OPTION_END);
 }
 
@@ -278,8 +290,8 @@ static enum err start(struct http_server *s)
     return loop_watch_add(s->loop, &s->watch, info->epoll_fd, EPOLLIN, run_watch);
 }
 
-enum err http_server_new(struct loop *loop, const struct http_server_options *options, const struct http_handler *handler, void *arg,
-                         struct http_server **out)
+enum err http_server_new(struct loop *loop, const struct http_server_options *options,
+                         const struct http_handler *handler, void *arg, struct http_server **out)
 {
     assert(loop && handler && handler->head && handler->end);
     struct http_server *s = calloc(1, sizeof *s);
@@ -358,4 +370,5 @@ void http_server_stats(const struct http_server *s, struct http_server_stats *ou
     uint64_t *to = (uint64_t *)out;
     for (size_t i = 0; i < sizeof s->stats / sizeof *from; i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    out->connections_refused += __atomic_load_n(&s->inbox->overflow, __ATOMIC_RELAXED);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Answers of unknown length, for watches. Pieces wait in a bounded buffer until libmicrohttpd asks for them; while none waits the connection is suspended.
- * A suspended connection is out of libmicrohttpd's epoll set, so a client that leaves would go unnoticed: our loop watches its socket for that.
+ * Answers of unknown length, for watches. Pieces wait in a bounded buffer until libmicrohttpd asks for them; while none
+ * waits the connection is suspended. A suspended connection is out of libmicrohttpd's epoll set, so a client that
+ * leaves would go unnoticed: our loop watches its socket for that.
  */
 #include "http_connection.h"
 
@@ -81,7 +82,8 @@ static struct http_stream *stream_new(struct http_request *r, size_t buffered_ma
     return stream;
 }
 
-void http_respond_stream(struct http_request *r, int status, const struct http_header *headers, size_t count, size_t buffered_max)
+void http_respond_stream(struct http_request *r, int status, const struct http_header *headers, size_t count,
+                         size_t buffered_max)
 {
     assert(!r->answered && status >= 200 && status <= 599);
     r->stream = stream_new(r, buffered_max);

@@ -19,8 +19,8 @@ struct http_listener; /* the socket, on the control loop */
 struct http_request;
 
 struct http_server_options {
-    size_t head_bytes_max;       /* request line and headers, with about 64 bytes for the book-keeping of each line; 431 beyond. 0: 32 KiB. Also what each
-                                    connection costs */
+    size_t head_bytes_max;       /* request line and headers, with about 64 bytes for the book-keeping of each line; 431
+                                    beyond. 0: 32 KiB. Also what each       connection costs */
     uint64_t head_timeout_ns;    /* absolute, from the first byte; 408 beyond. 0: 10 s */
     uint64_t body_timeout_ns;    /* absolute, from the end of the head; 408 beyond. 0: 30 s */
     uint64_t idle_timeout_ns;    /* a kept-alive connection without a request; closed silently. 0: 75 s */
@@ -34,7 +34,8 @@ struct http_handler {
      * set limits and return. Content-Length above the body limit set here is answered 413 by the server before the body
      * is read. */
     void (*head)(struct http_request *r, void *arg);
-    /* NULL or: each piece of the body as it arrives, beside being collected. After an answer here the rest is read and dropped, and `end` is not called. */
+    /* NULL or: each piece of the body as it arrives, beside being collected. After an answer here the rest is read and
+     * dropped, and `end` is not called. */
     void (*data)(struct http_request *r, struct slice piece);
     /* The whole body is there: http_request_body. Answer now, or later on this loop. */
     void (*end)(struct http_request *r);
@@ -44,7 +45,8 @@ struct http_handler {
 
 enum err http_server_new(struct loop *loop, const struct http_server_options *options,
                          const struct http_handler *handler, void *arg, struct http_server **out) must_check;
-/* Takes no further requests: each connection is closed after the answer under way (Connection: close). On the loop's thread. */
+/* Takes no further requests: each connection is closed after the answer under way (Connection: close). On the loop's
+ * thread. */
 void http_server_drain(struct http_server *s);
 /* Requests that were begun and whose answer is not yet with the client's socket. Any thread. */
 size_t http_server_busy(const struct http_server *s);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A server, its loop and raw client sockets on one thread, so that a test writes bytes and reads bytes. Time stands still unless the test moves it.
- * Nothing sleeps: the loop turns until the client has what it waits for, or TURNS_MAX turns brought nothing, which fails the test.
+ * A server, its loop and raw client sockets on one thread, so that a test writes bytes and reads bytes. Time stands
+ * still unless the test moves it. Nothing sleeps: the loop turns until the client has what it waits for, or TURNS_MAX
+ * turns brought nothing, which fails the test.
  */
 #ifndef LEAT_TESTS_HTTP_RIG_H
 #define LEAT_TESTS_HTTP_RIG_H
@@ -29,13 +30,13 @@
 
 /* How the rig's handler answers. */
 enum rig_mode {
-    RIG_ECHO,    /* 200 with "METHOD PATH QUERY BODY", inside `end` */
-    RIG_ACCEPT,  /* 202 without a body, inside `end` */
-    RIG_DEFER,   /* 202 by work deferred in the same turn */
-    RIG_HOLD,    /* not before the test says so: rig.held */
-    RIG_EARLY,   /* 404 inside `head` */
-    RIG_STREAM,  /* a stream, held */
-    RIG_IN_DATA  /* 401 at the first piece of the body */
+    RIG_ECHO,   /* 200 with "METHOD PATH QUERY BODY", inside `end` */
+    RIG_ACCEPT, /* 202 without a body, inside `end` */
+    RIG_DEFER,  /* 202 by work deferred in the same turn */
+    RIG_HOLD,   /* not before the test says so: rig.held */
+    RIG_EARLY,  /* 404 inside `head` */
+    RIG_STREAM, /* a stream, held */
+    RIG_IN_DATA /* 401 at the first piece of the body */
 };
 
 struct rig {
@@ -47,10 +48,10 @@ struct rig {
     enum rig_mode mode;
     size_t body_max, buffered_max;
     unsigned heads, ends, closes;
-    bool unclean;                /* a handler saw bytes that the guard must not let through */
+    bool unclean; /* a handler saw bytes that the guard must not let through */
     struct http_request *held[512];
     size_t held_count;
-    struct buf last;             /* what the last request was, as RIG_ECHO answers it */
+    struct buf last; /* what the last request was, as RIG_ECHO answers it */
 };
 
 static void rig_head(struct http_request *r, void *arg)
@@ -155,12 +156,12 @@ static void rig_turn(struct rig *rig)
     assert_int_equal(loop_turn(rig->loop, NS_PER_MS), OK);
 }
 
-#define rig_until(rig, condition)                                                                                                                    \
-    do {                                                                                                                                             \
-        int turns_left = TURNS_MAX;                                                                                                                  \
-        while (!(condition) && turns_left--)                                                                                                         \
-            rig_turn(rig);                                                                                                                           \
-        assert_true(condition);                                                                                                                      \
+#define rig_until(rig, condition)                                                                                      \
+    do {                                                                                                               \
+        int turns_left = TURNS_MAX;                                                                                    \
+        while (!(condition) && turns_left--)                                                                           \
+            rig_turn(rig);                                                                                             \
+        assert_true(condition);                                                                                        \
     } while (0)
 
 static void rig_advance(struct rig *rig, uint64_t ns)
@@ -174,7 +175,8 @@ static void rig_advance(struct rig *rig, uint64_t ns)
 
 static int client_open(struct rig *rig)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rig->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)rig->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server, byte by byte: what is refused and how, bodies, limits, deadlines. Each trap known of libmicrohttpd 0.9.75 has its test here.
+ * The HTTP server, byte by byte: what is refused and how, bodies, limits, deadlines. Each trap known of libmicrohttpd
+ * 0.9.75 has its test here.
  */
 #include "../lib/http_rig.h"
 
@@ -15,10 +16,13 @@ struct exchange {
 
 /* Each ends with the connection closed and no handler called. */
 static const struct exchange refused[] = {
-    {"two Content-Length", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"), "HTTP/1.1 400 "},
-    {"two equal Content-Length", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), "HTTP/1.1 400 "},
+    {"two Content-Length", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
+     "HTTP/1.1 400 "},
+    {"two equal Content-Length",
+     BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), "HTTP/1.1 400 "},
     {"Content-Length with Transfer-Encoding",
-     BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
+     BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET "
+           "/smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
      "HTTP/1.1 400 "},
     {"space before the colon", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello"), "HTTP/1.1 400 "},
     {"tab before the colon", BYTES("GET / HTTP/1.1\r\nHost\t: a\r\n\r\n"), "HTTP/1.1 400 "},
@@ -42,11 +46,17 @@ static const struct exchange refused[] = {
     {"no host", BYTES("GET / HTTP/1.1\r\nX: b\r\n\r\n"), "HTTP/1.1 400 "},
     {"no host, no line at all", BYTES("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 400 "},
     {"host with a slash", BYTES("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), "HTTP/1.1 400 "},
-    {"unknown coding", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
-    {"two codings", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
-    {"coding with a space after it", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
-    {"coding twice", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
-    {"coding in HTTP/1.0", BYTES("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
+    {"unknown coding", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+     "HTTP/1.1 400 "},
+    {"two codings", BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+     "HTTP/1.1 400 "},
+    {"coding with a space after it",
+     BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n"), "HTTP/1.1 400 "},
+    {"coding twice",
+     BYTES("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+     "HTTP/1.1 400 "},
+    {"coding in HTTP/1.0", BYTES("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+     "HTTP/1.1 400 "},
     {"HTTP/1.2", BYTES("GET / HTTP/1.2\r\nHost: a\r\n\r\n"), "HTTP/1.1 400 "},
     {"HTTP/2.0", BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "HTTP/1.1 505 "},
     {"HTTP/0.9", BYTES("GET /\r\n\r\n"), "HTTP/1.1 400 "},
@@ -66,7 +76,8 @@ static const struct exchange refused[] = {
     {"Content-Length: 5, 5", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello"), "HTTP/1.1 400 "},
     {"Content-Length: 0x5", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello"), "HTTP/1.1 400 "},
     {"Content-Length without digits", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"), "HTTP/1.1 400 "},
-    {"Content-Length beyond 64 bits", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"), "HTTP/1.1 413 "},
+    {"Content-Length beyond 64 bits",
+     BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"), "HTTP/1.1 413 "},
     {"request line of one word", BYTES("nonsense\r\n\r\n"), ""},
 };
 
@@ -84,8 +95,10 @@ static void each_refusal(bool byte_by_byte)
         else
             client_send(rig, fd, x->bytes, x->len);
         client_expect_end(rig, fd, &answer);
-        if (!starts_with(&answer, x->status) || (x->status[0] == 0 && answer.len) || count_of(&answer, x->status) > 1 || rig->heads)
-            fail_msg("%s: %u handler calls, answer: %.*s", x->name, rig->heads, (int)answer.len, answer.ptr ? answer.ptr : "");
+        if (!starts_with(&answer, x->status) || (x->status[0] == 0 && answer.len) || count_of(&answer, x->status) > 1 ||
+            rig->heads)
+            fail_msg("%s: %u handler calls, answer: %.*s", x->name, rig->heads, (int)answer.len,
+                     answer.ptr ? answer.ptr : "");
         if (x->status[0])
             assert_true(count_of(&answer, "Connection: close\r\n") == 1);
         close(fd);
@@ -110,7 +123,8 @@ static const struct exchange accepted[] = {
     {"plain", BYTES("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"), "GET /a  "},
     {"blank line before", BYTES("\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n"), "GET /a  "},
     {"HTTP/1.0 without host", BYTES("GET /a HTTP/1.0\r\n\r\n"), "GET /a  "},
-    {"as sent, not decoded", BYTES("GET /a%2Fb/%41?x=%20&y=a+b&z HTTP/1.1\r\nHost: a\r\n\r\n"), "GET /a%2Fb/%41 x=%20&y=a+b&z "},
+    {"as sent, not decoded", BYTES("GET /a%2Fb/%41?x=%20&y=a+b&z HTTP/1.1\r\nHost: a\r\n\r\n"),
+     "GET /a%2Fb/%41 x=%20&y=a+b&z "},
     {"second question mark", BYTES("GET /?a?b HTTP/1.1\r\nHost: a\r\n\r\n"), "GET / a?b "},
     {"absolute-form", BYTES("GET http://b:80/c?d HTTP/1.1\r\nHost: a\r\n\r\n"), "GET /c d "},
     {"absolute-form without a path", BYTES("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n"), "GET /  "},
@@ -120,9 +134,14 @@ static const struct exchange accepted[] = {
     {"bytes beyond ASCII in a value", BYTES("GET /a HTTP/1.1\r\nHost: a\r\nX: \xc3\xa4\xff\r\n\r\n"), "GET /a  "},
     {"body", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"), "POST /a  hello"},
     {"empty body", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"), "POST /a  "},
-    {"chunked", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"), "POST /a  hello"},
-    {"chunked with a trailer", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"), "POST /a  hello"},
-    {"chunked and empty", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "POST /a  "},
+    {"chunked",
+     BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"),
+     "POST /a  hello"},
+    {"chunked with a trailer",
+     BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
+     "POST /a  hello"},
+    {"chunked and empty", BYTES("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+     "POST /a  "},
     {"options", BYTES("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), "OPTIONS *  "},
     {"method of one's own", BYTES("BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n"), "BREW /pot  "},
 };
@@ -162,12 +181,14 @@ static void talk(struct rig *rig, const char *bytes, size_t len, struct buf *ans
 static void test_chunks_malformed(void **state)
 {
     (void)state;
-    static const char *const bodies[] = {"x\r\nhello\r\n0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n", "\r\nhello\r\n", "fffffffffffffffff\r\nhello"};
+    static const char *const bodies[] = {"x\r\nhello\r\n0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n",
+                                         "\r\nhello\r\n", "fffffffffffffffff\r\nhello"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct rig *rig = rig_open(NULL);
         struct buf answer;
         char request[200];
-        int n = snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%s", bodies[i]);
+        int n = snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%s",
+                         bodies[i]);
         talk(rig, request, (size_t)n, &answer);
         assert_true(starts_with(&answer, i == 4 ? "HTTP/1.1 413 " : "HTTP/1.1 400 "));
         assert_int_equal(rig->ends, 0);
@@ -189,10 +210,12 @@ static void test_pipelining(void **state)
         int fd = client_open(rig);
         client_send_str(rig, fd,
                         "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ntwo"
-                        "POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n\r\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+                        "POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n\r\nGET "
+                        "/4 HTTP/1.1\r\nHost: a\r\n\r\n");
         client_expect(rig, fd, &answer, m ? "HTTP/1.1 202 " : "HTTP/1.1 200 ", 4);
         if (m == 0) {
-            const char *one = strstr(answer.ptr, "GET /1"), *two = strstr(answer.ptr, "POST /2  two"), *three = strstr(answer.ptr, "POST /3  three");
+            const char *one = strstr(answer.ptr, "GET /1"), *two = strstr(answer.ptr, "POST /2  two"),
+                       *three = strstr(answer.ptr, "POST /3  three");
             assert_true(one && two && three && one < two && two < three && three < strstr(answer.ptr, "GET /4"));
         }
         rig_until(rig, rig->closes == 4);
@@ -210,7 +233,8 @@ static void test_body_is_opaque(void **state)
     struct buf answer;
     buf_init(&answer, SIZE_MAX);
     int fd = client_open(rig);
-    client_send_str(rig, fd, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 29\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n\r\n");
+    client_send_str(rig, fd,
+                    "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 29\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n\r\n");
     client_expect(rig, fd, &answer, "HTTP/1.1 200 ", 1);
     client_send_str(rig, fd, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     client_expect(rig, fd, &answer, "GET /2", 1);
@@ -246,7 +270,8 @@ static void test_413_before_the_body(void **state)
         struct buf answer;
         char request[200];
         rig->body_max = 1000;
-        int n = snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n%s\r\n", expects[i]);
+        int n = snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n%s\r\n",
+                         expects[i]);
         talk(rig, request, (size_t)n, &answer);
         assert_true(starts_with(&answer, "HTTP/1.1 413 "));
         assert_int_equal(count_of(&answer, "the body of 1001 bytes exceeds the 1000 bytes allowed here\n"), 1);
@@ -367,10 +392,12 @@ static void test_large_heads(void **state)
     static const struct {
         size_t limit, bytes;
         bool many, fits;
-    } cases[] = {{0, 30000, false, true}, {0, 33000, false, false}, {0, 60000, false, false},      {0, 20000, true, false},
-                 {0, 40000, true, false}, {4096, 3000, false, true}, {80 << 10, 66000, false, true}, {80 << 10, 200000, false, false}};
+    } cases[] = {{0, 30000, false, true},        {0, 33000, false, false},        {0, 60000, false, false},
+                 {0, 20000, true, false},        {0, 40000, true, false},         {4096, 3000, false, true},
+                 {80 << 10, 66000, false, true}, {80 << 10, 200000, false, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct rig *rig = rig_open(&(struct http_server_options){.head_bytes_max = cases[i].limit, .flag_head_bytes = "--max-headers"});
+        struct rig *rig = rig_open(
+            &(struct http_server_options){.head_bytes_max = cases[i].limit, .flag_head_bytes = "--max-headers"});
         struct buf answer;
         buf_init(&answer, SIZE_MAX);
         char *head = malloc(cases[i].bytes + 100);
@@ -394,7 +421,8 @@ static void test_large_heads(void **state)
     }
 }
 
-/* libmicrohttpd does not say whose head was too large. With another incomplete request about, the page is its own, and the other is left alone. */
+/* libmicrohttpd does not say whose head was too large. With another incomplete request about, the page is its own, and
+ * the other is left alone. */
 static void test_431_beside_another(void **state)
 {
     (void)state;
@@ -434,7 +462,8 @@ static void test_many_arguments(void **state)
 
 /* ---- deadlines ---- */
 
-static const struct http_server_options short_times = {.head_timeout_ns = 10 * NS_PER_S, .body_timeout_ns = 20 * NS_PER_S, .idle_timeout_ns = 60 * NS_PER_S};
+static const struct http_server_options short_times = {
+    .head_timeout_ns = 10 * NS_PER_S, .body_timeout_ns = 20 * NS_PER_S, .idle_timeout_ns = 60 * NS_PER_S};
 
 /* A byte a second, for ever, ends at the deadline. */
 static void drip(const char *before, const char *drop, unsigned seconds, const char *expected)

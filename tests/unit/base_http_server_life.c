@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server over time: answers that come later, clients that leave, streams, drain, the listener, many clients and several loops.
+ * The HTTP server over time: answers that come later, clients that leave, streams, drain, the listener, many clients
+ * and several loops.
  */
 #include "../lib/http_rig.h"
 
@@ -96,11 +97,13 @@ static void reset_connection(int fd)
     close(fd);
 }
 
-/* At every byte of a request, by FIN and by RST: a request that a handler saw is closed once (rig_free checks), the others never. */
+/* At every byte of a request, by FIN and by RST: a request that a handler saw is closed once (rig_free checks), the
+ * others never. */
 static void test_leaves_at_every_byte(void **state)
 {
     (void)state;
-    static const char *const requests[] = {POST, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"};
+    static const char *const requests[] = {
+        POST, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"};
     for (int i = 0; i < 2; i++) {
         struct rig *rig = rig_open(NULL);
         for (size_t n = 0; n <= strlen(requests[i]); n++)
@@ -112,7 +115,8 @@ static void test_leaves_at_every_byte(void **state)
                     reset_connection(fd);
                 else
                     close(fd);
-                rig_until(rig, (http_server_stats(rig->server, &stats), stats.connections_open == 0 && rig->heads == rig->closes));
+                rig_until(rig, (http_server_stats(rig->server, &stats),
+                                stats.connections_open == 0 && rig->heads == rig->closes));
             }
         rig_free(rig);
     }
@@ -485,7 +489,9 @@ static void test_listener_addresses(void **state)
     (void)state;
     struct rig *rig = rig_open(NULL);
     static const char *const good[] = {"127.0.0.1:0", "localhost:0", ":0", "0.0.0.0:0"};
-    static const char *const bad[] = {"", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "::1:80", "no such host:80", "192.0.2.1:0"};
+    static const char *const bad[] = {
+        "",           "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "::1:80", "no such host:80",
+        "192.0.2.1:0"};
     struct diag d;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct http_listener *l = NULL;
@@ -510,12 +516,14 @@ static void test_listener_addresses(void **state)
         assert_true(d.text[0] && !l);
     }
     struct http_listener *l = NULL;
-    assert_int_equal(http_listener_open(rig->loop, http_listener_address(rig->listener), &rig->server, 1, &l, &d), ERR_EXISTS);
+    assert_int_equal(http_listener_open(rig->loop, http_listener_address(rig->listener), &rig->server, 1, &l, &d),
+                     ERR_EXISTS);
     assert_non_null(strstr(d.text, "in use"));
     rig_free(rig);
 }
 
-/* Without descriptors accept fails while the socket stays readable: the loop must come to rest, and accept again later. */
+/* Without descriptors accept fails while the socket stays readable: the loop must come to rest, and accept again later.
+ */
 static void test_out_of_descriptors(void **state)
 {
     (void)state;
@@ -575,7 +583,8 @@ static void *work(void *arg)
 
 static void ask(int port, int times)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     for (int i = 0; i < times; i++) {
@@ -629,7 +638,8 @@ static void test_loops(void **state)
     loop_free(control.loop);
 }
 
-/* Dealt connections that lie in the mailbox of a loop that never runs again are closed, not leaked, whoever is freed first. */
+/* Dealt connections that lie in the mailbox of a loop that never runs again are closed, not leaked, whoever is freed
+ * first. */
 static void test_dealt_too_late(void **state)
 {
     (void)state;
@@ -664,16 +674,26 @@ static void test_dealt_too_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_later),       cmocka_unit_test(test_answers_crosswise),
-        cmocka_unit_test(test_leaves_at_every_byte), cmocka_unit_test(test_leaves_while_held),
-        cmocka_unit_test(test_half_closed_client),  cmocka_unit_test(test_never_reads_its_answer),
-        cmocka_unit_test(test_free_amid_work),      cmocka_unit_test(test_answer_headers),
-        cmocka_unit_test(test_head_request),        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_stream_http_1_0),     cmocka_unit_test(test_stream_slow_reader),
-        cmocka_unit_test(test_stream_client_leaves), cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_lock_step),           cmocka_unit_test(test_connection_limit),
-        cmocka_unit_test(test_listener_addresses),  cmocka_unit_test(test_out_of_descriptors),
-        cmocka_unit_test(test_loops),               cmocka_unit_test(test_dealt_too_late),
+        cmocka_unit_test(test_answers_later),
+        cmocka_unit_test(test_answers_crosswise),
+        cmocka_unit_test(test_leaves_at_every_byte),
+        cmocka_unit_test(test_leaves_while_held),
+        cmocka_unit_test(test_half_closed_client),
+        cmocka_unit_test(test_never_reads_its_answer),
+        cmocka_unit_test(test_free_amid_work),
+        cmocka_unit_test(test_answer_headers),
+        cmocka_unit_test(test_head_request),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_http_1_0),
+        cmocka_unit_test(test_stream_slow_reader),
+        cmocka_unit_test(test_stream_client_leaves),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_lock_step),
+        cmocka_unit_test(test_connection_limit),
+        cmocka_unit_test(test_listener_addresses),
+        cmocka_unit_test(test_out_of_descriptors),
+        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_dealt_too_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
