@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Resources: what users declare, in YAML or JSON, from files or over the API. Kinds come from deploy/crds/ (embedded); the table holds the objects; the plan
- * (plan.h) is compiled from the table. All of it lives on the control loop's thread (or in a command's only thread).
+ * Resources: what users declare, in YAML or JSON, from files or over the API. Kinds come from deploy/crds/ (embedded);
+ * the table holds the objects; the plan (plan.h) is compiled from the table. All of it lives on the control loop's
+ * thread (or in a command's only thread).
  */
 #ifndef LEAT_RESOURCE_H
 #define LEAT_RESOURCE_H
@@ -19,12 +20,12 @@
 
 /* ---- problems: everything that is wrong, not just the first ---- */
 struct problem {
-    bool warning;      /* else an error */
-    char *file;        /* NULL: not from a file */
-    int line, column;  /* 0: not known */
-    char *object;      /* "Channel default/orders" or NULL */
-    char *path;        /* "spec.delivery.retry" or NULL */
-    char *text;        /* what is wrong, what was expected, what to do */
+    bool warning;     /* else an error */
+    char *file;       /* NULL: not from a file */
+    int line, column; /* 0: not known */
+    char *object;     /* "Channel default/orders" or NULL */
+    char *path;       /* "spec.delivery.retry" or NULL */
+    char *text;       /* what is wrong, what was expected, what to do */
 };
 struct problems {
     struct problem *list;
@@ -45,7 +46,10 @@ struct kind {
     const char *group; /* "" for core */
     const char *version, *kind, *plural, *singular;
     const char *const *short_names; /* NULL-terminated */
+    const char *const *categories;  /* NULL-terminated: "all", "knative" ... */
+    const cJSON *labels;            /* of its definition, such as duck.knative.dev/source; may be NULL */
     bool namespaced;
+    bool has_status;     /* has the subresource status, which only leat writes */
     const cJSON *schema; /* openAPIV3Schema */
     const struct kind_column *columns;
     size_t column_count;
@@ -56,20 +60,23 @@ void kinds_unload(void);
 /* By apiVersion ("messaging.knative.dev/v1") and kind; NULL when unknown. */
 const struct kind *kind_find(const char *api_version, const char *kind);
 const struct kind *kind_by_plural(const char *group, const char *version, const char *plural);
-/* By what a user types: plural, singular, short name, kind, "plural.group", any case; the preferred one if several share it. */
+/* By what a user types: plural, singular, short name, kind, "plural.group", any case; the preferred one if several
+ * share it. */
 const struct kind *kind_by_word(const char *word);
 const struct kind *kind_at(size_t i); /* NULL after the last */
 
 /* ---- manifests ---- */
 struct manifest;
-/* Loads files and directories (*.yaml, *.yml, *.json, in name order, not hidden), "-" for standard input; parses, defaults, validates each object and all of them together (references are not errors).
- * Every problem is appended. OK also when there are errors in `p`; only NOMEM fails. */
+/* Loads files and directories (*.yaml, *.yml, *.json, in name order, not hidden), "-" for standard input; parses,
+ * defaults, validates each object and all of them together (references are not errors). Every problem is appended. OK
+ * also when there are errors in `p`; only NOMEM fails. */
 enum err manifest_load(const char *const *paths, size_t count, struct manifest **out, struct problems *p) must_check;
 void manifest_free(struct manifest *m);
 size_t manifest_count(const struct manifest *m);
 const cJSON *manifest_object(const struct manifest *m, size_t i);
 const struct kind *manifest_kind(const struct manifest *m, size_t i);
-/* One JSON text (an API body, at most MANIFEST_BYTES_MAX): parsed, kind looked up, defaulted, validated. `unknown` fields are errors. *out is the caller's (cJSON_Delete). */
+/* One JSON text (an API body, at most MANIFEST_BYTES_MAX): parsed, kind looked up, defaulted, validated. `unknown`
+ * fields are errors. *out is the caller's (cJSON_Delete). */
 enum err object_parse(struct slice json, cJSON **out, const struct kind **kind, struct problems *p) must_check;
 /* A cJSON tree as YAML, for `-o yaml`. */
 void yaml_put(const cJSON *tree, struct buf *out);
@@ -87,20 +94,30 @@ struct resource {
 };
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
 void resource_table_free(struct resource_table *t);
-/* Makes the files' objects what `m` holds, all at once: new ones appear, changed ones get a new generation, vanished ones go; objects of the API stay. `m` keeps its objects (they are copied).
- * On conflict with an object of the API: ERR_CONFLICT with a problem, nothing changed. */
+/* Makes the files' objects what `m` holds, all at once: new ones appear, changed ones get a new generation, vanished
+ * ones go; objects of the API stay. `m` keeps its objects (they are copied). On conflict with an object of the API:
+ * ERR_CONFLICT with a problem, nothing changed. */
 enum err resource_table_sync(struct resource_table *t, const struct manifest *m, struct problems *p) must_check;
-/* Over the API: `object` is taken over on OK. ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT (owned by a file, or metadata.resourceVersion stale), ERR_INVALID (immutable field), with *d. */
-enum err resource_create(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out, struct diag *d) must_check;
-enum err resource_replace(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out, struct diag *d) must_check;
-enum err resource_delete(struct resource_table *t, const struct kind *kind, const char *namespace_name, const char *name, struct diag *d) must_check;
-const struct resource *resource_get(const struct resource_table *t, const struct kind *kind, const char *namespace_name, const char *name);
-/* In order of (namespace, name); kind NULL: all kinds; namespace_name NULL: all. `cursor` starts at 0; NULL at the end. */
-const struct resource *resource_next(const struct resource_table *t, const struct kind *kind, const char *namespace_name, size_t *cursor);
+/* Over the API: `object` is taken over on OK. ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT (owned by a file, or
+ * metadata.resourceVersion stale), ERR_INVALID (immutable field), with *d. */
+enum err resource_create(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
+                         struct diag *d) must_check;
+enum err resource_replace(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
+                          struct diag *d) must_check;
+enum err resource_delete(struct resource_table *t, const struct kind *kind, const char *namespace_name,
+                         const char *name, struct diag *d) must_check;
+const struct resource *resource_get(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
+                                    const char *name);
+/* In order of (namespace, name); kind NULL: all kinds; namespace_name NULL: all. `cursor` starts at 0; NULL at the end.
+ */
+const struct resource *resource_next(const struct resource_table *t, const struct kind *kind,
+                                     const char *namespace_name, size_t *cursor);
 uint64_t resource_table_version(const struct resource_table *t);
 /* Replaces status (taken over); no new generation; a no-op takes no new version. */
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
-/* Sets one condition of status.conditions with its transition time, and Ready from the kind's dependents. `reason`/`message` may be NULL. */
-enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type, const char *status, const char *reason, const char *message) must_check;
+/* Sets one condition of status.conditions with its transition time, and Ready from the kind's dependents.
+ * `reason`/`message` may be NULL. */
+enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
+                                const char *status, const char *reason, const char *message) must_check;
 
 #endif

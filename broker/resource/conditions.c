@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Conditions: which ones Ready depends on, by kind, and how they keep the time of their last change. Ready is False
+ * when one of them is False, else Unknown when one is Unknown or missing, else True; it takes reason and message of the
+ * one that spoils it.
+ *
+ * A webhook that could not be made at the origin does not spoil it, since webhooks that come are taken all the same;
+ * but Ready repeats what is missing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "table.h"
+
+static const struct dependents {
+    const char *group, *kind, *types[5];
+} dependents[] = {
+    {"messaging.knative.dev", "Channel", {"BackingChannelReady", "Addressable", "DeadLetterSinkResolved", NULL}},
+    {"messaging.knative.dev", "InMemoryChannel", {"DispatcherReady", "Addressable", "DeadLetterSinkResolved", NULL}},
+    {"messaging.knative.dev", "Subscription", {"ReferencesResolved", "ChannelReady", "AddedToChannel", NULL}},
+    {"sources.knative.dev", "GitHubSource", {"SecretsProvided", "SinkProvided", NULL}},
+    {"channels.knative.dev", "Bus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
+    {"channels.knative.dev", "ClusterBus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
+    {"channels.knative.dev", "Channel", {"Provisioned", "Routeable", "Serviceable", NULL}},
+    {"channels.knative.dev", "Subscription", {"Dispatching", NULL}},
+    {"feeds.knative.dev", "Feed", {"DependenciesSatisfied", NULL}},
+    {"flows.knative.dev", "Flow", {"ActionTargetResolved", "ChannelReady", "SubscriptionReady", "FeedReady", NULL}},
+};
+
+static const char *const *dependents_of(const struct kind *kind)
+{
+    for (size_t i = 0; i < sizeof dependents / sizeof dependents[0]; i++)
+        if (strcmp(dependents[i].kind, kind->kind) == 0 && strcmp(dependents[i].group, kind->group) == 0)
+            return dependents[i].types;
+    return NULL;
+}
+
+static cJSON *conditions_of(const cJSON *status)
+{
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(status, "conditions");
+    return cJSON_IsArray(list) ? list : NULL;
+}
+
+static cJSON *condition_find(const cJSON *status, const char *type)
+{
+    cJSON *each;
+    cJSON_ArrayForEach(each, conditions_of(status)) {
+        const char *t = json_text(each, "type");
+        if (t && strcmp(t, type) == 0)
+            return each;
+    }
+    return NULL;
+}
+
+/* "TooLong to be true" and the like do not happen: types, values and reasons are ours; messages are cut. */
+static cJSON *condition_new(const char *type, const char *value, const char *reason, const char *message)
+{
+    cJSON *c = cJSON_CreateObject();
+    bool good = c && cJSON_AddStringToObject(c, "type", type) && cJSON_AddStringToObject(c, "status", value) &&
+                (!reason || !*reason || cJSON_AddStringToObject(c, "reason", reason)) &&
+                (!message || !*message || cJSON_AddStringToObject(c, "message", message));
+    if (good)
+        return c;
+    cJSON_Delete(c);
+    return NULL;
+}
+
+/* Appends, or replaces the one of that type where it stands; takes `c` over. */
+static bool condition_join(cJSON *status, cJSON *c)
+{
+    cJSON *list = conditions_of(status), *old = c ? condition_find(status, json_text(c, "type")) : NULL;
+    if (!list)
+        list = cJSON_AddArrayToObject(status, "conditions");
+    if (!c || !list) {
+        cJSON_Delete(c);
+        return false;
+    }
+    return old ? cJSON_ReplaceItemViaPointer(list, old, c) : cJSON_AddItemToArray(list, c);
+}
+
+bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message)
+{
+    return condition_join(status, condition_new(type, value, reason, message));
+}
+
+/* The state of what Ready depends on. */
+static bool put_ready(cJSON *status, const char *const *types)
+{
+    const cJSON *spoiler = NULL;
+    const char *value = "True";
+    bool missing = false;
+    for (; *types; types++) {
+        const cJSON *c = condition_find(status, *types);
+        const char *v = json_text(c, "status");
+        if (!v) {
+            missing = true;
+        } else if (strcmp(v, "False") == 0 && strcmp(value, "False") != 0) {
+            spoiler = c;
+            value = "False";
+        } else if (strcmp(v, "Unknown") == 0 && strcmp(value, "True") == 0) {
+            spoiler = c;
+            value = "Unknown";
+        }
+    }
+    if (missing && strcmp(value, "True") == 0)
+        value = "Unknown";
+    const cJSON *webhook = condition_find(status, CONDITION_WEBHOOK);
+    if (strcmp(value, "True") == 0 && webhook && strcmp(json_text(webhook, "status"), "False") == 0)
+        spoiler = webhook;
+    return condition_put(status, "Ready", value, json_text(spoiler, "reason"), json_text(spoiler, "message"));
+}
+
+/* Every condition keeps the time of its last change of value, and takes the present one else. */
+static bool put_times(const struct resource_table *t, cJSON *status, const cJSON *old)
+{
+    char now[40];
+    cJSON *each;
+    if (!table_now(t, now, sizeof now))
+        return false;
+    cJSON_ArrayForEach(each, conditions_of(status)) {
+        const cJSON *before = condition_find(old, json_text(each, "type"));
+        const char *was = json_text(before, "status"), *since = json_text(before, "lastTransitionTime");
+        bool same = was && since && strcmp(was, json_text(each, "status")) == 0;
+        cJSON_DeleteItemFromObjectCaseSensitive(each, "lastTransitionTime");
+        if (!cJSON_AddStringToObject(each, "lastTransitionTime", same ? since : now))
+            return false;
+    }
+    return true;
+}
+
+/* What a running source reports belongs to it, not to the plan: condition and the webhook's number survive. */
+static bool keep_running(cJSON *status, const cJSON *old)
+{
+    const cJSON *webhook = condition_find(old, CONDITION_WEBHOOK);
+    const char *id = json_text(old, "webhookIDKey"),
+               *now = json_text(condition_find(status, CONDITION_WEBHOOK), "reason"),
+               *was = json_text(webhook, "status");
+    if (!now || strcmp(now, "Pending") != 0)
+        return true;
+    if (was && strcmp(was, "Unknown") != 0 && !condition_join(status, cJSON_Duplicate(webhook, true)))
+        return false;
+    return !id || cJSON_GetObjectItemCaseSensitive(status, "webhookIDKey") ||
+           cJSON_AddStringToObject(status, "webhookIDKey", id);
+}
+
+enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status)
+{
+    const cJSON *old = json_object(r->object, "status"),
+                *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
+    const char *const *types = dependents_of(r->kind);
+    bool good =
+        status && keep_running(status, old) && (!types || put_ready(status, types)) && put_times(t, status, old);
+    if (good && generation)
+        good = cJSON_AddNumberToObject(status, "observedGeneration", generation->valuedouble) != NULL;
+    if (!good) {
+        cJSON_Delete(status);
+        return ERR_NOMEM;
+    }
+    return resource_set_status(t, r, status);
+}
+
+enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
+                                const char *status, const char *reason, const char *message)
+{
+    const cJSON *old = json_object(r->object, "status");
+    const char *const *types = dependents_of(r->kind);
+    cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
+    bool good = next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
+                put_times(t, next, old);
+    if (!good) {
+        cJSON_Delete(next);
+        return ERR_NOMEM;
+    }
+    return resource_set_status(t, r, next);
+}

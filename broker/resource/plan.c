@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From the table to the plan: the order of the work. Each object stands and falls by itself; only missing memory fails
+ * the whole.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "planner.h"
+
+#define PLAN_NAMES_MAX 10000000u /* of channels, paths and hosts: no bound in practice, the table is the bound */
+
+static int by_channel(const void *x, const void *y)
+{
+    const struct plan_subscription *a = x, *b = y;
+    if (a->channel != b->channel)
+        return a->channel < b->channel ? -1 : 1;
+    return strcmp(a->key, b->key);
+}
+
+static void planner_fini(struct planner *p)
+{
+    map_each(e, tmp, &p->channels)
+        cJSON_Delete(((struct channel_plan *)e->value)->subscribers);
+    map_fini(&p->channels);
+    map_fini(&p->paths);
+    map_fini(&p->hosts);
+    map_fini(&p->used);
+}
+
+static void compile(struct planner *p)
+{
+    plan_bus(p, "memory", "memory", NULL, 0); /* always index 0 */
+    plan_messaging_channels(p);
+    plan_2018_channels(p);
+    plan_messaging_subscriptions(p);
+    plan_2018_subscriptions(p);
+    plan_github_sources(p);
+    plan_feeds(p);
+    plan_messaging_statuses(p);
+    plan_2018_statuses(p);
+    plan_feed_statuses(p);
+    if (p->plan->subscription_count > 1)
+        qsort(p->plan->subscriptions, p->plan->subscription_count, sizeof *p->plan->subscriptions, by_channel);
+}
+
+enum err plan_compile(struct resource_table *t, const struct plan_options *options, struct plan **out)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    struct arena *arena = arena_new();
+    if (!plan || !arena) {
+        free(plan);
+        arena_free(arena);
+        return ERR_NOMEM;
+    }
+    plan->refs = 1;
+    plan->arena = arena;
+    struct planner p = {.table = t, .options = options, .arena = arena, .plan = plan};
+    map_init(&p.channels, PLAN_NAMES_MAX);
+    map_init(&p.paths, PLAN_NAMES_MAX);
+    map_init(&p.hosts, PLAN_NAMES_MAX);
+    map_init(&p.used, PLAN_NAMES_MAX);
+    compile(&p);
+    planner_fini(&p);
+    if (p.nomem) {
+        plan_unref(plan);
+        return ERR_NOMEM;
+    }
+    *out = plan;
+    return OK;
+}
+
+struct plan *plan_ref(struct plan *p)
+{
+    unsigned before = __atomic_fetch_add(&p->refs, 1, __ATOMIC_RELAXED);
+    assert(before > 0);
+    return p;
+}
+
+struct plan *plan_unref(struct plan *p)
+{
+    if (!p || __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return NULL;
+    free(p->buses);
+    free(p->channels);
+    free(p->subscriptions);
+    free(p->sources);
+    arena_free(p->arena);
+    free(p);
+    return NULL;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The channels of 2018: Bus, ClusterBus, Channel and Subscription of channels.knative.dev, and the Channel and
+ * Subscription that a Flow stands for.
+ *
+ * The well-known buses are told by the image of their dispatcher, else by name; what a Channel or Subscription may set
+ * is what its Bus declares.
+ */
+#include "plan_2018.h"
+
+#include <stdlib.h>
+
+#define GROUP "channels.knative.dev"
+
+/* ---- buses ---- */
+
+enum bus_sort { BUS_OTHER, BUS_STUB, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
+
+static enum bus_sort sort_of_word(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum bus_sort sort;
+    } words[] = {{"stub", BUS_STUB},
+                 {"memory", BUS_STUB},
+                 {"kafka", BUS_KAFKA},
+                 {"gcppubsub", BUS_PUBSUB},
+                 {"rabbitmq", BUS_RABBITMQ}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(words[i].word, word) == 0)
+            return words[i].sort;
+    return BUS_OTHER;
+}
+
+/* ".../buses/kafka/dispatcher", ".../cmd/stub-bus:v1", with whatever registry before and tag or digest behind. */
+static enum bus_sort sort_of_image(const char *image)
+{
+    static const char *const names[] = {"stub", "kafka", "gcppubsub", "rabbitmq"};
+    char piece[100];
+    struct slice rest = slice_str(image);
+    bool after_buses = false;
+    while (rest.ptr) {
+        struct slice part = slice_split(&rest, '/');
+        if (part.len >= sizeof piece)
+            continue;
+        memcpy(piece, part.ptr, part.len);
+        piece[part.len] = 0;
+        if (!rest.ptr)
+            piece[strcspn(piece, ":@")] = 0;
+        size_t n = strlen(piece);
+        if (n > 4 && strcmp(piece + n - 4, "-bus") == 0)
+            piece[n - 4] = 0;
+        else if (!after_buses) {
+            after_buses = strcmp(piece, "buses") == 0;
+            continue;
+        }
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            if (strcmp(names[i], piece) == 0)
+                return sort_of_word(piece);
+    }
+    return BUS_OTHER;
+}
+
+static enum bus_sort sort_of(const struct resource *r)
+{
+    const cJSON *spec = json_object(r->object, "spec");
+    const char *image = json_text(json_object(spec, "dispatcher"), "image");
+    enum bus_sort sort = image ? sort_of_image(image) : BUS_OTHER;
+    /* An image that is not of the three is another program, whatever the Bus is called. */
+    return sort != BUS_OTHER || image ? sort : sort_of_word(r->name);
+}
+
+/* NULL when leat has it, else why not. */
+static bool bus_built_in(struct planner *p, const char *kind, const char *name, enum bus_sort sort, struct why *why)
+{
+    static const char *const names[] = {"", "memory", "Kafka", "Google Pub/Sub", "RabbitMQ"};
+    if (sort == BUS_STUB)
+        return true;
+    if (sort == BUS_OTHER)
+        *why = why_of(p, "BusNotSupported",
+                      "%s %s runs a program that leat does not know; built in is stub (in memory)", kind, name);
+    else
+        *why = why_of(p, "BusNotBuiltIn", "%s %s: %s is not in this build yet; built in is stub (in memory)", kind,
+                      name, names[sort]);
+    return false;
+}
+
+static void bus_statuses(struct planner *p, const char *kind)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, kind, &cursor));) {
+        struct why why = {0};
+        cJSON *status = cJSON_CreateObject();
+        bool good = bus_built_in(p, kind, r->name, sort_of(r), &why);
+        put_condition(p, status, "Provisioning", good, good ? NULL : &why);
+        put_condition(p, status, "Dispatching", good, good ? NULL : &why);
+        put_condition(p, status, "Serviceable", good, good ? NULL : &why);
+        put_status(p, r, status);
+    }
+}
+
+struct chosen_bus {
+    size_t index;
+    const struct resource *resource; /* NULL: built in, not declared */
+    struct why why;                  /* when it is none; or a remark */
+    bool good;
+};
+
+static struct chosen_bus choose_bus(struct planner *p, const char *kind, const char *ns, const char *name)
+{
+    struct chosen_bus b = {.resource = plan_get(p, GROUP, kind, ns, name)};
+    enum bus_sort sort = b.resource ? sort_of(b.resource) : sort_of_word(name);
+    if (!b.resource && sort == BUS_OTHER) {
+        b.why = why_of(p, "BusNotFound", "%s %s is not declared; built in is stub (in memory)", kind, name);
+        return b;
+    }
+    b.good = bus_built_in(p, kind, name, sort, &b.why);
+    if (b.good && b.resource)
+        b.index = plan_bus(
+            p,
+            plan_text(p, "%s/%s%s%s", kind, b.resource->namespace_name, *b.resource->namespace_name ? "/" : "", name),
+            "memory", NULL, 0);
+    else if (b.good)
+        b.why = why_of(p, "BuiltInBus", "%s %s is not declared; leat's own, in memory, is used", kind, name);
+    return b;
+}
+
+/* ---- parameters ---- */
+
+/* What a parameter of a Bus means here; NULL: nothing. */
+static const char *meaning(const char *name, bool of_channel)
+{
+    static const char *const channel[] = {"capacity", NULL}, *const subscription[] = {"overflow", NULL};
+    for (const char *const *n = of_channel ? channel : subscription; *n; n++)
+        if (strcmp(*n, name) == 0)
+            return *n;
+    return NULL;
+}
+
+static const char *argument(const cJSON *arguments, const char *name)
+{
+    const cJSON *each;
+    cJSON_ArrayForEach(each, arguments)
+        if (strcmp(json_text(each, "name"), name) == 0)
+            return json_text(each, "value");
+    return NULL;
+}
+
+static bool declared(const cJSON *parameters, const char *name)
+{
+    const cJSON *each;
+    cJSON_ArrayForEach(each, parameters)
+        if (strcmp(json_text(each, "name"), name) == 0)
+            return true;
+    return false;
+}
+
+bool parameters_resolve(struct planner *p, const cJSON *parameters, const cJSON *arguments, bool of_channel,
+                        void (*put)(void *arg, const char *name, const char *value), void *arg, struct why *why)
+{
+    const cJSON *each;
+    const char *ignored = "";
+    cJSON_ArrayForEach(each, parameters) {
+        const char *name = json_text(each, "name"), *value = argument(arguments, name);
+        if (!value)
+            value = json_text(each, "default");
+        if (!value) {
+            *why =
+                why_of(p, "ArgumentMissing", "the bus demands the argument \"%s\"; add it under spec.arguments", name);
+            return false;
+        }
+        if (meaning(name, of_channel))
+            put(arg, name, value);
+        else
+            ignored = plan_text(p, "%s%s%s", ignored, *ignored ? ", " : "", name);
+    }
+    cJSON_ArrayForEach(each, arguments)
+        if (!declared(parameters, json_text(each, "name")))
+            ignored = plan_text(p, "%s%s%s", ignored, *ignored ? ", " : "", json_text(each, "name"));
+    if (*ignored)
+        *why = why_of(p, "ArgumentsIgnored", "these mean nothing to this bus and are ignored: %s", ignored);
+    return true;
+}
+
+/* ---- channels ---- */
+
+struct put_arg {
+    struct planner *planner;
+    struct channel_plan *channel;
+    struct plan_subscription *subscription;
+};
+
+static void put_channel_param(void *arg, const char *name, const char *value)
+{
+    struct put_arg *a = arg;
+    if (a->channel)
+        plan_channel_param(a->planner, a->channel, name, value);
+}
+
+static void put_subscription_param(void *arg, const char *name, const char *value)
+{
+    struct put_arg *a = arg;
+    if (a->subscription)
+        plan_subscription_param(a->planner, a->subscription, name, value);
+}
+
+static struct channel_plan *add_channel(struct planner *p, const struct resource *r, const struct chosen_bus *bus,
+                                        const cJSON *arguments)
+{
+    const cJSON *parameters =
+                    bus->resource ? json_object(json_object(bus->resource->object, "spec"), "parameters") : NULL,
+                *own = cJSON_GetObjectItemCaseSensitive(parameters, "channel");
+    struct put_arg dry = {.planner = p};
+    struct why why = bus->why;
+    bool good = bus->good && parameters_resolve(p, own, arguments, true, put_channel_param, &dry, &why);
+    struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, true);
+    if (!c)
+        return NULL;
+    c->why = why;
+    c->bus_parameters = cJSON_GetObjectItemCaseSensitive(parameters, "subscription");
+    struct put_arg real = {.planner = p, .channel = c};
+    if (good && !parameters_resolve(p, own, arguments, true, put_channel_param, &real, &why))
+        p->nomem = true;
+    return c;
+}
+
+/* The ConfigMap of Knative 0.1 that says which ClusterBus Flows use. */
+static const char *default_cluster_bus(struct planner *p)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, "", "ConfigMap", &cursor));) {
+        const char *name = strcmp(r->name, "flow-controller-config") == 0
+                               ? json_text(json_object(r->object, "data"), "default-cluster-bus")
+                               : NULL;
+        if (name && *name)
+            return name;
+    }
+    return "stub";
+}
+
+void plan_2018_channels(struct planner *p)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, "Channel", &cursor));) {
+        const cJSON *spec = json_object(r->object, "spec");
+        const char *bus = json_text(spec, "bus"), *cluster = json_text(spec, "clusterBus");
+        struct chosen_bus chosen = bus ? choose_bus(p, "Bus", r->namespace_name, bus)
+                                       : choose_bus(p, "ClusterBus", "", cluster ? cluster : "");
+        add_channel(p, r, &chosen, cJSON_GetObjectItemCaseSensitive(spec, "arguments"));
+    }
+    const char *name = default_cluster_bus(p);
+    cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, FLOWS, "Flow", &cursor));) {
+        struct chosen_bus chosen = choose_bus(p, "ClusterBus", "", name);
+        add_channel(p, r, &chosen, NULL);
+    }
+}
+
+static void channel_status(struct planner *p, const struct channel_plan *c)
+{
+    const struct resource *r = c->resource;
+    const struct why *why = c->why.reason ? &c->why : NULL;
+    cJSON *status = cJSON_CreateObject();
+    if (c->ready) {
+        put_text(p, put_object(p, status, "address"), "url", c->url);
+        put_text(p, status, "domainInternal", c->internal);
+        put_text(p, put_object(p, status, "service"), "name", plan_text(p, "%s-channel", r->name));
+    }
+    put_condition(p, status, "Provisioned", c->ready, why);
+    put_condition(p, status, "Routeable", c->ready, c->ready ? NULL : why);
+    put_condition(p, status, "Serviceable", c->ready, c->ready ? NULL : why);
+    put_status(p, r, status);
+}
+
+void plan_2018_statuses(struct planner *p)
+{
+    bus_statuses(p, "Bus");
+    bus_statuses(p, "ClusterBus");
+    map_each(e, tmp, &p->channels) {
+        const struct channel_plan *c = e->value;
+        if (strcmp(c->resource->kind->group, GROUP) == 0)
+            channel_status(p, c);
+    }
+}
+
+/* ---- subscriptions ---- */
+
+/* A reply goes to a Channel of this name in the namespace, else wherever the name leads. */
+static bool resolve_reply(struct planner *p, const char *ns, const char *name, struct plan_target *out, struct why *why)
+{
+    const struct channel_plan *c =
+        name ? map_get(&p->channels, slice_str(plan_text(p, "Channel." GROUP "/%s/%s", ns, name))) : NULL;
+    *out = (struct plan_target){.kind = PLAN_TARGET_NONE};
+    if (!name)
+        return true;
+    if (c && c->ready) {
+        *out = target_channel(c);
+        return true;
+    }
+    return resolve_name(p, ns, name, out, why);
+}
+
+static void subscription(struct planner *p, const struct resource *r)
+{
+    const cJSON *spec = json_object(r->object, "spec"),
+                *arguments = cJSON_GetObjectItemCaseSensitive(spec, "arguments");
+    const char *ns = r->namespace_name, *name = json_text(spec, "channel");
+    struct channel_plan *c = map_get(&p->channels, slice_str(plan_text(p, "Channel." GROUP "/%s/%s", ns, name)));
+    struct plan_target subscriber = {.kind = PLAN_TARGET_NONE}, reply = {.kind = PLAN_TARGET_NONE};
+    struct why why = {0};
+    struct put_arg arg = {.planner = p};
+    bool good = true;
+    if (!c)
+        why = why_of(p, "ChannelNotFound", "Channel %s/%s is not declared", ns, name);
+    else if (!c->ready)
+        why = why_of(p, "ChannelNotReady", "Channel %s/%s is not ready: %s", ns, name, c->why.message);
+    good = c && c->ready && resolve_name(p, ns, json_text(spec, "subscriber"), &subscriber, &why) &&
+           resolve_reply(p, ns, json_text(spec, "replyTo"), &reply, &why) &&
+           parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why);
+    struct plan_subscription *s = good ? plan_subscription_add(p, r, c) : NULL;
+    if (s) {
+        s->subscriber = subscriber;
+        s->reply = reply;
+        arg.subscription = s;
+        if (!parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why))
+            p->nomem = true;
+        plan_subscription_annotations(p, s, r, c->resource);
+    }
+    cJSON *status = cJSON_CreateObject();
+    put_text(p, status, "subscriberUri", subscriber.url);
+    put_text(p, status, "replyUri", reply.url);
+    put_condition(p, status, "Dispatching", good, why.reason ? &why : NULL);
+    put_status(p, r, status);
+}
+
+void plan_2018_subscriptions(struct planner *p)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, "Subscription", &cursor));)
+        subscription(p, r);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The parts of a plan as they come in, and the small hands that every planning file uses.
+ */
+#include "planner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *plan_text(struct planner *p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *s = arena_vprintf(p->arena, format, args);
+    va_end(args);
+    p->nomem = p->nomem || !s;
+    return s ? s : "";
+}
+
+const char *plan_copy(struct planner *p, const char *s)
+{
+    char *copy = s ? arena_copy(p->arena, s, strlen(s)) : NULL;
+    p->nomem = p->nomem || (s && !copy);
+    return copy;
+}
+
+struct why why_of(struct planner *p, const char *reason, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *s = arena_vprintf(p->arena, format, args);
+    va_end(args);
+    p->nomem = p->nomem || !s;
+    return (struct why){reason, s ? s : ""};
+}
+
+/* Any version of it: an object is seen through all of them. */
+static const struct kind *kind_named(const char *group, const char *kind)
+{
+    const struct kind *k;
+    for (size_t i = 0; (k = kind_at(i)); i++)
+        if (strcmp(k->kind, kind) == 0 && strcmp(k->group, group) == 0)
+            return k;
+    return NULL;
+}
+
+const struct resource *plan_next(struct planner *p, const char *group, const char *kind, size_t *cursor)
+{
+    const struct kind *k = kind_named(group, kind);
+    return k && !p->nomem ? resource_next(p->table, k, NULL, cursor) : NULL;
+}
+
+const struct resource *plan_get(struct planner *p, const char *group, const char *kind, const char *ns,
+                                const char *name)
+{
+    const struct kind *k = kind_named(group, kind);
+    return k ? resource_get(p->table, k, ns, name) : NULL;
+}
+
+const char *plan_key(struct planner *p, const struct resource *r)
+{
+    return plan_text(p, "%s.%s/%s/%s", r->kind->kind, r->kind->group, r->namespace_name, r->name);
+}
+
+/* Room for one more in one of the plan's lists, zeroed; NULL without memory. The lists are the plan's own until it is
+ * freed. */
+static void *grow(struct planner *p, void *list, size_t count, size_t *cap, size_t size)
+{
+    if (count == *cap) {
+        size_t wanted = *cap ? *cap * 2 : 8;
+        void *bigger = realloc(*(void **)list, wanted * size);
+        if (!bigger) {
+            p->nomem = true;
+            return NULL;
+        }
+        *(void **)list = bigger;
+        *cap = wanted;
+    }
+    void *at = (char *)*(void **)list + count * size;
+    memset(at, 0, size);
+    return at;
+}
+
+static void param_add(struct planner *p, const struct bus_param **params, size_t *count, const char *name,
+                      const char *value)
+{
+    struct bus_param *list = arena_alloc(p->arena, (*count + 1) * sizeof *list);
+    if (!list) {
+        p->nomem = true;
+        return;
+    }
+    if (*count)
+        memcpy(list, *params, *count * sizeof *list);
+    list[*count] = (struct bus_param){plan_copy(p, name), plan_copy(p, value)};
+    *params = list;
+    (*count)++;
+}
+
+/* ---- buses and channels ---- */
+
+size_t plan_bus(struct planner *p, const char *key, const char *type, const struct bus_param *params, size_t count)
+{
+    for (size_t i = 0; i < p->plan->bus_count; i++)
+        if (strcmp(p->plan->buses[i].key, key) == 0)
+            return i;
+    struct plan_bus *b = grow(p, &p->plan->buses, p->plan->bus_count, &p->bus_cap, sizeof *b);
+    if (!b)
+        return 0;
+    b->key = plan_copy(p, key);
+    b->type = plan_copy(p, type);
+    b->params = params;
+    b->param_count = count;
+    return p->plan->bus_count++;
+}
+
+/* Takes a name in a map; false when somebody has it. */
+static bool take(struct planner *p, struct map *m, const char *name, void *value)
+{
+    enum err e = map_add(m, slice_str(name), value);
+    p->nomem = p->nomem || (e != OK && e != ERR_EXISTS);
+    return e == OK;
+}
+
+/* The path that others know, or, where another kind's object of the same name has it, one with the kind in it. */
+static const char *path_take(struct planner *p, const struct resource *r, const char *room, void *value)
+{
+    const char *path = plan_text(p, "/%s/%s/%s", room, r->namespace_name, r->name);
+    if (take(p, &p->paths, path, value))
+        return path;
+    path = plan_text(p, "/%s/%s.%s/%s/%s", room, r->kind->plural, r->kind->group, r->namespace_name, r->name);
+    take(p, &p->paths, path, value);
+    return path;
+}
+
+#define HOSTS_MAX 5 /* and NULL */
+
+static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_channel *channel, bool form_2018)
+{
+    const char **hosts = arena_alloc(p->arena, HOSTS_MAX * sizeof *hosts),
+               *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
+    size_t count = 0;
+    if (!hosts) {
+        p->nomem = true;
+        return;
+    }
+    const char *name = c->resource->name, *ns = c->resource->namespace_name, *names[4] = {NULL};
+    if (form_2018) {
+        names[0] = plan_text(p, "%s-channel.%s.svc.%s", name, ns, domain);
+        names[1] = plan_text(p, "%s-channel.%s.svc", name, ns);
+        names[2] = plan_text(p, "%s-channel.%s", name, ns);
+        names[3] = plan_text(p, "%s.%s.channels.%s", name, ns, domain);
+        c->internal = names[0];
+    } else {
+        names[0] = plan_text(p, "%s-kn-channel.%s.svc.%s", name, ns, domain);
+        names[1] = plan_text(p, "%s-kn-channel.%s.svc", name, ns);
+        names[2] = plan_text(p, "%s-kn-channel.%s", name, ns);
+    }
+    for (size_t i = 0; i < 4; i++)
+        if (names[i] && take(p, &p->hosts, names[i], c))
+            hosts[count++] = names[i];
+    channel->hosts = hosts;
+}
+
+struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
+                                      bool form_2018)
+{
+    struct channel_plan *c = arena_alloc(p->arena, sizeof *c);
+    if (!c || map_add(&p->channels, slice_str(plan_key(p, r)), c) != OK) {
+        p->nomem = true;
+        return NULL;
+    }
+    c->resource = r;
+    c->ready = !broken;
+    if (broken) {
+        c->why = *broken;
+        return c;
+    }
+    struct plan_channel *channel =
+        grow(p, &p->plan->channels, p->plan->channel_count, &p->channel_cap, sizeof *channel);
+    if (!channel)
+        return NULL;
+    c->index = p->plan->channel_count++;
+    channel->uid = plan_copy(p, r->uid);
+    channel->namespace_name = plan_copy(p, r->namespace_name);
+    channel->name = plan_copy(p, r->name);
+    channel->key = plan_key(p, r);
+    channel->path = path_take(p, r, "channels", c);
+    channel->bus_name = channel->path + strlen("/channels/"); /* as unique as the path */
+    channel->url = plan_text(p, "%s%s", p->options->ingress_url, channel->path);
+    channel->bus = bus;
+    c->url = channel->url;
+    hosts_take(p, c, channel, form_2018);
+    const char *capacity = annotation(r->object, ANNOTATION_CAPACITY);
+    if (capacity)
+        plan_channel_param(p, c, "capacity", capacity);
+    return c;
+}
+
+void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value)
+{
+    struct plan_channel *channel = &p->plan->channels[c->index];
+    param_add(p, &channel->params, &channel->param_count, name, value);
+}
+
+/* ---- subscriptions and sources ---- */
+
+struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
+                                                const struct channel_plan *channel)
+{
+    struct plan_subscription *s =
+        grow(p, &p->plan->subscriptions, p->plan->subscription_count, &p->subscription_cap, sizeof *s);
+    if (!s)
+        return NULL;
+    p->plan->subscription_count++;
+    s->uid = plan_copy(p, r->uid);
+    s->namespace_name = plan_copy(p, r->namespace_name);
+    s->name = plan_copy(p, r->name);
+    s->key = plan_key(p, r);
+    s->channel = channel->index;
+    delivery_read(NULL, &s->delivery);
+    return s;
+}
+
+void plan_subscription_param(struct planner *p, struct plan_subscription *s, const char *name, const char *value)
+{
+    for (size_t i = 0; i < s->param_count; i++)
+        if (strcmp(s->params[i].name, name) == 0)
+            return;
+    param_add(p, &s->params, &s->param_count, name, value);
+}
+
+void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
+                                   const struct resource *channel)
+{
+    const char *overflow = annotation(r->object, ANNOTATION_OVERFLOW),
+               *in_flight = annotation(r->object, ANNOTATION_IN_FLIGHT),
+               *start = annotation(r->object, ANNOTATION_START_FROM);
+    const char *retry = annotation(r->object, ANNOTATION_RETRY);
+    if (!overflow)
+        overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
+    if (overflow)
+        plan_subscription_param(p, s, "overflow", overflow);
+    if (in_flight)
+        s->in_flight_max = (unsigned)strtoul(in_flight, NULL, 10);
+    if (start && strcmp(start, "earliest") == 0)
+        s->start.kind = BUS_START_EARLIEST;
+    if (retry && s->delivery.retry == 0)
+        s->delivery.retry = (unsigned)strtoul(retry, NULL, 10);
+}
+
+struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
+                                    struct plan_target sink)
+{
+    struct plan_source *s = grow(p, &p->plan->sources, p->plan->source_count, &p->source_cap, sizeof *s);
+    if (!s)
+        return NULL;
+    p->plan->source_count++;
+    s->uid = plan_copy(p, r->uid);
+    s->key = plan_key(p, r);
+    s->spec.type = type;
+    s->spec.namespace_name = plan_copy(p, r->namespace_name);
+    s->spec.name = plan_copy(p, r->name);
+    s->sink = sink;
+    s->kind = r->kind;
+    s->path = path_take(p, r, "hooks", p);
+    return s;
+}
+
+void plan_source_param(struct planner *p, struct plan_source *s, const char *name, const char *value)
+{
+    struct source_param *list = arena_alloc(p->arena, (s->spec.param_count + 1) * sizeof *list);
+    if (!list) {
+        p->nomem = true;
+        return;
+    }
+    if (s->spec.param_count)
+        memcpy(list, s->spec.params, s->spec.param_count * sizeof *list);
+    list[s->spec.param_count++] = (struct source_param){plan_copy(p, name), plan_copy(p, value)};
+    s->spec.params = list;
+}
+
+/* ---- statuses ---- */
+
+void put_condition(struct planner *p, cJSON *status, const char *type, bool good, const struct why *why)
+{
+    if (!status ||
+        !condition_put(status, type, good ? "True" : "False", why ? why->reason : NULL, why ? why->message : NULL))
+        p->nomem = true;
+}
+
+void put_unknown(struct planner *p, cJSON *status, const char *type, const char *reason, const char *message)
+{
+    if (!status || !condition_put(status, type, "Unknown", reason, message))
+        p->nomem = true;
+}
+
+void put_text(struct planner *p, cJSON *object, const char *name, const char *value)
+{
+    if (value && (!object || !cJSON_AddStringToObject(object, name, value)))
+        p->nomem = true;
+}
+
+cJSON *put_object(struct planner *p, cJSON *object, const char *name)
+{
+    cJSON *o = object ? cJSON_AddObjectToObject(object, name) : NULL;
+    p->nomem = p->nomem || !o;
+    return o;
+}
+
+void put_status(struct planner *p, const struct resource *r, cJSON *status)
+{
+    if (!status || p->nomem) {
+        cJSON_Delete(status);
+        p->nomem = true;
+        return;
+    }
+    if (status_finish(p->table, r, status) != OK)
+        p->nomem = true;
+}

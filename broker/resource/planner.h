@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A plan under construction: what the files plan*.c and resolve.c share. Control loop only; everything handed out lives
+ * in the plan's arena.
+ *
+ * Order of the work, since each step needs those before: channels (with their buses), subscriptions, sources, then the
+ * statuses that count what refers to them. Without memory everything goes on harmlessly with `nomem` set, and the plan
+ * is thrown away at the end.
+ */
+#ifndef LEAT_BROKER_RESOURCE_PLANNER_H
+#define LEAT_BROKER_RESOURCE_PLANNER_H
+
+#include "annotations.h"
+#include "arena.h"
+#include "check.h"
+#include "map.h"
+#include "plan.h"
+#include "table.h"
+
+/* Why something is not as it should be: for a condition. In the arena, or static. */
+struct why {
+    const char *reason, *message;
+};
+
+/* A channel of whatever kind, ready or not. */
+struct channel_plan {
+    const struct resource *resource;
+    bool ready;
+    struct why why;              /* when it is not ready; or a remark when it is */
+    size_t index;                /* in plan->channels, when it is ready */
+    const char *url;             /* its address */
+    const char *internal;        /* the host name that it had in 2018's status.domainInternal; NULL for today's kinds */
+    const cJSON *delivery;       /* today's kinds: what its subscriptions inherit; may be NULL */
+    const cJSON *bus_parameters; /* 2018: what a Subscription may set; may be NULL */
+    cJSON *subscribers;          /* for its status; owned by the planner */
+};
+
+struct planner {
+    struct resource_table *table;
+    const struct plan_options *options;
+    struct arena *arena;
+    struct plan *plan;
+    size_t bus_cap, channel_cap, subscription_cap, source_cap;
+    struct map channels; /* "Kind.group/ns/name" → struct channel_plan */
+    struct map paths;    /* taken */
+    struct map hosts;    /* host name → struct channel_plan */
+    struct map used;     /* uids of EventTypes that a Feed uses */
+    bool nomem;
+};
+
+/* Text in the arena; "" without memory, with `nomem` set. */
+const char *plan_text(struct planner *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *plan_copy(struct planner *p, const char *s);
+struct why why_of(struct planner *p, const char *reason, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The next kind's objects: `for (cursor = 0; (r = plan_next(p, group, kind, &cursor)); )`. */
+const struct resource *plan_next(struct planner *p, const char *group, const char *kind, size_t *cursor);
+const struct resource *plan_get(struct planner *p, const char *group, const char *kind, const char *ns,
+                                const char *name);
+/* "Kind.group/ns/name" */
+const char *plan_key(struct planner *p, const struct resource *r);
+
+/* The bus of this key; made when it is not there. Its index. */
+size_t plan_bus(struct planner *p, const char *key, const char *type, const struct bus_param *params, size_t count);
+/* Remembers a channel, and puts it in the plan on this bus when it is ready: with its paths and host names. NULL: no
+ * memory. */
+struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
+                                      bool form_2018);
+void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
+struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
+                                                const struct channel_plan *channel);
+void plan_subscription_param(struct planner *p, struct plan_subscription *s, const char *name, const char *value);
+/* The annotations that a subscription heeds, its own first, then its channel's. */
+void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
+                                   const struct resource *channel);
+struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
+                                    struct plan_target sink);
+void plan_source_param(struct planner *p, struct plan_source *s, const char *name, const char *value);
+
+/* ---- resolve.c ---- */
+
+struct plan_target target_channel(const struct channel_plan *c);
+/* A reference of any age; `api_version` and `ref_ns` may be NULL. false with *why. */
+bool resolve_ref(struct planner *p, const char *ns, const char *api_version, const char *kind, const char *ref_ns,
+                 const char *name, struct plan_target *out, struct why *why);
+/* A Destination: ref, uri, or both. NULL: PLAN_TARGET_NONE. */
+bool resolve_destination(struct planner *p, const char *ns, const cJSON *destination, struct plan_target *out,
+                         struct why *why);
+/* What 2018 calls a DNS name: "name", "name.ns", a host, or a URL. */
+bool resolve_name(struct planner *p, const char *ns, const char *name, struct plan_target *out, struct why *why);
+
+/* ---- delivery.c ---- */
+
+/* `d` may be NULL. The dead letter sink is resolved by itself. */
+void delivery_read(const cJSON *d, struct delivery *out);
+
+/* The value of a Secret's key in the arena; NULL with *why, which never shows a value. */
+const char *secret_value(struct planner *p, const char *ns, const char *name, const char *key, struct why *why);
+
+/* ---- one file for each generation ---- */
+
+void plan_messaging_channels(struct planner *p);
+void plan_messaging_subscriptions(struct planner *p);
+void plan_messaging_statuses(struct planner *p);
+void plan_2018_channels(struct planner *p);
+void plan_2018_subscriptions(struct planner *p);
+void plan_2018_statuses(struct planner *p);
+void plan_feeds(struct planner *p);
+void plan_feed_statuses(struct planner *p);
+void plan_github_sources(struct planner *p);
+/* What the source itself says of its parameters, which must be the plan's last; false with *why, and it is taken out
+ * again. */
+bool source_accepts(struct planner *p, struct plan_source *s, struct why *why);
+
+/* A condition that is True, or False with a reason. */
+void put_condition(struct planner *p, cJSON *status, const char *type, bool good, const struct why *why);
+/* Unknown: not decided yet. */
+void put_unknown(struct planner *p, cJSON *status, const char *type, const char *reason, const char *message);
+void put_text(struct planner *p, cJSON *object, const char *name, const char *value);
+cJSON *put_object(struct planner *p, cJSON *object, const char *name);
+void put_status(struct planner *p, const struct resource *r, cJSON *status);
+
+#endif

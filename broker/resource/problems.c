@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Problems: a growing list, bounded, and how one reads.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "buf.h"
+#include "check.h"
+
+void problems_init(struct problems *p)
+{
+    memset(p, 0, sizeof *p);
+}
+
+static void problem_free(struct problem *p)
+{
+    free(p->file);
+    free(p->object);
+    free(p->path);
+    free(p->text);
+}
+
+void problems_fini(struct problems *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        problem_free(&p->list[i]);
+    free(p->list);
+    problems_init(p);
+}
+
+static char *copy(const char *s, bool *nomem)
+{
+    char *c = s ? strdup(s) : NULL;
+    *nomem = *nomem || (s && !c);
+    return c;
+}
+
+enum err problem_add(struct problems *p, bool warning, const char *file, struct place at, const char *object,
+                     const char *path, const char *text)
+{
+    if (!warning)
+        p->errors++;
+    if (p->count > PROBLEMS_MAX)
+        return OK;
+    if (p->count == PROBLEMS_MAX) {
+        object = path = NULL;
+        text = "there are more problems than these; they show when these are mended";
+    }
+    struct problem *grown = realloc(p->list, (p->count + 1) * sizeof *grown);
+    if (!grown)
+        return ERR_NOMEM;
+    p->list = grown;
+    bool nomem = false;
+    struct problem q = {.warning = warning, .line = at.line, .column = at.column};
+    q.file = copy(file, &nomem);
+    q.object = copy(object, &nomem);
+    q.path = copy(path && *path ? path : NULL, &nomem);
+    q.text = copy(text, &nomem);
+    if (nomem) {
+        problem_free(&q);
+        return ERR_NOMEM;
+    }
+    p->list[p->count++] = q;
+    return OK;
+}
+
+void problem_print(const struct problem *p, struct buf *out)
+{
+    if (p->file)
+        buf_put_str(out, p->file);
+    if (p->file && p->line)
+        buf_printf(out, ":%d:%d", p->line, p->column);
+    if (p->file)
+        buf_put_str(out, ": ");
+    buf_put_str(out, p->warning ? "warning: " : "error: ");
+    if (p->object)
+        buf_printf(out, "%s: ", p->object);
+    if (p->path)
+        buf_printf(out, "%s: ", p->path);
+    buf_put_str(out, p->text);
+    buf_put_char(out, '\n');
+}
+
+size_t path_down(struct check *c, const char *name)
+{
+    size_t before = c->path_len;
+    /* A name that is no plain word is shown as it would be looked up. */
+    bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(name);
+    int n = snprintf(c->path + before, sizeof c->path - before, plain ? "%s%.100s" : "%s[\"%.100s\"]",
+                     plain && before ? "." : "", name);
+    c->path_len = before + (size_t)n < sizeof c->path ? before + (size_t)n : sizeof c->path - 1;
+    return before;
+}
+
+size_t path_down_index(struct check *c, size_t index)
+{
+    size_t before = c->path_len;
+    int n = snprintf(c->path + before, sizeof c->path - before, "[%zu]", index);
+    c->path_len = before + (size_t)n < sizeof c->path ? before + (size_t)n : sizeof c->path - 1;
+    return before;
+}
+
+void path_up(struct check *c, size_t before)
+{
+    c->path_len = before;
+    c->path[before] = 0;
+}
+
+static void report(struct check *c, bool warning, struct place at, const char *format, va_list args)
+{
+    char text[700];
+    vsnprintf(text, sizeof text, format, args);
+    if (problem_add(c->problems, warning, c->file, at, c->object, c->path, text) != OK)
+        c->nomem = true;
+}
+
+void check_error(struct check *c, const cJSON *node, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    report(c, false, places_of(c->places, node), format, args);
+    va_end(args);
+}
+
+void check_error_key(struct check *c, const cJSON *node, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    report(c, false, places_key_of(c->places, node), format, args);
+    va_end(args);
+}
+
+void check_warn(struct check *c, const cJSON *node, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    report(c, true, places_of(c->places, node), format, args);
+    va_end(args);
+}

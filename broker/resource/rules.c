@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rules that schemas cannot say. One function per kind, in the table at the end; what many kinds share (names,
+ * destinations, delivery) stands first.
+ */
+#include "check.h"
+
+#include <stdio.h>
+
+#include "annotations.h"
+#include "clock.h"
+#include "dispatcher.h"
+#include "http_client.h"
+#include "text.h"
+
+static cJSON *member(cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+/* Goes into a member when it is there: `for (step s = step_into(...); s.node; step_out(...))` would hide control flow,
+ * so two calls. */
+static cJSON *enter(struct check *c, cJSON *object, const char *name, size_t *before)
+{
+    cJSON *m = member(object, name);
+    *before = path_down(c, name);
+    return m;
+}
+
+/* ---- names ---- */
+
+static bool is_name_char(char ch, bool dots)
+{
+    return (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-' || (dots && ch == '.');
+}
+
+/* DNS-1123: a subdomain (`dots`) or a label. NULL when it is one, else what is wrong. */
+static const char *name_wrong(const char *name, bool dots)
+{
+    size_t n = strlen(name);
+    if (n == 0)
+        return "must not be empty";
+    if (n > (dots ? 253u : 63u))
+        return dots ? "must have at most 253 characters" : "must have at most 63 characters";
+    for (size_t i = 0; i < n; i++) {
+        bool edge = i == 0 || i + 1 == n || name[i - 1] == '.' || name[i + 1] == '.';
+        if (!is_name_char(name[i], dots) || (edge && name[i] == '-') ||
+            ((i == 0 || i + 1 == n || name[i - 1] == '.') && name[i] == '.'))
+            return dots
+                       ? "must consist of lower-case letters, digits, '-' and '.', and begin and end with a letter or "
+                         "digit"
+                       : "must consist of lower-case letters, digits and '-', and begin and end with a letter or digit";
+    }
+    return NULL;
+}
+
+static void check_name(struct check *c, const cJSON *node, bool dots)
+{
+    const char *why = cJSON_IsString(node) ? name_wrong(node->valuestring, dots) : NULL;
+    if (why)
+        check_error(c, node, "%s (it is \"%.80s\")", why, node->valuestring);
+}
+
+static void check_metadata(struct check *c, const struct kind *kind, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *metadata = enter(c, object, "metadata", &before);
+    if (cJSON_IsObject(metadata)) {
+        const cJSON *name = enter(c, metadata, "name", &inner);
+        bool label =
+            kind->group[0] == 0 && (strcmp(kind->kind, "Namespace") == 0 || strcmp(kind->kind, "Service") == 0);
+        if (!name && !member(metadata, "generateName"))
+            check_error_key(c, metadata, "is missing: an object needs a name");
+        check_name(c, name, !label);
+        path_up(c, inner);
+        cJSON *ns = enter(c, metadata, "namespace", &inner);
+        if (ns && !kind->namespaced) {
+            check_warn(c, ns, "a %s belongs to no namespace; ignored", kind->kind);
+            cJSON_Delete(cJSON_DetachItemViaPointer(metadata, ns));
+        } else if (kind->namespaced && (!ns || (cJSON_IsString(ns) && !ns->valuestring[0]))) {
+            cJSON_DeleteItemFromObjectCaseSensitive(metadata, "namespace");
+            if (!cJSON_AddStringToObject(metadata, "namespace", "default"))
+                c->nomem = true;
+        } else {
+            check_name(c, ns, false);
+        }
+        path_up(c, inner);
+    }
+    path_up(c, before);
+}
+
+/* ---- values of many kinds ---- */
+
+static void check_url(struct check *c, const cJSON *node)
+{
+    struct http_url url;
+    struct diag why = {0};
+    if (!cJSON_IsString(node))
+        return;
+    enum err e = http_url_parse(slice_str(node->valuestring), &url, &why);
+    if (e == OK)
+        http_url_fini(&url);
+    else if (e == ERR_NOMEM)
+        c->nomem = true;
+    else
+        check_error(c, node, "must be a URL such as http://host:8080/path: %.200s", why.text);
+}
+
+static bool has_scheme(const char *s)
+{
+    return strstr(s, "://") != NULL;
+}
+
+/* A destination of 2018: a DNS name, or a URL. */
+static void check_dns_or_url(struct check *c, const cJSON *node)
+{
+    if (!cJSON_IsString(node))
+        return;
+    if (has_scheme(node->valuestring)) {
+        check_url(c, node);
+        return;
+    }
+    char url[400];
+    if (snprintf(url, sizeof url, "http://%s/", node->valuestring) >= (int)sizeof url ||
+        strpbrk(node->valuestring, "/ ?#@")) {
+        check_error(c, node,
+                    "must be a DNS name, such as service or service.namespace, or a URL that begins with http://");
+        return;
+    }
+    struct http_url parsed;
+    struct diag why = {0};
+    enum err e = http_url_parse(slice_str(url), &parsed, &why);
+    if (e == OK)
+        http_url_fini(&parsed);
+    else if (e == ERR_NOMEM)
+        c->nomem = true;
+    else
+        check_error(c, node, "must be a DNS name or a URL: %.200s", why.text);
+}
+
+static void check_destination(struct check *c, cJSON *d)
+{
+    if (!cJSON_IsObject(d))
+        return;
+    cJSON *ref = member(d, "ref"), *uri = member(d, "uri");
+    if (!ref && !uri) {
+        check_error_key(c, d, "needs ref (an object with an address) or uri (a URL)");
+        return;
+    }
+    size_t before;
+    enter(c, d, "uri", &before);
+    if (cJSON_IsString(uri) && !ref && !has_scheme(uri->valuestring))
+        check_error(c, uri,
+                    "must be a whole URL such as http://host:8080/path; one without a host needs a ref beside it");
+    else if (cJSON_IsString(uri) && ref && has_scheme(uri->valuestring))
+        check_error(
+            c, uri,
+            "beside ref, only a reference without scheme and host may stand here, such as /path; else leave ref out");
+    else if (cJSON_IsString(uri) && !ref)
+        check_url(c, uri);
+    path_up(c, before);
+}
+
+static void check_destination_at(struct check *c, cJSON *object, const char *name)
+{
+    size_t before;
+    check_destination(c, enter(c, object, name, &before));
+    path_up(c, before);
+}
+
+static void check_duration(struct check *c, cJSON *object, const char *name, bool zero_allowed)
+{
+    size_t before;
+    const cJSON *node = enter(c, object, name, &before);
+    struct diag why = {0};
+    uint64_t ns;
+    if (cJSON_IsString(node)) {
+        if (iso8601_duration_parse(slice_str(node->valuestring), &ns, &why) != OK)
+            check_error(c, node, "must be a duration of ISO 8601 such as PT0.5S, PT30S or PT2M: %.200s", why.text);
+        else if (ns == 0 && !zero_allowed)
+            check_error(c, node, "must be longer than zero");
+    }
+    path_up(c, before);
+}
+
+static void check_delivery(struct check *c, cJSON *spec)
+{
+    size_t before;
+    cJSON *d = enter(c, spec, "delivery", &before);
+    if (cJSON_IsObject(d)) {
+        check_destination_at(c, d, "deadLetterSink");
+        check_duration(c, d, "timeout", false);
+        check_duration(c, d, "backoffDelay", true);
+        check_duration(c, d, "backoffMax", false);
+        check_duration(c, d, "retryAfterMax", true);
+    }
+    path_up(c, before);
+}
+
+/* ---- annotations of ours ---- */
+
+static void check_annotations(struct check *c, cJSON *object)
+{
+    size_t before, inner, deepest;
+    cJSON *list = member(enter(c, object, "metadata", &before), "annotations");
+    inner = path_down(c, "annotations");
+    for (const cJSON *a = cJSON_IsObject(list) ? list->child : NULL; a; a = a->next) {
+        struct diag why = {0};
+        if (!cJSON_IsString(a))
+            continue;
+        deepest = path_down(c, a->string);
+        if (annotation_check(a->string, a->valuestring, &why) != OK)
+            check_error(c, a, "%s", why.text);
+        path_up(c, deepest);
+    }
+    path_up(c, inner);
+    path_up(c, before);
+}
+
+/* ---- kinds ---- */
+
+static void channel_2018(struct check *c, cJSON *object)
+{
+    size_t before;
+    cJSON *spec = enter(c, object, "spec", &before), *bus = member(spec, "bus"), *cluster = member(spec, "clusterBus");
+    if (bus && cluster)
+        check_error_key(c, cluster, "bus and clusterBus exclude each other; leave one out");
+    else if (spec && !bus && !cluster)
+        check_error_key(
+            c, spec, "needs bus (a Bus in the same namespace) or clusterBus (a ClusterBus), such as clusterBus: stub");
+    path_up(c, before);
+}
+
+static void subscription_2018(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = enter(c, object, "spec", &before);
+    check_dns_or_url(c, enter(c, spec, "subscriber", &inner));
+    path_up(c, inner);
+    check_dns_or_url(c, enter(c, spec, "replyTo", &inner));
+    path_up(c, inner);
+    path_up(c, before);
+}
+
+static void channel_today(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = enter(c, object, "spec", &before);
+    cJSON *template = enter(c, spec, "channelTemplate", &inner);
+    const char *kind = json_text(template, "kind"), *version = json_text(template, "apiVersion");
+    if (template && (!kind || !version))
+        check_error_key(c, template, "needs apiVersion and kind, such as messaging.knative.dev/v1 and InMemoryChannel");
+    path_up(c, inner);
+    if (member(spec, "subscribers"))
+        check_error_key(c, member(spec, "subscribers"),
+                        "subscribers is written by leat; make a Subscription for each subscriber");
+    check_delivery(c, spec);
+    path_up(c, before);
+}
+
+static void subscription_today(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = enter(c, object, "spec", &before);
+    cJSON *channel = enter(c, spec, "channel", &inner);
+    const char *kind = json_text(channel, "kind"), *ns = json_text(channel, "namespace"),
+               *own = metadata_text(object, "namespace");
+    if (kind && strcmp(kind, "Channel") != 0 && strcmp(kind, "InMemoryChannel") != 0)
+        check_error(c, member(channel, "kind"), "must be Channel or InMemoryChannel (it is \"%.60s\")", kind);
+    if (ns && own && strcmp(ns, own) != 0)
+        check_error(c, member(channel, "namespace"),
+                    "a Subscription and its channel must be in the same namespace (here \"%s\")", own);
+    path_up(c, inner);
+    if (spec && !member(spec, "subscriber") && !member(spec, "reply"))
+        check_error_key(c, spec, "needs subscriber (or reply, to send the events themselves there)");
+    check_destination_at(c, spec, "subscriber");
+    check_destination_at(c, spec, "reply");
+    check_delivery(c, spec);
+    path_up(c, before);
+}
+
+static void check_trigger(struct check *c, cJSON *spec)
+{
+    size_t before;
+    cJSON *trigger = enter(c, spec, "trigger", &before), *type = member(trigger, "eventType"),
+          *cluster = member(trigger, "clusterEventType");
+    if (type && cluster)
+        check_error_key(c, cluster, "eventType and clusterEventType exclude each other; leave one out");
+    else if (trigger && !type && !cluster)
+        check_error_key(c, trigger, "needs eventType, such as pullrequest");
+    path_up(c, before);
+}
+
+static void feed(struct check *c, cJSON *object)
+{
+    static const char *const ways[] = {"dnsName", "routeName", "channelName"};
+    size_t before, inner, deepest, given = 0;
+    cJSON *spec = enter(c, object, "spec", &before), *action = enter(c, spec, "action", &inner);
+    for (size_t i = 0; i < 3; i++)
+        given += member(action, ways[i]) != NULL;
+    if (action && given != 1)
+        check_error_key(c, action, "needs exactly one of dnsName, routeName and channelName");
+    check_dns_or_url(c, enter(c, action, "dnsName", &deepest));
+    path_up(c, deepest);
+    path_up(c, inner);
+    check_trigger(c, spec);
+    path_up(c, before);
+}
+
+static void flow(struct check *c, cJSON *object)
+{
+    size_t before, inner, deepest;
+    cJSON *spec = enter(c, object, "spec", &before), *action = enter(c, spec, "action", &inner);
+    cJSON *target = member(action, "target"), *uri = enter(c, action, "targetURI", &deepest);
+    if (target && uri)
+        check_error_key(c, uri, "target and targetURI exclude each other; leave one out");
+    else
+        check_dns_or_url(c, uri);
+    path_up(c, deepest);
+    if (action && !target && !uri)
+        check_error_key(c, action, "needs target (an object with an address) or targetURI (a URL)");
+    path_up(c, inner);
+    check_trigger(c, spec);
+    path_up(c, before);
+}
+
+static void github_source(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = enter(c, object, "spec", &before);
+    check_destination_at(c, spec, "sink");
+    check_url(c, enter(c, spec, "githubAPIURL", &inner));
+    path_up(c, inner);
+    cJSON *extensions = member(enter(c, spec, "ceOverrides", &inner), "extensions");
+    size_t deepest = path_down(c, "extensions");
+    for (const cJSON *e = cJSON_IsObject(extensions) ? extensions->child : NULL; e; e = e->next) {
+        size_t name = path_down(c, e->string);
+        struct diag why = {0};
+        if (ce_name_check(slice_str(e->string), &why) != OK)
+            check_error_key(c, e, "%s", why.text);
+        path_up(c, name);
+    }
+    path_up(c, deepest);
+    path_up(c, inner);
+    path_up(c, before);
+}
+
+static void secret(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *data = enter(c, object, "data", &before);
+    for (const cJSON *value = cJSON_IsObject(data) ? data->child : NULL; value; value = value->next) {
+        size_t length;
+        inner = path_down(c, value->string);
+        if (cJSON_IsString(value) && base64_decode_into(slice_str(value->valuestring), NULL, &length) != OK)
+            check_error(c, value, "is not base64; put plain text under stringData instead");
+        path_up(c, inner);
+    }
+    path_up(c, before);
+}
+
+static void service(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = enter(c, object, "spec", &before);
+    const char *type = json_text(spec, "type");
+    cJSON *name = enter(c, spec, "externalName", &inner);
+    if (type && strcmp(type, "ExternalName") == 0) {
+        if (!name)
+            check_error_key(c, spec, "is missing: a Service of type ExternalName needs the host that it stands for");
+        else if (cJSON_IsString(name) && (name->valuestring[0] == 0 || strpbrk(name->valuestring, "/: ")))
+            check_error(c, name, "must be a host name alone; the port goes under ports (it is \"%.80s\")",
+                        name->valuestring);
+    }
+    path_up(c, inner);
+    path_up(c, before);
+}
+
+static void check_params(struct check *c, cJSON *parameters, const char *name)
+{
+    size_t before;
+    cJSON *list = enter(c, parameters, name, &before);
+    size_t i = 0;
+    for (const cJSON *a = cJSON_IsArray(list) ? list->child : NULL; a; a = a->next, i++) {
+        const char *an = json_text(a, "name");
+        for (const cJSON *b = list->child; b != a && an; b = b->next) {
+            const char *bn = json_text(b, "name");
+            if (!bn || strcmp(an, bn) != 0)
+                continue;
+            size_t inner = path_down_index(c, i);
+            check_error(c, a, "the name \"%.100s\" is there twice", an);
+            path_up(c, inner);
+            break;
+        }
+        if (i > 1000)
+            break;
+    }
+    path_up(c, before);
+}
+
+static void bus(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *parameters = enter(c, enter(c, object, "spec", &before), "parameters", &inner);
+    check_params(c, parameters, "channel");
+    check_params(c, parameters, "subscription");
+    path_up(c, inner);
+    path_up(c, before);
+}
+
+/* ---- the table ---- */
+
+static const struct rule {
+    const char *group, *kind;
+    void (*check)(struct check *c, cJSON *object);
+    const char *immutable[3]; /* below spec */
+} rules[] = {
+    {"channels.knative.dev", "Bus", bus, {NULL}},
+    {"channels.knative.dev", "ClusterBus", bus, {NULL}},
+    {"channels.knative.dev", "Channel", channel_2018, {"bus", "clusterBus", NULL}},
+    {"channels.knative.dev", "Subscription", subscription_2018, {"channel", NULL}},
+    {"feeds.knative.dev", "EventType", NULL, {"eventSource", NULL}},
+    {"feeds.knative.dev", "ClusterEventType", NULL, {"clusterEventSource", NULL}},
+    {"feeds.knative.dev", "Feed", feed, {NULL}},
+    {"flows.knative.dev", "Flow", flow, {NULL}},
+    {"messaging.knative.dev", "Channel", channel_today, {"channelTemplate", NULL}},
+    {"messaging.knative.dev", "InMemoryChannel", channel_today, {NULL}},
+    {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
+    {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
+    {"", "Secret", secret, {NULL}},
+    {"", "Service", service, {NULL}},
+};
+
+static const struct rule *rule_of(const struct kind *kind)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (strcmp(rules[i].kind, kind->kind) == 0 && strcmp(rules[i].group, kind->group) == 0)
+            return &rules[i];
+    return NULL;
+}
+
+void rules_apply(struct check *c, const struct kind *kind, cJSON *object)
+{
+    const struct rule *r = rule_of(kind);
+    check_metadata(c, kind, object);
+    check_annotations(c, object);
+    if (r && r->check)
+        r->check(c, object);
+}
+
+enum err rules_immutable(const struct kind *kind, const cJSON *before, const cJSON *after, struct diag *d)
+{
+    const struct rule *r = rule_of(kind);
+    const cJSON *old = json_object(before, "spec"), *new = json_object(after, "spec");
+    for (size_t i = 0; r && i < 3 && r->immutable[i]; i++) {
+        const cJSON *a = cJSON_GetObjectItemCaseSensitive(old, r->immutable[i]),
+                    *b = cJSON_GetObjectItemCaseSensitive(new, r->immutable[i]);
+        if ((!a && !b) || (a && b && cJSON_Compare(a, b, true)))
+            continue;
+        return diag_set(d, ERR_INVALID,
+                        "spec.%s cannot be changed; delete the %s and make it anew, or give it another name",
+                        r->immutable[i], kind->kind);
+    }
+    return OK;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the table's own files share: the entries, and the conditions of a status.
+ */
+#ifndef LEAT_BROKER_RESOURCE_TABLE_H
+#define LEAT_BROKER_RESOURCE_TABLE_H
+
+#include "prng.h"
+#include "resource.h"
+
+struct entry {
+    struct resource public;
+    char *origin; /* owned; NULL: made over the API */
+    bool seen;    /* by the sync under way */
+};
+
+struct resource_table {
+    const struct clock *clock;
+    struct prng prng;
+    struct entry **entries; /* sorted by kind, namespace, name */
+    size_t count, cap;
+    uint64_t version;
+};
+
+/* The present time as a status has it. false: no memory. */
+bool table_now(const struct resource_table *t, char *out, size_t size);
+
+/* ---- conditions (conditions.c) ---- */
+
+#define CONDITION_WEBHOOK "WebhookConfigured" /* written while a source runs, kept when the plan is compiled anew */
+
+/* Adds a condition to a status under construction. `status`: "True", "False", "Unknown". false: no memory. */
+bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);
+/* Finishes a status under construction and puts it in force (takes it over): Ready from the conditions that it depends
+ * on, times of those that did not change, the conditions of running sources, observedGeneration. */
+enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
+
+#endif
