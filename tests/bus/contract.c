@@ -828,7 +828,7 @@ static void release_in_deliver(void *arg, struct bus_stream *stream, const struc
 static void release_revoked(void *arg, struct bus_stream *stream, struct bus_token token)
 {
     (void)arg, (void)stream, (void)token;
-    must(!"revoked after it was settled");
+    must(false && "revoked after it was settled");
 }
 
 static void release_attach_here(void *arg)
