@@ -4,13 +4,15 @@
  * driven by its multi interface within our loop. From then on it only lends its socket, and its TLS by curl_easy_send
  * and curl_easy_recv.
  *
- * The hand-over: libcurl watches a socket while it connects; before the socket is watched as ours, libcurl's watch of
- * it is taken away, since epoll knows a descriptor once. The easy handle stays in the multi for as long as the
- * connection lives: taken out, libcurl closes it. libcurl may also close an open connection on its own
+ * The hand-over: libcurl watches a socket while it connects, and then forgets about it. While it does, our loop watches
+ * a duplicate of its descriptor: libcurl closes sockets that failed before it says that they are to be watched no more,
+ * and may have another by the same number by then. The easy handle stays in the multi for as long as the connection
+ * lives: taken out, libcurl closes it. libcurl may also close an open connection on its own
  * (CURLOPT_CLOSESOCKETFUNCTION tells): that is then found lost at the end of the turn.
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -45,7 +47,7 @@ static void curl_socket_ready(struct loop_watch *w, uint32_t events)
     struct curl_watch *cw = container_of(w, struct curl_watch, watch);
     int what = (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
                (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
-    run_curl(cw->connection->origin->client, w->fd, what);
+    run_curl(cw->connection->origin->client, cw->fd, what);
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -67,10 +69,31 @@ static void give_up(struct http_connection *k)
     loop_defer(c->loop, &c->lost_task);
 }
 
-static struct curl_watch *find_watch(struct http_connection *k)
+static void watch_stop(struct curl_watch *cw)
+{
+    int duplicate = cw->watch.fd;
+    if (duplicate < 0)
+        return;
+    loop_watch_remove(cw->connection->origin->client->loop, &cw->watch);
+    close(duplicate);
+}
+
+static enum err watch_start(struct curl_watch *cw, uint32_t events)
+{
+    int duplicate = fcntl(cw->fd, F_DUPFD_CLOEXEC, 0);
+    if (duplicate < 0)
+        return ERR_IO;
+    enum err e = loop_watch_add(cw->connection->origin->client->loop, &cw->watch, duplicate, events, curl_socket_ready);
+    if (e)
+        close(duplicate);
+    return e;
+}
+
+/* The watch of libcurl's descriptor `fd`; -1: one that is free. */
+static struct curl_watch *find_watch(struct http_connection *k, int fd)
 {
     for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
-        if (!k->curl_watches[i].used)
+        if (k->curl_watches[i].fd == fd)
             return &k->curl_watches[i];
     return NULL;
 }
@@ -80,14 +103,14 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 {
     struct http_client *c = arg;
     struct curl_watch *cw = socket_arg;
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
     if (what == CURL_POLL_REMOVE) {
         if (cw) {
-            loop_watch_remove(c->loop, &cw->watch);
-            cw->used = false;
+            watch_stop(cw);
+            cw->fd = -1;
         }
         return 0;
     }
-    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
     if (cw) {
         if (cw->watch.fd >= 0 && loop_watch_change(c->loop, &cw->watch, events) != OK)
             give_up(cw->connection);
@@ -96,23 +119,16 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     char *private = NULL;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
     struct http_connection *k = (struct http_connection *)(void *)private;
-    cw = find_watch(k);
-    if (!cw || loop_watch_add(c->loop, &cw->watch, fd, events, curl_socket_ready) != OK) {
+    cw = find_watch(k, -1);
+    if (!cw) {
         give_up(k);
         return 0;
     }
-    cw->used = true;
-    cw->connection = k;
+    cw->fd = fd;
     curl_multi_assign(c->multi, fd, cw);
+    if (watch_start(cw, events) != OK)
+        give_up(k);
     return 0;
-}
-
-/* libcurl keeps its record of the socket, but our loop no longer listens to it on libcurl's behalf. */
-static void take_socket(struct http_connection *k, int fd)
-{
-    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
-        if (k->curl_watches[i].used && k->curl_watches[i].watch.fd == fd)
-            loop_watch_remove(k->origin->client->loop, &k->curl_watches[i].watch);
 }
 
 /* ---- sockets ---- */
@@ -120,15 +136,22 @@ static void take_socket(struct http_connection *k, int fd)
 /* As libcurl would, but closed on exec: sources run child processes. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    (void)arg;
     (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+    struct http_connection *k = arg;
+    struct curl_watch *old = fd < 0 ? NULL : find_watch(k, fd);
+    /* libcurl has closed that one, and will not say so, since by the number it is watching it already. */
+    if (old) {
+        watch_stop(old);
+        if (watch_start(old, old->watch.events) != OK)
+            give_up(k);
+    }
+    return fd;
 }
 
 static int close_socket(void *arg, curl_socket_t fd)
 {
     struct http_connection *k = arg;
-    take_socket(k, fd); /* libcurl may say that it wants it watched no more only when it is closed */
     if (k->watch.fd == fd) {
         loop_watch_remove(k->origin->client->loop, &k->watch);
         k->watch.fd = -1;
@@ -199,7 +222,9 @@ static void connected(struct http_connection *k)
         http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection was closed as soon as it was made");
         return;
     }
-    take_socket(k, fd);
+    struct curl_watch *cw = find_watch(k, fd);
+    if (cw)
+        watch_stop(cw);
     if (loop_watch_add(c->loop, &k->watch, fd, EPOLLIN, http_connection_ready) != OK) {
         k->watch.fd = -1;
         http_pool_unreachable(k, ERR_UNAVAILABLE, "the connection's socket cannot be watched");
@@ -273,6 +298,7 @@ static bool set_options(struct http_connection *k, const char *url)
     ok &= curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 1024L) == CURLE_OK; /* we receive into our own */
     ok &= curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->options.connect_timeout_ns / NS_PER_MS)) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, k) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, close_socket) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, k) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_PRIVATE, k) == CURLE_OK;
@@ -305,6 +331,8 @@ enum err http_connection_open(struct http_origin *o)
     k->watch.fd = -1;
     list_init(&k->link);
     list_init(&k->lost_link);
+    for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
+        k->curl_watches[i] = (struct curl_watch){.watch.fd = -1, .connection = k, .fd = -1};
     enum err e = add_handle(k);
     if (e) {
         free(k);
@@ -331,13 +359,12 @@ void http_connection_close(struct http_connection *k)
     loop_watch_remove(o->client->loop, &k->watch);
     k->watch.fd = -1;
     for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
-        if (k->curl_watches[i].used)
-            loop_watch_remove(o->client->loop, &k->curl_watches[i].watch);
+        watch_stop(&k->curl_watches[i]);
     list_remove(&k->link);
     curl_multi_remove_handle(o->client->multi, k->easy); /* closes the socket, while close_socket can still use k */
     curl_easy_cleanup(k->easy);
     for (size_t i = 0; i < HTTP_CURL_WATCHES; i++)
-        assert(!k->curl_watches[i].used);
+        assert(k->curl_watches[i].fd < 0);
     list_remove(&k->lost_link);
     buf_fini(&k->in);
     free(k);

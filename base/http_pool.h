@@ -55,9 +55,10 @@ struct http_origin {
 #define HTTP_CURL_WATCHES 4
 
 struct curl_watch {
-    struct loop_watch watch;
+    struct loop_watch
+        watch; /* of a duplicate of libcurl's descriptor, ours to close: libcurl closes its own without a word */
     struct http_connection *connection;
-    bool used;
+    int fd; /* libcurl's; -1: this one is free */
 };
 
 struct http_connection {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What libcurl does for the HTTP client, and the traps in doing so (libcurl 7.88, CURLOPT_CONNECT_ONLY): one test for each. Two of them
- * need a name that is never resolved and time that jumps, so getaddrinfo and clock_gettime are this file's own.
+ * What libcurl does for the HTTP client, and the traps in doing so (libcurl 7.88, CURLOPT_CONNECT_ONLY): one test for
+ * each. Two of them need a name that is never resolved and time that jumps, so getaddrinfo and clock_gettime are this
+ * file's own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,7 +58,8 @@ static pthread_cond_t names_changed = PTHREAD_COND_INITIALIZER;
 static bool names_answer;
 static atomic_int names_asked, names_left;
 
-/* As a DNS server that never answers; addresses are no names. */
+/* silent.example: a name server that never answers. two.example: an address where nobody listens, then one where the
+ * peers do. */
 int getaddrinfo(const char *restrict name, const char *restrict service, const struct addrinfo *restrict hints,
                 struct addrinfo **restrict out)
 {
@@ -75,6 +77,13 @@ int getaddrinfo(const char *restrict name, const char *restrict service, const s
         return EAI_FAIL;
     }
     pthread_mutex_unlock(&names_lock);
+    if (strcmp(name, "two.example") == 0) {
+        struct addrinfo *second;
+        int rc = real("127.0.0.2", service, hints, out);
+        if (rc == 0 && (rc = real("127.0.0.1", service, hints, &second)) == 0)
+            (*out)->ai_next = second;
+        return rc;
+    }
     return real(name, service, hints, out);
 }
 
@@ -255,6 +264,88 @@ static void a_silent_name_server_blocks_nothing(void **state)
     while (names_left < names_asked)
         pthread_cond_wait(&names_changed, &names_lock);
     pthread_mutex_unlock(&names_lock);
+}
+
+/* ---- connecting takes for ever ---- */
+
+/* A listener whose queue is full, so that the kernel leaves whoever connects waiting. */
+struct deaf {
+    int listener, filling[8];
+    uint16_t port;
+};
+
+static void deaf_init(struct deaf *d)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    d->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(d->listener, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(d->listener, 0), 0);
+    assert_int_equal(getsockname(d->listener, (struct sockaddr *)&a, &len), 0);
+    d->port = ntohs(a.sin_port);
+    for (size_t i = 0; i < sizeof(d->filling) / sizeof(d->filling[0]); i++) {
+        d->filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(d->filling[i], (struct sockaddr *)&a, len);
+    }
+}
+
+static void deaf_fini(struct deaf *d)
+{
+    for (size_t i = 0; i < sizeof(d->filling) / sizeof(d->filling[0]); i++)
+        close(d->filling[i]);
+    close(d->listener);
+}
+
+static void connecting_has_a_deadline_of_its_own(void **state)
+{
+    (void)state;
+    struct deaf d;
+    struct ask x;
+    alarm(60);
+    deaf_init(&d);
+    asker_init(&asker, &(struct http_client_options){.connect_timeout_ns = 50 * MS});
+    struct http_origin *o = asker_origin(&asker, "http", "127.0.0.1", d.port);
+    ask_prepare(&asker, &x);
+    ask_run(o, &x);
+    assert_failed(&x, ERR_UNAVAILABLE, "within 50 ms");
+    http_origin_unref(o);
+    asker_fini(&asker);
+    deaf_fini(&d);
+}
+
+/* The second socket has the first one's number. */
+static void a_second_address_is_tried(void **state)
+{
+    (void)state;
+    struct ask x;
+    tls_set_up(peer_answer_all, ANSWER, (struct http_client_options){0});
+    struct http_origin *o = asker_origin(&asker, "http", "two.example", peer.port);
+    ask_prepare(&asker, &x);
+    ask_run(o, &x);
+    assert_answered(&x);
+    tls_tear_down(o);
+}
+
+/* libcurl closes the socket first, and says only then that it is to be watched no more. */
+static void connecting_may_be_given_up(void **state)
+{
+    (void)state;
+    struct deaf d;
+    struct ask x;
+    alarm(60);
+    deaf_init(&d);
+    asker_init(&asker, NULL);
+    struct http_origin *o = asker_origin(&asker, "http", "127.0.0.1", d.port);
+    ask_prepare(&asker, &x);
+    assert_int_equal(http_exchange_start(o, &x.exchange), OK);
+    const struct http_connection *k = container_of(o->connecting.next, struct http_connection, link);
+    while (k->curl_watches[0].fd < 0)
+        asker_turn(&asker);
+    http_exchange_cancel(&x.exchange);
+    http_origin_unref(o);
+    assert_int_equal(asker_open(&asker), 0);
+    asker_fini(&asker);
+    deaf_fini(&d);
 }
 
 /* ---- (d) proxies ---- */
@@ -571,6 +662,9 @@ int main(void)
         cmocka_unit_test(h2_is_not_negotiated),
         cmocka_unit_test(a_certificate_nobody_vouches_for_is_refused),
         cmocka_unit_test(a_silent_name_server_blocks_nothing),
+        cmocka_unit_test(connecting_has_a_deadline_of_its_own),
+        cmocka_unit_test(connecting_may_be_given_up),
+        cmocka_unit_test(a_second_address_is_tried),
         cmocka_unit_test(a_proxy_tunnels_http_too),
         cmocka_unit_test(a_proxy_that_refuses_is_told_of),
         cmocka_unit_test(the_environments_proxy_is_not_used),
