@@ -337,16 +337,16 @@ static int start(struct runner *u)
         return failed(u, "--listen", e, &d);
     if (c->health && (e = listen_on(u, c->health, &health_handler, &u->health_server, &u->health_listener, &d)) != OK)
         return failed(u, "--health", e, &d);
-    if (u->listener)
-        announce("webhook", u->listener);
-    if (u->health_listener)
-        announce("health", u->health_listener);
     if (ops->register_start) {
         e = ops->register_start(&c->spec, u->loop, u->client, c->webhook_url, NULL, registration_report, u,
                                 &u->registration);
         if (e != OK)
             return failed(u, "the webhook's registration", e, NULL);
     }
+    if (u->listener)
+        announce("webhook", u->listener);
+    if (u->health_listener)
+        announce("health", u->health_listener);
     return RUNNER_OK;
 }
 

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "../lib/fault.h"
 #include "hmac.h"
 #include "http_server.h"
 #include "loop.h"
@@ -833,6 +834,143 @@ static void without_a_secret_it_does_not_open(void **state)
     assert_null(source_find("gitlab"));
 }
 
+/* ---- every allocation fails once ---- */
+
+/* As answer_of, but the server may also close the connection: 0. */
+static int answer_or_end(struct rig *rig, struct client *c)
+{
+    c->len = 0;
+    for (int i = 0; i < TURNS_MAX; i++) {
+        ssize_t n = recv(c->fd, c->answer + c->len, sizeof(c->answer) - 1 - c->len, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN))
+            return 0;
+        c->len += n > 0 ? (size_t)n : 0;
+        if (whole(c))
+            return c->status;
+        turn(rig);
+        if (rig->sink.call)
+            sink_answers(rig, OK, 202, 0);
+    }
+    fail_msg("no answer");
+    return 0;
+}
+
+static void a_webhook_when_memory_is_short(void **state)
+{
+    (void)state;
+    unsigned accepted = 0, unavailable = 0;
+    for (unsigned n = 1;; n++) {
+        struct rig *rig = rig_new(&signed_spec);
+        struct client c = dial(rig);
+        struct hook h = push(PUSH);
+        post(&c, &h);
+        fault_arm(n);
+        int status = answer_or_end(rig, &c);
+        bool fired = fault_disarm();
+        if (status != 202 && status != 503 && status != 0)
+            fail_msg("allocation %u: %s", n, c.answer);
+        /* Accepted means emitted; what the source saw at all, it counted once. The server may refuse before, or fail to
+         * say it. */
+        assert_true(status != 202 || rig->counters.emitted == 1);
+        http_server_free(rig->server);
+        rig->server = NULL;
+        assert_int_equal(rig->counters.emitted + rig->counters.failed, rig->counters.received);
+        accepted += status == 202;
+        unavailable += status == 503;
+        close(c.fd);
+        rig_free(rig);
+        if (!fired) {
+            assert_int_equal(status, 202);
+            break;
+        }
+    }
+    assert_true(accepted >= 1 && unavailable >= 5);
+}
+
+static void opening_when_memory_is_short(void **state)
+{
+    (void)state;
+    const struct source_ops *ops = source_find("github");
+    struct play sink = {.head = {.ops = &play_ops, .refs = 1}};
+    struct source_counters counters = {0};
+    for (unsigned n = 1;; n++) {
+        struct rig rig = {0};
+        clock_fake_init(&rig.clock, 0, 0);
+        assert_int_equal(loop_new(&rig.clock.base, 64, &rig.loop), OK);
+        fault_arm(n);
+        enum err e = ops->open(&signed_spec, rig.loop, &sink.head, BYTES_MAX, &counters, &rig.source, NULL);
+        bool fired = fault_disarm();
+        assert_int_equal(e, fired ? ERR_NOMEM : OK);
+        if (e == OK) {
+            ops->close(rig.source, on_closed, &rig);
+            turn_until(&rig, &rig.closed);
+        }
+        assert_int_equal(sink.head.refs, 1);
+        loop_free(rig.loop);
+        if (!fired)
+            return;
+    }
+}
+
+struct registered {
+    unsigned reports;
+    bool ready, stopped;
+};
+
+static void on_report(void *arg, bool ready, const char *reason, const char *message, const char *id)
+{
+    struct registered *r = arg;
+    assert_true(reason[0] && message[0]);
+    assert_null(id);
+    r->reports++;
+    r->ready = ready;
+}
+
+static void on_stopped(void *arg)
+{
+    ((struct registered *)arg)->stopped = true;
+}
+
+/* GitHub's API is where nobody listens: there is a report all the same, and the end comes. */
+static void registration_when_memory_is_short(void **state)
+{
+    (void)state;
+    static const struct source_param params[] = {{"secretToken", SECRET},
+                                                 {"ownerAndRepository", "jo/mill"},
+                                                 {"accessToken", "t"},
+                                                 {"githubAPIURL", "http://127.0.0.1:1/"}};
+    const struct source_spec spec = {
+        .type = "github", .namespace_name = "n", .name = "t", .params = params, .param_count = 4};
+    const struct source_ops *ops = source_find("github");
+    for (unsigned n = 1;; n++) {
+        struct loop *loop;
+        struct http_client *client;
+        struct http_client_options options = {0};
+        struct registered got = {0};
+        struct source_registration *r = NULL;
+        assert_int_equal(loop_new(clock_system(), 64, &loop), OK);
+        assert_int_equal(http_client_new(loop, &options, &client), OK);
+        fault_arm(n);
+        enum err e = ops->register_start(&spec, loop, client, "https://mill.example.org/", NULL, on_report, &got, &r);
+        for (int i = 0; e == OK && i < TURNS_MAX && got.reports == 0; i++)
+            assert_int_equal(loop_turn(loop, NS_PER_MS), OK);
+        bool fired = fault_disarm();
+        assert_true(e == OK || (fired && e == ERR_NOMEM));
+        if (e == OK) {
+            assert_int_equal(got.reports, 1);
+            assert_false(got.ready);
+            ops->register_stop(r, true, on_stopped, &got);
+            for (int i = 0; i < TURNS_MAX && !got.stopped; i++)
+                assert_int_equal(loop_turn(loop, NS_PER_MS), OK);
+            assert_true(got.stopped);
+        }
+        http_client_free(client);
+        loop_free(loop);
+        if (!fired)
+            return;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -853,6 +991,9 @@ int main(void)
         cmocka_unit_test(the_server_goes_away),
         cmocka_unit_test(closing_finishes_what_was_begun),
         cmocka_unit_test(without_a_secret_it_does_not_open),
+        cmocka_unit_test(a_webhook_when_memory_is_short),
+        cmocka_unit_test(opening_when_memory_is_short),
+        cmocka_unit_test(registration_when_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
