@@ -158,8 +158,6 @@ void engine_free(struct engine *e)
         for (size_t i = 0; i < e->shard_count; i++)
             b->bus->ops->unbind(b->bus, e->shards[i]->loop);
     }
-    for (size_t i = 0; i < e->shard_count; i++)
-        shard_free(e->shards[i]);
     free_parts(e);
     list_each(m, next, &e->buses) {
         struct engine_bus *b = container_of(m, struct engine_bus, link);
@@ -168,6 +166,8 @@ void engine_free(struct engine *e)
         free(b->key);
         free(b);
     }
+    for (size_t i = 0; i < e->shard_count; i++)
+        shard_free(e->shards[i]); /* after the buses: their letters and tasks may still be with the loops */
     http_client_free(e->client);
     plan_unref(e->waiting);
     free(e->shards);

@@ -18,7 +18,7 @@
 #include "text.h"
 
 #define BODY_MAX (64u << 20)
-#define SHOWN_MAX 2000 /* bytes of data printed without --full */
+#define SHOWN_MAX 300 /* bytes of data printed without --full */
 
 static const struct option_spec options[] = {
     {"fail", 0, "N", "Answer the first N requests of each event with an error. Default: 0.", false},
