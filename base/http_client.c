@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One exchange over one connection: send the request, read the answer, end well or badly, or be withdrawn. On the client's loop.
+ * One exchange over one connection: send the request, read the answer, end well or badly, or be withdrawn. On the
+ * client's loop.
  *
  *     start ──> waiting ──────────────> sending and receiving ──> done (answer)
  *                  ^  └ time, refused ──> done (error) <── time, broken, no HTTP
- *                  └──── once: a reused connection ended before a byte of the answer came (retrying: for a new connection only)
+ *                  └──── once: a reused connection ended before a byte of the answer came (retrying: for a new
+ * connection only)
  *
- * An exchange costs one sendmsg and one recv, one start and stop of a timer, and nothing from the allocator: an open connection is watched
- * for input all the time, for output only while a send is blocked.
+ * An exchange costs one sendmsg and one recv, one start and stop of a timer, and nothing from the allocator: an open
+ * connection is watched for input all the time, for output only while a send is blocked.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -92,7 +94,8 @@ static void send_more(struct http_connection *k)
     want_output(k, e == ERR_PENDING);
     if (e != OK && e != ERR_PENDING)
         k->send_failed = true;
-    /* What the peer said before it closed is still to be read, and done must not run in here: the shutdown makes the socket readable. */
+    /* What the peer said before it closed is still to be read, and done must not run in here: the shutdown makes the
+     * socket readable. */
     if (k->send_failed && k->watch.fd >= 0)
         shutdown(k->watch.fd, SHUT_RDWR);
 }
@@ -147,7 +150,8 @@ void http_connection_lost(struct http_connection *k)
     }
 }
 
-/* Whether nothing follows the answer: no byte that was received with it and, since TLS may hold back what epoll cannot see, none there. */
+/* Whether nothing follows the answer: no byte that was received with it and, since TLS may hold back what epoll cannot
+ * see, none there. */
 static bool nothing_follows(struct http_connection *k, size_t len)
 {
     char more;
@@ -215,7 +219,8 @@ static enum err receive_piece(struct http_connection *k)
     return take(k, bytes, k->in.len + n) ? OK : ERR_PENDING;
 }
 
-/* Until there is nothing more. A plain socket is read once a turn: epoll comes back to it, and a fast peer holds up nobody. */
+/* Until there is nothing more. A plain socket is read once a turn: epoll comes back to it, and a fast peer holds up
+ * nobody. */
 static void receive(struct http_connection *k)
 {
     bool tls = k->origin->tls;
@@ -223,7 +228,8 @@ static void receive(struct http_connection *k)
         ;
 }
 
-/* Whatever an idle connection has to say, it cannot be used on: but TLS may have had something to say that is not for us. */
+/* Whatever an idle connection has to say, it cannot be used on: but TLS may have had something to say that is not for
+ * us. */
 static void idle_ready(struct http_connection *k)
 {
     char byte;

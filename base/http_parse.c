@@ -2,9 +2,9 @@
  *
  * The response parser: see http_parse.h for its shape. Any thread; no state but the caller's.
  *
- * Refused, although some clients read it: bare LF, folded lines, space before the colon, control characters, Content-Length with
- * Transfer-Encoding, Content-Lengths that differ, any transfer coding but chunked, chunked in HTTP/1.0, 101. Taken, although the grammar
- * wants more: a status line without the space behind the code.
+ * Refused, although some clients read it: bare LF, folded lines, space before the colon, control characters,
+ * Content-Length with Transfer-Encoding, Content-Lengths that differ, any transfer coding but chunked, chunked in
+ * HTTP/1.0, 101. Taken, although the grammar wants more: a status line without the space behind the code.
  */
 #include "http_parse.h"
 
@@ -332,7 +332,8 @@ void http_parse_response(const struct http_parse *p, const char *bytes, struct h
 {
     assert(p->state == HTTP_PARSE_COMPLETE);
     size_t count = 0;
-    /* Every line was checked when it came: this only finds the places again, which costs less than keeping them per connection. */
+    /* Every line was checked when it came: this only finds the places again, which costs less than keeping them per
+     * connection. */
     struct slice rest = slice_of(bytes + p->headers_at, p->head_end - p->headers_at - 2);
     while (rest.len) {
         struct slice line = slice_split(&rest, '\n');

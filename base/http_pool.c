@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP client's pools: clients, origins, and which exchange gets which connection. Invariants: http_pool.h. On the client's loop.
+ * The HTTP client's pools: clients, origins, and which exchange gets which connection. Invariants: http_pool.h. On the
+ * client's loop.
  *
- * A connection that ends an exchange serves the one that waited longest; without one it lies idle, and the one used last is used first,
- * so that a pool shrinks to what is needed: the sweep closes what lay idle too long.
+ * A connection that ends an exchange serves the one that waited longest; without one it lies idle, and the one used
+ * last is used first, so that a pool shrinks to what is needed: the sweep closes what lay idle too long.
  *
- * When an origin cannot be reached, the exchange that waited longest is told for each failed attempt, and with the last attempt all that
- * wait, unless a connection is open, which will serve them.
+ * When an origin cannot be reached, the exchange that waited longest is told for each failed attempt, and with the last
+ * attempt all that wait, unless a connection is open, which will serve them.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -42,8 +43,7 @@ static void sweep(struct loop_timer *t)
 {
     struct http_client *c = container_of(t, struct http_client, sweep);
     uint64_t now = loop_now_ns(c->loop), next_ns = UINT64_MAX;
-    list_each(l, next, &c->origins)
-    {
+    list_each(l, next, &c->origins) {
         struct http_origin *o = container_of(l, struct http_origin, link);
         while (!list_empty(&o->idle)) {
             struct http_connection *oldest = container_of(o->idle.prev, struct http_connection, link);

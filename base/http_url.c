@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Absolute http and https URLs (RFC 3986, RFC 9110 section 4.2). What passes can stand in a request line and a Host header as it is: no
- * white space, no control character, nothing beyond ASCII. Pure functions.
+ * Absolute http and https URLs (RFC 3986, RFC 9110 section 4.2). What passes can stand in a request line and a Host
+ * header as it is: no white space, no control character, nothing beyond ASCII. Pure functions.
  */
 #include <stdlib.h>
 

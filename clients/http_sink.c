@@ -2,11 +2,12 @@
  *
  * The sink that is an HTTP URL. On the loop of its http_client.
  *
- * The request line and the headers that never change are composed once; a call appends the event's own behind a copy of them. Calls, with
- * their buffers, come from the sink's free list, so a steady stream of events allocates nothing here.
+ * The request line and the headers that never change are composed once; a call appends the event's own behind a copy of
+ * them. Calls, with their buffers, come from the sink's free list, so a steady stream of events allocates nothing here.
  *
- * What counts as a reply: reference is the Knative data plane specification. A 2xx other than 202 answers with one CloudEvent, binary or
- * structured, or with nothing; any other body is malformed, and its sender decides what that means.
+ * What counts as a reply: reference is the Knative data plane specification. A 2xx other than 202 answers with one
+ * CloudEvent, binary or structured, or with nothing; any other body is malformed, and its sender decides what that
+ * means.
  */
 #include "http_sink.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: base */
 /*
- * The response parser on any bytes. The first byte of the input says how: bit 0 the connection ends behind the bytes, bit 1 a HEAD, the
- * rest how much of a body is kept. Properties: no bad access (the sanitizers'), and the same result whole, byte by byte, and split in two at
- * every position.
+ * The response parser on any bytes. The first byte of the input says how: bit 0 the connection ends behind the bytes,
+ * bit 1 a HEAD, the rest how much of a body is kept. Properties: no bad access (the sanitizers'), and the same result
+ * whole, byte by byte, and split in two at every position.
  */
 #include <stdint.h>
 #include <stdlib.h>

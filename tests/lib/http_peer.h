@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For tests of the HTTP client: servers that misbehave on purpose, each a thread that runs one function from top to bottom with blocking
- * calls, and a client's side that starts exchanges and turns its loop until they are done. Nothing here sleeps; what hangs meets the alarm.
+ * For tests of the HTTP client: servers that misbehave on purpose, each a thread that runs one function from top to
+ * bottom with blocking calls, and a client's side that starts exchanges and turns its loop until they are done. Nothing
+ * here sleeps; what hangs meets the alarm.
  */
 #ifndef LEAT_TESTS_HTTP_PEER_H
 #define LEAT_TESTS_HTTP_PEER_H
@@ -106,7 +107,8 @@ static inline size_t peer_content_length(const char *head)
     return at ? (size_t)strtoull(at + 17, NULL, 10) : 0;
 }
 
-/* Reads one request with its body; false at the end of the connection. What lies beyond the buffer is read and dropped. */
+/* Reads one request with its body; false at the end of the connection. What lies beyond the buffer is read and dropped.
+ */
 static inline bool peer_read(struct peer *p, int fd)
 {
     size_t len = 0, dropped = 0, want = 0;

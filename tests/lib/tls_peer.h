@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * TLS for the servers of http_peer.h: a certificate made on the spot, and libssl looked up at run time, since the program itself never
- * serves TLS with it and does not link it.
+ * TLS for the servers of http_peer.h: a certificate made on the spot, and libssl looked up at run time, since the
+ * program itself never serves TLS with it and does not link it.
  */
 #ifndef LEAT_TESTS_TLS_PEER_H
 #define LEAT_TESTS_TLS_PEER_H
@@ -16,8 +16,9 @@
     X(TLS_server_method)                                                                                               \
     X(SSL_CTX_new)                                                                                                     \
     X(SSL_CTX_free)                                                                                                    \
-    X(SSL_CTX_use_certificate_file) X(SSL_CTX_use_PrivateKey_file) X(SSL_CTX_set_alpn_select_cb) X(SSL_new)            \
-        X(SSL_free) X(SSL_set_fd) X(SSL_accept) X(SSL_read) X(SSL_write) X(SSL_shutdown) X(SSL_get0_alpn_selected)
+    X(SSL_CTX_use_certificate_file)                                                                                    \
+    X(SSL_CTX_use_PrivateKey_file) X(SSL_CTX_set_alpn_select_cb) X(SSL_new) X(SSL_free) X(SSL_set_fd) X(SSL_accept)    \
+        X(SSL_read) X(SSL_write) X(SSL_shutdown) X(SSL_get0_alpn_selected)
 
 static struct {
 #define X(name) __typeof__(name) *name;

@@ -112,7 +112,8 @@ static void when_all_are_busy_exchanges_wait_in_order(void **state)
     assert_string_equal(order, "01234");
 }
 
-/* Answers the requests of several connections at once, as they come; p->arg: how many must be there before the first answer. */
+/* Answers the requests of several connections at once, as they come; p->arg: how many must be there before the first
+ * answer. */
 static void answer_together(struct peer *p)
 {
     struct pollfd f[66] = {{.fd = p->stop, .events = POLLIN}, {.fd = p->listener, .events = POLLIN}};
@@ -254,7 +255,8 @@ static void an_idle_connection_that_speaks_is_closed(void **state)
 
 /* ---- retry ---- */
 
-/* Each connection: the number of answers that p->arg's next digit says; the request after those is read and the connection closed. */
+/* Each connection: the number of answers that p->arg's next digit says; the request after those is read and the
+ * connection closed. */
 static void answer_some(struct peer *p)
 {
     const char *plan = p->arg;

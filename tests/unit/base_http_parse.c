@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The response parser alone: tables of answers, good and bad. Each is fed whole, split in two at every position, and byte by byte, and all
- * must agree.
+ * The response parser alone: tables of answers, good and bad. Each is fed whole, split in two at every position, and
+ * byte by byte, and all must agree.
  */
 #include <setjmp.h>
 #include <stdarg.h>
