@@ -30,6 +30,7 @@
 #define ANSWER_MAX (1u << 20)             /* of an answer: a page of 100 webhooks has about 100 KiB */
 #define REQUEST_MAX (64u << 10)
 #define ID_LEN_MAX 20
+#define MESSAGE_MAX 600
 #define ANSWER_DEPTH_MAX 32
 
 enum step { STEP_LIST, STEP_UPDATE, STEP_CREATE, STEP_READY, STEP_REMOVE };
@@ -53,6 +54,7 @@ struct registration {
     struct loop_timer timer;
     uint64_t wait_ns;
     struct prng prng;
+    char told[MESSAGE_MAX]; /* the last message: only changes are reported */
     bool has_token, stopping;
     bool looked_again; /* after a refused CREATE, before saying so */
     void (*stopped)(void *arg);
@@ -64,11 +66,14 @@ static void step_begin(struct registration *r);
 __attribute__((format(printf, 4, 5))) static void tell(struct registration *r, bool ready, const char *reason,
                                                        const char *format, ...)
 {
-    char text[600];
+    char text[MESSAGE_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    if (strcmp(text, r->told) == 0)
+        return;
+    memcpy(r->told, text, sizeof(text));
     r->report(r->report_arg, ready, reason, text, r->id[0] ? r->id : NULL);
 }
 

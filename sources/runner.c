@@ -168,9 +168,8 @@ static const struct http_handler health_handler = {health_head, NULL, health_end
 /* ---- reports ---- */
 
 /* Once a second, and only when something went wrong since the last time: never a line per webhook. */
-static void report(struct loop_timer *t)
+static void report_trouble(struct runner *u)
 {
-    struct runner *u = container_of(t, struct runner, report);
     struct source_counters now = u->counters;
     const struct source_ops *ops = u->program->ops;
     const char *last =
@@ -185,6 +184,12 @@ static void report(struct loop_timer *t)
                  (unsigned long long)now.ignored, (unsigned long long)now.failed, log_value(u->config.sink),
                  log_value(last));
     u->reported = now;
+}
+
+static void report(struct loop_timer *t)
+{
+    struct runner *u = container_of(t, struct runner, report);
+    report_trouble(u);
     loop_timer_start(u->loop, &u->report, REPORT_NS);
 }
 
@@ -398,6 +403,7 @@ int runner_main(const struct runner_program *p, int argc, char **argv)
             loop_timer_start(u.loop, &u.report, REPORT_NS);
             if (loop_run(u.loop) != OK)
                 code = RUNNER_FAILED;
+            report_trouble(&u);
         }
         finish(&u);
     }

@@ -51,7 +51,7 @@ static void help_options(const struct runner_option *o)
     for (; o->name; o++) {
         char left[64];
         snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
-        printf("  %-26s %s%s%s%s\n", left, o->help, o->env ? " Else $" : "", o->env ? o->env : "", o->env ? "." : "");
+        printf("  %-26s %s%s%s%s\n", left, o->help, o->env ? " Also $" : "", o->env ? o->env : "", o->env ? "." : "");
     }
 }
 

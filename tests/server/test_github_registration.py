@@ -144,6 +144,14 @@ def test_tries_again(github, source, failure, reason):
     ready(process)
 
 
+def test_the_same_trouble_is_said_once(github, source):
+    github.failures += [Failure(500)] * 2
+    process = source(github.url)
+    ready(process)
+    assert [c[0] for c in github.calls] == ["GET", "GET", "GET", "POST"]
+    assert len([line for line in process.stderr if "ready=false" in line]) == 1
+
+
 @pytest.mark.parametrize("prepare,reason,words", [
     (lambda g: setattr(g, "token", "another"), "TokenRefused", "Bad credentials"),
     (lambda g: g.forbidden.add(PLACE), "NotAllowed", "Webhooks, read and write"),

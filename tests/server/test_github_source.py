@@ -138,6 +138,8 @@ def test_wrong_secret_is_told_from_a_missing_one(source, sink):
     answer = request("POST", process.address("webhook") + "/", BODY, {k: v for k, v in hook().items() if "Signature" not in k})
     assert answer.status == 401
     assert not sink.requests
+    assert process.stop() == 0
+    assert "refused_signature=2" in process.stderr[-1]  # the last second's trouble is not swallowed by the end
 
 
 def test_a_form_says_how_to_change_it(source):
