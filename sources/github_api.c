@@ -63,6 +63,16 @@ struct registration {
 
 static void step_begin(struct registration *r);
 
+/* Takes the beginning of a character off the end of a text that was cut: messages end up in JSON. */
+static void drop_cut_character(char *text)
+{
+    size_t len = strlen(text), start = len;
+    while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
+        start--;
+    if (start > 0 && (unsigned char)text[start - 1] >= 0xc0 && !utf8_valid(slice_of(text + start - 1, len - start + 1)))
+        text[start - 1] = '\0';
+}
+
 __attribute__((format(printf, 4, 5))) static void tell(struct registration *r, bool ready, const char *reason,
                                                        const char *format, ...)
 {
@@ -71,9 +81,10 @@ __attribute__((format(printf, 4, 5))) static void tell(struct registration *r, b
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    drop_cut_character(text);
     if (strcmp(text, r->told) == 0)
         return;
-    memcpy(r->told, text, sizeof(text));
+    memcpy(r->told, text, strlen(text) + 1);
     r->report(r->report_arg, ready, reason, text, r->id[0] ? r->id : NULL);
 }
 
@@ -204,6 +215,7 @@ static void github_words(const struct http_response *answer, char *out, size_t n
     for (size_t i = 0; i < len; i++)
         out[i] = (unsigned char)b.ptr[i] < 0x20 ? ' ' : b.ptr[i];
     out[len] = '\0';
+    drop_cut_character(out);
     buf_fini(&b);
 }
 

@@ -168,6 +168,13 @@ def test_says_what_is_missing(github, source, prepare, reason, words):
     assert "token-1" not in line
 
 
+@pytest.mark.parametrize("n", [196, 197, 198, 199])
+def test_words_are_cut_between_characters(github, source, n):
+    github.failures.append(Failure(500, {"message": "x" * n + "\U0001f680" * 50}))
+    line = source(github.url).wait_line("ready=false", "stderr")
+    assert "x" * n in line and "\ufffd" not in line and "\\x" not in line
+
+
 def test_a_right_that_comes_later_is_noticed(github, source):
     github.forbidden.add(PLACE)
     process = source(github.url)
