@@ -132,7 +132,7 @@ const char *option_next(const struct invocation *in, const char *name, size_t *c
     return NULL;
 }
 
-static void complain(const struct command *c, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void complain(const struct command *c, const char *format, va_list args)
 {
     fprintf(stderr, "leat %s: ", c->name);
     vfprintf(stderr, format, args);

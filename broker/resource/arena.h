@@ -16,6 +16,6 @@ void arena_free(struct arena *a);
 /* Zeroed and aligned for anything; NULL: no memory. */
 void *arena_alloc(struct arena *a, size_t size);
 char *arena_copy(struct arena *a, const char *s, size_t len);
-char *arena_vprintf(struct arena *a, const char *format, va_list args);
+char *arena_vprintf(struct arena *a, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 #endif

@@ -108,7 +108,8 @@ void path_up(struct check *c, size_t before)
     c->path[before] = 0;
 }
 
-static void report(struct check *c, bool warning, struct place at, const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static void report(struct check *c, bool warning, struct place at,
+                                                         const char *format, va_list args)
 {
     char text[700];
     vsnprintf(text, sizeof text, format, args);
