@@ -5,8 +5,7 @@
  *
  *     start ──> waiting ──────────────> sending and receiving ──> done (answer)
  *                  ^  └ time, refused ──> done (error) <── time, broken, no HTTP
- *                  └──── once: a reused connection ended before a byte of the answer came (retrying: for a new
- * connection only)
+ *                  └──── once, for a new connection: a reused one ended before a byte of the answer came
  *
  * An exchange costs one sendmsg and one recv, one start and stop of a timer, and nothing from the allocator: an open
  * connection is watched for input all the time, for output only while a send is blocked.

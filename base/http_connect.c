@@ -20,8 +20,8 @@
 
 #include "http_pool.h"
 
-#define MAX_AGE_S                                                                                                      \
-    315360000L /* ten years: libcurl's 118 s would close connections under us that, for all it knows, never sent */
+/* Ten years: libcurl's 118 s would close connections under us that, for all it knows, never sent. */
+#define MAX_AGE_S 315360000L
 #define CACHE_CONNECTIONS 1000000L  /* the bound is ours, per origin */
 #define TLS_PIECE_BYTES (16u << 10) /* one record */
 

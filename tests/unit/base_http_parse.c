@@ -171,7 +171,7 @@ static void headers_come_in_order_and_trimmed(void **state)
     assert_true(slice_eq_str(r.headers[0].name, "B") && slice_eq_str(r.headers[0].value, "two words"));
     assert_true(slice_eq_str(r.headers[1].name, "a") && slice_eq_str(r.headers[1].value, "1"));
     assert_true(slice_eq_str(r.headers[2].name, "Empty") && r.headers[2].value.len == 0);
-    struct slice length;
+    struct slice length = {NULL, 0};
     assert_true(http_header_find(r.headers, r.header_count, "CONTENT-LENGTH", &length));
     assert_true(slice_eq_str(length, "0"));
 }
