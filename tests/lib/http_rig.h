@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -171,6 +172,16 @@ static void rig_advance(struct rig *rig, uint64_t ns)
     rig_turn(rig);
 }
 
+/* Nothing is left to do: a turn waits for as long as it may, in real time. */
+static bool rig_rests(struct rig *rig)
+{
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    assert_int_equal(loop_turn(rig->loop, 20 * NS_PER_MS), OK);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    return (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >= 15;
+}
+
 /* ---- raw clients ---- */
 
 static int client_open(struct rig *rig)
@@ -183,13 +194,13 @@ static int client_open(struct rig *rig)
     return fd;
 }
 
-/* Sends all of it, turning the loop while the server does not read. */
-static void client_send(struct rig *rig, int fd, const char *bytes, size_t n)
+/* Sends all of it, turning the loop while the server does not read. False when the connection was reset. */
+static bool client_send(struct rig *rig, int fd, const char *bytes, size_t n)
 {
     for (int turns = 0; n && turns < TURNS_MAX; turns++) {
         ssize_t sent = send(fd, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN)
-            return; /* closed by the server: the answer is still to be read */
+            return false;
         if (sent > 0) {
             bytes += sent;
             n -= (size_t)sent;
@@ -197,6 +208,7 @@ static void client_send(struct rig *rig, int fd, const char *bytes, size_t n)
         rig_turn(rig);
     }
     assert_int_equal(n, 0);
+    return true;
 }
 
 static void client_send_str(struct rig *rig, int fd, const char *text)

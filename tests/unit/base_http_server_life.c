@@ -26,6 +26,7 @@ static void test_answers_later(void **state)
         rig_until(rig, rig->held_count == 1);
         for (size_t k = 0; k < 10 * (i - 1); k++)
             rig_turn(rig); /* answered at once, and after it was suspended */
+        assert_true(i == 1 || rig_rests(rig));
         assert_int_equal(http_server_busy(rig->server), 1);
         http_respond_text(rig->held[0], 200, "answer %zu", i);
         client_expect(rig, fd, &answer, "answer ", i);
@@ -355,7 +356,7 @@ static void test_stream_slow_reader(void **state)
 static void test_stream_client_leaves(void **state)
 {
     (void)state;
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 8; how++) {
         struct rig *rig = rig_open(NULL);
         int fd = client_open(rig);
         struct http_request *r = open_stream(rig, fd, GET);
@@ -367,7 +368,8 @@ static void test_stream_client_leaves(void **state)
             close(fd);
         enum err e = OK;
         for (int i = 0; rig->closes == 0 && i < 100; i++) {
-            e = http_stream_write(r, SLICE("x"));
+            if (how & 4)
+                e = http_stream_write(r, SLICE("x"));
             assert_true(e == OK || e == ERR_CLOSED);
             rig_turn(rig);
         }
@@ -538,13 +540,9 @@ static void test_out_of_descriptors(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
     rig_turn(rig);
     rig_turn(rig);
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    assert_int_equal(loop_turn(rig->loop, 20 * NS_PER_MS), OK); /* nothing is ready: it waits */
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    int64_t waited_ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+    bool rests = rig_rests(rig);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
-    assert_true(waited_ms >= 15);
+    assert_true(rests);
     rig_advance(rig, NS_PER_S);
     client_send_str(rig, fd, GET);
     client_expect(rig, fd, &answer, "HTTP/1.1 200 ", 1);
