@@ -44,17 +44,6 @@ struct server {
 
 /* ---- manifests and plans ---- */
 
-static void print_problems(const struct problems *p)
-{
-    struct buf text;
-    buf_init(&text, 1u << 20);
-    for (size_t i = 0; i < p->count; i++)
-        problem_print(&p->list[i], &text);
-    if (text.len)
-        fwrite(text.ptr, 1, text.len, stderr);
-    buf_fini(&text);
-}
-
 /* Loads the files into the table, all or nothing. */
 static enum err load(struct server *s)
 {
@@ -66,7 +55,7 @@ static enum err load(struct server *s)
         e = resource_table_sync(s->table, m, &problems);
     if (e == OK && problems.errors > 0)
         e = ERR_INVALID;
-    print_problems(&problems);
+    problems_print(&problems, stderr);
     manifest_free(m);
     problems_fini(&problems);
     return e;

@@ -152,6 +152,12 @@ cJSON *api_send(struct client *cl, const char *method, const char *url, const cJ
     return tree;
 }
 
+const char *metadata_of(const cJSON *object, const char *name)
+{
+    return cJSON_GetStringValue(
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), name));
+}
+
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name)
 {
     static char word[256];

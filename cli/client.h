@@ -38,6 +38,9 @@ void object_url(struct buf *out, const char *server, const struct kind *kind, co
  * says its message, returns NULL and sets *status. */
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status);
 
+/* A text of the object's metadata ("name"), or NULL. */
+const char *metadata_of(const cJSON *object, const char *name);
+
 /* "KIND/NAME" or "KIND" "NAME" from operands: the kind, and the name or NULL. False (said) when there is no such kind.
  */
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name);

@@ -49,13 +49,7 @@ static void print_json(const struct problems *p, size_t objects)
 
 static void print_text(const struct problems *p, size_t objects)
 {
-    struct buf out;
-    buf_init(&out, 64u << 20);
-    for (size_t i = 0; i < p->count; i++)
-        problem_print(&p->list[i], &out);
-    if (out.len)
-        fwrite(out.ptr, 1, out.len, stderr);
-    buf_fini(&out);
+    problems_print(p, stderr);
     printf("%zu objects, %zu errors, %zu warnings\n", objects, p->errors, p->count - p->errors);
 }
 

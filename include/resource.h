@@ -8,6 +8,7 @@
 #define LEAT_RESOURCE_H
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 
 #include "clock.h"
 #include "err.h"
@@ -36,6 +37,8 @@ void problems_fini(struct problems *p);
 /* "FILE:LINE:COL: error: Channel default/orders: spec.delivery.retry: text" without colours; appended lines. */
 struct buf;
 void problem_print(const struct problem *p, struct buf *out);
+/* All of them, a line each. */
+void problems_print(const struct problems *p, FILE *to);
 
 /* ---- kinds ---- */
 struct kind_column {

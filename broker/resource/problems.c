@@ -83,6 +83,19 @@ void problem_print(const struct problem *p, struct buf *out)
     buf_put_char(out, '\n');
 }
 
+void problems_print(const struct problems *p, FILE *to)
+{
+    struct buf line;
+    buf_init(&line, 65536); /* a problem is one sentence and its place */
+    for (size_t i = 0; i < p->count; i++) {
+        buf_clear(&line);
+        problem_print(&p->list[i], &line);
+        if (line.len)
+            fwrite(line.ptr, 1, line.len, to);
+    }
+    buf_fini(&line);
+}
+
 size_t path_down(struct check *c, const char *name)
 {
     size_t before = c->path_len;

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `leat apply`: makes a running server have what manifests declare, over the same Kubernetes paths that any other
+ * client uses: GET, then POST or PUT.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "client.h"
+
+/* The body for a replace: the declared object with the stored one's resourceVersion, so that a change in between is
+ * noticed. */
+static cJSON *with_version(const cJSON *object, const cJSON *stored)
+{
+    cJSON *copy = cJSON_Duplicate(object, true);
+    const char *version = metadata_of(stored, "resourceVersion");
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(copy, "metadata");
+    if (metadata && version) {
+        cJSON_DeleteItemFromObjectCaseSensitive(metadata, "resourceVersion");
+        cJSON_AddStringToObject(metadata, "resourceVersion", version);
+    }
+    return copy;
+}
+
+static bool apply_one(struct client *cl, const struct invocation *in, const cJSON *object, const struct kind *kind)
+{
+    const char *declared = metadata_of(object, "namespace"), *name = metadata_of(object, "name");
+    const char *space = declared ? declared : namespace_of(in), *verb = "unchanged";
+    struct buf url;
+    int status;
+    buf_init(&url, 8192);
+    object_url(&url, server_url(in), kind, space, name);
+    cJSON *stored = api_send(cl, "GET", url.ptr, NULL, &status), *result = NULL;
+    if (stored) {
+        cJSON *body = with_version(object, stored);
+        result = api_send(cl, "PUT", url.ptr, body, &status);
+        const char *before = metadata_of(stored, "resourceVersion"),
+                   *after = result ? metadata_of(result, "resourceVersion") : NULL;
+        if (before && after && strcmp(before, after) != 0)
+            verb = "configured";
+        cJSON_Delete(body);
+    } else if (status == 404) {
+        buf_clear(&url);
+        object_url(&url, server_url(in), kind, space, NULL);
+        result = api_send(cl, "POST", url.ptr, object, &status);
+        verb = "created";
+    }
+    if (result)
+        printf("%s%s%s/%s %s\n", kind->singular, kind->group[0] ? "." : "", kind->group, name, verb);
+    bool good = result != NULL;
+    cJSON_Delete(stored);
+    cJSON_Delete(result);
+    buf_fini(&url);
+    return good;
+}
+
+static int apply_all(const struct invocation *in, const struct manifest *m)
+{
+    struct client *cl = client_new(in->command);
+    int code = EXIT_CODE_OK;
+    if (!cl)
+        return EXIT_CODE_FAILED;
+    for (size_t i = 0; i < manifest_count(m); i++)
+        if (!apply_one(cl, in, manifest_object(m, i), manifest_kind(m, i)))
+            code = EXIT_CODE_FAILED;
+    client_free(cl);
+    return code;
+}
+
+static int run_apply(const struct invocation *in)
+{
+    const char *paths[64];
+    size_t count = 0, cursor = 0;
+    struct problems problems;
+    struct manifest *m = NULL;
+    struct diag d = {0};
+    for (const char *v; count < 64 && (v = option_next(in, "file", &cursor));)
+        paths[count++] = v;
+    if (count == 0)
+        return usage_error(in->command, "name a file or folder of manifests with -f, or -f - for standard input.");
+    if (kinds_load(&d) != OK)
+        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
+    problems_init(&problems);
+    enum err e = manifest_load(paths, count, &m, &problems);
+    problems_print(&problems, stderr);
+    int code = e != OK               ? fail(in->command, EXIT_CODE_FAILED, "out of memory.")
+               : problems.errors > 0 ? fail(in->command, EXIT_CODE_INPUT, "nothing was applied.")
+                                     : apply_all(in, m);
+    manifest_free(m);
+    problems_fini(&problems);
+    kinds_unload();
+    return code;
+}
+
+static const struct option_spec apply_options[] = {
+    {"file", 'f', "PATH", "A manifest, or a folder of them; - for standard input. May be given more than once.", true},
+    CLIENT_OPTIONS,
+    {0},
+};
+
+const struct command command_apply = {
+    .name = "apply",
+    .summary = "Make a running server have what manifests declare",
+    .operands = "",
+    .text = "Objects that a file of `serve -f` declares belong to that file: changing them here is refused with 409.",
+    .examples = "  leat apply -f channel.yaml\n  cat channel.yaml | leat apply -f -",
+    .options = apply_options,
+    .run = run_apply,
+};

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `leat delete`: takes one resource away from a running server.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "client.h"
+
+static int delete_one(const struct invocation *in)
+{
+    const struct kind *kind;
+    const char *name;
+    struct buf url;
+    int status;
+    if (!parse_reference(in, &kind, &name))
+        return EXIT_CODE_USAGE;
+    if (!name)
+        return usage_error(in->command, "say which one: %s/NAME.", kind->singular);
+    struct client *cl = client_new(in->command);
+    if (!cl)
+        return EXIT_CODE_FAILED;
+    buf_init(&url, 8192);
+    object_url(&url, server_url(in), kind, namespace_of(in), name);
+    cJSON *tree = api_send(cl, "DELETE", url.ptr, NULL, &status);
+    if (tree)
+        printf("%s%s%s/%s deleted\n", kind->singular, kind->group[0] ? "." : "", kind->group, name);
+    int code = tree ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+    cJSON_Delete(tree);
+    buf_fini(&url);
+    client_free(cl);
+    return code;
+}
+
+static int run_delete(const struct invocation *in)
+{
+    struct diag d = {0};
+    if (in->operand_count == 0)
+        return usage_error(in->command, "say what: KIND/NAME.");
+    if (kinds_load(&d) != OK)
+        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
+    int code = delete_one(in);
+    kinds_unload();
+    return code;
+}
+
+static const struct option_spec delete_options[] = {CLIENT_OPTIONS, {0}};
+
+const struct command command_delete = {
+    .name = "delete",
+    .summary = "Take a resource away from a running server",
+    .operands = "KIND/NAME",
+    .text = "Events that wait for a deleted subscription are gone with it; parked ones stay until the server stops.",
+    .examples = "  leat delete subscription/orders-to-billing",
+    .options = delete_options,
+    .run = run_delete,
+};
