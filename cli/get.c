@@ -199,7 +199,7 @@ static int run_get(const struct invocation *in)
 static const struct option_spec get_options[] = {
     CLIENT_OPTIONS,
     {"all-namespaces", 'A', NULL, "All namespaces.", false},
-    OUTPUT_OPTION,
+    {"output", 'o', "FORM", "json, yaml, name or table. Default: table.", false},
     {0},
 };
 
