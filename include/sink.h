@@ -34,8 +34,9 @@ struct sink_answer {
     struct slice body;            /* first bytes of the answer's body, up to what the sink keeps (at least 768) */
     const struct ce_event *reply; /* the reply event when one came, else NULL; only where want_reply. Ref to keep */
     bool reply_malformed;         /* 2xx (not 202) with a body that is no valid CloudEvent */
-    struct slice detail;          /* for people: "connection refused", "no answer within 30 s"; why the reply is malformed; else empty */
-    const char *url;              /* where it went */
+    struct slice
+        detail; /* for people: "connection refused", "no answer within 30 s"; why the reply is malformed; else empty */
+    const char *url; /* where it went */
 };
 
 /* Runs exactly once per sink_send, after sink_send returned, unless sink_cancel withdrew it. */
