@@ -51,20 +51,3 @@ uint64_t retry_wait_ns(const struct delivery *d, unsigned n, const struct sink_a
     uint64_t asked = least(answer->retry_after_ns, d->retry_after_max_ns);
     return asked > wait ? asked : wait;
 }
-
-bool delivery_retryable(enum err err, int status)
-{
-    assert(status >= 0);
-    if (status > 0 && (status < 200 || status >= 300))
-        return status == 404 || status == 408 || status == 409 || status == 429 || status >= 500;
-    switch (err) {
-    case OK:              /* a success, or a reply that breaks the rules: the same request brings the same answer */
-    case ERR_INVALID:     /* the sink cannot express this event, ever */
-    case ERR_TOO_LARGE:   /* as 413 */
-    case ERR_DENIED:      /* as 401 and 403 */
-    case ERR_UNSUPPORTED: /* as 415 */
-        return false;
-    default:
-        return true;
-    }
-}

@@ -253,7 +253,7 @@ static void on_answer(struct sink_call *call, const struct sink_answer *answer)
     assert(answer->err != OK || answer->status >= 100);
     f->activity = ACTIVITY_NONE;
     if (answer->err != OK || answer->status < 200 || answer->status >= 300) {
-        failed(f, answer, delivery_retryable(answer->err, answer->status));
+        failed(f, answer, sink_retryable(answer->err, answer->status));
     } else if (f->phase == PHASE_SUBSCRIBER) {
         subscriber_took(f, answer);
     } else if (f->phase == PHASE_REPLY) {
@@ -286,7 +286,7 @@ static void send_to(struct flight *f, struct sink *sink)
         return;
     f->activity = ACTIVITY_NONE;
     struct sink_answer refused = {.err = e, .detail = slice_str(err_name(e)), .url = sink->url};
-    failed(f, &refused, delivery_retryable(e, 0));
+    failed(f, &refused, sink_retryable(e, 0));
 }
 
 static void attempt_subscriber(struct flight *f)

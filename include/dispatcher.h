@@ -42,8 +42,6 @@ struct delivery {
 
 /* A wait before retry n (from 1), with jitter from `prng` (NULL: none); never above the cap, never overflowing. */
 uint64_t backoff_wait_ns(const struct delivery *d, unsigned n, struct prng *prng);
-/* Whether an answer with this status, or this err when status is 0, is to be tried again. */
-bool delivery_retryable(enum err err, int status);
 
 /* Why an event was parked or dropped; also the `reason` label of metrics. */
 enum dispatch_end {

@@ -89,4 +89,8 @@ static inline struct sink *sink_unref(struct sink *s)
     return NULL;
 }
 
+/* Whether the same request may succeed when it is sent again: no answer, or 404, 408, 409, 429 and 5xx (knative/specs
+ * data-plane.md). `status` 0: there was none, and `err` says why. */
+bool sink_retryable(enum err err, int status);
+
 #endif

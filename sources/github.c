@@ -97,13 +97,6 @@ static void answer_unavailable(struct webhook *w, uint64_t retry_after_ns, const
 
 static void attempt(struct webhook *w);
 
-static bool worth_a_retry(const struct sink_answer *a)
-{
-    if (a->err != OK)
-        return err_retryable(a->err) || a->err == ERR_PROTOCOL;
-    return a->status == 404 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500;
-}
-
 static void remember_failure(struct github *g, const struct sink_answer *a)
 {
     if (a->err == OK)
@@ -150,7 +143,7 @@ static void sent(struct sink_call *call, const struct sink_answer *a)
     }
     /* A channel of this process that is full stays so for longer than a webhook may wait, and waiting would hold the
      * memory that it lacks. */
-    if (a->err == ERR_FULL || !worth_a_retry(a) || w->tries >= TRIES_MAX) {
+    if (a->err == ERR_FULL || !sink_retryable(a->err, a->status) || w->tries >= TRIES_MAX) {
         give_up(w, a);
         return;
     }

@@ -108,7 +108,7 @@ static void what_is_retried_by_status(void **state)
     (void)state;
     for (int status = 100; status < 600; status++) {
         bool expected = status == 404 || status == 408 || status == 409 || status == 429 || status >= 500;
-        if (delivery_retryable(OK, status) != expected)
+        if (sink_retryable(OK, status) != expected)
             fail_msg("status %d", status);
     }
 }
@@ -120,11 +120,11 @@ static void what_is_retried_by_error(void **state)
                                      ERR_CLOSED,      ERR_IO,      ERR_NOTFOUND, ERR_CANCELED};
     static const enum err never[] = {ERR_TOO_LARGE, ERR_INVALID, ERR_DENIED, ERR_UNSUPPORTED};
     for (size_t i = 0; i < sizeof again / sizeof *again; i++)
-        assert_true(delivery_retryable(again[i], 0));
+        assert_true(sink_retryable(again[i], 0));
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        assert_false(delivery_retryable(never[i], 0));
-    assert_true(delivery_retryable(ERR_PROTOCOL, 200)); /* a 200 whose body broke off */
-    assert_false(delivery_retryable(ERR_PROTOCOL, 422));
+        assert_false(sink_retryable(never[i], 0));
+    assert_true(sink_retryable(ERR_PROTOCOL, 200)); /* a 200 whose body broke off */
+    assert_false(sink_retryable(ERR_PROTOCOL, 422));
 }
 
 int main(void)
