@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Thousands of exchanges with servers that answer, break off, stall, lie and hang up as a seed has it, while a third of
+ * Many exchanges with servers that answer, break off, stall, lie and hang up as a seed has it, while a third of
  * the exchanges is withdrawn or has too little time: each ends exactly once or never, and at the end nothing is under
  * way and nothing leaked. The sanitizers look for the rest.
  */
@@ -15,7 +15,7 @@
 
 #define PEERS 4
 #define SLOTS 40
-#define EXCHANGES 6000
+#define ENDED 1500
 
 static unsigned next_random(uint64_t *seed)
 {
@@ -86,7 +86,7 @@ static void everything_ends_once(void **state)
         origins[i] = asker_origin(&asker, "http", "127.0.0.1", peers[i].port);
     }
     origins[PEERS] = asker_origin(&asker, "http", "127.0.0.1", 9);
-    for (int n = 0; n < EXCHANGES; n++) {
+    while (asker.finished < ENDED) {
         int i = (int)(next_random(&seed) % SLOTS);
         settle(i);
         if (!running[i]) {
@@ -98,8 +98,6 @@ static void everything_ends_once(void **state)
         }
         assert_int_equal(loop_turn(asker.loop, next_random(&seed) % 3 ? 0 : NS_PER_MS / 4), OK);
     }
-    int answered = asker.finished;
-    assert_true(answered > EXCHANGES / 20);
     for (int i = 0; i < SLOTS; i++) {
         settle(i);
         if (running[i] && i % 2)
