@@ -229,6 +229,8 @@ static void stop_next_bus(struct engine *e)
 static void streams_stopped(struct engine *e)
 {
     e->left = backlog(e, true);
+    list_each(l, tmp, &e->sources) /* not before: until now the shards ran them */
+        engine_source_unregister(container_of(l, struct engine_source, link), false);
     e->stopping_bus = e->buses.next;
     stop_next_bus(e);
 }
@@ -273,8 +275,6 @@ void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void 
     http_listener_close(e->ingress);
     http_listener_close(e->hooks);
     e->ingress = e->hooks = NULL;
-    list_each(l, tmp, &e->sources)
-        engine_source_unregister(container_of(l, struct engine_source, link), false);
     e->stop_wanted = true;
     if (!e->applying)
         engine_stop_begin(e);

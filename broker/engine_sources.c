@@ -88,7 +88,7 @@ static void register_source(struct engine_source *s)
     struct engine *e = s->engine;
     char url[1024];
     const char *where = NULL;
-    if (!s->ops->register_start || s->registration)
+    if (!s->ops->register_start || s->registration || s->leaving)
         return;
     if (e->options.hooks_url &&
         snprintf(url, sizeof url, "%s%s", e->options.hooks_url, s->spec->path) < (int)sizeof url)
