@@ -428,7 +428,7 @@ static void begin(struct engine *e, struct plan *plan)
 
 void engine_apply(struct engine *e, struct plan *plan)
 {
-    if (e->stop_wanted)
+    if (e->stopped) /* from the call of engine_stop on, whatever it is at */
         return;
     if (!e->applying) {
         begin(e, plan);

@@ -89,6 +89,10 @@ static void table_changed(void *arg)
 
 static void reload(struct server *s)
 {
+    if (s->stopping) {
+        log_line(LOG_WARN, "serve.reload", "result=refused text=stopping");
+        return;
+    }
     enum err e = load(s);
     if (e != OK) {
         log_line(LOG_ERROR, "serve.reload", "result=refused text=%s",
