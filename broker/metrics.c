@@ -6,6 +6,8 @@
 #include "engine_parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void family(struct buf *out, const char *name, const char *type, const char *help)
@@ -25,22 +27,73 @@ static void label(struct buf *out, const char *value)
     buf_put_char(out, '"');
 }
 
-static void named(struct buf *out, const char *metric, const char *kind, const char *namespace_name, const char *name,
-                  const char *extra, uint64_t value)
-{
-    buf_printf(out, "%s{namespace=", metric);
-    label(out, namespace_name);
-    buf_printf(out, ",%s=", kind);
-    label(out, name);
-    buf_printf(out, "%s} ", extra);
-    buf_put_u64(out, value);
-    buf_put_char(out, '\n');
-}
-
 static uint64_t get(const uint64_t *counter)
 {
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
+
+/* ---- rows: the things that a family has one series for each of ---- */
+
+/* A series must not come twice, but a name can: of a subscription that was deleted and made anew while the first one's
+ * parked events are still there, and of resources of different kinds. So rows are sorted by their labels, and
+ * neighbours with the same labels are summed. */
+struct row {
+    const char *namespace_name, *name;
+    const void *thing;
+};
+struct rows {
+    const char *kind; /* "channel": the label of the name */
+    struct row *list;
+    size_t count;
+};
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int by_namespace = strcmp(x->namespace_name, y->namespace_name);
+    return by_namespace ? by_namespace : strcmp(x->name, y->name);
+}
+
+/* Without memory `out` fails and there are no rows. */
+static struct rows make_rows(const char *kind, struct list *things, struct row (*row)(struct list *l), struct buf *out)
+{
+    struct rows r = {.kind = kind};
+    size_t n = 0;
+    list_each(l, tmp, things)
+        n++;
+    r.list = malloc((n + 1) * sizeof *r.list);
+    if (!r.list) {
+        out->error = ERR_NOMEM;
+        return r;
+    }
+    list_each(k, next, things)
+        r.list[r.count++] = row(k);
+    qsort(r.list, r.count, sizeof *r.list, compare_rows);
+    return r;
+}
+
+/* One series for each row; `extra` are further labels with a comma before them; `offset` is for `read` alone. */
+static void series(struct buf *out, const struct rows *r, const char *metric, const char *extra,
+                   uint64_t (*read)(const void *thing, size_t offset), size_t offset)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        const struct row *row = &r->list[i];
+        sum += read(row->thing, offset);
+        if (i + 1 < r->count && compare_rows(row, row + 1) == 0)
+            continue;
+        buf_printf(out, "%s{namespace=", metric);
+        label(out, row->namespace_name);
+        buf_printf(out, ",%s=", r->kind);
+        label(out, row->name);
+        buf_printf(out, "%s} ", extra);
+        buf_put_u64(out, sum);
+        buf_put_char(out, '\n');
+        sum = 0;
+    }
+}
+
+/* ---- families ---- */
 
 static void ingress(struct engine *e, struct buf *out)
 {
@@ -67,22 +120,38 @@ static void ingress(struct engine *e, struct buf *out)
     buf_printf(out, "leat_ingress_connections %llu\n", (unsigned long long)open);
 }
 
+static struct row channel_row(struct list *l)
+{
+    const struct engine_channel *c = container_of(l, struct engine_channel, link);
+    return (struct row){c->label_namespace, c->label_name, c};
+}
+
+static uint64_t channel_accepted(const void *thing, size_t offset)
+{
+    (void)offset;
+    return atomic_load_explicit(&((const struct engine_channel *)thing)->accepted, memory_order_relaxed);
+}
+
+static uint64_t channel_probe(const void *thing, size_t offset)
+{
+    const struct engine_channel *c = thing;
+    struct bus_probe probe = {0};
+    if (c->ready)
+        c->bus->bus->ops->probe(c->bus->bus, c->handle, &probe);
+    return *(const uint64_t *)(const void *)((const char *)&probe + offset);
+}
+
 static void channels(struct engine *e, struct buf *out)
 {
+    struct rows r = make_rows("channel", &e->channels, channel_row, out);
     family(out, "leat_events_accepted_total", "counter", "Events that a channel took.");
-    list_each(l, tmp, &e->channels) {
-        struct engine_channel *c = container_of(l, struct engine_channel, link);
-        named(out, "leat_events_accepted_total", "channel", c->label_namespace, c->label_name, "",
-              atomic_load_explicit(&c->accepted, memory_order_relaxed));
-    }
+    series(out, &r, "leat_events_accepted_total", "", channel_accepted, 0);
+    family(out, "leat_events_dropped_total", "counter",
+           "Accepted events that no subscription holds any more: there was none, or overflow is drop-oldest.");
+    series(out, &r, "leat_events_dropped_total", "", channel_probe, offsetof(struct bus_probe, dropped));
     family(out, "leat_channel_bytes", "gauge", "Bytes that a channel keeps for its subscriptions.");
-    list_each(k, next, &e->channels) {
-        struct engine_channel *c = container_of(k, struct engine_channel, link);
-        struct bus_probe probe = {0};
-        if (c->ready)
-            c->bus->bus->ops->probe(c->bus->bus, c->handle, &probe);
-        named(out, "leat_channel_bytes", "channel", c->label_namespace, c->label_name, "", probe.bytes);
-    }
+    series(out, &r, "leat_channel_bytes", "", channel_probe, offsetof(struct bus_probe, bytes));
+    free(r.list);
 }
 
 struct counter { /* one family over all subscriptions */
@@ -108,35 +177,72 @@ static const struct counter counters[] = {
      offsetof(struct dispatch_counters, in_flight)},
 };
 
+static struct row subscription_row(struct list *l)
+{
+    const struct engine_subscription *s = container_of(l, struct engine_subscription, link);
+    return (struct row){s->label_namespace, s->label_name, s};
+}
+
+static uint64_t subscription_counter(const void *thing, size_t offset)
+{
+    return get((const uint64_t *)(const void *)((const char *)&((const struct engine_subscription *)thing)->counters +
+                                                offset));
+}
+
+static uint64_t probe_handle(const struct engine_subscription *s, struct bus_subscription *handle, size_t offset)
+{
+    struct bus_probe probe = {0};
+    if (handle)
+        s->bus->bus->ops->probe_subscription(s->bus->bus, handle, &probe);
+    return *(const uint64_t *)(const void *)((const char *)&probe + offset);
+}
+
+static uint64_t backlog_probe(const void *thing, size_t offset)
+{
+    const struct engine_subscription *s = thing;
+    return probe_handle(s, s->handle, offset);
+}
+
+static uint64_t parked_probe(const void *thing, size_t offset)
+{
+    const struct engine_subscription *s = thing;
+    return probe_handle(s, s->parked_handle, offset);
+}
+
 static void subscriptions(struct engine *e, struct buf *out)
 {
+    struct rows r = make_rows("subscription", &e->subscriptions, subscription_row, out);
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         const struct counter *c = &counters[i];
         if (c->help)
             family(out, c->name, c->type, c->help);
-        list_each(l, tmp, &e->subscriptions) {
-            struct engine_subscription *s = container_of(l, struct engine_subscription, link);
-            named(out, c->name, "subscription", s->label_namespace, s->label_name, c->extra,
-                  get((const uint64_t *)(const void *)((const char *)&s->counters + c->offset)));
-        }
+        series(out, &r, c->name, c->extra, subscription_counter, c->offset);
     }
+    family(
+        out, "leat_deliveries_dropped_total", "counter",
+        "Events dropped from a subscription's backlog (overflow: drop-oldest), or from its full dead-letter channel.");
+    series(out, &r, "leat_deliveries_dropped_total", ",from=\"backlog\"", backlog_probe,
+           offsetof(struct bus_probe, dropped));
+    series(out, &r, "leat_deliveries_dropped_total", ",from=\"parked\"", parked_probe,
+           offsetof(struct bus_probe, dropped));
     family(out, "leat_backlog_events", "gauge", "Events that wait for a subscription or are under way.");
-    list_each(k, next, &e->subscriptions) {
-        struct engine_subscription *s = container_of(k, struct engine_subscription, link);
-        struct bus_probe probe = {0};
-        if (s->handle)
-            s->bus->bus->ops->probe_subscription(s->bus->bus, s->handle, &probe);
-        named(out, "leat_backlog_events", "subscription", s->label_namespace, s->label_name, "", probe.events);
-    }
+    series(out, &r, "leat_backlog_events", "", backlog_probe, offsetof(struct bus_probe, events));
     family(out, "leat_parked_events", "gauge",
            "Events that neither subscriber nor dead letter sink took, kept in the dead-letter channel.");
-    list_each(m, after, &e->subscriptions) {
-        struct engine_subscription *s = container_of(m, struct engine_subscription, link);
-        struct bus_probe probe = {0};
-        if (s->parked_handle)
-            s->bus->bus->ops->probe_subscription(s->bus->bus, s->parked_handle, &probe);
-        named(out, "leat_parked_events", "subscription", s->label_namespace, s->label_name, "", probe.events);
-    }
+    series(out, &r, "leat_parked_events", "", parked_probe, offsetof(struct bus_probe, events));
+    free(r.list);
+}
+
+static struct row source_row(struct list *l)
+{
+    const struct engine_source *s = container_of(l, struct engine_source, link);
+    return (struct row){s->label_namespace, s->label_name, s};
+}
+
+static uint64_t source_counter(const void *thing, size_t offset)
+{
+    return get(
+        (const uint64_t *)(const void *)((const char *)&((const struct engine_source *)thing)->counters + offset));
 }
 
 static void sources(struct engine *e, struct buf *out)
@@ -151,13 +257,11 @@ static void sources(struct engine *e, struct buf *out)
         {",result=\"refused_invalid\"", offsetof(struct source_counters, refused_invalid)},
         {",result=\"failed\"", offsetof(struct source_counters, failed)},
     };
+    struct rows r = make_rows("source", &e->sources, source_row, out);
     family(out, "leat_source_events_total", "counter", "What a source received, by what became of it.");
-    list_each(l, tmp, &e->sources) {
-        struct engine_source *s = container_of(l, struct engine_source, link);
-        for (size_t i = 0; i < sizeof results / sizeof results[0]; i++)
-            named(out, "leat_source_events_total", "source", s->label_namespace, s->label_name, results[i].extra,
-                  get((const uint64_t *)(const void *)((const char *)&s->counters + results[i].offset)));
-    }
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++)
+        series(out, &r, "leat_source_events_total", results[i].extra, source_counter, results[i].offset);
+    free(r.list);
 }
 
 static void process(struct buf *out)
