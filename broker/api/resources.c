@@ -16,7 +16,8 @@
 
 #include "text.h"
 
-#define NAME_MAX_LEN 253 /* DNS-1123 subdomain */
+#define NAME_MAX_LEN 253     /* DNS-1123 subdomain */
+#define PROBLEMS_SAID_MAX 20 /* in one message; more are of no help */
 
 struct target { /* what a path means */
     const struct kind *kind;
@@ -147,26 +148,47 @@ static void list(struct api *a, struct http_request *r, const struct target *t)
 
 static void problems_text(const struct problems *p, struct buf *out)
 {
-    for (size_t i = 0, said = 0; i < p->count; i++) {
+    for (size_t i = 0, said = 0; i < p->count && said < PROBLEMS_SAID_MAX; i++) {
         if (p->list[i].warning)
             continue;
         buf_printf(out, "%s%s%s%s", said++ ? "; " : "", p->list[i].path ? p->list[i].path : "",
                    p->list[i].path ? ": " : "", p->list[i].text);
     }
-    buf_put_char(out, '\0');
+}
+
+/* A body that does not say what it is cannot be checked (400); one of a kind that there is can be wrong in itself
+ * (422). */
+static bool says_its_kind(struct slice body)
+{
+    cJSON *tree = body.len <= MANIFEST_BYTES_MAX ? cJSON_ParseWithLength(body.ptr, body.len) : NULL;
+    const char *version = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "apiVersion"));
+    const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "kind"));
+    bool says = version && kind && kind_find(version, kind);
+    cJSON_Delete(tree);
+    return says;
+}
+
+static void refuse_body(struct http_request *r, struct slice body, const struct problems *problems)
+{
+    struct buf text;
+    buf_init(&text, 16384);
+    problems_text(problems, &text);
+    struct slice why = text.len ? buf_slice(&text) : SLICE("the body is no object");
+    if (says_its_kind(body))
+        api_status(r, 422, "Invalid", "%.*s", SLICE_ARG(why));
+    else
+        api_status(r, 400, "BadRequest", "%.*s", SLICE_ARG(why));
+    buf_fini(&text);
 }
 
 /* The body as a checked object of the path's kind and place; NULL when the request has been answered. */
 static cJSON *read_object(struct http_request *r, const struct target *t, struct slice body)
 {
     struct problems problems;
-    struct buf text;
     cJSON *object = NULL;
     const struct kind *kind = NULL;
     problems_init(&problems);
-    buf_init(&text, 16384);
     enum err e = object_parse(body, &object, &kind, &problems);
-    problems_text(&problems, &text);
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
     const char *space = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, "namespace"));
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, "name"));
@@ -174,7 +196,7 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     if (e == ERR_NOMEM)
         api_status(r, 500, "InternalError", "out of memory");
     else if (e != OK || problems.errors > 0)
-        api_status(r, kind ? 422 : 400, kind ? "Invalid" : "BadRequest", "%s", text.ptr ? text.ptr : err_name(e));
+        refuse_body(r, body, &problems);
     else if (kind != t->kind)
         api_status(r, 422, "Invalid", "kind: Invalid value: \"%s\": must be %s", kind->kind, t->kind->kind);
     else if (t->namespace_name[0] && space && strcmp(space, t->namespace_name) != 0)
@@ -186,7 +208,6 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     else
         wrong = false;
     problems_fini(&problems);
-    buf_fini(&text);
     if (!wrong)
         return object;
     cJSON_Delete(object);
@@ -221,6 +242,18 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
     }
     respond_json(r, create ? 201 : 200, stored->object);
     a->changed(a->arg);
+}
+
+/* What POST and PUT bring is JSON, also when it does not say so. */
+static void take_object(struct api *a, struct http_request *r, const struct target *t, struct slice body, bool create)
+{
+    struct slice type;
+    if (http_request_header(r, "content-type", &type) &&
+        !slice_eq_nocase(slice_trim(slice_split(&type, ';')), SLICE("application/json")))
+        api_status(r, 415, "UnsupportedMediaType",
+                   "the body of the request was in an unknown format - accepted media types include: application/json");
+    else
+        write_object(a, r, t, body, create);
 }
 
 /* RFC 7396 section 2: null takes a member away, objects merge, everything else replaces. False without memory. */
@@ -303,9 +336,9 @@ void api_resources(struct api *a, struct http_request *r)
     if (slice_eq(method, SLICE("GET")))
         (one ? get_one : list)(a, r, &t);
     else if (slice_eq(method, SLICE("POST")) && !one)
-        write_object(a, r, &t, body, true);
+        take_object(a, r, &t, body, true);
     else if (slice_eq(method, SLICE("PUT")) && one)
-        write_object(a, r, &t, body, false);
+        take_object(a, r, &t, body, false);
     else if (slice_eq(method, SLICE("PATCH")) && one)
         merge(a, r, &t, body);
     else if (slice_eq(method, SLICE("DELETE")) && one)
