@@ -4,6 +4,7 @@
  * client uses: GET, then POST or PUT.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
@@ -67,17 +68,11 @@ static int apply_all(const struct invocation *in, const struct manifest *m)
     return code;
 }
 
-static int run_apply(const struct invocation *in)
+static int apply_files(const struct invocation *in, const char *const *paths, size_t count)
 {
-    const char *paths[64];
-    size_t count = 0, cursor = 0;
     struct problems problems;
     struct manifest *m = NULL;
     struct diag d = {0};
-    for (const char *v; count < 64 && (v = option_next(in, "file", &cursor));)
-        paths[count++] = v;
-    if (count == 0)
-        return usage_error(in->command, "name a file or folder of manifests with -f, or -f - for standard input.");
     if (kinds_load(&d) != OK)
         return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     problems_init(&problems);
@@ -89,6 +84,21 @@ static int run_apply(const struct invocation *in)
     manifest_free(m);
     problems_fini(&problems);
     kinds_unload();
+    return code;
+}
+
+static int run_apply(const struct invocation *in)
+{
+    size_t count = 0, cursor = 0;
+    if (!option_given(in, "file"))
+        return usage_error(in->command, "name a file or folder of manifests with -f, or -f - for standard input.");
+    const char **paths = calloc(in->given_count, sizeof *paths);
+    if (!paths)
+        return fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+    for (const char *v; (v = option_next(in, "file", &cursor));)
+        paths[count++] = v;
+    int code = apply_files(in, paths, count);
+    free(paths);
     return code;
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Exit codes, the same for every verb; `leat --help` prints them. */
 enum exit_code {
@@ -32,6 +33,7 @@ struct command {
     const char *name;                  /* "serve" */
     const char *summary;               /* one line, without a full stop */
     const char *operands;              /* "[KIND[/NAME]]", or "" */
+    size_t operand_max;                /* words that may stand there; SIZE_MAX: any number */
     const char *text;                  /* a paragraph or two for --help */
     const char *examples;              /* lines, each indented by two spaces in the help */
     const struct option_spec *options; /* ends with name NULL; may be NULL */
@@ -67,6 +69,9 @@ const struct command *command_find(const char *name);
 int usage_error(const struct command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints "leat VERB: MESSAGE" to standard error; returns `code`. */
 int fail(const struct command *c, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* -o text|json, of verbs that have no other forms; false (said) when it is neither. */
+bool wants_json(const struct invocation *in, bool *json);
 
 /* Parses and runs; `argv[0]` is the verb. */
 int command_run(const struct command *c, int argc, char **argv);

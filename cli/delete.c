@@ -50,6 +50,7 @@ const struct command command_delete = {
     .name = "delete",
     .summary = "Take a resource away from a running server",
     .operands = "KIND/NAME",
+    .operand_max = 2,
     .text = "Events that wait for a deleted subscription are gone with it; parked ones stay until the server stops.",
     .examples = "  leat delete subscription/orders-to-billing",
     .options = delete_options,

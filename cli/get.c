@@ -207,6 +207,7 @@ const struct command command_get = {
     .name = "get",
     .summary = "Show resources of a running server",
     .operands = "[KIND[/NAME]]",
+    .operand_max = 2,
     .text = "A kind is given by plural, singular or short name; without one, all kinds are listed.",
     .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json",
     .options = get_options,

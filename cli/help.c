@@ -76,6 +76,7 @@ const struct command command_help = {
     .name = "help",
     .summary = "Say what a verb does",
     .operands = "[VERB]",
+    .operand_max = 1,
     .examples = "  leat help serve",
     .run = run_help,
 };
@@ -176,6 +177,7 @@ const struct command command_completion = {
     .name = "completion",
     .summary = "Print a completion script for a shell",
     .operands = "bash|zsh|fish",
+    .operand_max = 1,
     .examples = "  source <(leat completion bash)",
     .run = run_completion,
 };

@@ -358,13 +358,14 @@ static bool read_options(const struct invocation *in, struct listener *l)
         usage_error(in->command, "--delay: %s", d.text);
         return false;
     }
+    if (!wants_json(in, &l->json))
+        return false;
     l->status = (int)status;
     l->fail_all = option_given(in, "fail-all");
     l->retry_after = option_value(in, "retry-after", NULL);
     l->reply = option_value(in, "reply", NULL);
     l->name = option_value(in, "name", NULL);
     l->full = option_given(in, "full");
-    l->json = strcmp(option_value(in, "output", "text"), "json") == 0;
     l->colours = colours_on(STDOUT_FILENO);
     return true;
 }
@@ -391,6 +392,7 @@ const struct command command_listen = {
     .name = "listen",
     .summary = "Be a service that prints what it gets, and fails or replies when told to",
     .operands = "[ADDR]",
+    .operand_max = 1,
     .text = "ADDR is [HOST]:PORT, 127.0.0.1:9000 by default; port 0 picks one and prints it.",
     .examples = "  leat listen :9000\n  leat listen 127.0.0.1:0 --fail 2 --status 503\n  leat listen :9001 --reply "
                 "order.confirmed --delay 200ms",

@@ -57,6 +57,20 @@ static const struct option_spec *by_result(const struct command *c, int result)
     return NULL;
 }
 
+/* getopt_long tells of a letter in optopt; of a long option there is only the word, which may also be a switch that was
+ * given a value. */
+static int unknown_option(const struct command *c, char **argv)
+{
+    const char *word = argv[optind - 1], *equals = strchr(word, '=');
+    if (strncmp(word, "--", 2) != 0)
+        return usage_error(c, "there is no option -%c.", optopt);
+    for (size_t i = 0; equals && i < option_count(c); i++)
+        if (strlen(c->options[i].name) == (size_t)(equals - word - 2) &&
+            strncmp(c->options[i].name, word + 2, (size_t)(equals - word - 2)) == 0)
+            return usage_error(c, "--%s takes no value, but was given one: %s.", c->options[i].name, word);
+    return usage_error(c, "there is no option %s.", word);
+}
+
 /* Reads the options; -1 when the command is to be run, else the exit code. */
 static int collect(const struct command *c, int argc, char **argv, struct invocation *in)
 {
@@ -73,8 +87,7 @@ static int collect(const struct command *c, int argc, char **argv, struct invoca
         if (r == ':')
             return usage_error(c, "%s needs a value.", argv[optind - 1]);
         if (r == '?')
-            return optopt > 0 && optopt < 256 ? usage_error(c, "there is no option -%c.", optopt)
-                                              : usage_error(c, "there is no option %s.", argv[optind - 1]);
+            return unknown_option(c, argv);
         const struct option_spec *o = by_result(c, r);
         if (!o->repeats && option_given(in, o->name))
             return usage_error(c, "--%s was given twice.", o->name);
@@ -82,8 +95,8 @@ static int collect(const struct command *c, int argc, char **argv, struct invoca
     }
     in->operands = (const char *const *)argv + optind;
     in->operand_count = (size_t)(argc - optind);
-    if (in->operand_count && c->operands[0] == '\0')
-        return usage_error(c, "nothing was expected after the options, but '%s' stands there.", in->operands[0]);
+    if (in->operand_count > c->operand_max)
+        return usage_error(c, "'%s' is one word too many.", in->operands[c->operand_max]);
     return -1;
 }
 
@@ -156,6 +169,16 @@ int fail(const struct command *c, int code, const char *format, ...)
     complain(c, format, args);
     va_end(args);
     return code;
+}
+
+bool wants_json(const struct invocation *in, bool *json)
+{
+    const char *form = option_value(in, "output", "text");
+    *json = strcmp(form, "json") == 0;
+    if (*json || strcmp(form, "text") == 0)
+        return true;
+    usage_error(in->command, "-o: '%s' is neither text nor json.", form);
+    return false;
 }
 
 bool colours_on(int fd)

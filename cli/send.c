@@ -66,29 +66,12 @@ static bool read_file(const struct command *c, const char *path, size_t most, st
     return good;
 }
 
-/* The URL behind --to, in `out`, terminated. */
-static bool find_target(const struct invocation *in, struct client *cl, struct buf *out)
+/* The address that the server knows of a resource, in `out`, terminated; the exit code. */
+static int find_address(const struct invocation *in, struct client *cl, const char *to, const char *url,
+                        struct buf *out)
 {
-    const char *to = option_value(in, "to", NULL);
-    const struct kind *kind;
-    const char *name;
-    struct buf url;
-    int status;
-    if (!to) {
-        usage_error(in->command, "say where to with --to URL or --to KIND/NAME.");
-        return false;
-    }
-    if (strstr(to, "://")) {
-        buf_put_str(out, to);
-        buf_put_char(out, '\0');
-        return true;
-    }
-    const struct invocation reference = {in->command, &to, 1, in->given, in->given_count};
-    if (!parse_reference(&reference, &kind, &name) || !name)
-        return name || usage_error(in->command, "--to: '%s' is neither a URL nor KIND/NAME.", to) < 0;
-    buf_init(&url, 8192);
-    object_url(&url, server_url(in), kind, namespace_of(in), name);
-    cJSON *object = api_send(cl, "GET", url.ptr, NULL, &status);
+    int status, code = EXIT_CODE_OK;
+    cJSON *object = api_send(cl, "GET", url, NULL, &status);
     const cJSON *st = cJSON_GetObjectItemCaseSensitive(object, "status");
     const char *address =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(st, "address"), "url"));
@@ -97,15 +80,41 @@ static bool find_target(const struct invocation *in, struct client *cl, struct b
     if (address) {
         buf_put_str(out, address);
         buf_put_char(out, '\0');
+    } else if (object) {
+        code = fail(in->command, EXIT_CODE_FAILED, "%s has no address: `leat get %s -o yaml` says why.", to, to);
+    } else if (status == 404) {
+        code = fail(in->command, EXIT_CODE_FAILED, "there is no %s in the namespace %s.", to, namespace_of(in));
     } else {
-        fail(in->command, EXIT_CODE_FAILED,
-             object ? "%s has no address: `leat get %s -o yaml` says why." : "there is no %s in the namespace %s.", to,
-             object ? to : namespace_of(in));
+        code = EXIT_CODE_FAILED; /* what went wrong has been said */
     }
-    bool good = address != NULL;
     cJSON_Delete(object);
+    return code;
+}
+
+/* The URL behind --to, in `out`, terminated; the exit code. */
+static int find_target(const struct invocation *in, struct client *cl, struct buf *out)
+{
+    const char *to = option_value(in, "to", NULL);
+    const struct kind *kind;
+    const char *name;
+    struct buf url;
+    if (!to)
+        return usage_error(in->command, "say where to with --to URL or --to KIND/NAME.");
+    if (strstr(to, "://")) {
+        buf_put_str(out, to);
+        buf_put_char(out, '\0');
+        return EXIT_CODE_OK;
+    }
+    if (!strchr(to, '/'))
+        return usage_error(in->command, "--to: '%s' is neither a URL nor KIND/NAME.", to);
+    const struct invocation reference = {in->command, &to, 1, in->given, in->given_count};
+    if (!parse_reference(&reference, &kind, &name))
+        return EXIT_CODE_USAGE;
+    buf_init(&url, 8192);
+    object_url(&url, server_url(in), kind, namespace_of(in), name);
+    int code = find_address(in, cl, to, url.ptr, out);
     buf_fini(&url);
-    return good;
+    return code;
 }
 
 /* ---- the event ---- */
@@ -127,18 +136,16 @@ static void set_if(struct ce_builder *b, const struct invocation *in, const char
         ce_builder_replace(b, attribute, CE_STRING, slice_str(v ? v : fallback));
 }
 
-static bool set_extensions(struct ce_builder *b, const struct invocation *in)
+static int set_extensions(struct ce_builder *b, const struct invocation *in)
 {
     size_t cursor = 0;
     for (const char *v; (v = option_next(in, "extension", &cursor));) {
         struct slice rest = slice_str(v), name = slice_split(&rest, '=');
-        if (!rest.ptr) {
-            usage_error(in->command, "-e: '%s' is not NAME=VALUE.", v);
-            return false;
-        }
+        if (!rest.ptr)
+            return usage_error(in->command, "-e: '%s' is not NAME=VALUE.", v);
         ce_builder_replace(b, name, CE_STRING, rest);
     }
-    return true;
+    return EXIT_CODE_OK;
 }
 
 /* Sets the data from --data; the event's own stays without it. */
@@ -175,29 +182,30 @@ static bool start_from_file(struct ce_builder *b, const struct invocation *in, s
     return true;
 }
 
-static const struct ce_event *make_event(const struct invocation *in, struct parts *p)
+/* *out is the caller's when the exit code, which is returned, is 0. */
+static int make_event(const struct invocation *in, struct parts *p, const struct ce_event **out)
 {
     struct ce_builder b;
     struct prng random;
     struct diag d = {0};
-    const struct ce_event *event = NULL;
     prng_seed_system(&random);
     prng_uuid(&random, p->id);
     rfc3339_put(&p->time, clock_wall_ns(clock_system()), 3);
     buf_put_char(&p->time, '\0');
     if (!start_from_file(&b, in, p))
-        return NULL;
+        return EXIT_CODE_INPUT;
     set_if(&b, in, "id", SLICE("id"), p->id);
     set_if(&b, in, "source", SLICE("source"), "/leat/send");
     set_if(&b, in, "type", SLICE("type"), "dev.leat.sample");
     set_if(&b, in, "time", SLICE("time"), p->time.ptr);
     set_if(&b, in, "subject", SLICE("subject"), NULL);
     set_if(&b, in, "content-type", SLICE("datacontenttype"), option_given(in, "data") ? "application/json" : NULL);
-    if (!set_extensions(&b, in) || !set_data(&b, in, p))
-        return NULL;
-    if (ce_builder_seal(&b, CE_EVENT_BYTES_MAX, &event, &d) != OK)
-        fail(in->command, EXIT_CODE_INPUT, "%s", d.text);
-    return event;
+    int code = set_extensions(&b, in);
+    if (code == EXIT_CODE_OK && !set_data(&b, in, p))
+        code = EXIT_CODE_INPUT;
+    if (code == EXIT_CODE_OK && ce_builder_seal(&b, CE_EVENT_BYTES_MAX, out, &d) != OK)
+        code = fail(in->command, EXIT_CODE_INPUT, "%s", d.text);
+    return code;
 }
 
 /* ---- sending ---- */
@@ -206,8 +214,8 @@ static const struct ce_event *make_event(const struct invocation *in, struct par
 static int report(const struct invocation *in, const struct client_answer *answer, const char *id, const char *source,
                   const char *url)
 {
-    bool good = answer->status >= 200 && answer->status < 300;
-    if (strcmp(option_value(in, "output", "text"), "json") == 0) {
+    bool good = answer->status >= 200 && answer->status < 300, json;
+    if (wants_json(in, &json) && json) {
         struct buf out;
         buf_init(&out, 1u << 20);
         buf_printf(&out, "{\"status\":%d,\"id\":", answer->status);
@@ -265,34 +273,33 @@ static int send_event(const struct invocation *in, struct client *cl, const char
 
 static int make_and_send(const struct invocation *in, struct client *cl, struct parts *p)
 {
-    if (!find_target(in, cl, &p->target))
-        return EXIT_CODE_USAGE;
-    const struct ce_event *event = make_event(in, p);
-    if (!event)
-        return EXIT_CODE_INPUT;
-    int code = send_event(in, cl, p->target.ptr, event);
+    const struct ce_event *event = NULL;
+    int code = find_target(in, cl, &p->target);
+    if (code == EXIT_CODE_OK)
+        code = make_event(in, p, &event);
+    if (code == EXIT_CODE_OK)
+        code = send_event(in, cl, p->target.ptr, event);
     ce_event_unref(event);
     return code;
 }
 
 /* ---- GitHub samples ---- */
 
-static bool read_secret(const struct invocation *in, struct buf *out)
+/* The exit code. */
+static int read_secret(const struct invocation *in, struct buf *out)
 {
     const char *path = option_value(in, "secret-file", NULL),
                *text = option_value(in, "secret", getenv("GITHUB_SECRET_TOKEN"));
-    buf_init(out, SECRET_MAX);
     if (path && !read_file(in->command, path, SECRET_MAX, out))
-        return false;
-    if (!path && !text) {
-        usage_error(in->command, "a webhook is signed: give the secret with --secret-file or $GITHUB_SECRET_TOKEN.");
-        return false;
-    }
+        return EXIT_CODE_INPUT;
+    if (!path && !text)
+        return usage_error(in->command,
+                           "a webhook is signed: give the secret with --secret-file or $GITHUB_SECRET_TOKEN.");
     if (!path)
         buf_put_str(out, text);
     while (path && out->len && (out->ptr[out->len - 1] == '\n' || out->ptr[out->len - 1] == '\r'))
         out->len--;
-    return true;
+    return EXIT_CODE_OK;
 }
 
 static enum err sign(struct slice secret, struct slice payload, unsigned char mac[HMAC_SHA256_BYTES])
@@ -321,12 +328,18 @@ static int send_github(const struct invocation *in, struct client *cl, struct pa
         return usage_error(
             in->command, "there is no sample of the GitHub event '%s'; there are push, pull_request, issues and ping.",
             name);
-    if (!find_target(in, cl, &p->target) || !read_secret(in, &secret))
-        return EXIT_CODE_USAGE;
+    buf_init(&secret, SECRET_MAX);
+    int code = find_target(in, cl, &p->target);
+    if (code == EXIT_CODE_OK)
+        code = read_secret(in, &secret);
+    if (code != EXIT_CODE_OK) {
+        buf_fini(&secret);
+        return code;
+    }
     prng_seed_system(&random);
     prng_uuid(&random, p->id);
     buf_init(&headers, 4096);
-    int code = EXIT_CODE_FAILED;
+    code = EXIT_CODE_FAILED;
     if (sign(buf_slice(&secret), slice_str(payload), mac) == OK) {
         buf_printf(&headers,
                    "Content-Type: application/json\r\nX-GitHub-Event: %s\r\nX-GitHub-Delivery: "
@@ -344,8 +357,11 @@ static int send_github(const struct invocation *in, struct client *cl, struct pa
 static int run(const struct invocation *in)
 {
     bool github = in->operand_count > 0 && strcmp(in->operands[0], "github") == 0;
+    bool json;
     struct diag d = {0};
     struct parts p = {0};
+    if (!wants_json(in, &json))
+        return EXIT_CODE_USAGE;
     if (in->operand_count > 0 && !github)
         return usage_error(in->command, "'%s' is no kind of sample; there is github.", in->operands[0]);
     if (kinds_load(&d) != OK)
@@ -368,6 +384,7 @@ const struct command command_send = {
     .name = "send",
     .summary = "Send a CloudEvent, or a signed sample webhook",
     .operands = "[github [EVENT]]",
+    .operand_max = 2,
     .text = "Without operands: one CloudEvent made of the options, a file or standard input. With `github EVENT` "
             "(push, pull_request, issues, ping): the sample\n"
             "of that webhook, signed as GitHub signs. Prints the event's id.",

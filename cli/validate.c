@@ -55,13 +55,12 @@ static void print_text(const struct problems *p, size_t objects)
 
 static int run(const struct invocation *in)
 {
-    const char *form = option_value(in, "output", "text");
-    bool json = strcmp(form, "json") == 0;
+    bool json;
     struct problems problems;
     struct manifest *m = NULL;
     struct diag d = {0};
-    if (!json && strcmp(form, "text") != 0)
-        return usage_error(in->command, "-o: '%s' is neither text nor json.", form);
+    if (!wants_json(in, &json))
+        return EXIT_CODE_USAGE;
     if (in->operand_count == 0)
         return usage_error(in->command, "name a file or folder of manifests, or - for standard input.");
     if (kinds_load(&d) != OK)
@@ -84,6 +83,7 @@ const struct command command_validate = {
     .name = "validate",
     .summary = "Say everything that is wrong in manifests",
     .operands = "PATH...",
+    .operand_max = SIZE_MAX,
     .text = "Each problem is one line, FILE:LINE:COLUMN: what is wrong and where in the object. Exits with 3 when "
             "there are errors.",
     .examples = "  leat validate examples/github-to-service\n  cat channel.yaml | leat validate -",
