@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests of `leat serve`; Broker and what it is fed with are in tests/lib/broker.py."""
+
+import pytest
+
+from broker import Broker
+from leat import Leat
+
+
+@pytest.fixture
+def serve(leat_binary, tmp_path_factory):
+    """serve(objects, args...) runs `leat serve` until the end of the test, where it must stop with 0, or with 4 when the test has set its `may_lose`."""
+    running = []
+
+    def run(objects=(), *args, **more):
+        process = Broker(tmp_path_factory.mktemp("serve"), objects, *args, **more)
+        process.may_lose = False
+        running.append(process)
+        return process
+
+    yield run
+    bad = []
+    for process in reversed(running):
+        if process.process.poll() is not None:
+            continue
+        try:
+            code = process.stop()
+        except AssertionError:
+            process.kill()
+            code = "none: it had to be killed"
+        if code != 0 and not (process.may_lose and code == 4):
+            bad.append(f"exit code {code}:\n{process.logs}")
+    assert not bad, "\n\n".join(bad)
+
+
+@pytest.fixture(scope="module")
+def serve_module(leat_binary, tmp_path_factory):
+    """As `serve`, for one process that a whole module shares."""
+    running = []
+
+    def run(objects=(), *args, **more):
+        process = Broker(tmp_path_factory.mktemp("serve"), objects, *args, **more)
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        code = process.stop()
+        assert code == 0, f"exit code {code}:\n{process.logs}"
+
+
+@pytest.fixture
+def run(leat_binary):
+    """run(args...) runs a command to its end: exit code, standard output, standard error."""
+
+    def once(*args, **more):
+        process = Leat(args, **more)
+        code = process.wait()
+        return code, "\n".join(process.stdout), "\n".join(process.stderr)
+
+    return once
