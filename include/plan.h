@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The plan: the resources compiled to channels, subscriptions and sources. It is all that the data plane knows; both generations of Knative's resources
- * compile to it. Immutable plain data, one arena, reference counted with atomics so that loops may share it.
+ * The plan: the resources compiled to channels, subscriptions and sources. It is all that the data plane knows; both
+ * generations of Knative's resources compile to it. Immutable plain data, one arena, reference counted with atomics so
+ * that loops may share it.
  */
 #ifndef LEAT_PLAN_H
 #define LEAT_PLAN_H
@@ -18,7 +19,7 @@ struct plan_target {
     size_t channel;  /* index in the plan */
 };
 
-struct plan_bus { /* one per distinct bus in use; "memory" is always there as index 0 */
+struct plan_bus {     /* one per distinct bus in use; "memory" is always there as index 0 */
     const char *key;  /* stable: "memory" or "Bus/ns/name" or "ClusterBus/name" */
     const char *type; /* backend: "memory", "faulty" ... */
     const struct bus_param *params;
@@ -31,15 +32,15 @@ struct plan_channel {
     const char *bus_name; /* on the bus: "ns/name", made unique where two kinds share one */
     const char *path;     /* ingress: "/channels/ns/name" */
     const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
-    const char *url;      /* absolute, with the ingress address */
-    size_t bus;           /* index */
+    const char *url;          /* absolute, with the ingress address */
+    size_t bus;               /* index */
     const struct bus_param *params;
     size_t param_count;
 };
 
 struct plan_subscription {
     const char *uid, *namespace_name, *name;
-    const char *key;      /* stable and unique */
+    const char *key; /* stable and unique */
     size_t channel;
     struct plan_target subscriber, reply, dead_letter;
     struct delivery delivery;
@@ -81,8 +82,9 @@ struct plan_options {
 /* Checks one --resolve argument. */
 enum err plan_resolve_check(const char *argument, struct diag *d) must_check;
 
-/* Compiles the table and writes every object's status: addresses, resolved URIs, conditions with reason and message (what is missing, what to do). What does not resolve
- * is left out of the plan and said in its condition; it never fails the others. */
+/* Compiles the table and writes every object's status: addresses, resolved URIs, conditions with reason and message
+ * (what is missing, what to do). What does not resolve is left out of the plan and said in its condition; it never
+ * fails the others. */
 enum err plan_compile(struct resource_table *t, const struct plan_options *options, struct plan **out) must_check;
 struct plan *plan_ref(struct plan *p);
 struct plan *plan_unref(struct plan *p);

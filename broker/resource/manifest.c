@@ -86,8 +86,8 @@ static void unknown_kind(struct loader *l, const cJSON *object, const char *vers
         load_problem(l, true, at, label, NULL, why);
         return;
     }
-    snprintf(text, sizeof text, "there is no kind %.80s in %.100s%s%s%s", name, version, near ? "; did you mean " : "",
-             near ? near : "", near ? "?" : "");
+    snprintf(text, sizeof text, "there is no kind %.80s in %.100s%s%s%s%s", name, version,
+             near ? "; did you mean " : "", near ? near : "", near ? "?" : "", foreign ? " It is ignored" : "");
     if (!near && !foreign && count == 0)
         snprintf(text, sizeof text, "there is no API %.100s; see docs/resources.md for the kinds that there are",
                  version);
@@ -148,8 +148,17 @@ static void on_mistake(void *arg, struct place at, const char *text)
     load_problem(arg, false, at, NULL, NULL, text);
 }
 
+static int by_place(const void *x, const void *y)
+{
+    const struct problem *a = x, *b = y;
+    if (a->line != b->line)
+        return a->line < b->line ? -1 : 1;
+    return a->column < b->column ? -1 : a->column > b->column;
+}
+
 static void load_text(struct loader *l, struct slice text, bool json)
 {
+    size_t before = l->problems->count;
     places_init(&l->places);
     struct reading r = {.places = &l->places,
                         .nodes_left = MANIFEST_NODES_MAX,
@@ -159,6 +168,9 @@ static void load_text(struct loader *l, struct slice text, bool json)
     if ((json ? json_read(text, &r) : yaml_read(text, &r)) != OK)
         l->nomem = true;
     places_fini(&l->places);
+    /* As one reads the file, not as one checks it. */
+    if (l->problems->count > before + 1)
+        qsort(l->problems->list + before, l->problems->count - before, sizeof *l->problems->list, by_place);
 }
 
 /* ---- files ---- */

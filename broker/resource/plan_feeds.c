@@ -265,7 +265,7 @@ static void flow(struct planner *p, const struct resource *r)
         plan_subscription_annotations(p, s, r, r);
     }
     feed_why = waits;
-    if (c->ready)
+    if (s) /* without a subscription, what comes in would only be dropped */
         fed = add_source(p, r, json_object(spec, "trigger"), target_channel(c), &feed_why);
     put_text(p, status, "channelTarget", c->ready ? c->internal : NULL);
     put_text(p, status, "targetUri", target.url);

@@ -103,7 +103,7 @@ static void check_url(struct check *c, const cJSON *node)
     else if (e == ERR_NOMEM)
         c->nomem = true;
     else
-        check_error(c, node, "must be a URL such as http://host:8080/path: %.200s", why.text);
+        check_error(c, node, "%.200s; write one such as http://host:8080/path", why.text);
 }
 
 static bool has_scheme(const char *s)
@@ -135,7 +135,7 @@ static void check_dns_or_url(struct check *c, const cJSON *node)
     else if (e == ERR_NOMEM)
         c->nomem = true;
     else
-        check_error(c, node, "must be a DNS name or a URL: %.200s", why.text);
+        check_error(c, node, "%.200s; write a DNS name such as service.namespace, or a URL", why.text);
 }
 
 static void check_destination(struct check *c, cJSON *d)
@@ -176,7 +176,7 @@ static void check_duration(struct check *c, cJSON *object, const char *name, boo
     uint64_t ns;
     if (cJSON_IsString(node)) {
         if (iso8601_duration_parse(slice_str(node->valuestring), &ns, &why) != OK)
-            check_error(c, node, "must be a duration of ISO 8601 such as PT0.5S, PT30S or PT2M: %.200s", why.text);
+            check_error(c, node, "%s", why.text);
         else if (ns == 0 && !zero_allowed)
             check_error(c, node, "must be longer than zero");
     }
@@ -265,11 +265,15 @@ static void subscription_today(struct check *c, cJSON *object)
     cJSON *channel = enter(c, spec, "channel", &inner);
     const char *kind = json_text(channel, "kind"), *ns = json_text(channel, "namespace"),
                *own = metadata_text(object, "namespace");
+    size_t deepest = path_down(c, "kind");
     if (kind && strcmp(kind, "Channel") != 0 && strcmp(kind, "InMemoryChannel") != 0)
         check_error(c, member(channel, "kind"), "must be Channel or InMemoryChannel (it is \"%.60s\")", kind);
+    path_up(c, deepest);
+    deepest = path_down(c, "namespace");
     if (ns && own && strcmp(ns, own) != 0)
         check_error(c, member(channel, "namespace"),
                     "a Subscription and its channel must be in the same namespace (here \"%s\")", own);
+    path_up(c, deepest);
     path_up(c, inner);
     if (spec && !member(spec, "subscriber") && !member(spec, "reply"))
         check_error_key(c, spec, "needs subscriber (or reply, to send the events themselves there)");

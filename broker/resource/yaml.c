@@ -36,6 +36,7 @@ struct yaml {
     struct frame frames[MANIFEST_DEPTH_MAX];
     size_t depth;
     cJSON *root;
+    cJSON *merged; /* what stood at "<<" */
     struct anchor *anchors;
     size_t anchor_count, anchor_cap;
     bool failed; /* a mistake after which nothing of this text can be trusted */
@@ -303,22 +304,15 @@ static void on_end(struct yaml *y)
             if (!cJSON_IsArray(from))
                 mistake(y, at, "<< merges a mapping, or a list of mappings, given by an alias: <<: *name");
         }
-        /* Its entries in the side table stay behind; the node must outlive them. It goes where no schema looks. */
-        cJSON_AddItemToArray(f->node, from);
+        /* The side table still points to it, so it lives as long as the document. */
+        if (!y->merged)
+            y->merged = cJSON_CreateArray();
+        if (!cJSON_AddItemToArray(y->merged, from)) {
+            cJSON_Delete(from);
+            y->nomem = true;
+        }
     }
     y->depth--;
-}
-
-static void drop_merged(cJSON *node)
-{
-    cJSON *next;
-    for (cJSON *c = node->child; c; c = next) {
-        next = c->next;
-        if (c->string && strcmp(c->string, "<<") == 0)
-            cJSON_Delete(cJSON_DetachItemViaPointer(node, c));
-        else
-            drop_merged(c);
-    }
 }
 
 static void on_event(struct yaml *y, const yaml_event_t *e)
@@ -346,7 +340,8 @@ static void on_event(struct yaml *y, const yaml_event_t *e)
         if (y->root) {
             cJSON *root = y->root;
             y->root = NULL;
-            drop_merged(root);
+            cJSON_Delete(y->merged);
+            y->merged = NULL;
             y->reading->document(y->reading->arg, root);
         }
         break;
@@ -404,6 +399,7 @@ enum err yaml_read(struct slice text, struct reading *r)
     for (size_t i = 0; i < y->depth; i++)
         free(y->frames[i].key);
     cJSON_Delete(y->root);
+    cJSON_Delete(y->merged);
     anchors_clear(y);
     free(y->anchors);
     yaml_parser_delete(&y->parser);

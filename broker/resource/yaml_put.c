@@ -8,6 +8,7 @@
 
 #include "buf.h"
 #include "resource.h"
+#include "text.h"
 #include "yaml_scalar.h"
 
 static void indent(struct buf *out, int depth)
@@ -32,6 +33,34 @@ static bool is_plain(struct slice s)
             return false;
     }
     return true;
+}
+
+/* What YAML does not allow as it is, or takes for a line break, though JSON has nothing against it. */
+static bool is_awkward(uint32_t c)
+{
+    return (c >= 0x7f && c <= 0x9f) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
+}
+
+/* JSON's escapes are YAML's too. */
+static void put_quoted(struct buf *out, struct slice s)
+{
+    buf_put_char(out, '"');
+    while (s.len > 0) {
+        uint32_t c = 0;
+        size_t n = utf8_decode(s, &c);
+        if (n == 0) /* an object's text is always UTF-8; but nothing here may loop for ever */
+            n = 1;
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", (char)c);
+        else if (c == '\n' || c == '\t' || c == '\r')
+            buf_put_str(out, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
+        else if (c < 0x20 || is_awkward(c))
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_put(out, slice_of(s.ptr, n));
+        s = slice_from(s, n);
+    }
+    buf_put_char(out, '"');
 }
 
 /* A literal block keeps text as it is when every line is printable and none begins with white space. */
@@ -73,7 +102,7 @@ static void put_scalar(const cJSON *node, struct buf *out, int depth)
             put_block(out, s, depth);
             return;
         } else {
-            buf_put_json_string(out, s); /* JSON's escapes are YAML's too */
+            put_quoted(out, s);
         }
     } else if (cJSON_IsRaw(node)) {
         buf_put_str(out, node->valuestring);
@@ -120,7 +149,7 @@ static void put_collection(const cJSON *node, struct buf *out, int depth, bool b
         if (is_plain(key))
             buf_put(out, key);
         else
-            buf_put_json_string(out, key);
+            put_quoted(out, key);
         buf_put_char(out, ':');
         if (is_collection(child)) {
             buf_put_char(out, '\n');

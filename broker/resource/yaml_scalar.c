@@ -139,7 +139,10 @@ static cJSON *decimal(struct slice s, size_t after, const char **why)
         text[n++] = rest.ptr[i];
     }
     text[n] = 0;
-    if (!isfinite(strtod(text, NULL))) {
+    double value = strtod(text, NULL);
+    if (value == 0)
+        return cJSON_CreateNumber(0); /* "-0" too */
+    if (!isfinite(value)) {
         *why = "this number is too large for JSON; put it in quotes if text is meant";
         return NULL;
     }
