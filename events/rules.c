@@ -332,6 +332,8 @@ static size_t quoted_string(struct slice s)
 
 bool ce_media_type_valid(struct slice s)
 {
+    if (slice_trim(s).len != s.len)
+        return false; /* a header line would lose it (RFC 9110 section 5.5), and the event must arrive as it was sent */
     if (ce_classify(s) & (BYTE_CONTROL | BYTE_HIGH))
         return false;
     size_t n = token(s);

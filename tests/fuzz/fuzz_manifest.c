@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: broker */
 /*
- * Manifests of any bytes: loaded, and what has no error is put in a table and compiled to a plan. Property: no bad access, no leak (the
- * sanitizers'), and every refusal says something.
+ * Manifests of any bytes: loaded, and what has no error is put in a table and compiled to a plan. Property: no bad
+ * access, no leak (the sanitizers'), and every refusal says something.
  */
 #include <assert.h>
 #include <stdio.h>

@@ -8,8 +8,9 @@ from leat import Leat
 
 
 @pytest.fixture
-def serve(leat_binary, tmp_path_factory):
-    """serve(objects, args...) runs `leat serve` until the end of the test, where it must stop with 0, or with 4 when the test has set its `may_lose`."""
+def serve(leat_binary, tmp_path_factory, sink):
+    """serve(objects, args...) runs `leat serve` until the end of the test, where it must stop with 0, or with 4 when the test has set its `may_lose`.
+    The test's sink outlives it, for what is still under way then."""
     running = []
 
     def run(objects=(), *args, **more):

@@ -199,6 +199,8 @@ static void test_core_attributes_keep_their_rules(void **state)
         {SLICE_INIT("datacontenttype"), SLICE_INIT("text/"), "is no media type"},
         {SLICE_INIT("datacontenttype"), SLICE_INIT("/x"), "is no media type"},
         {SLICE_INIT("datacontenttype"), SLICE_INIT("a/b c"), "is no media type"},
+        {SLICE_INIT("datacontenttype"), SLICE_INIT("a/b; "), "is no media type"},
+        {SLICE_INIT("datacontenttype"), SLICE_INIT(" a/b"), "is no media type"},
         {SLICE_INIT("datacontenttype"), SLICE_INIT("a/b; c"), "is no media type"},
         {SLICE_INIT("datacontenttype"), SLICE_INIT("a/b; c="), "is no media type"},
         {SLICE_INIT("datacontenttype"), SLICE_INIT("a/b; c=\"d"), "is no media type"},
