@@ -4,9 +4,7 @@
  * source is meant; GitHub's are known also where nobody declared them. A Flow is a Channel, a Subscription and a Feed
  * of its own name.
  */
-#include <stdlib.h>
-
-#include "buf.h"
+#include "json.h"
 #include "plan_2018.h"
 
 /* ---- which source ---- */
@@ -118,14 +116,17 @@ static void find_source(struct planner *p, const char *ns, const cJSON *trigger,
 /* Adds the members of a JSON object to the parameters; they win over what is there. */
 static bool merge_json(struct planner *p, cJSON *into, const char *text, const char *what, struct why *why)
 {
-    cJSON *object = cJSON_ParseWithOpts(text, NULL, true);
+    struct json_value value;
     const cJSON *each;
-    if (!cJSON_IsObject(object)) {
-        cJSON_Delete(object);
+    enum err e = json_check(slice_str(text), MANIFEST_DEPTH_MAX, &value, NULL);
+    if (e != OK || value.type != JSON_OBJECT) {
+        p->nomem = p->nomem || e == ERR_NOMEM;
         *why = why_of(p, "ParametersInvalid",
                       "%s must hold a JSON object such as {\"accessToken\": \"...\", \"secretToken\": \"...\"}", what);
         return false;
     }
+    cJSON *object = cJSON_Parse(text);
+    p->nomem = p->nomem || !object;
     cJSON_ArrayForEach(each, object) {
         cJSON *copy = cJSON_Duplicate(each, true);
         cJSON_DeleteItemFromObjectCaseSensitive(into, each->string);

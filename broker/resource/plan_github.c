@@ -51,7 +51,9 @@ bool source_accepts(struct planner *p, struct plan_source *s, struct why *why)
 {
     const struct source_ops *ops = source_find(s->spec.type);
     struct diag d = {0};
-    if (!ops || ops->check(&s->spec, &d) == OK)
+    enum err e = ops ? ops->check(&s->spec, &d) : OK;
+    p->nomem = p->nomem || e == ERR_NOMEM;
+    if (e == OK)
         return true;
     *why = why_of(p, "InvalidParameters", "%s", d.text);
     p->plan->source_count--; /* the last one */

@@ -82,8 +82,10 @@ static void channel_status(struct planner *p, struct channel_plan *c)
         put_text(p, status, "deadLetterSinkUri", dead.url);
     put_condition(p, status, "DeadLetterSinkResolved", resolved, &why);
     if (c->subscribers && status) {
-        cJSON_AddItemToObject(status, "subscribers", c->subscribers);
-        c->subscribers = NULL;
+        if (cJSON_AddItemToObject(status, "subscribers", c->subscribers))
+            c->subscribers = NULL;
+        else
+            p->nomem = true;
     }
     put_status(p, r, status);
 }

@@ -234,6 +234,17 @@ static bool metadata_differs(const cJSON *a, const cJSON *b)
     return false;
 }
 
+/* A copy of `value` under this name, in place of what is there. */
+static bool copy_set(cJSON *object, const char *name, const cJSON *value)
+{
+    cJSON *copy = cJSON_Duplicate(value, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    if (copy && cJSON_AddItemToObject(object, name, copy))
+        return true;
+    cJSON_Delete(copy);
+    return false;
+}
+
 /* Makes `object` the next state of `old`: what the server keeps is carried over. *changed false: there is nothing to
  * do. */
 static bool object_continue(const struct entry *old, cJSON *object, bool *changed)
@@ -244,20 +255,14 @@ static bool object_continue(const struct entry *old, cJSON *object, bool *change
                 *status = cJSON_GetObjectItemCaseSensitive(old->public.object, "status");
     bool spec = spec_differs(kind, old->public.object, object), good = true;
     *changed = spec || metadata_differs(old->public.object, object);
-    for (size_t i = 0; i < META_KEPT_COUNT && good; i++) {
-        cJSON *copy = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(before, meta_kept[i]), true);
-        cJSON_DeleteItemFromObjectCaseSensitive(metadata, meta_kept[i]);
-        good = copy && cJSON_AddItemToObject(metadata, meta_kept[i], copy);
-    }
+    for (size_t i = 0; i < META_KEPT_COUNT && good; i++)
+        good = copy_set(metadata, meta_kept[i], cJSON_GetObjectItemCaseSensitive(before, meta_kept[i]));
     if (good && spec) {
         cJSON *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
         cJSON_SetNumberValue(generation, generation->valuedouble + 1);
     }
-    if (good && status && (kind->has_status || !cJSON_GetObjectItemCaseSensitive(object, "status"))) {
-        cJSON *copy = cJSON_Duplicate(status, true);
-        cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
-        good = copy && cJSON_AddItemToObject(object, "status", copy);
-    }
+    if (good && status && (kind->has_status || !cJSON_GetObjectItemCaseSensitive(object, "status")))
+        good = copy_set(object, "status", status);
     return good && version_reserve(object);
 }
 
