@@ -50,7 +50,7 @@ static enum err load(struct server *s)
     struct problems problems;
     struct manifest *m = NULL;
     problems_init(&problems);
-    enum err e = manifest_load(s->options->paths, s->options->path_count, &m, &problems);
+    enum err e = manifest_load(s->options->paths, s->options->path_count, NULL, &m, &problems);
     if (e == OK && problems.errors == 0)
         e = resource_table_sync(s->table, m, &problems);
     if (e == OK && problems.errors > 0)

@@ -76,7 +76,7 @@ static int apply_files(const struct invocation *in, const char *const *paths, si
     if (kinds_load(&d) != OK)
         return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     problems_init(&problems);
-    enum err e = manifest_load(paths, count, &m, &problems);
+    enum err e = manifest_load(paths, count, namespace_of(in), &m, &problems);
     problems_print(&problems, stderr);
     int code = e != OK               ? fail(in->command, EXIT_CODE_FAILED, "out of memory.")
                : problems.errors > 0 ? fail(in->command, EXIT_CODE_INPUT, "nothing was applied.")

@@ -67,7 +67,7 @@ static int run(const struct invocation *in)
         return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     problems_init(&problems);
     int code = EXIT_CODE_OK;
-    if (manifest_load(in->operands, in->operand_count, &m, &problems) != OK)
+    if (manifest_load(in->operands, in->operand_count, NULL, &m, &problems) != OK)
         code = fail(in->command, EXIT_CODE_FAILED, "out of memory.");
     else
         (json ? print_json : print_text)(&problems, manifest_count(m));

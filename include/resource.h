@@ -14,10 +14,11 @@
 #include "err.h"
 #include "slice.h"
 
-/* Limits of a manifest, with their reasons in broker/resource/limits.h. */
-#define MANIFEST_BYTES_MAX (1u << 20)
-#define MANIFEST_DEPTH_MAX 64
-#define MANIFEST_NODES_MAX 100000
+/* Limits of one text: a file, standard input, an API body. */
+#define MANIFEST_BYTES_MAX (1u << 20) /* as Kubernetes' own store has it for an object */
+#define MANIFEST_DEPTH_MAX 64         /* schemas nest some ten levels; recursion over a tree is bounded by it */
+#define MANIFEST_NODES_MAX 100000 /* copies made for aliases count, so that a few hundred bytes cannot take gigabytes  \
+                                   */
 
 /* ---- problems: everything that is wrong, not just the first ---- */
 struct problem {
@@ -72,15 +73,18 @@ const struct kind *kind_at(size_t i); /* NULL after the last */
 struct manifest;
 /* Loads files and directories (*.yaml, *.yml, *.json, in name order, not hidden), "-" for standard input; parses,
  * defaults, validates each object and all of them together (references are not errors). Every problem is appended. OK
- * also when there are errors in `p`; only NOMEM fails. */
-enum err manifest_load(const char *const *paths, size_t count, struct manifest **out, struct problems *p) must_check;
+ * also when there are errors in `p`; only NOMEM fails. `namespace_name`: of objects that name none; NULL or "":
+ * default. */
+enum err manifest_load(const char *const *paths, size_t count, const char *namespace_name, struct manifest **out,
+                       struct problems *p) must_check;
 void manifest_free(struct manifest *m);
 size_t manifest_count(const struct manifest *m);
 const cJSON *manifest_object(const struct manifest *m, size_t i);
 const struct kind *manifest_kind(const struct manifest *m, size_t i);
 /* One JSON text (an API body, at most MANIFEST_BYTES_MAX): parsed, kind looked up, defaulted, validated. `unknown`
- * fields are errors. *out is the caller's (cJSON_Delete). */
-enum err object_parse(struct slice json, cJSON **out, const struct kind **kind, struct problems *p) must_check;
+ * fields are errors. *out is the caller's (cJSON_Delete). `namespace_name` as above. */
+enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
+                      struct problems *p) must_check;
 /* A cJSON tree as YAML, for `-o yaml`. */
 void yaml_put(const cJSON *tree, struct buf *out);
 

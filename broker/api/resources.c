@@ -188,7 +188,7 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     cJSON *object = NULL;
     const struct kind *kind = NULL;
     problems_init(&problems);
-    enum err e = object_parse(body, &object, &kind, &problems);
+    enum err e = object_parse(body, t->namespace_name, &object, &kind, &problems);
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
     const char *space = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, "namespace"));
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, "name"));
@@ -214,16 +214,6 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     return NULL;
 }
 
-/* The path decides the namespace of an object that names none. */
-static bool put_in_namespace(cJSON *object, const struct target *t)
-{
-    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    if (t->namespace_name[0] == '\0' || !metadata)
-        return true;
-    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "namespace");
-    return cJSON_AddStringToObject(metadata, "namespace", t->namespace_name) != NULL;
-}
-
 static void write_object(struct api *a, struct http_request *r, const struct target *t, struct slice body, bool create)
 {
     struct diag d = {0};
@@ -231,9 +221,7 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
     cJSON *object = read_object(r, t, body);
     if (!object)
         return;
-    enum err e = put_in_namespace(object, t) ? OK : ERR_NOMEM;
-    if (e == OK)
-        e = create ? resource_create(a->table, t->kind, object, &stored, &d)
+    enum err e = create ? resource_create(a->table, t->kind, object, &stored, &d)
                    : resource_replace(a->table, t->kind, object, &stored, &d);
     if (e != OK) {
         cJSON_Delete(object);

@@ -21,6 +21,7 @@ struct check {
     const char *file;            /* NULL: not from a file */
     const struct places *places; /* NULL: not known */
     const char *object;          /* "Channel default/orders" */
+    const char *namespace_name;  /* of objects that name none */
     bool secret;                 /* values must not be repeated in problems */
     bool nomem;
     size_t path_len;

@@ -39,10 +39,7 @@ const char *secret_value(struct planner *p, const char *ns, const char *name, co
         *why = why_of(p, "SecretNotFound", "Secret %s/%s is not declared", ns, name);
         return NULL;
     }
-    const char *plain = json_text(json_object(r->object, "stringData"), key),
-               *encoded = json_text(json_object(r->object, "data"), key);
-    if (plain)
-        return plan_copy(p, plain);
+    const char *encoded = json_text(json_object(r->object, "data"), key); /* stringData was moved there (rules.c) */
     if (!encoded) {
         *why = why_of(p, "SecretKeyNotFound", "Secret %s/%s has no key \"%s\"", ns, name, key);
         return NULL;

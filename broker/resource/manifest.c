@@ -16,7 +16,7 @@
 struct loader {
     struct manifest *manifest;
     struct problems *problems;
-    const char *file;
+    const char *file, *namespace_name;
     struct places places;
     bool api; /* one object over the API: nothing foreign */
     bool nomem;
@@ -49,7 +49,8 @@ static bool manifest_add(struct loader *l, cJSON *object, const struct kind *kin
 }
 
 /* "Channel default/orders", as far as it is known. */
-static void object_label(const cJSON *object, const char *kind, bool namespaced, char *out, size_t size)
+static void object_label(const struct loader *l, const cJSON *object, const char *kind, bool namespaced, char *out,
+                         size_t size)
 {
     const char *name = metadata_text(object, "name"), *ns = metadata_text(object, "namespace");
     if (!name)
@@ -57,7 +58,7 @@ static void object_label(const cJSON *object, const char *kind, bool namespaced,
     else if (!namespaced)
         snprintf(out, size, "%.80s %.253s", kind, name);
     else
-        snprintf(out, size, "%.80s %.63s/%.253s", kind, ns && *ns ? ns : "default", name);
+        snprintf(out, size, "%.80s %.63s/%.253s", kind, ns && *ns ? ns : l->namespace_name, name);
 }
 
 /* The kind is not known: somebody else's, or a slip. */
@@ -67,7 +68,7 @@ static void unknown_kind(struct loader *l, const cJSON *object, const char *vers
     char text[400], label[400];
     size_t count = 0;
     struct place at = places_of(&l->places, cJSON_GetObjectItemCaseSensitive(object, "kind"));
-    object_label(object, name, metadata_text(object, "namespace") != NULL, label, sizeof label);
+    object_label(l, object, name, metadata_text(object, "namespace") != NULL, label, sizeof label);
     bool foreign = kind_foreign(version, name, &why) && !l->api;
     for (size_t i = 0; kind_at(i) && count < 64; i++) {
         const struct kind *k = kind_at(i);
@@ -110,8 +111,12 @@ static void load_object(struct loader *l, cJSON *object)
         unknown_kind(l, object, version, name);
     } else {
         const struct kind *kind = kind_find(version, name);
-        object_label(object, name, kind->namespaced, label, sizeof label);
-        struct check c = {.problems = l->problems, .file = l->file, .places = &l->places, .object = label};
+        object_label(l, object, name, kind->namespaced, label, sizeof label);
+        struct check c = {.problems = l->problems,
+                          .file = l->file,
+                          .places = &l->places,
+                          .object = label,
+                          .namespace_name = l->namespace_name};
         c.secret = kind->group[0] == 0 && strcmp(kind->kind, "Secret") == 0;
         schema_apply_object(&c, kind, object);
         rules_apply(&c, kind, object);
@@ -295,7 +300,7 @@ static void check_duplicates(struct loader *l)
         const struct manifest_item *a = sorted[i - 1], *b = sorted[i];
         if (!same_object(a, b))
             continue;
-        object_label(b->object, b->kind->kind, b->kind->namespaced, label, sizeof label);
+        object_label(l, b->object, b->kind->kind, b->kind->namespaced, label, sizeof label);
         snprintf(text, sizeof text, "is declared twice; the other one is at %.300s:%d", a->file ? a->file : "-",
                  a->at.line);
         if (problem_add(l->problems, false, b->file, b->at, label, NULL, text) != OK)
@@ -304,11 +309,18 @@ static void check_duplicates(struct loader *l)
     free(sorted);
 }
 
-enum err manifest_load(const char *const *paths, size_t count, struct manifest **out, struct problems *p)
+/* What objects are in that name no namespace. */
+static const char *namespace_of(const char *given)
+{
+    return given && *given ? given : "default";
+}
+
+enum err manifest_load(const char *const *paths, size_t count, const char *namespace_name, struct manifest **out,
+                       struct problems *p)
 {
     struct diag d = {0};
     struct manifest *m = calloc(1, sizeof *m);
-    struct loader l = {.manifest = m, .problems = p};
+    struct loader l = {.manifest = m, .problems = p, .namespace_name = namespace_of(namespace_name)};
     if (!m || kinds_load(&d) != OK) {
         free(m);
         return ERR_NOMEM;
@@ -361,11 +373,12 @@ const struct kind *manifest_kind(const struct manifest *m, size_t i)
     return i < m->count ? m->items[i].kind : NULL;
 }
 
-enum err object_parse(struct slice json, cJSON **out, const struct kind **kind, struct problems *p)
+enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
+                      struct problems *p)
 {
     struct diag d = {0};
     struct manifest m = {0};
-    struct loader l = {.manifest = &m, .problems = p, .api = true};
+    struct loader l = {.manifest = &m, .problems = p, .namespace_name = namespace_of(namespace_name), .api = true};
     size_t errors = p->errors;
     if (kinds_load(&d) != OK)
         return ERR_NOMEM;

@@ -6,8 +6,10 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "annotations.h"
+#include "buf.h"
 #include "clock.h"
 #include "dispatcher.h"
 #include "http_client.h"
@@ -79,7 +81,7 @@ static void check_metadata(struct check *c, const struct kind *kind, cJSON *obje
             cJSON_Delete(cJSON_DetachItemViaPointer(metadata, ns));
         } else if (kind->namespaced && (!ns || (cJSON_IsString(ns) && !ns->valuestring[0]))) {
             cJSON_DeleteItemFromObjectCaseSensitive(metadata, "namespace");
-            if (!cJSON_AddStringToObject(metadata, "namespace", "default"))
+            if (!cJSON_AddStringToObject(metadata, "namespace", c->namespace_name))
                 c->nomem = true;
         } else {
             check_name(c, ns, false);
@@ -199,7 +201,7 @@ static void check_delivery(struct check *c, cJSON *spec)
 
 /* ---- annotations of ours ---- */
 
-static void check_annotations(struct check *c, cJSON *object)
+static void check_annotations(struct check *c, const struct kind *kind, cJSON *object)
 {
     size_t before, inner, deepest;
     cJSON *list = member(enter(c, object, "metadata", &before), "annotations");
@@ -211,6 +213,8 @@ static void check_annotations(struct check *c, cJSON *object)
         deepest = path_down(c, a->string);
         if (annotation_check(a->string, a->valuestring, &why) != OK)
             check_error(c, a, "%s", why.text);
+        else if (strcmp(a->string, ANNOTATION_RETRY) == 0 && strcmp(kind->group, "messaging.knative.dev") == 0)
+            check_error(c, a, "is for the kinds of 2018; write spec.delivery.retry here");
         path_up(c, deepest);
     }
     path_up(c, inner);
@@ -349,6 +353,28 @@ static void github_source(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
+/* As an API server keeps it: what stringData says is under data, in base64, so that nothing shows a secret as it is. */
+static void move_plain(struct check *c, cJSON *object)
+{
+    cJSON *plain = cJSON_DetachItemFromObjectCaseSensitive(object, "stringData"), *data = member(object, "data");
+    if (cJSON_IsObject(plain) && !data)
+        data = cJSON_AddObjectToObject(object, "data");
+    for (const cJSON *value = cJSON_IsObject(plain) ? plain->child : NULL; value; value = value->next) {
+        struct buf b;
+        if (!cJSON_IsString(value) || !cJSON_IsObject(data))
+            continue; /* said already */
+        buf_init(&b, MANIFEST_BYTES_MAX * 2);
+        base64_put(&b, slice_str(value->valuestring));
+        char *text = buf_take_string(&b);
+        cJSON_DeleteItemFromObjectCaseSensitive(data, value->string);
+        if (!text || !cJSON_AddStringToObject(data, value->string, text))
+            c->nomem = true;
+        free(text);
+    }
+    c->nomem = c->nomem || (plain && !data);
+    cJSON_Delete(plain);
+}
+
 static void secret(struct check *c, cJSON *object)
 {
     size_t before, inner;
@@ -361,6 +387,7 @@ static void secret(struct check *c, cJSON *object)
         path_up(c, inner);
     }
     path_up(c, before);
+    move_plain(c, object);
 }
 
 static void service(struct check *c, cJSON *object)
@@ -447,7 +474,7 @@ void rules_apply(struct check *c, const struct kind *kind, cJSON *object)
 {
     const struct rule *r = rule_of(kind);
     check_metadata(c, kind, object);
-    check_annotations(c, object);
+    check_annotations(c, kind, object);
     if (r && r->check)
         r->check(c, object);
 }

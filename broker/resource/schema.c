@@ -192,29 +192,38 @@ static void check_enum(struct check *c, const cJSON *allowed, const cJSON *node)
 
 /* ---- mappings and lists ---- */
 
-static const char *near_member(const cJSON *properties, const char *name)
+#define WORDS_MAX 64
+
+/* The names that a user may write here; of the whole object all but status. */
+static size_t known_members(const struct check *c, const cJSON *properties, const char *words[WORDS_MAX])
 {
-    const char *words[64] = {NULL};
     size_t count = 0;
     const cJSON *each;
     cJSON_ArrayForEach(each, properties)
-        if (count < sizeof words / sizeof words[0])
+        if (count < WORDS_MAX && !(c->path_len == 0 && strcmp(each->string, "status") == 0))
             words[count++] = each->string;
-    return word_near(name, words, count);
+    return count;
+}
+
+/* A field that was written one level too high: directly in the object. */
+static bool belongs_in_spec(const struct check *c, const cJSON *properties, const char *name)
+{
+    return c->path_len == 0 && member(member(member(properties, "spec"), "properties"), name) != NULL;
 }
 
 static void unknown_field(struct check *c, const cJSON *properties, const cJSON *node)
 {
-    const char *near = near_member(properties, node->string);
+    const char *words[WORDS_MAX] = {NULL};
+    size_t count = known_members(c, properties, words), n = 0;
+    const char *near = word_near(node->string, words, count);
+    bool in_spec = belongs_in_spec(c, properties, node->string);
     char known[300] = "";
-    size_t n = 0;
-    const cJSON *each;
-    cJSON_ArrayForEach(each, properties)
-        if (n < sizeof known)
-            n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", each == properties->child ? "" : ", ",
-                                  each->string);
+    for (size_t i = 0; i < count && n < sizeof known; i++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", words[i]);
     size_t before = path_down(c, node->string);
-    if (near)
+    if (in_spec)
+        check_error_key(c, node, "unknown field; it belongs under spec: indent it");
+    else if (near)
         check_error_key(c, node, "unknown field; did you mean \"%s\"?", near);
     else if (n > 0)
         check_error_key(c, node, "unknown field; known here: %s%s", known, n >= sizeof known ? " ..." : "");

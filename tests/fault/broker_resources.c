@@ -79,7 +79,7 @@ static void test_load(void **state)
         struct problems p;
         problems_init(&p);
         fault_arm(n);
-        enum err e = manifest_load(&path, 1, &m, &p);
+        enum err e = manifest_load(&path, 1, NULL, &m, &p);
         bool fired = fault_disarm();
         assert_true(n < STEP_MAX);
         if (e == OK)
@@ -106,7 +106,7 @@ static void test_mistakes(void **state)
         struct problems p;
         problems_init(&p);
         fault_arm(n);
-        enum err e = manifest_load(&path, 1, &m, &p);
+        enum err e = manifest_load(&path, 1, NULL, &m, &p);
         bool fired = fault_disarm();
         assert_int_equal(e, fired ? ERR_NOMEM : OK);
         if (e == OK)
@@ -193,7 +193,7 @@ static void test_writes(void **state)
         problems_init(&p);
         uint64_t version = resource_table_version(t);
         fault_arm(n);
-        enum err e = object_parse(slice_str(one), &object, &k, &p);
+        enum err e = object_parse(slice_str(one), NULL, &object, &k, &p);
         assert_int_equal(e == OK, object != NULL);
         if (e == OK) {
             e = resource_create(t, k, object, &r, &d);

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "plan.h"
 
 static void compile(const struct manifest *m, struct problems *p)
@@ -21,6 +22,26 @@ static void compile(const struct manifest *m, struct problems *p)
     if (resource_table_sync(table, m, p) == OK && plan_compile(table, &options, &plan) == OK)
         plan_unref(plan);
     resource_table_free(table);
+}
+
+static void as_object(struct slice bytes)
+{
+    const struct kind *kind;
+    struct problems p;
+    cJSON *object;
+    struct buf b;
+    problems_init(&p);
+    if (object_parse(bytes, NULL, &object, &kind, &p) == OK) {
+        assert(kind && p.errors == 0);
+        buf_init(&b, 4 << 20);
+        yaml_put(object, &b);
+        assert(buf_error(&b) == OK && b.len > 0);
+        buf_fini(&b);
+        cJSON_Delete(object);
+    } else {
+        assert(p.errors > 0 && p.list[0].text[0]);
+    }
+    problems_fini(&p);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -39,12 +60,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     problems_init(&p);
-    assert(manifest_load(&path, 1, &m, &p) == OK);
+    assert(manifest_load(&path, 1, NULL, &m, &p) == OK);
     for (size_t i = 0; i < p.count; i++)
         assert(p.list[i].text && p.list[i].text[0]);
     if (p.errors == 0)
         compile(m, &p);
     manifest_free(m);
     problems_fini(&p);
+    as_object(slice_of((const char *)data, size));
     return 0;
 }

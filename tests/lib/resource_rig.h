@@ -55,7 +55,7 @@ static inline struct manifest *rig_load(const char *text, struct problems *p)
     struct manifest *m = NULL;
     rig_write(name, text);
     problems_init(p);
-    assert_int_equal(manifest_load(&name, 1, &m, p), OK);
+    assert_int_equal(manifest_load(&name, 1, NULL, &m, p), OK);
     return m;
 }
 

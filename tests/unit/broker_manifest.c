@@ -12,7 +12,7 @@ static char *load(const char *const *paths, size_t count, struct manifest **m, s
 {
     struct problems p;
     problems_init(&p);
-    assert_int_equal(manifest_load(paths, count, m, &p), OK);
+    assert_int_equal(manifest_load(paths, count, NULL, m, &p), OK);
     char *said = rig_problems(&p);
     *errors = p.errors;
     problems_fini(&p);
@@ -158,7 +158,7 @@ static enum err parse(const char *json, cJSON **object, char **said)
     struct problems p;
     problems_init(&p);
     *object = NULL;
-    enum err e = object_parse(slice_str(json), object, &kind, &p);
+    enum err e = object_parse(slice_str(json), "there", object, &kind, &p);
     *said = rig_problems(&p);
     assert_int_equal(e == OK, *object != NULL);
     assert_int_equal(e == OK, kind != NULL);
@@ -179,7 +179,7 @@ static void test_objects(void **state)
         {"{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{}}", "error: Secret: metadata.name: is missing"},
         {"{\"apiVersion\":\"messaging.knative.dev/"
          "v1\",\"kind\":\"Channel\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"bogus\":1}}",
-         "error: Channel default/c: spec.bogus: unknown field"},
+         "error: Channel there/c: spec.bogus: unknown field"},
     };
     cJSON *object;
     char *said;

@@ -395,7 +395,7 @@ static struct resource_table *table_2018(void)
     struct problems problems;
     problems_init(&problems);
     snprintf(path, sizeof path, "%s/tests/data/2018", rig_root);
-    assert_int_equal(manifest_load(paths, 1, &m, &problems), OK);
+    assert_int_equal(manifest_load(paths, 1, NULL, &m, &problems), OK);
     assert_int_equal(problems.errors, 0);
     assert_int_equal(resource_table_new(clock_system(), &t), OK);
     assert_int_equal(resource_table_sync(t, m, &problems), OK);

@@ -245,6 +245,10 @@ static const struct mistake {
                                    "NodePort, LoadBalancer, ExternalName"},
     /* several objects */
     {CHANNEL "---\n" CHANNEL, "m.yaml:6:1: error: Channel default/c: is declared twice; the other one is at m.yaml:1"},
+    {CHANNEL "delivery: {retry: 1}\n",
+     "m.yaml:5:1: error: Channel default/c: delivery: unknown field; it belongs under spec: indent it"},
+    {MSG "kind: Channel\nmetadata: {name: c, annotations: {leat.dev/retry: '3'}}\n",
+     "metadata.annotations[\"leat.dev/retry\"]: is for the kinds of 2018; write spec.delivery.retry here"},
     {"apiVersion: v1\nkind: List\nitems:\n- kind: x\n", "m.yaml:4:3: error: apiVersion: is missing"},
     {"{\"apiVersion\":\"messaging.knative.dev/v1\",\n \"kind\":\"Channel\",\"metadata\":{\"name\":\"c\"},\n "
      "\"spec\":{\"x\":1}}",
@@ -287,7 +291,7 @@ static void test_every_problem_is_said(void **state)
               "is \"a\"); write the number without quotes\n"
               "m.yaml:8:33: error: Subscription default/s: spec.delivery.timeout: must be text, not a number (it is "
               "5); put it in quotes\n"
-              "m.yaml:14:1: error: Channel default/c: bogus: unknown field; known here: spec, status\n");
+              "m.yaml:14:1: error: Channel default/c: bogus: unknown field; known here: spec\n");
     free(said);
     problems_fini(&p);
     manifest_free(m);
@@ -335,6 +339,42 @@ static void test_nulls_and_status_are_dropped(void **state)
         "apiVersion: serving.knative.dev/v1\nkind: Route\nmetadata: {name: r}\nstatus: {address: {url: 'http://x'}}\n");
     assert_non_null(cJSON_GetObjectItem(manifest_object(m, 0), "status"));
     manifest_free(m);
+}
+
+/* Secrets are kept as a cluster keeps them. */
+static void test_plain_secrets_are_encoded(void **state)
+{
+    (void)state;
+    struct manifest *m =
+        rig_good(SECRET "data: {a: YQ==, b: YQ==}\nstringData: {b: hunter2, c: '', d: \"\\u00e9\\n\"}\n");
+    const cJSON *o = manifest_object(m, 0), *data = cJSON_GetObjectItem(o, "data");
+    assert_null(cJSON_GetObjectItem(o, "stringData"));
+    assert_string_equal(rig_text(o, "type"), "Opaque");
+    assert_string_equal(rig_text(data, "a"), "YQ==");
+    assert_string_equal(rig_text(data, "b"), "aHVudGVyMg==");
+    assert_string_equal(rig_text(data, "c"), "");
+    assert_string_equal(rig_text(data, "d"), "w6kK");
+    assert_int_equal(cJSON_GetArraySize(data), 4);
+    manifest_free(m);
+}
+
+static void test_namespace(void **state)
+{
+    static const char *const given[] = {NULL, "", "there"};
+    const char *path = "m.yaml";
+    (void)state;
+    rig_write(path, CHANNEL "---\n" MSG "kind: Channel\nmetadata: {name: d, namespace: own}\n");
+    for (size_t i = 0; i < COUNT(given); i++) {
+        struct manifest *m = NULL;
+        struct problems p;
+        problems_init(&p);
+        assert_int_equal(manifest_load(&path, 1, given[i], &m, &p), OK);
+        assert_string_equal(rig_text(cJSON_GetObjectItem(manifest_object(m, 0), "metadata"), "namespace"),
+                            i == 2 ? "there" : "default");
+        assert_string_equal(rig_text(cJSON_GetObjectItem(manifest_object(m, 1), "metadata"), "namespace"), "own");
+        manifest_free(m);
+        problems_fini(&p);
+    }
 }
 
 static void test_problems_are_bounded(void **state)
@@ -455,6 +495,8 @@ int main(void)
         cmocka_unit_test(test_every_problem_is_said),
         cmocka_unit_test(test_secrets_are_not_shown),
         cmocka_unit_test(test_nulls_and_status_are_dropped),
+        cmocka_unit_test(test_plain_secrets_are_encoded),
+        cmocka_unit_test(test_namespace),
         cmocka_unit_test(test_problems_are_bounded),
         cmocka_unit_test(test_kinds),
     };
