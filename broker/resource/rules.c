@@ -371,7 +371,7 @@ static void move_plain(struct check *c, cJSON *object)
             c->nomem = true;
         free(text);
     }
-    c->nomem = c->nomem || (plain && !data);
+    c->nomem = c->nomem || (cJSON_IsObject(plain) && !data);
     cJSON_Delete(plain);
 }
 

@@ -358,6 +358,22 @@ static void test_plain_secrets_are_encoded(void **state)
     manifest_free(m);
 }
 
+/* Plain text of the wrong shape is a mistake to be said, not a want of memory; found by the fuzzer. */
+static void test_plain_secrets_of_no_shape(void **state)
+{
+    static const char *const wrong[] = {"stringData: text\n", "stringData: [a]\n", "data: text\nstringData: {a: b}\n"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[300];
+        struct problems p;
+        snprintf(text, sizeof text, SECRET "%s", wrong[i]);
+        struct manifest *m = rig_load(text, &p);
+        assert_int_equal(p.errors, 1);
+        problems_fini(&p);
+        manifest_free(m);
+    }
+}
+
 static void test_namespace(void **state)
 {
     static const char *const given[] = {NULL, "", "there"};
@@ -496,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_secrets_are_not_shown),
         cmocka_unit_test(test_nulls_and_status_are_dropped),
         cmocka_unit_test(test_plain_secrets_are_encoded),
+        cmocka_unit_test(test_plain_secrets_of_no_shape),
         cmocka_unit_test(test_namespace),
         cmocka_unit_test(test_problems_are_bounded),
         cmocka_unit_test(test_kinds),
