@@ -295,8 +295,8 @@ static enum err subscribe(struct engine_subscription *s, const struct plan_subsc
     struct bus *bus = s->bus->bus;
     s->op.done = subscribed;
     s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->params, p->param_count,
-                                       &s->handle, &s->op, d);
+    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->filter, p->params,
+                                       p->param_count, &s->handle, &s->op, d);
     if (err != OK)
         s->engine->pending--;
     return err;
@@ -309,7 +309,7 @@ static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
     struct bus *bus = s->bus->bus;
     s->parked_op.done = parked_subscribed;
     s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, &drop_oldest, 1,
+    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,
                                        &s->parked_handle, &s->parked_op, d);
     if (err != OK)
         s->engine->pending--;

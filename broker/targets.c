@@ -81,7 +81,7 @@ static enum err channel_sink_new(struct shard *shard, struct engine_channel *cha
     if (!s)
         return ERR_NOMEM;
     strcpy(s->url, url);
-    s->sink = (struct sink){&channel_ops, 1, s->url};
+    s->sink = (struct sink){&channel_ops, 1, s->url, true};
     s->shard = shard;
     s->channel = channel;
     *out = &s->sink;

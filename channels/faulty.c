@@ -198,11 +198,11 @@ static void faulty_unbind(struct bus *b, struct loop *loop)
 }
 
 static enum err faulty_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
-                                 const struct bus_param *params, size_t count, struct bus_subscription **out,
-                                 struct bus_op *op, struct diag *d)
+                                 struct filter *filter, const struct bus_param *params, size_t count,
+                                 struct bus_subscription **out, struct bus_op *op, struct diag *d)
 {
     struct bus *inner = faulty_of(b)->inner;
-    return inner->ops->subscribe(inner, c->inner, name, start, params, count, out, op, d);
+    return inner->ops->subscribe(inner, c->inner, name, start, filter, params, count, out, op, d);
 }
 
 static void faulty_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op)

@@ -252,8 +252,8 @@ void memory_stream_free(struct bus_stream *stream);
 
 /* memory_subscription.c */
 enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
-                          const struct bus_param *params, size_t count, struct bus_subscription **out,
-                          struct bus_op *op, struct diag *d);
+                          struct filter *filter, const struct bus_param *params, size_t count,
+                          struct bus_subscription **out, struct bus_op *op, struct diag *d);
 void memory_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
 void memory_subscription_destroy(struct bus_subscription *s); /* no loop touches it any more, or no loop runs */
 

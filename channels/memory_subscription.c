@@ -157,11 +157,12 @@ static void set_overflow(struct bus_subscription *s, bool drop_oldest)
 }
 
 enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
-                          const struct bus_param *params, size_t count, struct bus_subscription **out,
-                          struct bus_op *op, struct diag *d)
+                          struct filter *filter, const struct bus_param *params, size_t count,
+                          struct bus_subscription **out, struct bus_op *op, struct diag *d)
 {
     struct memory_bus *m = memory_of(b);
     bool drop_oldest = false;
+    (void)filter;
     if (m->stopping)
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     if (start && start->kind != BUS_START_LATEST && start->kind != BUS_START_EARLIEST)

@@ -105,7 +105,7 @@ static void on_deliver(void *arg, struct bus_stream *source, const struct ce_eve
     assert(source == s->source);
     if (s->stopping)
         return;
-    if (spec->filter && !spec->filter(spec->filter_arg, event)) {
+    if (!filter_match(spec->filter, event)) {
         count_add(&spec->counters->filtered, 1);
         s->bus->ops->settle(s->bus, source, token, BUS_ACK);
         give_credit(s, 1);
@@ -124,8 +124,7 @@ static void on_revoked(void *arg, struct bus_stream *source, struct bus_token to
 {
     struct dispatch_stream *s = arg;
     assert(source == s->source);
-    list_each(l, tmp, &s->flights)
-    {
+    list_each(l, tmp, &s->flights) {
         struct flight *f = container_of(l, struct flight, link);
         if (f->token.a == token.a && f->token.b == token.b) {
             flight_drop(f);
@@ -168,7 +167,8 @@ static void on_deadline(struct loop_timer *t)
 {
     struct dispatch_stream *s = container_of(t, struct dispatch_stream, deadline);
     assert(s->stopping);
-    list_each(l, tmp, &s->flights) flight_drop(container_of(l, struct flight, link));
+    list_each(l, tmp, &s->flights)
+        flight_drop(container_of(l, struct flight, link));
     assert(list_empty(&s->flights));
 }
 
@@ -230,8 +230,7 @@ void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void 
     s->stopped = stopped;
     s->stopped_arg = arg;
     loop_timer_stop(loop, &s->starved_timer);
-    list_each(l, tmp, &s->flights)
-    {
+    list_each(l, tmp, &s->flights) {
         struct flight *f = container_of(l, struct flight, link);
         if (f->activity == ACTIVITY_WAITING)
             flight_release(f);

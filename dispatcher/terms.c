@@ -17,6 +17,7 @@ static void terms_free(struct terms *t)
     sink_unref(t->spec.subscriber);
     sink_unref(t->spec.reply);
     sink_unref(t->spec.dead_letter);
+    filter_unref(t->spec.filter);
     free((char *)t->spec.name);
     free((char *)t->spec.namespace_name);
     free(t);
@@ -49,6 +50,8 @@ enum err terms_new(struct dispatcher *d, const struct dispatch_spec *spec, struc
         t->spec.in_flight_max = DISPATCH_IN_FLIGHT;
     if (t->spec.delivery.timeout_ns == 0)
         t->spec.delivery.timeout_ns = DISPATCH_TIMEOUT_NS;
+    if (t->spec.filter)
+        filter_ref(t->spec.filter);
     struct sink *sinks[] = {spec->subscriber, spec->reply, spec->dead_letter};
     for (size_t i = 0; i < sizeof sinks / sizeof *sinks; i++)
         if (sinks[i])

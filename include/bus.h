@@ -17,6 +17,7 @@
 
 #include "err.h"
 #include "event.h"
+#include "filter.h"
 #include "loop.h"
 #include "slice.h"
 
@@ -28,6 +29,8 @@ enum bus_capability {
     BUS_CAP_BROWSE = 1u << 3,   /* events can be read again: read() works */
     BUS_CAP_ACK_EACH = 1u << 4, /* single events are settled natively */
     BUS_CAP_SHARED = 1u << 5,   /* several processes may drain one subscription */
+    BUS_CAP_FILTER =
+        1u << 6, /* keeps for a subscription only what its filter lets pass; elsewhere the dispatcher filters */
 };
 
 struct bus;
@@ -138,10 +141,13 @@ struct bus_ops {
     /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses
      * nothing. Idempotent by name within its channel: the same name gives the same subscription, once more referenced,
      * and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription, earliest
-     * is latest. ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable. */
+     * is latest. ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable.
+     * `filter` (NULL: everything; the bus takes a reference): where BUS_CAP_FILTER, events that are appended after op's
+     * OK are kept for this subscription only if they match; subscribing again with another filter changes it from then
+     * on, and what was kept already stays. Elsewhere it is ignored. */
     enum err (*subscribe)(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
-                          const struct bus_param *params, size_t count, struct bus_subscription **out,
-                          struct bus_op *op, struct diag *d);
+                          struct filter *filter, const struct bus_param *params, size_t count,
+                          struct bus_subscription **out, struct bus_op *op, struct diag *d);
     /* Gives one reference back; with the last no stream may be attached. With the last and `remove` the cursor and its
      * backlog go; else they stay for the next subscribe by that name. */
     void (*unsubscribe)(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);

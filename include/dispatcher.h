@@ -12,6 +12,7 @@
 #include "bus.h"
 #include "prng.h"
 #include "sink.h"
+#include "trace.h"
 
 struct dispatcher;
 struct dispatch_stream;
@@ -22,10 +23,21 @@ struct dispatch_stream;
 #define DISPATCH_TIMEOUT_NS (30ull * NS_PER_S)        /* per attempt, without delivery.timeout */
 #define DISPATCH_ERROR_DATA_MAX 768                   /* bytes of an error body kept: 1024 characters of base64 */
 #define DISPATCH_IN_FLIGHT 64                         /* per stream and loop, when nothing else is said */
+#define DISPATCH_HELD_MAX 65536    /* events of a stream that wait (for their time or their key) without using credit */
+#define DISPATCH_BATCH_MAX 1000    /* events in one batch: as many as ingress takes */
+#define DISPATCH_DEDUP_MAX 1000000 /* (source, id) pairs that a dedup window remembers: 32 MiB; the oldest go first */
+#define DISPATCH_HOPS_MAX 255      /* knativebrokerttl of an event that has none: hops from channel to channel */
 
 enum backoff_policy {
     BACKOFF_EXPONENTIAL, /* d * 2^(n-1) before retry n = 1, 2 ... */
     BACKOFF_LINEAR       /* d * n */
+};
+
+/* Which failures are tried again, where the user says so (leat.dev/retry-on). */
+struct retry_on {
+    bool given;         /* else the rule of sink_retryable */
+    bool no_answer;     /* no connection, timeout, broken answer, a full channel */
+    uint64_t codes[10]; /* bit s of the whole: status s, 0 to 639 */
 };
 
 /* How a subscription is delivered; plain data, copied. */
@@ -38,6 +50,15 @@ struct delivery {
     uint64_t timeout_ns;         /* of an attempt; 0: DISPATCH_TIMEOUT_NS */
     uint64_t retry_after_max_ns; /* Retry-After is honoured up to it (429, 503); 0: ignored */
     int format;                  /* -1 as it came, else enum ce_mode */
+    uint64_t deadline_ns;        /* from taking the event in hand: no attempt begins later; 0: none */
+    struct retry_on retry_on;
+};
+
+/* Which events may be under way beside each other. */
+enum dispatch_order {
+    ORDER_NONE,
+    ORDER_KEY,   /* of one partitionkey one at a time, in the bus's order; those without a key are free */
+    ORDER_STRICT /* one event at a time, in the bus's order; a retry holds up the rest */
 };
 
 /* A wait before retry n (from 1), with jitter from `prng` (NULL: none); never above the cap, never overflowing. */
@@ -48,6 +69,9 @@ enum dispatch_end {
     DISPATCH_DELIVERED,     /* subscriber took it, and the reply, if any, went where it belongs */
     DISPATCH_DEAD_LETTERED, /* the dead letter sink took it */
     DISPATCH_PARKED,        /* neither; kept where a user can see it */
+    DISPATCH_EXPIRED,       /* its expirytime had passed: a counted drop, which its sender asked for */
+    DISPATCH_DUPLICATE, /* the same source and id within the dedup window: a counted drop, which the user asked for */
+    DISPATCH_RELEASED,  /* no end: handed back, the stream stops */
     DISPATCH_END_COUNT
 };
 
@@ -55,7 +79,10 @@ struct dispatch_counters {      /* written on the loop, read by anyone: relaxed 
     uint64_t attempts, retries; /* sendings to whatever destination; those that were not the event's first there */
     uint64_t failed_attempts;   /* sendings that ended without a 2xx, or with a reply that breaks the rules */
     /* Events by their end: with `in_flight`, each event taken in is in exactly one, or was released or revoked. */
-    uint64_t delivered, dead_lettered, parked, filtered;
+    uint64_t delivered, dead_lettered, parked, filtered, expired, duplicates;
+    uint64_t batches;                  /* requests that carried a batch */
+    uint64_t loops;                    /* events that had spent their last hop */
+    uint64_t held;                     /* a gauge: of in_flight, those that wait for their time or their key */
     uint64_t replies, replies_ignored; /* taken by the reply sink; dropped: no reply sink, malformed, or with a 202 */
     uint64_t in_flight;                /* a gauge: events in hand, those waiting for a retry included */
 };
@@ -66,8 +93,10 @@ struct dispatch_failure {
     const char *destination;      /* URL that failed last */
     int status;                   /* 0: no answer */
     enum err err;
-    struct slice data;                    /* first bytes of the answer, or the detail */
-    unsigned attempts;                    /* at the subscriber */
+    struct slice data;     /* first bytes of the answer, or the detail */
+    unsigned attempts;     /* at the subscriber */
+    int64_t first_wall_ns; /* of the first attempt */
+    const char *reason; /* "retries-exhausted", "not-retryable", "deadline", "loop", "too-large"; of the destination */
     const struct dispatch_failure *cause; /* when the dead letter sink failed: what had led there; else NULL */
 };
 
@@ -82,9 +111,17 @@ struct dispatch_spec {
     struct delivery delivery;
     bool reply_must_be_event; /* Broker: a malformed reply fails the delivery; Channel: ignored, counted, logged */
     unsigned in_flight_max;   /* credit; 0: DISPATCH_IN_FLIGHT */
-    /* Evaluated before any I/O; false: the event is acked and counted as filtered. NULL: all pass. */
-    bool (*filter)(void *filter_arg, const struct ce_event *event);
-    void *filter_arg;
+    uint64_t
+        rate_interval_ns; /* between the beginnings of two attempts at the subscriber, on the average; 0: no limit */
+    enum dispatch_order order;
+    uint64_t dedup_window_ns; /* 0: none */
+    unsigned batch_max;       /* events in one request to the subscriber; 0 and 1: no batches */
+    uint64_t batch_wait_ns;   /* how long the first of a batch waits for others */
+    /* Evaluated before any I/O; no match: the event is acked and counted as filtered. NULL: all pass. Referenced. Left
+     * out where the bus filters itself (BUS_CAP_FILTER). */
+    struct filter *filter;
+    struct trace *trace; /* of this loop; may be NULL */
+    uint32_t trace_subject;
     /* Parks an event for ever: must call `parked(park_arg2, err)` once, not inside the call; not OK: the dispatcher
      * tries again with backoff, the event stays unsettled meanwhile. */
     void (*park)(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *park_arg2, enum err err),
@@ -108,5 +145,21 @@ enum err dispatch_stream_update(struct dispatch_stream *s, const struct dispatch
 /* No new deliveries; attempts under way may finish (waiting retries are released) until `deadline_ns` from now, then
  * they are cut. Then detach, then stopped(arg), then the stream is gone. */
 void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void (*stopped)(void *arg), void *arg);
+
+/* An event that comes from no bus (a redriven one) and goes the way of the stream's own: its rate, order, retries, dead
+ * letter, parking; not its filter, dedup or expiry. Lies in the caller's structure until done ran. */
+struct dispatch_injection;
+typedef void dispatch_injected_fn(struct dispatch_injection *i, enum dispatch_end how);
+struct dispatch_injection {
+    dispatch_injected_fn
+        *done;             /* once, never inside the call; DISPATCH_RELEASED when the stream stopped before its end */
+    void *owner;           /* the caller's own */
+    struct loop_task task; /* private */
+    enum dispatch_end how; /* private */
+};
+/* The event is referenced while needed. ERR_CLOSED: the stream stops; ERR_FULL: it has as many in hand as it may;
+ * ERR_NOMEM. Then done does not run. */
+enum err dispatch_stream_inject(struct dispatch_stream *s, const struct ce_event *event,
+                                struct dispatch_injection *i) must_check;
 
 #endif

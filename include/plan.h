@@ -31,9 +31,11 @@ struct plan_channel {
     const char *key;      /* stable and unique among channels of all kinds: "Channel.messaging.knative.dev/ns/name" */
     const char *bus_name; /* on the bus: "ns/name", made unique where two kinds share one */
     const char *path;     /* ingress: "/channels/ns/name" */
+    const char *alias;    /* a second path, "/ns/name" of a Broker; NULL: none */
     const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
     const char *url;          /* absolute, with the ingress address */
     size_t bus;               /* index */
+    bool broker; /* an event that comes from outside with knativebrokerttl spends one hop here, and is refused at 0 */
     const struct bus_param *params;
     size_t param_count;
 };
@@ -45,7 +47,16 @@ struct plan_subscription {
     struct plan_target subscriber, reply, dead_letter;
     struct delivery delivery;
     bool reply_must_be_event;
-    unsigned in_flight_max; /* 0: the default */
+    struct filter *filter;  /* a reference; NULL: everything */
+    unsigned in_flight_max; /* in all loops together; 0: the default, on each loop */
+    uint64_t rate_interval_ns;
+    enum dispatch_order order;
+    uint64_t dedup_window_ns;
+    unsigned batch_max;
+    uint64_t batch_wait_ns;
+    bool paused;   /* keeps its backlog and delivers nothing */
+    bool one_loop; /* a limit spans the loops (in_flight_max, rate, dedup, batch, strict order): one loop drains it all
+                    */
     struct bus_start start;
     const struct bus_param *params;
     size_t param_count;

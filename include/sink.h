@@ -18,6 +18,10 @@ struct sink_call;
 /* What to send and how. Borrowed for the call to sink_send, but `event`, which the sink refs while it needs it. */
 struct sink_request {
     const struct ce_event *event;
+    /* More than one event: all of them in one request, as application/cloudevents-batch+json; `event` is the first.
+     * Only to sinks that are not `local`; an answer counts for all; no reply is read. 0: `event` alone. */
+    const struct ce_event *const *batch;
+    size_t batch_count;
     bool want_reply;             /* HTTP: "Prefer: reply"; a reply that comes is decoded */
     int format;                  /* -1: as the event came (its mode; batch counts as structured); else enum ce_mode */
     uint64_t timeout_ns;         /* from sink_send to the end of the answer; 0: the sink's default of 30 s */
@@ -62,6 +66,7 @@ struct sink {
     const struct sink_ops *ops;
     unsigned refs;
     const char *url; /* as shown to people and in knativeerrordest; owned by the kind of sink */
+    bool local;      /* a channel of this process: an event that goes there spends one hop (loop guard) */
 };
 
 static inline enum err must_check sink_send(struct sink *s, struct sink_call *call, const struct sink_request *request)

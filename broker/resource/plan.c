@@ -81,6 +81,8 @@ struct plan *plan_unref(struct plan *p)
 {
     if (!p || __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return NULL;
+    for (size_t i = 0; i < p->subscription_count; i++)
+        filter_unref(p->subscriptions[i].filter);
     free(p->buses);
     free(p->channels);
     free(p->subscriptions);

@@ -178,8 +178,8 @@ void contract_fini_is_legal_before_any_loop_ran(void **state)
         o[i].op.done = rig_op_done;
     assert_int_equal(r->ops->provision(r->bus, SLICE("ns/c"), NULL, 0, &c, &o[0].op, NULL), OK);
     assert_int_equal(r->ops->provision(r->bus, SLICE("ns/gone"), NULL, 0, &gone, &o[1].op, NULL), OK);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &s, &o[2].op, NULL), OK);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, 0, &leaving, &o[3].op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &o[2].op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, NULL, 0, &leaving, &o[3].op, NULL), OK);
     r->ops->unsubscribe(r->bus, leaving, true, &o[4].op);
     r->ops->release(r->bus, gone, true, &o[5].op);
     r->ops->fini(r->bus);
@@ -270,7 +270,7 @@ void contract_subscribe_names_the_bad_parameter(void **state)
     struct bus_param bad = {"nonsense", "1"};
     struct diag d = {0};
     struct rig_op o = {.op.done = rig_op_done};
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, &bad, 1, &out, &o.op, &d), ERR_INVALID);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, &bad, 1, &out, &o.op, &d), ERR_INVALID);
     assert_ptr_equal(out, untouched);
     assert_non_null(strstr(d.text, "nonsense"));
     rig_quiet(r);
@@ -283,8 +283,8 @@ void contract_subscribe_is_idempotent_by_name(void **state)
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct bus_subscription *first, *second;
     struct rig_op a = {.op.done = rig_op_done}, b = {.op.done = rig_op_done};
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &first, &a.op, NULL), OK);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &second, &b.op, NULL),
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &first, &a.op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &second, &b.op, NULL),
                      OK); /* while the first is under way */
     assert_ptr_equal(first, second);
     rig_wait(r, &a);
@@ -335,7 +335,7 @@ void contract_unsubscribe_removes_backlog_with_the_last_reference(void **state)
     struct rig_op o = {.op.done = rig_op_done}, again = {.op.done = rig_op_done};
     r->ops->unsubscribe(r->bus, s, true, &o.op);
     /* A new one by the same name, while the old one goes, is another. */
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &s, &again.op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &again.op, NULL), OK);
     rig_wait(r, &o);
     rig_wait(r, &again);
     assert_int_equal(backlog(r, s), 0);
@@ -357,7 +357,7 @@ void contract_operations_end_once_and_after_the_call(void **state)
     assert_int_equal(r->ops->provision(r->bus, SLICE("ns/c"), NULL, 0, &c, &o[0].op, NULL), OK);
     assert_int_equal(o[0].ended, 0);
     rig_wait(r, &o[0]);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &s, &o[1].op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &o[1].op, NULL), OK);
     assert_int_equal(o[1].ended, 0);
     rig_wait(r, &o[1]);
     r->ops->unsubscribe(r->bus, s, true, &o[2].op);
@@ -901,7 +901,7 @@ void contract_stop_refuses_new_work(void **state)
     struct rig_op o = {.op.done = rig_op_done};
     struct diag d;
     assert_int_equal(r->ops->provision(r->bus, SLICE("ns/other"), NULL, 0, &other, &o.op, &d), ERR_CLOSED);
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, 0, &s, &o.op, &d), ERR_CLOSED);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, NULL, 0, &s, &o.op, &d), ERR_CLOSED);
     rig_quiet(r);
     assert_int_equal(o.ended, 0);
     ce_event_unref(event);
@@ -920,7 +920,7 @@ void contract_stop_ends_what_is_pending(void **state)
     for (size_t i = 0; i < 60; i++)
         rig_append_start(r, i % r->loop_count, c, events[i % 6], &a[i]);
     struct rig_op subscribe = {.op.done = rig_op_done}, leave = {.op.done = rig_op_done};
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, 0, &t, &subscribe.op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), NULL, NULL, NULL, 0, &t, &subscribe.op, NULL), OK);
     r->ops->unsubscribe(r->bus, s, true, &leave.op);
     rig_stop(r);
     for (size_t i = 0; i < 60; i++)

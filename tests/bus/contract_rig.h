@@ -186,7 +186,7 @@ static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct 
     struct rig_op o = {.op.done = rig_op_done};
     snprintf(text, sizeof text, "%s", params);
     size_t n = rig_params(text, list, 8);
-    enum err e = r->ops->subscribe(r->bus, c, slice_str(name), &start, list, n, &s, &o.op, &d);
+    enum err e = r->ops->subscribe(r->bus, c, slice_str(name), &start, NULL, list, n, &s, &o.op, &d);
     if (e)
         fail_msg("subscribe: %s", d.text);
     assert_int_equal(o.ended, 0);

@@ -83,9 +83,9 @@ static void bad_overflow_and_start_are_refused(void **state)
     struct bus_start start = {.kind = BUS_START_OFFSET};
     struct rig_op o = {.op.done = rig_op_done};
     struct diag d = {0};
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, &param, 1, &s, &o.op, &d), ERR_INVALID);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, &param, 1, &s, &o.op, &d), ERR_INVALID);
     assert_non_null(strstr(d.text, "drop-oldest"));
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), &start, NULL, 0, &s, &o.op, &d), ERR_INVALID);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), &start, NULL, NULL, 0, &s, &o.op, &d), ERR_INVALID);
     assert_non_null(strstr(d.text, "past"));
 }
 
@@ -452,7 +452,7 @@ static void unsubscribe_before_subscribe_has_ended(void **state)
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct rig_op come = {.op.done = rig_op_done}, go = {.op.done = rig_op_done};
     struct bus_subscription *s;
-    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, 0, &s, &come.op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &come.op, NULL), OK);
     r->ops->unsubscribe(r->bus, s, true, &go.op);
     rig_wait(r, &go);
     assert_int_equal(come.ended, 1);
@@ -607,7 +607,7 @@ static enum err set_up(struct rig *r, const char *bus, struct bus **b)
     if (!e)
         e = ops->provision(*b, SLICE("ns/c"), NULL, 0, &c, &o[0].op, NULL);
     if (!e)
-        e = ops->subscribe(*b, c, SLICE("s"), NULL, NULL, 0, &s, &o[1].op, NULL);
+        e = ops->subscribe(*b, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &o[1].op, NULL);
     return e;
 }
 

@@ -56,9 +56,9 @@ static void wire_open(struct wire *w, struct rig *r, const char *name, const str
     assert_int_equal(w->bus->ops->provision(w->bus, SLICE("ns/c"), NULL, 0, &w->channel, &provision.op, &d), OK);
     await(w, &provision);
     struct bus_start start = {.kind = BUS_START_LATEST};
-    assert_int_equal(
-        w->bus->ops->subscribe(w->bus, w->channel, SLICE("ns/s"), &start, NULL, 0, &w->subscription, &subscribe.op, &d),
-        OK);
+    assert_int_equal(w->bus->ops->subscribe(w->bus, w->channel, SLICE("ns/s"), &start, NULL, NULL, 0, &w->subscription,
+                                            &subscribe.op, &d),
+                     OK);
     await(w, &subscribe);
 }
 

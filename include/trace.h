@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trace: what happened to the latest events on one loop, in memory of a fixed size: "where did my event go?". Three
+ * nouns: a request brought events; an event was taken by a channel; an attempt sent it somewhere for a subscription.
+ *
+ * Written on the loop for every event and attempt: a note is one copy into a ring, which overwrites its oldest notes.
+ * Nothing is allocated, nothing can fail, nobody waits. Read on the same loop (others ask it by letter).
+ */
+#ifndef LEAT_TRACE_H
+#define LEAT_TRACE_H
+
+#include "event.h"
+#include "loop.h"
+#include "slice.h"
+
+#define TRACE_BYTES_DEFAULT (16u << 20) /* of all loops together */
+#define TRACE_BODY_MAX 128              /* bytes of an answer that a note keeps */
+#define TRACE_ATTRIBUTES_MAX 2048       /* bytes of an event's attributes that a note keeps */
+
+struct trace;
+
+enum trace_phase { TRACE_SUBSCRIBER, TRACE_REPLY, TRACE_DEAD_LETTER, TRACE_PARK };
+
+/* How an event ended for a subscription. */
+enum trace_end {
+    TRACE_DELIVERED,
+    TRACE_DEAD_LETTERED,
+    TRACE_PARKED,
+    TRACE_FILTERED,
+    TRACE_EXPIRED,
+    TRACE_DUPLICATE,
+    TRACE_RELEASED, /* handed back to the bus: it comes again */
+    TRACE_END_COUNT
+};
+/* "delivered", "dead-lettered", "parked" ... */
+const char *trace_end_name(enum trace_end how);
+
+struct trace_attempt {
+    enum trace_phase phase;
+    unsigned number;       /* from 1, within the phase */
+    int status;            /* 0: no answer */
+    enum err err;          /* as in struct sink_answer */
+    uint64_t duration_ns;  /* from sending to the end of the answer */
+    uint64_t next_wait_ns; /* until the next attempt; 0: none follows */
+    struct slice text;     /* first bytes of the answer, or the detail */
+};
+
+/* `bytes` for this loop; the memory is taken from the system as it is used. ERR_NOMEM. */
+enum err trace_new(struct loop *loop, size_t bytes, struct trace **out) must_check;
+void trace_free(struct trace *t);
+
+/* ---- writing; `t` NULL: nothing happens. Subjects are numbers that the engine gives to channels and subscriptions
+ * ---- */
+
+/* A channel took the event. `request`: the number of the request that brought it, 0 when none did (a reply, a source);
+ * `cause`: the event whose delivery made it (a reply's original), or NULL. */
+void trace_event(struct trace *t, const struct ce_event *e, uint32_t channel, uint64_t request,
+                 const struct ce_event *cause);
+void trace_attempt(struct trace *t, const struct ce_event *e, uint32_t subscription, const struct trace_attempt *a);
+void trace_ended(struct trace *t, const struct ce_event *e, uint32_t subscription, enum trace_end how);
+
+/* ---- reading ---- */
+
+enum trace_kind { TRACE_NOTE_EVENT, TRACE_NOTE_ATTEMPT, TRACE_NOTE_END };
+struct trace_note {
+    enum trace_kind kind;
+    int64_t wall_ns;
+    uint32_t subject; /* the channel's, or the subscription's */
+    uint64_t request;
+    struct slice cause_id;        /* of TRACE_NOTE_EVENT; cut at 128 bytes */
+    const struct ce_event *event; /* of TRACE_NOTE_EVENT: the attributes, without data; NULL when they were too long */
+    struct trace_attempt attempt;
+    enum trace_end end;
+};
+/* The notes about events with this id (and source, unless it is empty), oldest first; borrowed for the call. The
+ * number of notes. */
+size_t trace_find(struct trace *t, struct slice id, struct slice source,
+                  void (*note)(void *arg, const struct trace_note *n), void *arg);
+
+#endif
