@@ -42,12 +42,19 @@ static void failed(struct shard *s, const char *what, const char *key, enum err 
 static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p,
                           struct shard_stream *stream, struct dispatch_spec *spec)
 {
+    const struct bus *bus = stream->subscription->channel->bus->bus;
     *spec = (struct dispatch_spec){
         .name = p->key,
         .namespace_name = p->namespace_name,
         .delivery = p->delivery,
         .reply_must_be_event = p->reply_must_be_event,
         .in_flight_max = p->in_flight_max,
+        .rate_interval_ns = p->rate_interval_ns,
+        .order = p->order,
+        .dedup_window_ns = p->dedup_window_ns,
+        .batch_max = p->batch_max,
+        .batch_wait_ns = p->batch_wait_ns,
+        .filter = bus->capabilities & BUS_CAP_FILTER ? NULL : p->filter,
         .park = park_event,
         .park_arg = &stream->park,
         .counters = &stream->subscription->counters,

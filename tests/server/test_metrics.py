@@ -21,6 +21,9 @@ FAMILIES = {  # name: type, labels of each series
     "leat_delivery_failures_total": ("counter", SUBSCRIPTION),
     "leat_replies_total": ("counter", SUBSCRIPTION),
     "leat_replies_ignored_total": ("counter", SUBSCRIPTION),
+    "leat_delivery_batches_total": ("counter", SUBSCRIPTION),
+    "leat_delivery_loops_total": ("counter", SUBSCRIPTION),
+    "leat_deliveries_held": ("gauge", SUBSCRIPTION),
     "leat_deliveries_in_flight": ("gauge", SUBSCRIPTION),
     "leat_backlog_events": ("gauge", SUBSCRIPTION),
     "leat_parked_events": ("gauge", SUBSCRIPTION),
@@ -30,7 +33,7 @@ FAMILIES = {  # name: type, labels of each series
     "leat_build_info": ("gauge", ("version",)),
 }
 REASONS = {"not_found", "method", "invalid", "unsupported", "too_large", "full", "unavailable", "malformed_http", "timeout", "headers_too_large"}
-ENDS = {"delivered", "dead_lettered", "parked"}
+ENDS = {"delivered", "dead_lettered", "parked", "filtered", "expired", "duplicate"}
 RESULTS = {"emitted", "ignored", "refused_signature", "refused_invalid", "failed"}
 
 @pytest.fixture(scope="module")
