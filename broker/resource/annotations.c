@@ -1,52 +1,254 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the annotations leat.dev/... may say. Pure.
+ * The annotations leat.dev/...: on which kinds each means something, and what it may say. Pure.
  */
 #include "annotations.h"
+
+#include <stdlib.h>
 
 #include "check.h"
 #include "text.h"
 
-static const char *const names[] = {ANNOTATION_CAPACITY,   ANNOTATION_OVERFLOW, ANNOTATION_IN_FLIGHT,
-                                    ANNOTATION_START_FROM, ANNOTATION_RETRY,    ANNOTATION_ALLOW_UNSIGNED};
+/* Kinds that one annotation means the same on. */
+enum {
+    ON_CHANNEL = 1,           /* whatever events are kept in */
+    ON_SUBSCRIPTION = 2,      /* whatever delivers them */
+    ON_FLOW = 4,              /* Sequence, Parallel: counts for each of their channels and subscriptions */
+    ON_SUBSCRIPTION_2018 = 8, /* the forms of 2018, which have no delivery of their own */
+    ON_SOURCE = 16
+};
+#define ON_DELIVERIES (ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018 | ON_FLOW)
 
-static enum err one_of(const char *value, const char *a, const char *b, struct diag *d)
+static const struct kind_use {
+    const char *group, *kind;
+    unsigned uses;
+} kind_uses[] = {
+    {"messaging.knative.dev", "Channel", ON_CHANNEL},
+    {"messaging.knative.dev", "InMemoryChannel", ON_CHANNEL},
+    {"eventing.knative.dev", "Broker", ON_CHANNEL},
+    {"channels.knative.dev", "Channel", ON_CHANNEL},
+    {"messaging.knative.dev", "Subscription", ON_SUBSCRIPTION},
+    {"eventing.knative.dev", "Trigger", ON_SUBSCRIPTION},
+    {"channels.knative.dev", "Subscription", ON_SUBSCRIPTION_2018},
+    {"flows.knative.dev", "Sequence", ON_FLOW},
+    {"flows.knative.dev", "Parallel", ON_FLOW},
+    {"flows.knative.dev", "Flow", ON_CHANNEL | ON_SUBSCRIPTION_2018 | ON_SOURCE},
+    {"feeds.knative.dev", "Feed", ON_SOURCE},
+    {"sources.knative.dev", "GitHubSource", ON_SOURCE},
+};
+#define KIND_USE_COUNT (sizeof kind_uses / sizeof kind_uses[0])
+
+/* ---- values ---- */
+
+static enum err one_of(const char *value, const char *const *words, const char *list, struct diag *d)
 {
-    if (strcmp(value, a) == 0 || strcmp(value, b) == 0)
+    for (; *words; words++)
+        if (strcmp(value, *words) == 0)
+            return OK;
+    return diag_set(d, ERR_INVALID, "must be %s (it is \"%.60s\")", list, value);
+}
+
+static enum err check_overflow(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"refuse", "drop-oldest", NULL}, "refuse or drop-oldest", d);
+}
+
+static enum err check_start(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"latest", "earliest", NULL}, "latest or earliest", d);
+}
+
+static enum err check_bool(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"true", "false", NULL}, "true or false", d);
+}
+
+static enum err check_order(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"none", "key", "strict", NULL}, "none, key or strict", d);
+}
+
+static enum err check_partitions(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"1", NULL}, "1; without it leat chooses the number", d);
+}
+
+static enum err check_capacity(const char *value, struct diag *d)
+{
+    uint64_t number;
+    struct diag why = {0};
+    if (bytes_parse(slice_str(value), &number, &why) == OK && number > 0)
         return OK;
-    return diag_set(d, ERR_INVALID, "must be %s or %s (it is \"%.60s\")", a, b, value);
+    return diag_set(d, ERR_INVALID, "must be a number of bytes such as 64MiB: %.200s", why.text[0] ? why.text : "zero");
+}
+
+static enum err whole(const char *value, unsigned least, unsigned most, struct diag *d)
+{
+    uint64_t number;
+    if (decimal_parse(slice_str(value), most, &number) == OK && number >= least)
+        return OK;
+    return diag_set(d, ERR_INVALID, "must be a whole number from %u to %u (it is \"%.60s\")", least, most, value);
+}
+
+static enum err check_in_flight(const char *value, struct diag *d)
+{
+    return whole(value, 1, ANNOTATION_IN_FLIGHT_MAX, d);
+}
+
+static enum err check_jitter(const char *value, struct diag *d)
+{
+    return whole(value, 0, 100, d);
+}
+
+static enum err check_batch(const char *value, struct diag *d)
+{
+    return whole(value, 1, DISPATCH_BATCH_MAX, d);
+}
+
+static enum err check_retry(const char *value, struct diag *d)
+{
+    return whole(value, 0, DISPATCH_RETRY_MAX, d);
+}
+
+static enum err check_time(const char *value, struct diag *d)
+{
+    uint64_t ns = 0;
+    enum err e = iso8601_duration_parse(slice_str(value), &ns, d);
+    return e == OK && ns == 0 ? diag_set(d, ERR_INVALID, "must be longer than zero") : e;
+}
+
+enum err rate_parse(const char *value, uint64_t *interval_ns, struct diag *d)
+{
+    size_t digits = strspn(value, "0123456789"), fraction = 0;
+    if (value[digits] == '.')
+        fraction = strspn(value + digits + 1, "0123456789");
+    size_t end = digits + (value[digits] == '.' ? 1 + fraction : 0);
+    bool number = digits > 0 && value[end] == 0 && (value[digits] != '.' || fraction > 0);
+    double rate = number ? strtod(value, NULL) : 0;
+    if (rate < 0.001 || rate > ANNOTATION_RATE_MAX)
+        return diag_set(d, ERR_INVALID,
+                        "must be a number of events from 0.001 to %u, such as 0.5 or 100 (it is \"%.60s\")",
+                        ANNOTATION_RATE_MAX, value);
+    *interval_ns = (uint64_t)(1e9 / rate);
+    return OK;
+}
+
+static enum err check_rate(const char *value, struct diag *d)
+{
+    uint64_t ns;
+    return rate_parse(value, &ns, d);
+}
+
+static void retry_on_add(struct retry_on *r, unsigned first, unsigned count)
+{
+    for (unsigned code = first; code < first + count; code++)
+        r->codes[code / 64] |= 1ull << (code % 64);
+}
+
+enum err retry_on_parse(const char *value, struct retry_on *out, struct diag *d)
+{
+    struct retry_on r = {.given = true};
+    for (struct slice rest = slice_str(value); rest.ptr;) {
+        struct slice word = slice_trim(slice_split(&rest, ','));
+        uint64_t code;
+        if (slice_eq_str(word, "no-answer"))
+            r.no_answer = true;
+        else if (word.len == 3 && word.ptr[0] >= '1' && word.ptr[0] <= '5' &&
+                 slice_eq_str(slice_of(word.ptr + 1, 2), "xx"))
+            retry_on_add(&r, (unsigned)(word.ptr[0] - '0') * 100, 100);
+        else if (word.len == 3 && decimal_parse(word, 599, &code) == OK && code >= 100)
+            retry_on_add(&r, (unsigned)code, 1);
+        else
+            return diag_set(
+                d, ERR_INVALID,
+                "must be a list of no-answer, codes and classes, such as no-answer,429,5xx (\"%.*s\" is none "
+                "of them)",
+                word.len < 60 ? (int)word.len : 60, word.ptr);
+    }
+    *out = r;
+    return OK;
+}
+
+static enum err check_retry_on(const char *value, struct diag *d)
+{
+    struct retry_on r;
+    return retry_on_parse(value, &r, d);
+}
+
+/* ---- the table ---- */
+
+static const struct annotation_rule {
+    const char *name;
+    unsigned on;
+    enum err (*check)(const char *value, struct diag *d);
+} rules[] = {
+    {ANNOTATION_CAPACITY, ON_CHANNEL | ON_FLOW, check_capacity},
+    {ANNOTATION_PARTITIONS, ON_CHANNEL | ON_FLOW, check_partitions},
+    {ANNOTATION_OVERFLOW, ON_CHANNEL | ON_DELIVERIES, check_overflow},
+    {ANNOTATION_IN_FLIGHT, ON_DELIVERIES, check_in_flight},
+    {ANNOTATION_RATE, ON_DELIVERIES, check_rate},
+    {ANNOTATION_ORDER, ON_DELIVERIES, check_order},
+    {ANNOTATION_PAUSED, ON_DELIVERIES, check_bool},
+    {ANNOTATION_START_FROM, ON_DELIVERIES, check_start},
+    {ANNOTATION_DEDUP, ON_DELIVERIES, check_time},
+    {ANNOTATION_JITTER, ON_DELIVERIES, check_jitter},
+    {ANNOTATION_RETRY_ON, ON_DELIVERIES, check_retry_on},
+    {ANNOTATION_DEADLINE, ON_DELIVERIES, check_time},
+    {ANNOTATION_BATCH_EVENTS, ON_DELIVERIES, check_batch},
+    {ANNOTATION_BATCH_WAIT, ON_DELIVERIES, check_time},
+    {ANNOTATION_RETRY, ON_SUBSCRIPTION_2018, check_retry},
+    {ANNOTATION_ALLOW_UNSIGNED, ON_SOURCE, check_bool},
+};
+#define RULE_COUNT (sizeof rules / sizeof rules[0])
+
+static const struct annotation_rule *rule_of(const char *name)
+{
+    for (size_t i = 0; i < RULE_COUNT; i++)
+        if (strcmp(rules[i].name, name) == 0)
+            return &rules[i];
+    return NULL;
+}
+
+static enum err unknown(const char *name, struct diag *d)
+{
+    const char *names[RULE_COUNT];
+    char list[RULE_COUNT * 30];
+    size_t n = 0;
+    for (size_t i = 0; i < RULE_COUNT; i++) {
+        names[i] = rules[i].name;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", names[i] + strlen(ANNOTATION_PREFIX));
+    }
+    const char *near = word_near(name, names, RULE_COUNT);
+    if (near)
+        return diag_set(d, ERR_INVALID, "there is no such annotation; did you mean %s?", near);
+    return diag_set(d, ERR_INVALID, "there is no such annotation; after " ANNOTATION_PREFIX " leat has: %s", list);
 }
 
 enum err annotation_check(const char *name, const char *value, struct diag *d)
 {
-    uint64_t number;
-    struct diag why = {0};
     if (strncmp(name, ANNOTATION_PREFIX, strlen(ANNOTATION_PREFIX)) != 0)
         return OK;
-    if (strcmp(name, ANNOTATION_CAPACITY) == 0)
-        return bytes_parse(slice_str(value), &number, &why) == OK && number > 0
-                   ? OK
-                   : diag_set(d, ERR_INVALID, "must be a number of bytes such as 64MiB: %.200s",
-                              why.text[0] ? why.text : "zero");
-    if (strcmp(name, ANNOTATION_IN_FLIGHT) == 0)
-        return decimal_parse(slice_str(value), 10000, &number) == OK && number > 0
-                   ? OK
-                   : diag_set(d, ERR_INVALID, "must be a whole number from 1 to 10000 (it is \"%.60s\")", value);
-    if (strcmp(name, ANNOTATION_RETRY) == 0)
-        return decimal_parse(slice_str(value), 1000, &number) == OK
-                   ? OK
-                   : diag_set(d, ERR_INVALID, "must be a whole number from 0 to 1000 (it is \"%.60s\")", value);
-    if (strcmp(name, ANNOTATION_OVERFLOW) == 0)
-        return one_of(value, "refuse", "drop-oldest", d);
-    if (strcmp(name, ANNOTATION_START_FROM) == 0)
-        return one_of(value, "latest", "earliest", d);
-    if (strcmp(name, ANNOTATION_ALLOW_UNSIGNED) == 0)
-        return one_of(value, "true", "false", d);
-    const char *near = word_near(name, names, sizeof names / sizeof names[0]);
-    if (near)
-        return diag_set(d, ERR_INVALID, "there is no such annotation; did you mean %s?", near);
-    return diag_set(d, ERR_INVALID,
-                    "there is no such annotation; leat has " ANNOTATION_CAPACITY ", " ANNOTATION_OVERFLOW
-                    ", " ANNOTATION_IN_FLIGHT ", " ANNOTATION_START_FROM ", " ANNOTATION_RETRY
-                    " and " ANNOTATION_ALLOW_UNSIGNED);
+    const struct annotation_rule *r = rule_of(name);
+    return r ? r->check(value, d) : unknown(name, d);
+}
+
+enum err annotation_check_kind(const char *name, const struct kind *kind, struct diag *d)
+{
+    const struct annotation_rule *r = rule_of(name);
+    const char *last = "";
+    char list[200] = "";
+    size_t n = 0;
+    for (size_t i = 0; r && i < KIND_USE_COUNT; i++) {
+        const struct kind_use *k = &kind_uses[i];
+        if (!(k->uses & r->on))
+            continue;
+        if (strcmp(k->kind, kind->kind) == 0 && strcmp(k->group, kind->group) == 0)
+            return OK;
+        if (strcmp(last, k->kind) != 0 && n < sizeof list)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", k->kind);
+        last = k->kind;
+    }
+    if (r && strcmp(name, ANNOTATION_RETRY) == 0 && kind->has_status)
+        return diag_set(d, ERR_INVALID, "is for the kinds of 2018; write spec.delivery.retry here");
+    return r ? diag_set(d, ERR_INVALID, "means nothing on a %s; it is for: %s", kind->kind, list) : OK;
 }

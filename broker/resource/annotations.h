@@ -1,23 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The annotations leat.dev/...: what Knative's schemas have no field for.
+ * The annotations leat.dev/...: what Knative's schemas have no field for. The table in annotations.c has them all; for
+ * users it stands in docs/resources.md.
  */
 #ifndef LEAT_BROKER_RESOURCE_ANNOTATIONS_H
 #define LEAT_BROKER_RESOURCE_ANNOTATIONS_H
 
+#include "dispatcher.h"
 #include "err.h"
+#include "resource.h"
 
 #define ANNOTATION_PREFIX "leat.dev/"
-#define ANNOTATION_CAPACITY "leat.dev/capacity"       /* Channels: the bound of a channel in memory, "64MiB" */
-#define ANNOTATION_OVERFLOW "leat.dev/overflow"       /* Subscriptions, or their Channel: refuse, drop-oldest */
-#define ANNOTATION_IN_FLIGHT "leat.dev/max-in-flight" /* Subscriptions: deliveries under way at once, per core */
-#define ANNOTATION_START_FROM "leat.dev/start-from"   /* Subscriptions: latest, earliest */
-#define ANNOTATION_RETRY "leat.dev/retry" /* Subscriptions and Flows of 2018, which have no delivery: retries */
-#define ANNOTATION_ALLOW_UNSIGNED                                                                                      \
-    "leat.dev/allow-unsigned" /* Feeds, Flows, GitHubSources: webhooks without a signature are taken */
+#define ANNOTATION_CAPACITY "leat.dev/capacity"
+#define ANNOTATION_PARTITIONS "leat.dev/partitions"
+#define ANNOTATION_OVERFLOW "leat.dev/overflow"
+#define ANNOTATION_IN_FLIGHT "leat.dev/max-in-flight"
+#define ANNOTATION_RATE "leat.dev/rate-per-second"
+#define ANNOTATION_ORDER "leat.dev/order"
+#define ANNOTATION_PAUSED "leat.dev/paused"
+#define ANNOTATION_START_FROM "leat.dev/start-from"
+#define ANNOTATION_DEDUP "leat.dev/dedup-window"
+#define ANNOTATION_JITTER "leat.dev/jitter"
+#define ANNOTATION_RETRY_ON "leat.dev/retry-on"
+#define ANNOTATION_DEADLINE "leat.dev/deadline"
+#define ANNOTATION_BATCH_EVENTS "leat.dev/batch-max-events"
+#define ANNOTATION_BATCH_WAIT "leat.dev/batch-max-wait"
+#define ANNOTATION_RETRY "leat.dev/retry"
+#define ANNOTATION_ALLOW_UNSIGNED "leat.dev/allow-unsigned"
+
+/* Knative's own. */
+#define ANNOTATION_BROKER_CLASS "eventing.knative.dev/broker.class"
+#define ANNOTATION_DEPENDENCY "knative.dev/dependency"
+#define BROKER_CLASS_DEFAULT "MTChannelBasedBroker"
+
+#define ANNOTATION_IN_FLIGHT_MAX 10000
+#define ANNOTATION_RATE_MAX 1000000u /* a second: a limit above what a loop can send is none */
 
 /* Whether this annotation may have this value; names that are not ours always may. ERR_INVALID with *d, also for a name
  * of ours that there is not. */
 enum err annotation_check(const char *name, const char *value, struct diag *d) must_check;
+/* Whether it means anything on this kind; ERR_INVALID with *d, which says where it does. The name is ours. */
+enum err annotation_check_kind(const char *name, const struct kind *kind, struct diag *d) must_check;
+
+/* "10", "0.5": events a second; the time between two of them. */
+enum err rate_parse(const char *value, uint64_t *interval_ns, struct diag *d) must_check;
+/* "no-answer, 429, 5xx" */
+enum err retry_on_parse(const char *value, struct retry_on *out, struct diag *d) must_check;
 
 #endif

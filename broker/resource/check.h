@@ -22,6 +22,7 @@ struct check {
     const struct places *places; /* NULL: not known */
     const char *object;          /* "Channel default/orders" */
     const char *namespace_name;  /* of objects that name none */
+    const char *own_namespace;   /* of the object, once its metadata have been checked */
     bool secret;                 /* values must not be repeated in problems */
     bool nomem;
     size_t path_len;

@@ -4,8 +4,8 @@
  * when one of them is False, else Unknown when one is Unknown or missing, else True; it takes reason and message of the
  * one that spoils it.
  *
- * A webhook that could not be made at the origin does not spoil it, since webhooks that come are taken all the same;
- * but Ready repeats what is missing.
+ * Some conditions do not spoil it, but Ready repeats their reason: a webhook that could not be made at the origin,
+ * since webhooks that come are taken all the same; and deliveries that the user has paused.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +14,27 @@
 #include "table.h"
 
 static const struct dependents {
-    const char *group, *kind, *types[5];
+    const char *group, *kind, *types[8];
 } dependents[] = {
     {"messaging.knative.dev", "Channel", {"BackingChannelReady", "Addressable", "DeadLetterSinkResolved", NULL}},
     {"messaging.knative.dev", "InMemoryChannel", {"DispatcherReady", "Addressable", "DeadLetterSinkResolved", NULL}},
     {"messaging.knative.dev", "Subscription", {"ReferencesResolved", "ChannelReady", "AddedToChannel", NULL}},
+    {"eventing.knative.dev",
+     "Broker",
+     {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable", "DeadLetterSinkResolved",
+      "EventPoliciesReady", NULL}},
+    {"eventing.knative.dev",
+     "Trigger",
+     {"BrokerReady", "SubscriptionReady", "DependencyReady", "SubscriberResolved", "DeadLetterSinkResolved", NULL}},
+    {"eventing.knative.dev", "EventType", {"ReferenceExists", NULL}},
+    {"eventing.knative.dev", "RequestReply", {CONDITION_BUILT_IN, NULL}},
+    {"eventing.knative.dev", "EventTransform", {CONDITION_BUILT_IN, NULL}},
+    {"flows.knative.dev",
+     "Sequence",
+     {"ChannelsReady", "SubscriptionsReady", "Addressable", "EventPoliciesReady", NULL}},
+    {"flows.knative.dev",
+     "Parallel",
+     {"ChannelsReady", "SubscriptionsReady", "Addressable", "EventPoliciesReady", NULL}},
     {"sources.knative.dev", "GitHubSource", {"SecretsProvided", "SinkProvided", NULL}},
     {"channels.knative.dev", "Bus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "ClusterBus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
@@ -42,7 +58,7 @@ static cJSON *conditions_of(const cJSON *status)
     return cJSON_IsArray(list) ? list : NULL;
 }
 
-static cJSON *condition_find(const cJSON *status, const char *type)
+cJSON *condition_find(const cJSON *status, const char *type)
 {
     cJSON *each;
     cJSON_ArrayForEach(each, conditions_of(status)) {
@@ -84,6 +100,18 @@ bool condition_put(cJSON *status, const char *type, const char *value, const cha
     return condition_join(status, condition_new(type, value, reason, message));
 }
 
+/* What Ready repeats though it is True; NULL when there is nothing. */
+static const cJSON *remark_find(const cJSON *status)
+{
+    static const char *const remarks[] = {CONDITION_WEBHOOK, CONDITION_DELIVERING};
+    for (size_t i = 0; i < sizeof remarks / sizeof remarks[0]; i++) {
+        const cJSON *c = condition_find(status, remarks[i]);
+        if (c && strcmp(json_text(c, "status"), "False") == 0)
+            return c;
+    }
+    return NULL;
+}
+
 /* The state of what Ready depends on. */
 static bool put_ready(cJSON *status, const char *const *types)
 {
@@ -105,9 +133,8 @@ static bool put_ready(cJSON *status, const char *const *types)
     }
     if (missing && strcmp(value, "True") == 0)
         value = "Unknown";
-    const cJSON *webhook = condition_find(status, CONDITION_WEBHOOK);
-    if (strcmp(value, "True") == 0 && webhook && strcmp(json_text(webhook, "status"), "False") == 0)
-        spoiler = webhook;
+    if (strcmp(value, "True") == 0)
+        spoiler = remark_find(status);
     return condition_put(status, "Ready", value, json_text(spoiler, "reason"), json_text(spoiler, "message"));
 }
 

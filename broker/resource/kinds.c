@@ -202,8 +202,8 @@ bool kind_status_kept(const struct kind *kind)
 /* Groups that are leat's own: there, a kind that is not known is more likely a slip than somebody else's. */
 static bool group_ours(struct slice group)
 {
-    static const char *const ours[] = {"messaging.knative.dev", "channels.knative.dev", "feeds.knative.dev",
-                                       "flows.knative.dev", "sources.knative.dev"};
+    static const char *const ours[] = {"eventing.knative.dev", "messaging.knative.dev", "channels.knative.dev",
+                                       "feeds.knative.dev",    "flows.knative.dev",     "sources.knative.dev"};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         if (slice_eq_str(group, ours[i]))
             return true;
@@ -216,18 +216,15 @@ bool kind_foreign(const char *api_version, const char *kind, const char **why)
     if (!version.ptr)
         group = SLICE("");
     *why = "leat has no use for it; ignored";
-    if (slice_eq_str(group, "eventing.knative.dev"))
-        *why = "this kind is not in this build yet; ignored";
     if (slice_eq_str(group, "feeds.knative.dev") && strcmp(kind, "Bind") == 0) {
         *why = "a Bind became a Feed in July 2018: write kind: Feed; ignored";
         return true;
     }
     static const char *const later[][2] = {
-        {"flows.knative.dev", "Sequence"},          {"flows.knative.dev", "Parallel"},
-        {"sources.knative.dev", "PingSource"},      {"sources.knative.dev", "ApiServerSource"},
-        {"sources.knative.dev", "ContainerSource"}, {"sources.knative.dev", "SinkBinding"},
-        {"sources.knative.dev", "KafkaSource"},     {"sources.knative.dev", "RabbitmqSource"},
-        {"messaging.knative.dev", "KafkaChannel"}};
+        {"eventing.knative.dev", "EventPolicy"},    {"sources.knative.dev", "PingSource"},
+        {"sources.knative.dev", "ApiServerSource"}, {"sources.knative.dev", "ContainerSource"},
+        {"sources.knative.dev", "SinkBinding"},     {"sources.knative.dev", "KafkaSource"},
+        {"sources.knative.dev", "RabbitmqSource"},  {"messaging.knative.dev", "KafkaChannel"}};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
         if (slice_eq_str(group, later[i][0]) && strcmp(kind, later[i][1]) == 0) {
             *why = "this kind is not in this build yet; ignored";

@@ -32,12 +32,19 @@ static void compile(struct planner *p)
 {
     plan_bus(p, "memory", "memory", NULL, 0); /* always index 0 */
     plan_messaging_channels(p);
+    plan_brokers(p);
+    plan_flow_channels(p);
     plan_2018_channels(p);
     plan_messaging_subscriptions(p);
+    plan_flow_subscriptions(p);
     plan_2018_subscriptions(p);
     plan_github_sources(p);
     plan_feeds(p);
+    plan_triggers(p); /* they may depend on a source's condition */
     plan_messaging_statuses(p);
+    plan_broker_statuses(p);
+    plan_event_types(p);
+    plan_not_run(p);
     plan_2018_statuses(p);
     plan_feed_statuses(p);
     if (p->plan->subscription_count > 1)

@@ -210,10 +210,11 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     const cJSON *parameters =
                     bus->resource ? json_object(json_object(bus->resource->object, "spec"), "parameters") : NULL,
                 *own = cJSON_GetObjectItemCaseSensitive(parameters, "channel");
+    static const struct channel_form form = {.room = "channels", .hosts = HOSTS_2018};
     struct put_arg dry = {.planner = p};
     struct why why = bus->why;
     bool good = bus->good && parameters_resolve(p, own, arguments, true, put_channel_param, &dry, &why);
-    struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, true);
+    struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, &form);
     if (!c)
         return NULL;
     c->why = why;
@@ -316,8 +317,9 @@ static void subscription(struct planner *p, const struct resource *r)
         why = why_of(p, "ChannelNotReady", "Channel %s/%s is not ready: %s", ns, name, c->why.message);
     good = c && c->ready && resolve_name(p, ns, json_text(spec, "subscriber"), &subscriber, &why) &&
            resolve_reply(p, ns, json_text(spec, "replyTo"), &reply, &why) &&
-           parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why);
-    struct plan_subscription *s = good ? plan_subscription_add(p, r, c) : NULL;
+           parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why) &&
+           plan_order_possible(p, r, c->resource, &why);
+    struct plan_subscription *s = good ? plan_subscription_add(p, r, NULL, c) : NULL;
     if (s) {
         s->subscriber = subscriber;
         s->reply = reply;
@@ -330,6 +332,7 @@ static void subscription(struct planner *p, const struct resource *r)
     put_text(p, status, "subscriberUri", subscriber.url);
     put_text(p, status, "replyUri", reply.url);
     put_condition(p, status, "Dispatching", good, why.reason ? &why : NULL);
+    put_paused(p, status, r);
     put_status(p, r, status);
 }
 

@@ -260,7 +260,8 @@ static void flow(struct planner *p, const struct resource *r)
         return; /* no memory; already said */
     }
     bool resolved = flow_target(p, r, json_object(spec, "action"), &target, &target_why), fed = false;
-    struct plan_subscription *s = resolved && c->ready ? plan_subscription_add(p, r, c) : NULL;
+    resolved = resolved && plan_order_possible(p, r, r, &target_why);
+    struct plan_subscription *s = resolved && c->ready ? plan_subscription_add(p, r, NULL, c) : NULL;
     if (s) {
         s->subscriber = target;
         plan_subscription_annotations(p, s, r, r);
@@ -274,6 +275,7 @@ static void flow(struct planner *p, const struct resource *r)
     put_condition(p, status, "ChannelReady", c->ready, c->why.reason ? &c->why : NULL);
     put_condition(p, status, "SubscriptionReady", s != NULL, s ? NULL : &waits);
     put_condition(p, status, "FeedReady", fed, feed_why.reason ? &feed_why : NULL);
+    put_paused(p, status, r);
     put_webhook(p, status, fed);
     put_status(p, r, status);
 }

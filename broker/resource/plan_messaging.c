@@ -8,46 +8,40 @@
 
 /* ---- channels ---- */
 
-/* The bus that the template of a Channel asks for; *broken when there is none. */
-static size_t template_bus(struct planner *p, const cJSON *template, struct why *why, bool *broken)
+bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, struct why *why)
 {
-    const char *kind = json_text(template, "kind");
-    *broken = false;
+    const char *kind = json_text(template, "kind"),
+               *type = p->options->default_bus ? p->options->default_bus : "memory";
+    *bus = 0;
     if (kind && strcmp(kind, "InMemoryChannel") == 0)
-        return 0;
-    if (kind) {
-        *broken = true;
-        *why = why_of(
-            p, "ChannelKindNotBuiltIn",
-            "a %s is not in this build; leave channelTemplate out for the default bus, or ask for an InMemoryChannel",
-            kind);
-        return 0;
+        return true;
+    if (!kind || strcmp(kind, "Channel") == 0) {
+        *bus = plan_bus(p, type, type, NULL, 0);
+        return true;
     }
-    const char *type = p->options->default_bus ? p->options->default_bus : "memory";
-    return plan_bus(p, type, type, NULL, 0);
+    *why = why_of(
+        p, "ChannelKindNotBuiltIn",
+        "a %s is not in this build; leave channelTemplate out for the default bus, or ask for an InMemoryChannel",
+        kind);
+    return false;
 }
 
 void plan_messaging_channels(struct planner *p)
 {
+    static const struct channel_form form = {.room = "channels", .hosts = HOSTS_TODAY};
     static const char *const kinds[] = {"Channel", "InMemoryChannel"};
     for (size_t k = 0; k < 2; k++) {
         size_t cursor = 0;
         for (const struct resource *r; (r = plan_next(p, GROUP, kinds[k], &cursor));) {
             struct why why;
-            bool broken = false;
+            size_t bus = 0;
             const cJSON *spec = json_object(r->object, "spec");
-            size_t bus = k == 0 ? template_bus(p, json_object(spec, "channelTemplate"), &why, &broken) : 0;
-            struct channel_plan *c = plan_channel_add(p, r, broken ? &why : NULL, bus, false);
+            bool good = k == 1 || plan_template_bus(p, json_object(spec, "channelTemplate"), &bus, &why);
+            struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
             if (c)
                 c->delivery = json_object(spec, "delivery");
         }
     }
-}
-
-static void put_address(struct planner *p, cJSON *status, const struct channel_plan *c)
-{
-    if (c->ready)
-        put_text(p, put_object(p, status, "address"), "url", c->url);
 }
 
 static void put_backing(struct planner *p, cJSON *status, const struct resource *r)
@@ -76,11 +70,8 @@ static void channel_status(struct planner *p, struct channel_plan *c)
     put_condition(p, status, "Addressable", c->ready, &c->why);
     const cJSON *sink = json_object(c->delivery, "deadLetterSink");
     bool resolved = resolve_destination(p, r->namespace_name, sink, &dead, &why);
-    if (!sink)
-        why = (struct why){"DeadLetterSinkNotConfigured", NULL};
-    else if (resolved)
-        put_text(p, status, "deadLetterSinkUri", dead.url);
-    put_condition(p, status, "DeadLetterSinkResolved", resolved, &why);
+    put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
+    put_policies(p, status);
     if (c->subscribers && status) {
         if (cJSON_AddItemToObject(status, "subscribers", c->subscribers))
             c->subscribers = NULL;
@@ -105,7 +96,7 @@ struct resolved {
     struct channel_plan *channel;
     struct plan_target subscriber, reply, dead_letter;
     const cJSON *delivery;
-    struct why channel_why, why;
+    struct why channel_why, why, order_why;
     bool references;
 };
 
@@ -123,15 +114,14 @@ static void find_channel(struct planner *p, const struct resource *r, const cJSO
         out->channel_why = out->channel->why;
 }
 
-/* Its own delivery counts whole, with the channel's dead letter sink where it has none; without one, the channel's. */
-static bool find_dead_letter(struct planner *p, const struct resource *r, const cJSON *own, struct resolved *out)
+bool plan_delivery_merge(struct planner *p, const char *ns, const cJSON *own, const cJSON *inherited,
+                         const cJSON **effective, struct plan_target *dead_letter, struct why *why)
 {
-    const cJSON *inherited = out->channel ? out->channel->delivery : NULL;
-    out->delivery = own ? own : inherited;
-    const cJSON *sink = json_object(out->delivery, "deadLetterSink");
+    *effective = own ? own : inherited;
+    const cJSON *sink = json_object(*effective, "deadLetterSink");
     if (!sink)
         sink = json_object(inherited, "deadLetterSink");
-    return resolve_destination(p, r->namespace_name, sink, &out->dead_letter, &out->why);
+    return resolve_destination(p, ns, sink, dead_letter, why);
 }
 
 static struct why prefixed(struct planner *p, const char *what, struct why why)
@@ -149,7 +139,9 @@ static void resolve_all(struct planner *p, const struct resource *r, struct reso
         out->why = prefixed(p, "subscriber", out->why);
     else if (!resolve_destination(p, r->namespace_name, json_object(spec, "reply"), &out->reply, &out->why))
         out->why = prefixed(p, "reply", out->why);
-    else if (!find_dead_letter(p, r, json_object(spec, "delivery"), out))
+    else if (!plan_delivery_merge(p, r->namespace_name, json_object(spec, "delivery"),
+                                  out->channel ? out->channel->delivery : NULL, &out->delivery, &out->dead_letter,
+                                  &out->why))
         out->why = prefixed(p, "deadLetterSink", out->why);
     else
         out->references = true;
@@ -164,11 +156,12 @@ static void subscription_status(struct planner *p, const struct resource *r, con
     put_condition(p, status, "ReferencesResolved", s->references, s->references ? NULL : &s->why);
     put_condition(p, status, "ChannelReady", s->channel && s->channel->ready,
                   s->channel && s->channel->ready ? NULL : &s->channel_why);
-    if (added)
-        put_condition(p, status, "AddedToChannel", true, NULL);
+    if (added || s->order_why.reason)
+        put_condition(p, status, "AddedToChannel", added, added ? NULL : &s->order_why);
     else
         put_unknown(p, status, "AddedToChannel", "NotResolved",
                     "it joins the channel when everything it names is there");
+    put_paused(p, status, r);
     put_status(p, r, status);
 }
 
@@ -195,8 +188,9 @@ void plan_messaging_subscriptions(struct planner *p)
     for (const struct resource *r; (r = plan_next(p, GROUP, "Subscription", &cursor));) {
         struct resolved s;
         resolve_all(p, r, &s);
-        bool added = s.references && s.channel && s.channel->ready;
-        struct plan_subscription *out = added ? plan_subscription_add(p, r, s.channel) : NULL;
+        bool added = s.references && s.channel && s.channel->ready &&
+                     plan_order_possible(p, r, s.channel->resource, &s.order_why);
+        struct plan_subscription *out = added ? plan_subscription_add(p, r, NULL, s.channel) : NULL;
         if (out) {
             out->subscriber = s.subscriber;
             out->reply = s.reply;

@@ -121,20 +121,31 @@ static bool take(struct planner *p, struct map *m, const char *name, void *value
     return e == OK;
 }
 
-/* The path that others know, or, where another kind's object of the same name has it, one with the kind in it. */
-static const char *path_take(struct planner *p, const struct resource *r, const char *room, void *value)
+/* "BASE", or of a part "BASE/steps/1" with that separator. */
+static const char *part_text(struct planner *p, const char *base, const struct plan_part *part, char separator)
 {
-    const char *path = plan_text(p, "/%s/%s/%s", room, r->namespace_name, r->name);
+    if (!part || !part->word)
+        return plan_copy(p, base);
+    return plan_text(p, "%s%c%s%c%u", base, separator, part->word, separator, part->index);
+}
+
+/* The path that others know, or, where another kind's object of the same name has it, one with the kind in it. */
+static const char *path_take(struct planner *p, const struct resource *r, const char *room,
+                             const struct plan_part *part, void *value)
+{
+    const char *path = part_text(p, plan_text(p, "/%s/%s/%s", room, r->namespace_name, r->name), part, '/');
     if (take(p, &p->paths, path, value))
         return path;
     path = plan_text(p, "/%s/%s.%s/%s/%s", room, r->kind->plural, r->kind->group, r->namespace_name, r->name);
+    path = part_text(p, path, part, '/');
     take(p, &p->paths, path, value);
     return path;
 }
 
 #define HOSTS_MAX 5 /* and NULL */
 
-static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_channel *channel, bool form_2018)
+static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_channel *channel,
+                       const struct channel_form *form)
 {
     const char **hosts = arena_alloc(p->arena, HOSTS_MAX * sizeof *hosts),
                *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
@@ -143,14 +154,14 @@ static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_ch
         p->nomem = true;
         return;
     }
-    const char *name = c->resource->name, *ns = c->resource->namespace_name, *names[4] = {NULL};
-    if (form_2018) {
+    const char *name = channel->name, *ns = channel->namespace_name, *names[4] = {NULL};
+    if (form->hosts == HOSTS_2018) {
         names[0] = plan_text(p, "%s-channel.%s.svc.%s", name, ns, domain);
         names[1] = plan_text(p, "%s-channel.%s.svc", name, ns);
         names[2] = plan_text(p, "%s-channel.%s", name, ns);
         names[3] = plan_text(p, "%s.%s.channels.%s", name, ns, domain);
         c->internal = names[0];
-    } else {
+    } else if (form->hosts == HOSTS_TODAY) {
         names[0] = plan_text(p, "%s-kn-channel.%s.svc.%s", name, ns, domain);
         names[1] = plan_text(p, "%s-kn-channel.%s.svc", name, ns);
         names[2] = plan_text(p, "%s-kn-channel.%s", name, ns);
@@ -161,11 +172,38 @@ static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_ch
     channel->hosts = hosts;
 }
 
+/* Channels proper are "ns/name" on their bus, as ever; others have their room before it. As unique as the path. */
+static const char *bus_name(const char *path)
+{
+    static const char channels[] = "/channels/";
+    size_t n = sizeof channels - 1;
+    return strncmp(path, channels, n) == 0 ? path + n : path + 1;
+}
+
+static void channel_fill(struct planner *p, struct channel_plan *c, struct plan_channel *channel,
+                         const struct channel_form *form)
+{
+    const struct resource *r = c->resource;
+    channel->uid = part_text(p, r->uid, &form->part, '-');
+    channel->namespace_name = plan_copy(p, r->namespace_name);
+    channel->name = plan_copy(p, form->part.name ? form->part.name : r->name);
+    channel->key = part_text(p, plan_key(p, r), &form->part, '/');
+    channel->path = path_take(p, r, form->room, &form->part, c);
+    channel->bus_name = bus_name(channel->path);
+    channel->url = plan_text(p, "%s%s", p->options->ingress_url, channel->path);
+    channel->broker = form->broker;
+    if (form->broker) { /* Knative's own address of a Broker has this path */
+        const char *alias = plan_text(p, "/%s/%s", r->namespace_name, r->name);
+        channel->alias = take(p, &p->paths, alias, c) ? alias : NULL;
+    }
+    hosts_take(p, c, channel, form);
+}
+
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
-                                      bool form_2018)
+                                      const struct channel_form *form)
 {
     struct channel_plan *c = arena_alloc(p->arena, sizeof *c);
-    if (!c || map_add(&p->channels, slice_str(plan_key(p, r)), c) != OK) {
+    if (!c || map_add(&p->channels, slice_str(part_text(p, plan_key(p, r), &form->part, '/')), c) != OK) {
         p->nomem = true;
         return NULL;
     }
@@ -180,19 +218,10 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     if (!channel)
         return NULL;
     c->index = p->plan->channel_count++;
-    channel->uid = plan_copy(p, r->uid);
-    channel->namespace_name = plan_copy(p, r->namespace_name);
-    channel->name = plan_copy(p, r->name);
-    channel->key = plan_key(p, r);
-    channel->path = path_take(p, r, "channels", c);
-    channel->bus_name = channel->path + strlen("/channels/"); /* as unique as the path */
-    channel->url = plan_text(p, "%s%s", p->options->ingress_url, channel->path);
     channel->bus = bus;
+    channel_fill(p, c, channel, form);
     c->url = channel->url;
-    hosts_take(p, c, channel, form_2018);
-    const char *capacity = annotation(r->object, ANNOTATION_CAPACITY);
-    if (capacity)
-        plan_channel_param(p, c, "capacity", capacity);
+    plan_channel_annotations(p, c, r);
     return c;
 }
 
@@ -205,17 +234,17 @@ void plan_channel_param(struct planner *p, struct channel_plan *c, const char *n
 /* ---- subscriptions and sources ---- */
 
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
-                                                const struct channel_plan *channel)
+                                                const struct plan_part *part, const struct channel_plan *channel)
 {
     struct plan_subscription *s =
         grow(p, &p->plan->subscriptions, p->plan->subscription_count, &p->subscription_cap, sizeof *s);
     if (!s)
         return NULL;
     p->plan->subscription_count++;
-    s->uid = plan_copy(p, r->uid);
+    s->uid = part_text(p, r->uid, part, '-');
     s->namespace_name = plan_copy(p, r->namespace_name);
-    s->name = plan_copy(p, r->name);
-    s->key = plan_key(p, r);
+    s->name = plan_copy(p, part && part->name ? part->name : r->name);
+    s->key = part_text(p, plan_key(p, r), part, '/');
     s->channel = channel->index;
     delivery_read(NULL, &s->delivery);
     return s;
@@ -227,25 +256,6 @@ void plan_subscription_param(struct planner *p, struct plan_subscription *s, con
         if (strcmp(s->params[i].name, name) == 0)
             return;
     param_add(p, &s->params, &s->param_count, name, value);
-}
-
-void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
-                                   const struct resource *channel)
-{
-    const char *overflow = annotation(r->object, ANNOTATION_OVERFLOW),
-               *in_flight = annotation(r->object, ANNOTATION_IN_FLIGHT),
-               *start = annotation(r->object, ANNOTATION_START_FROM);
-    const char *retry = annotation(r->object, ANNOTATION_RETRY);
-    if (!overflow)
-        overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
-    if (overflow)
-        plan_subscription_param(p, s, "overflow", overflow);
-    if (in_flight)
-        s->in_flight_max = (unsigned)strtoul(in_flight, NULL, 10);
-    if (start && strcmp(start, "earliest") == 0)
-        s->start.kind = BUS_START_EARLIEST;
-    if (retry && s->delivery.retry == 0)
-        s->delivery.retry = (unsigned)strtoul(retry, NULL, 10);
 }
 
 struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
@@ -262,7 +272,7 @@ struct plan_source *plan_source_add(struct planner *p, const struct resource *r,
     s->spec.name = plan_copy(p, r->name);
     s->sink = sink;
     s->kind = r->kind;
-    s->path = path_take(p, r, "hooks", p);
+    s->path = path_take(p, r, "hooks", NULL, p);
     return s;
 }
 
@@ -277,43 +287,4 @@ void plan_source_param(struct planner *p, struct plan_source *s, const char *nam
         memcpy(list, s->spec.params, s->spec.param_count * sizeof *list);
     list[s->spec.param_count++] = (struct source_param){plan_copy(p, name), plan_copy(p, value)};
     s->spec.params = list;
-}
-
-/* ---- statuses ---- */
-
-void put_condition(struct planner *p, cJSON *status, const char *type, bool good, const struct why *why)
-{
-    if (!status ||
-        !condition_put(status, type, good ? "True" : "False", why ? why->reason : NULL, why ? why->message : NULL))
-        p->nomem = true;
-}
-
-void put_unknown(struct planner *p, cJSON *status, const char *type, const char *reason, const char *message)
-{
-    if (!status || !condition_put(status, type, "Unknown", reason, message))
-        p->nomem = true;
-}
-
-void put_text(struct planner *p, cJSON *object, const char *name, const char *value)
-{
-    if (value && (!object || !cJSON_AddStringToObject(object, name, value)))
-        p->nomem = true;
-}
-
-cJSON *put_object(struct planner *p, cJSON *object, const char *name)
-{
-    cJSON *o = object ? cJSON_AddObjectToObject(object, name) : NULL;
-    p->nomem = p->nomem || !o;
-    return o;
-}
-
-void put_status(struct planner *p, const struct resource *r, cJSON *status)
-{
-    if (!status || p->nomem) {
-        cJSON_Delete(status);
-        p->nomem = true;
-        return;
-    }
-    if (status_finish(p->table, r, status) != OK)
-        p->nomem = true;
 }

@@ -22,6 +22,24 @@ struct why {
     const char *reason, *message;
 };
 
+/* What one object stands for may be several channels and subscriptions: `word` and `index` tell them apart in keys,
+ * uids and paths ("steps", 1), and `name` is what Knative calls the object that it would make. All zero: the object
+ * itself.
+ */
+struct plan_part {
+    const char *word;
+    unsigned index;
+    const char *name;
+};
+
+/* What distinguishes the kinds that are channels. */
+struct channel_form {
+    const char *room; /* of the path: "channels" */
+    enum { HOSTS_NONE, HOSTS_TODAY, HOSTS_2018 } hosts;
+    bool broker;
+    struct plan_part part;
+};
+
 /* A channel of whatever kind, ready or not. */
 struct channel_plan {
     const struct resource *resource;
@@ -42,7 +60,7 @@ struct planner {
     struct plan *plan;
     size_t bus_cap, channel_cap, subscription_cap, source_cap;
     struct map channels; /* "Kind.group/ns/name" → struct channel_plan */
-    struct map paths;    /* taken */
+    struct map paths;    /* taken → struct channel_plan, or the planner for a source */
     struct map hosts;    /* host name → struct channel_plan */
     struct map used;     /* uids of EventTypes that a Feed uses */
     bool nomem;
@@ -62,20 +80,31 @@ const char *plan_key(struct planner *p, const struct resource *r);
 
 /* The bus of this key; made when it is not there. Its index. */
 size_t plan_bus(struct planner *p, const char *key, const char *type, const struct bus_param *params, size_t count);
-/* Remembers a channel, and puts it in the plan on this bus when it is ready: with its paths and host names. NULL: no
- * memory. */
+/* Remembers a channel, and puts it in the plan on this bus when it is ready: with its paths and host names, and what
+ * its annotations say. NULL: no memory. */
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
-                                      bool form_2018);
+                                      const struct channel_form *form);
 void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
+/* `part` may be NULL: the object itself. */
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
-                                                const struct channel_plan *channel);
+                                                const struct plan_part *part, const struct channel_plan *channel);
 void plan_subscription_param(struct planner *p, struct plan_subscription *s, const char *name, const char *value);
-/* The annotations that a subscription heeds, its own first, then its channel's. */
-void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
-                                   const struct resource *channel);
 struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
                                     struct plan_target sink);
 void plan_source_param(struct planner *p, struct plan_source *s, const char *name, const char *value);
+
+/* ---- plan_annotations.c ---- */
+
+/* Whether the channel can give the order that the subscription asks for; false with *why. */
+bool plan_order_possible(struct planner *p, const struct resource *r, const struct resource *channel, struct why *why);
+/* What the annotations of a channel's resource say of the channel. */
+void plan_channel_annotations(struct planner *p, struct channel_plan *c, const struct resource *r);
+/* The annotations that a subscription heeds, its own first, then its channel's. After its delivery was read. */
+void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
+                                   const struct resource *channel);
+bool plan_paused(const struct resource *r);
+/* Says in the status that it is paused, where it is. */
+void put_paused(struct planner *p, cJSON *status, const struct resource *r);
 
 /* ---- resolve.c ---- */
 
@@ -99,9 +128,23 @@ const char *secret_value(struct planner *p, const char *ns, const char *name, co
 
 /* ---- one file for each generation ---- */
 
+/* The bus that a channelTemplate asks for (NULL: the default one); false with *why when this build has none such. */
+bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, struct why *why);
+/* Its own delivery counts whole, with its channel's dead letter sink where it has none; without one, the channel's.
+ * *effective is what counts; false with *why when the dead letter sink does not resolve. */
+bool plan_delivery_merge(struct planner *p, const char *ns, const cJSON *own, const cJSON *inherited,
+                         const cJSON **effective, struct plan_target *dead_letter, struct why *why);
+
 void plan_messaging_channels(struct planner *p);
 void plan_messaging_subscriptions(struct planner *p);
 void plan_messaging_statuses(struct planner *p);
+void plan_brokers(struct planner *p);
+void plan_triggers(struct planner *p);
+void plan_broker_statuses(struct planner *p);
+void plan_event_types(struct planner *p);
+void plan_not_run(struct planner *p);
+void plan_flow_channels(struct planner *p);
+void plan_flow_subscriptions(struct planner *p);
 void plan_2018_channels(struct planner *p);
 void plan_2018_subscriptions(struct planner *p);
 void plan_2018_statuses(struct planner *p);
@@ -116,8 +159,17 @@ bool source_accepts(struct planner *p, struct plan_source *s, struct why *why);
 void put_condition(struct planner *p, cJSON *status, const char *type, bool good, const struct why *why);
 /* Unknown: not decided yet. */
 void put_unknown(struct planner *p, cJSON *status, const char *type, const char *reason, const char *message);
+/* DeadLetterSinkResolved, and deadLetterSinkUri: `sink` may be NULL, then there is none. */
+void put_dead_letter(struct planner *p, cJSON *status, bool sink, bool resolved, const struct plan_target *to,
+                     const struct why *why);
+void put_address(struct planner *p, cJSON *status, const struct channel_plan *c);
+/* EventPoliciesReady: leat has none as yet. */
+void put_policies(struct planner *p, cJSON *status);
 void put_text(struct planner *p, cJSON *object, const char *name, const char *value);
 cJSON *put_object(struct planner *p, cJSON *object, const char *name);
+cJSON *put_array(struct planner *p, cJSON *object, const char *name);
+/* A new object at the list's end. */
+cJSON *put_element(struct planner *p, cJSON *list);
 void put_status(struct planner *p, const struct resource *r, cJSON *status);
 
 #endif

@@ -51,6 +51,25 @@ struct plan_target target_channel(const struct channel_plan *c)
     return (struct plan_target){PLAN_TARGET_CHANNEL, c->url, c->index};
 }
 
+static const struct channel_plan *channel_at_path(struct planner *p, struct slice path)
+{
+    void *there = map_get(&p->paths, path);
+    return there == p ? NULL : there; /* the planner stands for a source's webhook */
+}
+
+/* The host that every Broker of a cluster has by default: paths are /NAMESPACE/NAME there. */
+static bool is_broker_ingress(const struct planner *p, struct slice host)
+{
+    static const char name[] = "broker-ingress.knative-eventing.svc";
+    const char *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
+    struct slice rest = host;
+    if (!slice_has_prefix(host, SLICE("broker-ingress.knative-eventing.svc")))
+        return false;
+    rest.ptr += sizeof name - 1;
+    rest.len -= sizeof name - 1;
+    return rest.len == 0 || (rest.ptr[0] == '.' && slice_eq_str(slice_of(rest.ptr + 1, rest.len - 1), domain));
+}
+
 /* The channel that this path of the ingress means, or this host name. */
 static const struct channel_plan *channel_by_url(struct planner *p, const struct http_url *url)
 {
@@ -58,17 +77,18 @@ static const struct channel_plan *channel_by_url(struct planner *p, const struct
     const char *base = p->options->ingress_url;
     size_t n = strlen(base);
     if (strncmp(url->text, base, n) == 0 && url->text[n] == '/') {
-        map_each(e, tmp, &p->channels) {
-            const struct channel_plan *c = e->value;
-            if (c->ready && strcmp(c->url, url->text) == 0)
-                return c;
-        }
+        const struct channel_plan *c = channel_at_path(p, slice_str(url->text + n));
+        if (c)
+            return c;
     }
-    if (url->host.len >= sizeof host || url->tls || url->port != 80 || !slice_eq_str(url->target, "/"))
+    if (url->host.len >= sizeof host || url->tls || url->port != 80)
         return NULL;
     for (size_t i = 0; i < url->host.len; i++)
         host[i] = (char)tolower((unsigned char)url->host.ptr[i]);
-    return map_get(&p->hosts, slice_of(host, url->host.len));
+    struct slice name = slice_of(host, url->host.len);
+    if (is_broker_ingress(p, name))
+        return channel_at_path(p, url->target);
+    return slice_eq_str(url->target, "/") ? map_get(&p->hosts, name) : NULL;
 }
 
 static bool resolve_url(struct planner *p, const char *text, struct plan_target *out, struct why *why)
@@ -188,20 +208,32 @@ bool resolve_name(struct planner *p, const char *ns, const char *name, struct pl
 
 /* ---- references ---- */
 
+/* Kinds that are channels here, whatever they are called. */
+static const char *const channel_kinds[][2] = {
+    {"messaging.knative.dev", "Channel"}, {"messaging.knative.dev", "InMemoryChannel"},
+    {"channels.knative.dev", "Channel"},  {"eventing.knative.dev", "Broker"},
+    {"flows.knative.dev", "Sequence"},    {"flows.knative.dev", "Parallel"},
+};
+#define CHANNEL_KIND_COUNT (sizeof channel_kinds / sizeof channel_kinds[0])
+
 static bool is_channel_kind(const char *kind)
 {
-    return strcmp(kind, "Channel") == 0 || strcmp(kind, "InMemoryChannel") == 0;
+    for (size_t i = 0; i < CHANNEL_KIND_COUNT; i++)
+        if (strcmp(channel_kinds[i][1], kind) == 0)
+            return true;
+    return false;
 }
 
 static bool resolve_channel(struct planner *p, const char *api_version, const char *kind, const char *ns,
                             const char *name, struct plan_target *out, struct why *why)
 {
-    static const char *const groups[] = {"messaging.knative.dev", "channels.knative.dev"};
     const struct channel_plan *c = NULL;
-    for (size_t i = 0; i < 2 && !c; i++) {
-        size_t n = strlen(groups[i]);
-        if (!api_version || (strncmp(api_version, groups[i], n) == 0 && api_version[n] == '/'))
-            c = map_get(&p->channels, slice_str(plan_text(p, "%s.%s/%s/%s", kind, groups[i], ns, name)));
+    for (size_t i = 0; i < CHANNEL_KIND_COUNT && !c; i++) {
+        const char *group = channel_kinds[i][0];
+        size_t n = strlen(group);
+        if (strcmp(channel_kinds[i][1], kind) == 0 &&
+            (!api_version || (strncmp(api_version, group, n) == 0 && api_version[n] == '/')))
+            c = map_get(&p->channels, slice_str(plan_text(p, "%s.%s/%s/%s", kind, group, ns, name)));
     }
     if (!c) {
         *why = why_of(p, "NotFound", "%s %s/%s%s%s is not declared", kind, ns, name, api_version ? " of " : "",

@@ -3,7 +3,7 @@
  * The rules that schemas cannot say. One function per kind, in the table at the end; what many kinds share (names,
  * destinations, delivery) stands first.
  */
-#include "check.h"
+#include "rules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,18 +15,32 @@
 #include "http_client.h"
 #include "text.h"
 
-static cJSON *member(cJSON *object, const char *name)
+cJSON *rule_member(cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-/* Goes into a member when it is there: `for (step s = step_into(...); s.node; step_out(...))` would hide control flow,
- * so two calls. */
-static cJSON *enter(struct check *c, cJSON *object, const char *name, size_t *before)
+cJSON *rule_enter(struct check *c, cJSON *object, const char *name, size_t *before)
 {
-    cJSON *m = member(object, name);
+    cJSON *m = rule_member(object, name);
     *before = path_down(c, name);
     return m;
+}
+
+cJSON *rule_object(struct check *c, cJSON *object, const char *name)
+{
+    cJSON *m = rule_member(object, name);
+    if (!m && cJSON_IsObject(object)) {
+        m = cJSON_AddObjectToObject(object, name);
+        c->nomem = c->nomem || !m;
+    }
+    return cJSON_IsObject(m) ? m : NULL;
+}
+
+void rule_default(struct check *c, cJSON *object, const char *name, const char *value)
+{
+    if (cJSON_IsObject(object) && !rule_member(object, name) && !cJSON_AddStringToObject(object, name, value))
+        c->nomem = true;
 }
 
 /* ---- names ---- */
@@ -66,16 +80,16 @@ static void check_name(struct check *c, const cJSON *node, bool dots)
 static void check_metadata(struct check *c, const struct kind *kind, cJSON *object)
 {
     size_t before, inner;
-    cJSON *metadata = enter(c, object, "metadata", &before);
+    cJSON *metadata = rule_enter(c, object, "metadata", &before);
     if (cJSON_IsObject(metadata)) {
-        const cJSON *name = enter(c, metadata, "name", &inner);
+        const cJSON *name = rule_enter(c, metadata, "name", &inner);
         bool label =
             kind->group[0] == 0 && (strcmp(kind->kind, "Namespace") == 0 || strcmp(kind->kind, "Service") == 0);
-        if (!name && !member(metadata, "generateName"))
+        if (!name && !rule_member(metadata, "generateName"))
             check_error_key(c, metadata, "is missing: an object needs a name");
         check_name(c, name, !label);
         path_up(c, inner);
-        cJSON *ns = enter(c, metadata, "namespace", &inner);
+        cJSON *ns = rule_enter(c, metadata, "namespace", &inner);
         if (ns && !kind->namespaced) {
             check_warn(c, ns, "a %s belongs to no namespace; ignored", kind->kind);
             cJSON_Delete(cJSON_DetachItemViaPointer(metadata, ns));
@@ -93,7 +107,7 @@ static void check_metadata(struct check *c, const struct kind *kind, cJSON *obje
 
 /* ---- values of many kinds ---- */
 
-static void check_url(struct check *c, const cJSON *node)
+void check_url(struct check *c, const cJSON *node)
 {
     struct http_url url;
     struct diag why = {0};
@@ -140,17 +154,18 @@ static void check_dns_or_url(struct check *c, const cJSON *node)
         check_error(c, node, "%.200s; write a DNS name such as service.namespace, or a URL", why.text);
 }
 
-static void check_destination(struct check *c, cJSON *d)
+void check_destination(struct check *c, cJSON *d)
 {
     if (!cJSON_IsObject(d))
         return;
-    cJSON *ref = member(d, "ref"), *uri = member(d, "uri");
+    cJSON *ref = rule_member(d, "ref"), *uri = rule_member(d, "uri");
+    rule_default(c, ref, "namespace", c->own_namespace);
     if (!ref && !uri) {
         check_error_key(c, d, "needs ref (an object with an address) or uri (a URL)");
         return;
     }
     size_t before;
-    enter(c, d, "uri", &before);
+    rule_enter(c, d, "uri", &before);
     if (cJSON_IsString(uri) && !ref && !has_scheme(uri->valuestring))
         check_error(c, uri,
                     "must be a whole URL such as http://host:8080/path; one without a host needs a ref beside it");
@@ -163,17 +178,17 @@ static void check_destination(struct check *c, cJSON *d)
     path_up(c, before);
 }
 
-static void check_destination_at(struct check *c, cJSON *object, const char *name)
+void check_destination_at(struct check *c, cJSON *object, const char *name)
 {
     size_t before;
-    check_destination(c, enter(c, object, name, &before));
+    check_destination(c, rule_enter(c, object, name, &before));
     path_up(c, before);
 }
 
-static void check_duration(struct check *c, cJSON *object, const char *name, bool zero_allowed)
+void check_duration(struct check *c, cJSON *object, const char *name, bool zero_allowed)
 {
     size_t before;
-    const cJSON *node = enter(c, object, name, &before);
+    const cJSON *node = rule_enter(c, object, name, &before);
     struct diag why = {0};
     uint64_t ns;
     if (cJSON_IsString(node)) {
@@ -185,10 +200,10 @@ static void check_duration(struct check *c, cJSON *object, const char *name, boo
     path_up(c, before);
 }
 
-static void check_delivery(struct check *c, cJSON *spec)
+void check_delivery(struct check *c, cJSON *spec)
 {
     size_t before;
-    cJSON *d = enter(c, spec, "delivery", &before);
+    cJSON *d = rule_enter(c, spec, "delivery", &before);
     if (cJSON_IsObject(d)) {
         check_destination_at(c, d, "deadLetterSink");
         check_duration(c, d, "timeout", false);
@@ -204,7 +219,7 @@ static void check_delivery(struct check *c, cJSON *spec)
 static void check_annotations(struct check *c, const struct kind *kind, cJSON *object)
 {
     size_t before, inner, deepest;
-    cJSON *list = member(enter(c, object, "metadata", &before), "annotations");
+    cJSON *list = rule_member(rule_enter(c, object, "metadata", &before), "annotations");
     inner = path_down(c, "annotations");
     for (const cJSON *a = cJSON_IsObject(list) ? list->child : NULL; a; a = a->next) {
         struct diag why = {0};
@@ -213,8 +228,8 @@ static void check_annotations(struct check *c, const struct kind *kind, cJSON *o
         deepest = path_down(c, a->string);
         if (annotation_check(a->string, a->valuestring, &why) != OK)
             check_error(c, a, "%s", why.text);
-        else if (strcmp(a->string, ANNOTATION_RETRY) == 0 && strcmp(kind->group, "messaging.knative.dev") == 0)
-            check_error(c, a, "is for the kinds of 2018; write spec.delivery.retry here");
+        else if (annotation_check_kind(a->string, kind, &why) != OK)
+            (kind->has_status ? check_error : check_warn)(c, a, "%s", why.text);
         path_up(c, deepest);
     }
     path_up(c, inner);
@@ -226,7 +241,8 @@ static void check_annotations(struct check *c, const struct kind *kind, cJSON *o
 static void channel_2018(struct check *c, cJSON *object)
 {
     size_t before;
-    cJSON *spec = enter(c, object, "spec", &before), *bus = member(spec, "bus"), *cluster = member(spec, "clusterBus");
+    cJSON *spec = rule_enter(c, object, "spec", &before), *bus = rule_member(spec, "bus"),
+          *cluster = rule_member(spec, "clusterBus");
     if (bus && cluster)
         check_error_key(c, cluster, "bus and clusterBus exclude each other; leave one out");
     else if (spec && !bus && !cluster)
@@ -238,25 +254,31 @@ static void channel_2018(struct check *c, cJSON *object)
 static void subscription_2018(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *spec = enter(c, object, "spec", &before);
-    check_dns_or_url(c, enter(c, spec, "subscriber", &inner));
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    check_dns_or_url(c, rule_enter(c, spec, "subscriber", &inner));
     path_up(c, inner);
-    check_dns_or_url(c, enter(c, spec, "replyTo", &inner));
+    check_dns_or_url(c, rule_enter(c, spec, "replyTo", &inner));
     path_up(c, inner);
+    path_up(c, before);
+}
+
+void check_template(struct check *c, cJSON *spec)
+{
+    size_t before;
+    cJSON *template = rule_enter(c, spec, "channelTemplate", &before);
+    const char *kind = json_text(template, "kind"), *version = json_text(template, "apiVersion");
+    if (template && (!kind || !version))
+        check_error_key(c, template, "needs apiVersion and kind, such as messaging.knative.dev/v1 and InMemoryChannel");
     path_up(c, before);
 }
 
 static void channel_today(struct check *c, cJSON *object)
 {
-    size_t before, inner;
-    cJSON *spec = enter(c, object, "spec", &before);
-    cJSON *template = enter(c, spec, "channelTemplate", &inner);
-    const char *kind = json_text(template, "kind"), *version = json_text(template, "apiVersion");
-    if (template && (!kind || !version))
-        check_error_key(c, template, "needs apiVersion and kind, such as messaging.knative.dev/v1 and InMemoryChannel");
-    path_up(c, inner);
-    if (member(spec, "subscribers"))
-        check_error_key(c, member(spec, "subscribers"),
+    size_t before;
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    check_template(c, spec);
+    if (rule_member(spec, "subscribers"))
+        check_error_key(c, rule_member(spec, "subscribers"),
                         "subscribers is written by leat; make a Subscription for each subscriber");
     check_delivery(c, spec);
     path_up(c, before);
@@ -265,21 +287,21 @@ static void channel_today(struct check *c, cJSON *object)
 static void subscription_today(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *spec = enter(c, object, "spec", &before);
-    cJSON *channel = enter(c, spec, "channel", &inner);
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    cJSON *channel = rule_enter(c, spec, "channel", &inner);
     const char *kind = json_text(channel, "kind"), *ns = json_text(channel, "namespace"),
                *own = metadata_text(object, "namespace");
     size_t deepest = path_down(c, "kind");
     if (kind && strcmp(kind, "Channel") != 0 && strcmp(kind, "InMemoryChannel") != 0)
-        check_error(c, member(channel, "kind"), "must be Channel or InMemoryChannel (it is \"%.60s\")", kind);
+        check_error(c, rule_member(channel, "kind"), "must be Channel or InMemoryChannel (it is \"%.60s\")", kind);
     path_up(c, deepest);
     deepest = path_down(c, "namespace");
     if (ns && own && strcmp(ns, own) != 0)
-        check_error(c, member(channel, "namespace"),
+        check_error(c, rule_member(channel, "namespace"),
                     "a Subscription and its channel must be in the same namespace (here \"%s\")", own);
     path_up(c, deepest);
     path_up(c, inner);
-    if (spec && !member(spec, "subscriber") && !member(spec, "reply"))
+    if (spec && !rule_member(spec, "subscriber") && !rule_member(spec, "reply"))
         check_error_key(c, spec, "needs subscriber (or reply, to send the events themselves there)");
     check_destination_at(c, spec, "subscriber");
     check_destination_at(c, spec, "reply");
@@ -290,8 +312,8 @@ static void subscription_today(struct check *c, cJSON *object)
 static void check_trigger(struct check *c, cJSON *spec)
 {
     size_t before;
-    cJSON *trigger = enter(c, spec, "trigger", &before), *type = member(trigger, "eventType"),
-          *cluster = member(trigger, "clusterEventType");
+    cJSON *trigger = rule_enter(c, spec, "trigger", &before), *type = rule_member(trigger, "eventType"),
+          *cluster = rule_member(trigger, "clusterEventType");
     if (type && cluster)
         check_error_key(c, cluster, "eventType and clusterEventType exclude each other; leave one out");
     else if (trigger && !type && !cluster)
@@ -303,12 +325,12 @@ static void feed(struct check *c, cJSON *object)
 {
     static const char *const ways[] = {"dnsName", "routeName", "channelName"};
     size_t before, inner, deepest, given = 0;
-    cJSON *spec = enter(c, object, "spec", &before), *action = enter(c, spec, "action", &inner);
+    cJSON *spec = rule_enter(c, object, "spec", &before), *action = rule_enter(c, spec, "action", &inner);
     for (size_t i = 0; i < 3; i++)
-        given += member(action, ways[i]) != NULL;
+        given += rule_member(action, ways[i]) != NULL;
     if (action && given != 1)
         check_error_key(c, action, "needs exactly one of dnsName, routeName and channelName");
-    check_dns_or_url(c, enter(c, action, "dnsName", &deepest));
+    check_dns_or_url(c, rule_enter(c, action, "dnsName", &deepest));
     path_up(c, deepest);
     path_up(c, inner);
     check_trigger(c, spec);
@@ -318,8 +340,8 @@ static void feed(struct check *c, cJSON *object)
 static void flow(struct check *c, cJSON *object)
 {
     size_t before, inner, deepest;
-    cJSON *spec = enter(c, object, "spec", &before), *action = enter(c, spec, "action", &inner);
-    cJSON *target = member(action, "target"), *uri = enter(c, action, "targetURI", &deepest);
+    cJSON *spec = rule_enter(c, object, "spec", &before), *action = rule_enter(c, spec, "action", &inner);
+    cJSON *target = rule_member(action, "target"), *uri = rule_enter(c, action, "targetURI", &deepest);
     if (target && uri)
         check_error_key(c, uri, "target and targetURI exclude each other; leave one out");
     else
@@ -335,11 +357,11 @@ static void flow(struct check *c, cJSON *object)
 static void github_source(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *spec = enter(c, object, "spec", &before);
+    cJSON *spec = rule_enter(c, object, "spec", &before);
     check_destination_at(c, spec, "sink");
-    check_url(c, enter(c, spec, "githubAPIURL", &inner));
+    check_url(c, rule_enter(c, spec, "githubAPIURL", &inner));
     path_up(c, inner);
-    cJSON *extensions = member(enter(c, spec, "ceOverrides", &inner), "extensions");
+    cJSON *extensions = rule_member(rule_enter(c, spec, "ceOverrides", &inner), "extensions");
     size_t deepest = path_down(c, "extensions");
     for (const cJSON *e = cJSON_IsObject(extensions) ? extensions->child : NULL; e; e = e->next) {
         size_t name = path_down(c, e->string);
@@ -356,7 +378,7 @@ static void github_source(struct check *c, cJSON *object)
 /* As an API server keeps it: what stringData says is under data, in base64, so that nothing shows a secret as it is. */
 static void move_plain(struct check *c, cJSON *object)
 {
-    cJSON *plain = cJSON_DetachItemFromObjectCaseSensitive(object, "stringData"), *data = member(object, "data");
+    cJSON *plain = cJSON_DetachItemFromObjectCaseSensitive(object, "stringData"), *data = rule_member(object, "data");
     if (cJSON_IsObject(plain) && !data)
         data = cJSON_AddObjectToObject(object, "data");
     for (const cJSON *value = cJSON_IsObject(plain) ? plain->child : NULL; value; value = value->next) {
@@ -378,7 +400,7 @@ static void move_plain(struct check *c, cJSON *object)
 static void secret(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *data = enter(c, object, "data", &before);
+    cJSON *data = rule_enter(c, object, "data", &before);
     for (const cJSON *value = cJSON_IsObject(data) ? data->child : NULL; value; value = value->next) {
         size_t length;
         inner = path_down(c, value->string);
@@ -393,9 +415,9 @@ static void secret(struct check *c, cJSON *object)
 static void service(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *spec = enter(c, object, "spec", &before);
+    cJSON *spec = rule_enter(c, object, "spec", &before);
     const char *type = json_text(spec, "type");
-    cJSON *name = enter(c, spec, "externalName", &inner);
+    cJSON *name = rule_enter(c, spec, "externalName", &inner);
     if (type && strcmp(type, "ExternalName") == 0) {
         if (!name)
             check_error_key(c, spec, "is missing: a Service of type ExternalName needs the host that it stands for");
@@ -410,7 +432,7 @@ static void service(struct check *c, cJSON *object)
 static void check_params(struct check *c, cJSON *parameters, const char *name)
 {
     size_t before;
-    cJSON *list = enter(c, parameters, name, &before);
+    cJSON *list = rule_enter(c, parameters, name, &before);
     size_t i = 0;
     for (const cJSON *a = cJSON_IsArray(list) ? list->child : NULL; a; a = a->next, i++) {
         const char *an = json_text(a, "name");
@@ -432,7 +454,7 @@ static void check_params(struct check *c, cJSON *parameters, const char *name)
 static void bus(struct check *c, cJSON *object)
 {
     size_t before, inner;
-    cJSON *parameters = enter(c, enter(c, object, "spec", &before), "parameters", &inner);
+    cJSON *parameters = rule_enter(c, rule_enter(c, object, "spec", &before), "parameters", &inner);
     check_params(c, parameters, "channel");
     check_params(c, parameters, "subscription");
     path_up(c, inner);
@@ -454,6 +476,13 @@ static const struct rule {
     {"feeds.knative.dev", "ClusterEventType", NULL, {"clusterEventSource", NULL}},
     {"feeds.knative.dev", "Feed", feed, {NULL}},
     {"flows.knative.dev", "Flow", flow, {NULL}},
+    {"eventing.knative.dev", "Broker", rule_broker, {"config", NULL}},
+    {"eventing.knative.dev", "Trigger", rule_trigger, {"broker", "brokerRef", NULL}},
+    {"eventing.knative.dev", "EventType", rule_event_type, {NULL}},
+    {"eventing.knative.dev", "RequestReply", rule_request_reply, {NULL}},
+    {"eventing.knative.dev", "EventTransform", rule_event_transform, {NULL}},
+    {"flows.knative.dev", "Sequence", rule_sequence, {"channelTemplate", NULL}},
+    {"flows.knative.dev", "Parallel", rule_parallel, {"channelTemplate", NULL}},
     {"messaging.knative.dev", "Channel", channel_today, {"channelTemplate", NULL}},
     {"messaging.knative.dev", "InMemoryChannel", channel_today, {NULL}},
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
@@ -474,6 +503,9 @@ void rules_apply(struct check *c, const struct kind *kind, cJSON *object)
 {
     const struct rule *r = rule_of(kind);
     check_metadata(c, kind, object);
+    c->own_namespace = metadata_text(object, "namespace");
+    if (!c->own_namespace)
+        c->own_namespace = c->namespace_name;
     check_annotations(c, kind, object);
     if (r && r->check)
         r->check(c, object);
@@ -483,6 +515,13 @@ enum err rules_immutable(const struct kind *kind, const cJSON *before, const cJS
 {
     const struct rule *r = rule_of(kind);
     const cJSON *old = json_object(before, "spec"), *new = json_object(after, "spec");
+    const char *class = annotation(before, ANNOTATION_BROKER_CLASS), *now = annotation(after, ANNOTATION_BROKER_CLASS);
+    if (class && now && strcmp(class, now) != 0)
+        return diag_set(d, ERR_INVALID,
+                        "metadata.annotations[\"" ANNOTATION_BROKER_CLASS
+                        "\"] cannot be changed from %.60s; delete the "
+                        "Broker and make it anew, or give it another name",
+                        class);
     for (size_t i = 0; r && i < 3 && r->immutable[i]; i++) {
         const cJSON *a = cJSON_GetObjectItemCaseSensitive(old, r->immutable[i]),
                     *b = cJSON_GetObjectItemCaseSensitive(new, r->immutable[i]);

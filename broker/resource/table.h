@@ -29,8 +29,13 @@ bool table_now(const struct resource_table *t, char *out, size_t size);
 
 #define CONDITION_WEBHOOK "WebhookConfigured" /* written while a source runs, kept when the plan is compiled anew */
 
+#define CONDITION_BUILT_IN "BuiltIn"      /* of kinds that are kept and not run: False */
+#define CONDITION_DELIVERING "Delivering" /* of what is paused: False, for people; Ready repeats its reason */
+
 /* Adds a condition to a status under construction. `status`: "True", "False", "Unknown". false: no memory. */
 bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);
+/* The condition of this type; NULL when there is none. */
+cJSON *condition_find(const cJSON *status, const char *type);
 /* Finishes a status under construction and puts it in force (takes it over): Ready from the conditions that it depends
  * on, times of those that did not change, the conditions of running sources, observedGeneration. */
 enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status) must_check;

@@ -560,8 +560,8 @@ static void test_2018_feeds(void **state)
         if (strncmp(said, broken[i][1], strlen(broken[i][1])) != 0)
             fail_msg("%s: %s", broken[i][0], said);
     }
-    assert_string_equal(rig_condition(rig_get(t, "eventtype", "pullrequest"), "InUse"), "True");
-    assert_string_equal(rig_condition(rig_get(t, "eventtype", "unused"), "InUse"), "False");
+    assert_string_equal(rig_condition(rig_get(t, "eventtypes.feeds.knative.dev", "pullrequest"), "InUse"), "True");
+    assert_string_equal(rig_condition(rig_get(t, "eventtypes.feeds.knative.dev", "unused"), "InUse"), "False");
     assert_string_equal(rig_condition(rig_get(t, "eventsource", "github"), "Complete"), "True");
     done(t, p);
 }

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * eventing.knative.dev: a Broker is a channel, a Trigger a subscription to it with a filter, whose reply goes back to
+ * the Broker. EventTypes describe; RequestReply and EventTransform are kept and not run.
+ */
+#include "filters.h"
+#include "planner.h"
+
+#define GROUP "eventing.knative.dev"
+
+/* ---- brokers ---- */
+
+static bool class_built_in(struct planner *p, const struct resource *r, struct why *why)
+{
+    const char *class = annotation(r->object, ANNOTATION_BROKER_CLASS);
+    if (!class || strcmp(class, BROKER_CLASS_DEFAULT) == 0)
+        return true;
+    *why = why_of(p, "BrokerClassNotBuiltIn",
+                  "Brokers of the class %s are not in this build; leave the annotation " ANNOTATION_BROKER_CLASS
+                  " out for a Broker on the default bus",
+                  class);
+    return false;
+}
+
+void plan_brokers(struct planner *p)
+{
+    static const struct channel_form form = {.room = "brokers", .broker = true};
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, "Broker", &cursor));) {
+        struct why why;
+        size_t bus = 0;
+        bool good = class_built_in(p, r, &why) && plan_template_bus(p, NULL, &bus, &why);
+        struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
+        if (c)
+            c->delivery = json_object(json_object(r->object, "spec"), "delivery");
+    }
+}
+
+static void broker_status(struct planner *p, const struct channel_plan *c)
+{
+    static const char *const parts[] = {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable"};
+    struct plan_target dead;
+    struct why why = {NULL, NULL};
+    cJSON *status = cJSON_CreateObject();
+    put_address(p, status, c);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
+    const cJSON *sink = json_object(c->delivery, "deadLetterSink");
+    bool resolved = resolve_destination(p, c->resource->namespace_name, sink, &dead, &why);
+    put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
+    put_policies(p, status);
+    put_status(p, c->resource, status);
+}
+
+void plan_broker_statuses(struct planner *p)
+{
+    map_each(e, tmp, &p->channels) {
+        const struct channel_plan *c = e->value;
+        if (strcmp(c->resource->kind->group, GROUP) == 0)
+            broker_status(p, c);
+    }
+}
+
+/* ---- triggers ---- */
+
+/* What came of each thing that a Trigger names. */
+struct trigger {
+    const struct channel_plan *broker;
+    struct plan_target subscriber, dead_letter;
+    const cJSON *delivery;
+    bool dead_letter_given, subscriber_good, dead_letter_good, possible;
+    struct why broker_why, subscriber_why, dead_letter_why, subscription_why;
+};
+
+static void find_broker(struct planner *p, const struct resource *r, const cJSON *spec, struct trigger *t)
+{
+    const cJSON *ref = json_object(spec, "brokerRef");
+    const char *name = json_text(ref ? ref : spec, ref ? "name" : "broker"), *ns = json_text(ref, "namespace");
+    if (!ns)
+        ns = r->namespace_name;
+    t->broker = map_get(&p->channels, slice_str(plan_text(p, "Broker." GROUP "/%s/%s", ns, name ? name : "")));
+    if (!t->broker)
+        t->broker_why = why_of(p, "BrokerDoesNotExist", "Broker %s/%s is not declared", ns, name ? name : "");
+    else if (!t->broker->ready)
+        t->broker_why = t->broker->why;
+}
+
+static void trigger_resolve(struct planner *p, const struct resource *r, struct trigger *t)
+{
+    const cJSON *spec = json_object(r->object, "spec");
+    memset(t, 0, sizeof *t);
+    find_broker(p, r, spec, t);
+    t->subscriber_good =
+        resolve_destination(p, r->namespace_name, json_object(spec, "subscriber"), &t->subscriber, &t->subscriber_why);
+    const cJSON *inherited = t->broker ? t->broker->delivery : NULL, *own = json_object(spec, "delivery");
+    t->dead_letter_good =
+        plan_delivery_merge(p, r->namespace_name, own, inherited, &t->delivery, &t->dead_letter, &t->dead_letter_why);
+    t->dead_letter_given = json_object(own, "deadLetterSink") || json_object(inherited, "deadLetterSink");
+    t->possible = t->broker && t->broker->ready && t->subscriber_good && t->dead_letter_good &&
+                  plan_order_possible(p, r, t->broker->resource, &t->subscription_why);
+}
+
+/* What admission let pass compiles; an object that never passed it fails closed: *good false, and it is left out. */
+static struct filter *trigger_filter(struct planner *p, const cJSON *spec, bool *good)
+{
+    struct problems problems;
+    struct check c = {.problems = &problems};
+    struct filter *f = NULL;
+    const cJSON *filters = cJSON_GetObjectItemCaseSensitive(spec, "filters"),
+                *attributes = json_object(json_object(spec, "filter"), "attributes");
+    enum err e = OK;
+    problems_init(&problems);
+    if (cJSON_GetArraySize(filters) > 0)
+        e = filter_read(&c, filters, &f);
+    else if (cJSON_GetArraySize(attributes) > 0)
+        e = filter_read_attributes(&c, attributes, &f);
+    p->nomem = p->nomem || e == ERR_NOMEM || c.nomem;
+    *good = e == OK && problems.errors == 0 && !c.nomem;
+    problems_fini(&problems);
+    return *good ? f : filter_unref(f);
+}
+
+static struct plan_subscription *trigger_add(struct planner *p, const struct resource *r, struct trigger *t)
+{
+    bool good;
+    struct filter *f = trigger_filter(p, json_object(r->object, "spec"), &good);
+    struct plan_subscription *s = good ? plan_subscription_add(p, r, NULL, t->broker) : NULL;
+    if (!s) {
+        t->subscription_why = (struct why){"FilterInvalid", "the filter does not compile; leat validate says where"};
+        filter_unref(f);
+        return NULL;
+    }
+    s->filter = f;
+    s->subscriber = t->subscriber;
+    s->reply = target_channel(t->broker);
+    s->reply_must_be_event = true;
+    s->dead_letter = t->dead_letter;
+    delivery_read(t->delivery, &s->delivery);
+    plan_subscription_annotations(p, s, r, t->broker->resource);
+    return s;
+}
+
+/* The object that the annotation names, and its own Ready. */
+static void put_dependency(struct planner *p, cJSON *status, const struct resource *r)
+{
+    const char *text = annotation(r->object, ANNOTATION_DEPENDENCY);
+    cJSON *ref = text ? cJSON_Parse(text) : NULL;
+    const char *kind = json_text(ref, "kind"), *version = json_text(ref, "apiVersion"), *name = json_text(ref, "name"),
+               *ns = json_text(ref, "namespace");
+    const struct kind *k = kind && version ? kind_find(version, kind) : NULL;
+    const struct resource *there = k && name ? resource_get(p->table, k, ns ? ns : r->namespace_name, name) : NULL;
+    const cJSON *ready = there ? condition_find(json_object(there->object, "status"), "Ready") : NULL;
+    const char *value = json_text(ready, "status");
+    struct why why = {"DependencyNotReady", NULL};
+    if (text)
+        why.message = plan_text(p, "%s %s: %s", kind ? kind : "", name ? name : "",
+                                !there                        ? "is not declared"
+                                : !value                      ? "has no condition Ready"
+                                : json_text(ready, "message") ? json_text(ready, "message")
+                                                              : "is not ready");
+    if (!text || (value && strcmp(value, "True") == 0))
+        put_condition(p, status, "DependencyReady", true, NULL);
+    else if (value && strcmp(value, "False") == 0)
+        put_condition(p, status, "DependencyReady", false, &why);
+    else
+        put_unknown(p, status, "DependencyReady", there ? why.reason : "DependencyDoesNotExist", why.message);
+    cJSON_Delete(ref);
+}
+
+static void trigger_status(struct planner *p, const struct resource *r, const struct trigger *t, bool added)
+{
+    bool broker = t->broker && t->broker->ready;
+    cJSON *status = cJSON_CreateObject();
+    put_text(p, status, "subscriberUri", t->subscriber.url);
+    put_condition(p, status, "BrokerReady", broker, broker ? NULL : &t->broker_why);
+    if (added || t->subscription_why.reason)
+        put_condition(p, status, "SubscriptionReady", added, added ? NULL : &t->subscription_why);
+    else
+        put_unknown(p, status, "SubscriptionReady", "NotResolved",
+                    "it joins the Broker when everything it names is there");
+    put_dependency(p, status, r);
+    put_condition(p, status, "SubscriberResolved", t->subscriber_good, t->subscriber_good ? NULL : &t->subscriber_why);
+    put_dead_letter(p, status, t->dead_letter_given, t->dead_letter_good, &t->dead_letter, &t->dead_letter_why);
+    put_paused(p, status, r);
+    put_status(p, r, status);
+}
+
+void plan_triggers(struct planner *p)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, "Trigger", &cursor));) {
+        struct trigger t;
+        trigger_resolve(p, r, &t);
+        bool added = t.possible && trigger_add(p, r, &t);
+        trigger_status(p, r, &t, added);
+    }
+}
+
+/* ---- what is only kept ---- */
+
+/* What an EventType refers to; `broker` is the older form. */
+static void put_reference(struct planner *p, cJSON *status, const struct resource *r)
+{
+    static const struct why not_set = {"ReferenceNotSet", NULL};
+    const cJSON *spec = json_object(r->object, "spec"), *ref = json_object(spec, "reference");
+    const char *broker = json_text(spec, "broker"), *kind = ref ? json_text(ref, "kind") : "Broker",
+               *version = ref ? json_text(ref, "apiVersion") : GROUP "/v1",
+               *name = ref ? json_text(ref, "name") : broker, *ns = json_text(ref, "namespace");
+    const struct kind *k = kind && version ? kind_find(version, kind) : NULL;
+    struct why why = {0};
+    if (!name) {
+        put_condition(p, status, "ReferenceExists", true, &not_set);
+        return;
+    }
+    bool there = k && resource_get(p->table, k, ns ? ns : r->namespace_name, name);
+    if (!there)
+        why = why_of(p, "ReferenceDoesNotExist", "%s %s/%s is not declared", kind ? kind : "",
+                     ns ? ns : r->namespace_name, name);
+    put_condition(p, status, "ReferenceExists", there, there ? NULL : &why);
+}
+
+void plan_event_types(struct planner *p)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = plan_next(p, GROUP, "EventType", &cursor));) {
+        cJSON *status = cJSON_CreateObject();
+        put_reference(p, status, r);
+        put_status(p, r, status);
+    }
+}
+
+void plan_not_run(struct planner *p)
+{
+    static const char *const kinds[][2] = {
+        {"RequestReply",
+         "this build does not run a RequestReply; let the sender take the reply by a Trigger of its own"},
+        {"EventTransform",
+         "this build does not run an EventTransform; let a service transform events, as a step of a Sequence"}};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t cursor = 0;
+        for (const struct resource *r; (r = plan_next(p, GROUP, kinds[k][0], &cursor));) {
+            const struct why why = {"NotInThisBuild", kinds[k][1]};
+            cJSON *status = cJSON_CreateObject();
+            put_condition(p, status, CONDITION_BUILT_IN, false, &why);
+            put_status(p, r, status);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of rules share: going down into an object with the path kept, and what many kinds have in common.
+ */
+#ifndef LEAT_BROKER_RESOURCE_RULES_H
+#define LEAT_BROKER_RESOURCE_RULES_H
+
+#include "check.h"
+
+/* A member that will be written to; NULL when it is not there. */
+cJSON *rule_member(cJSON *object, const char *name);
+/* Goes into a member, there or not; path_up(c, *before) comes back. */
+cJSON *rule_enter(struct check *c, cJSON *object, const char *name, size_t *before);
+/* The object of this name, made when it is not there; NULL when it is something else, or without memory. */
+cJSON *rule_object(struct check *c, cJSON *object, const char *name);
+/* Adds the text where the name has no value yet. */
+void rule_default(struct check *c, cJSON *object, const char *name, const char *value);
+
+void check_url(struct check *c, const cJSON *node);
+/* A duration of ISO 8601 under this name, when it is there. */
+void check_duration(struct check *c, cJSON *object, const char *name, bool zero_allowed);
+/* A Destination: its ref gets the namespace of the object that it stands in. */
+void check_destination(struct check *c, cJSON *destination);
+void check_destination_at(struct check *c, cJSON *object, const char *name);
+/* The member delivery of a spec, step or branch. */
+void check_delivery(struct check *c, cJSON *spec);
+void check_template(struct check *c, cJSON *spec);
+
+/* ---- rules_eventing.c: today's kinds beyond channels ---- */
+
+void rule_broker(struct check *c, cJSON *object);
+void rule_trigger(struct check *c, cJSON *object);
+void rule_event_type(struct check *c, cJSON *object);
+void rule_request_reply(struct check *c, cJSON *object);
+void rule_event_transform(struct check *c, cJSON *object);
+void rule_sequence(struct check *c, cJSON *object);
+void rule_parallel(struct check *c, cJSON *object);
+
+#endif
