@@ -52,8 +52,9 @@ struct engine_channel {
     struct bus_channel *handle;
     struct bus_op op;
     struct engine *engine;
-    bool ready;  /* provisioned */
-    bool wanted; /* in the plan being applied */
+    uint32_t subject; /* its number in traces; never used again in this process */
+    bool ready;       /* provisioned */
+    bool wanted;      /* in the plan being applied */
     _Atomic uint64_t accepted, refused_full;
 };
 
@@ -67,6 +68,7 @@ struct engine_subscription {
     struct bus_subscription *handle, *parked_handle;
     struct bus_op op, parked_op;
     struct engine *engine;
+    uint32_t subject; /* its number in traces; never used again in this process */
     bool ready, parked_ready, wanted;
     struct dispatch_counters counters;
 };

@@ -168,6 +168,7 @@ static struct engine_channel *make_channel(struct engine *e, const char *key, co
         return NULL;
     list_init(&c->link);
     c->engine = e;
+    c->subject = ++e->subjects;
     c->bus = bus;
     c->key = strdup(key);
     c->label_namespace = strdup(namespace_name);
@@ -231,6 +232,7 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
         return NULL;
     list_init(&s->link);
     s->engine = e;
+    s->subject = ++e->subjects;
     s->channel = channel;
     s->bus = channel->bus;
     s->key = strdup(p->key);

@@ -18,7 +18,8 @@ struct engine {
     struct http_client *client; /* the control loop's own: webhook registration */
     struct list buses, channels, subscriptions, sources;
     struct engine_reports reports;
-    bool applied; /* a plan is in force */
+    uint32_t subjects; /* numbers given to channels and subscriptions, from 1 */
+    bool applied;      /* a plan is in force */
 
     /* The plan being applied, and one that waits. */
     bool applying;

@@ -46,6 +46,7 @@ struct shard {
     struct http_server *ingress, *hooks; /* hooks: NULL unless they have a listener of their own */
     struct http_client *client;
     struct dispatcher *dispatcher;
+    struct trace *trace;     /* of what happens on this loop; NULL: none is kept */
     struct routing *routing; /* in force on this loop; NULL before the first */
     struct list streams;     /* struct shard_stream */
     struct list sources;     /* struct shard_source */

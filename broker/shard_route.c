@@ -55,6 +55,8 @@ static enum err make_spec(struct shard *s, struct routing *r, const struct plan_
         .batch_max = p->batch_max,
         .batch_wait_ns = p->batch_wait_ns,
         .filter = bus->capabilities & BUS_CAP_FILTER ? NULL : p->filter,
+        .trace = s->trace,
+        .trace_subject = stream->subscription->subject,
         .park = park_event,
         .park_arg = &stream->park,
         .counters = &stream->subscription->counters,
