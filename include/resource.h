@@ -85,6 +85,11 @@ const struct kind *manifest_kind(const struct manifest *m, size_t i);
  * fields are errors. *out is the caller's (cJSON_Delete). `namespace_name` as above. */
 enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
                       struct problems *p) must_check;
+/* A filter as a person types it: a CESQL expression, or, when it begins with { or [, one filter of a Trigger's dialects
+ * or a list of them, in JSON. *out NULL: everything matches. ERR_INVALID with problems; that of an expression has its
+ * line and column, in characters from 1. */
+struct filter;
+enum err filter_parse(struct slice text, struct filter **out, struct problems *p) must_check;
 /* A cJSON tree as YAML, for `-o yaml`. */
 void yaml_put(const cJSON *tree, struct buf *out);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Filters as manifests spell them, into compiled ones.
+ * Filters as a Trigger spells them, out of a tree. The public door for a text is filter_parse (resource.h).
  */
 #ifndef LEAT_BROKER_RESOURCE_FILTERS_H
 #define LEAT_BROKER_RESOURCE_FILTERS_H
@@ -8,9 +8,14 @@
 #include "check.h"
 #include "filter.h"
 
-/* spec.filters of a Trigger: all of them must match. */
-enum err filter_read(struct check *c, const cJSON *filters, struct filter **out) must_check;
-/* spec.filter.attributes of a Trigger. */
-enum err filter_read_attributes(struct check *c, const cJSON *attributes, struct filter **out) must_check;
+/* A list of filters, all of which must match: [{"exact": {"type": "x"}}, {"cesql": "..."}]. The check stands at the
+ * list. NULL or an empty list: *out is NULL, everything matches. ERR_INVALID: what is wrong was told to the check;
+ * ERR_NOMEM. */
+enum err filter_read(struct check *c, const cJSON *list, struct filter **out) must_check;
+/* Knative's older form, a map of attributes: each is the value exactly, "" stands for any value that is not empty. The
+ * check stands at the map. NULL or an empty map: everything. */
+enum err filter_read_attributes(struct check *c, const cJSON *map, struct filter **out) must_check;
+/* One filter, as a list holds them: {"any": [...]}. The check stands at it. */
+enum err filter_read_one(struct check *c, const cJSON *object, struct filter **out) must_check;
 
 #endif
