@@ -57,10 +57,16 @@ static bool is_ce(struct slice name)
 
 bool ce_http_forwarded(struct slice name)
 {
-    if (!name.len || ((name.ptr[0] | 0x20) != 'x' && (name.ptr[0] | 0x20) != 'k'))
+    switch (name.len ? name.ptr[0] | 0x20 : 0) { /* nearly every header ends here */
+    case 'k':
+        return slice_has_prefix_nocase(name, SLICE("knative-"));
+    case 't':
+        return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("tracestate"));
+    case 'x':
+        return slice_eq_nocase(name, SLICE("x-request-id")) || slice_has_prefix_nocase(name, SLICE("x-b3-"));
+    default:
         return false;
-    return slice_eq_nocase(name, SLICE("x-request-id")) || slice_has_prefix_nocase(name, SLICE("knative-")) ||
-           slice_has_prefix_nocase(name, SLICE("x-b3-"));
+    }
 }
 
 bool ce_http_is_event(const struct http_header *headers, size_t count)

@@ -34,7 +34,8 @@ enum err ce_http_decode(const struct http_header *headers, size_t count, struct 
  * type. */
 bool ce_http_is_event(const struct http_header *headers, size_t count);
 
-/* Whether Knative's data plane passes this header on beside the event: x-request-id, knative-*, x-b3-*. */
+/* Whether Knative's data plane passes this header on beside the event: x-request-id, knative-*, x-b3-*, traceparent,
+ * tracestate. */
 bool ce_http_forwarded(struct slice name);
 
 /* Appends the header lines of binary mode, each ended by CR LF: "ce-id: 1\r\n...", Content-Type when there is a

@@ -66,8 +66,8 @@ enum ce_data_kind ce_event_data_kind(const struct ce_event *e);
 struct slice ce_event_data(const struct ce_event *e);
 enum ce_mode ce_event_mode(const struct ce_event *e);
 
-/* Transport headers that a router may pass on beside the event (x-request-id, knative-*, x-b3-*): no attributes, kept
- * apart. */
+/* Transport headers that a router may pass on beside the event (x-request-id, knative-*, x-b3-*, traceparent,
+ * tracestate): no attributes, kept apart. */
 size_t ce_event_header_count(const struct ce_event *e);
 void ce_event_header_at(const struct ce_event *e, size_t i, struct slice *name, struct slice *value);
 

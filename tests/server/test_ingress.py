@@ -170,8 +170,8 @@ def test_no_100_continue_for_what_is_refused(broker):
 
 
 def test_which_headers_pass(broker, shared_sink):
-    passing = {"knative-foo": "bar", "Knative-History": "a; b", "x-request-id": "rid", "X-B3-TraceId": "b3"}
-    other = {"x-other": "no", "Authorization": "Bearer secret", "Cookie": "a=b", "traceparent": TRACE, "x-knative": "no"}
+    passing = {"knative-foo": "bar", "Knative-History": "a; b", "x-request-id": "rid", "X-B3-TraceId": "b3", "traceparent": TRACE, "Tracestate": "a=b"}
+    other = {"x-other": "no", "Authorization": "Bearer secret", "Cookie": "a=b", "x-knative": "no", "traceparents": TRACE}
     got = delivered(broker, shared_sink, b"", {**event(), **passing, **other})
     assert {k: got.headers.get(k.lower()) for k in passing} == passing
     assert not {k.lower() for k in other} & set(got.headers)
