@@ -122,6 +122,24 @@ size_t ce_event_size(const struct ce_event *e)
     return e->size;
 }
 
+/* Offsets count from the first byte and the data comes last, so everything before it is an event without data. */
+size_t ce_event_head_size(const struct ce_event *e)
+{
+    return e->data_at;
+}
+
+const struct ce_event *ce_event_head_copy(const struct ce_event *e, void *memory)
+{
+    struct ce_event *copy = memory;
+    assert((uintptr_t)memory % _Alignof(struct ce_event) == 0 && e->data_at <= e->size);
+    memcpy((void *)copy, (const void *)e, e->data_at);
+    atomic_init(&copy->refs, 1);
+    copy->size = e->data_at;
+    copy->data_len = 0;
+    copy->data_kind = CE_DATA_NONE;
+    return copy;
+}
+
 bool ce_event_equal(const struct ce_event *a, const struct ce_event *b)
 {
     if (a->count != b->count || a->data_kind != b->data_kind || !slice_eq(ce_event_data(a), ce_event_data(b)))

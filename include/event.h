@@ -74,6 +74,11 @@ void ce_event_header_at(const struct ce_event *e, size_t i, struct slice *name, 
 /* Bytes that the event takes in memory: what bounded queues count. */
 size_t ce_event_size(const struct ce_event *e);
 
+/* The event without its data, in memory of the caller: ce_event_head_size bytes, aligned to 8. An event like any other
+ * to read, but no reference to it may be given back. One copy of bytes, nothing is allocated. */
+size_t ce_event_head_size(const struct ce_event *e);
+const struct ce_event *ce_event_head_copy(const struct ce_event *e, void *memory);
+
 /* Same attributes (in any order), same data and kind of data; mode and transport headers do not count. For tests and
  * oracles. */
 bool ce_event_equal(const struct ce_event *a, const struct ce_event *b);

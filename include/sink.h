@@ -18,6 +18,7 @@ struct sink_call;
 /* What to send and how. Borrowed for the call to sink_send, but `event`, which the sink refs while it needs it. */
 struct sink_request {
     const struct ce_event *event;
+    const struct ce_event *cause; /* of a reply: the event whose delivery made it, for the trace; else NULL */
     /* More than one event: all of them in one request, as application/cloudevents-batch+json; `event` is the first.
      * Only to sinks that are not `local`; an answer counts for all; no reply is read. 0: `event` alone. */
     const struct ce_event *const *batch;

@@ -13,8 +13,11 @@
 #include "loop.h"
 #include "slice.h"
 
-#define TRACE_BYTES_DEFAULT (16u << 20) /* of all loops together */
+#define TRACE_BYTES_DEFAULT (16u << 20) /* of all loops together: some 30,000 events with one delivery each */
+#define TRACE_BYTES_MIN (64u << 10)     /* of one loop: less holds no burst */
+#define TRACE_BYTES_MAX (1ull << 30)    /* of all loops together: explain walks it */
 #define TRACE_BODY_MAX 128              /* bytes of an answer that a note keeps */
+#define TRACE_ID_MAX 128                /* bytes of the id of a cause, or of what was made */
 #define TRACE_ATTRIBUTES_MAX 2048       /* bytes of an event's attributes that a note keeps */
 
 struct trace;
@@ -45,12 +48,14 @@ struct trace_attempt {
     struct slice text;     /* first bytes of the answer, or the detail */
 };
 
-/* `bytes` for this loop; the memory is taken from the system as it is used. ERR_NOMEM. */
-enum err trace_new(struct loop *loop, size_t bytes, struct trace **out) must_check;
+/* `bytes` for this loop (at least TRACE_BYTES_MIN), index and notes together; the memory is taken from the system as it
+ * is used. Loops with the same `key` give the same event the same mark. ERR_NOMEM. */
+enum err trace_new(struct loop *loop, size_t bytes, const uint64_t key[2], struct trace **out) must_check;
+/* NULL is fine. */
 void trace_free(struct trace *t);
 
-/* ---- writing; `t` NULL: nothing happens. Subjects are numbers that the engine gives to channels and subscriptions
- * ---- */
+/* ---- writing; `t` NULL: nothing happens. Subjects are numbers that the engine gives to channels and
+ * subscriptions ---- */
 
 /* A channel took the event. `request`: the number of the request that brought it, 0 when none did (a reply, a source);
  * `cause`: the event whose delivery made it (a reply's original), or NULL. */
@@ -61,20 +66,28 @@ void trace_ended(struct trace *t, const struct ce_event *e, uint32_t subscriptio
 
 /* ---- reading ---- */
 
-enum trace_kind { TRACE_NOTE_EVENT, TRACE_NOTE_ATTEMPT, TRACE_NOTE_END };
+enum trace_kind {
+    TRACE_NOTE_EVENT, /* a channel took it */
+    TRACE_NOTE_MADE,  /* its delivery made another event, which a channel took */
+    TRACE_NOTE_ATTEMPT,
+    TRACE_NOTE_END
+};
 struct trace_note {
     enum trace_kind kind;
+    uint64_t mark; /* the same for all notes about one event: of one id and source */
     int64_t wall_ns;
-    uint32_t subject; /* the channel's, or the subscription's */
+    uint32_t subject; /* of EVENT and MADE: the channel that took it; else the subscription */
     uint64_t request;
-    struct slice cause_id;        /* of TRACE_NOTE_EVENT; cut at 128 bytes */
-    const struct ce_event *event; /* of TRACE_NOTE_EVENT: the attributes, without data; NULL when they were too long */
+    struct slice other;           /* EVENT: the id of its cause, or empty; MADE: the id of what was made */
+    const struct ce_event *event; /* EVENT: the attributes, without data; NULL when they were too long */
     struct trace_attempt attempt;
     enum trace_end end;
 };
-/* The notes about events with this id (and source, unless it is empty), oldest first; borrowed for the call. The
- * number of notes. */
-size_t trace_find(struct trace *t, struct slice id, struct slice source,
-                  void (*note)(void *arg, const struct trace_note *n), void *arg);
+/* A note, borrowed for the call; false: no more of them. */
+typedef bool trace_note_fn(void *arg, const struct trace_note *n);
+/* The notes about events with this id (and source, unless it is empty), newest first. */
+void trace_find(const struct trace *t, struct slice id, struct slice source, trace_note_fn *note, void *arg);
+/* What happened since then is all there. */
+int64_t trace_since(const struct trace *t);
 
 #endif
