@@ -12,6 +12,9 @@
 #include "resource.h"
 #include "source.h"
 
+#define EVENT_TYPES_AUTO_MAX 10000 /* EventTypes in all: senders choose type and source, and must not fill the memory  \
+                                    */
+
 /* Where something is sent: a channel of this plan, or a URL. */
 struct plan_target {
     enum { PLAN_TARGET_NONE, PLAN_TARGET_URL, PLAN_TARGET_CHANNEL } kind;
@@ -44,7 +47,7 @@ struct plan_subscription {
     const char *uid, *namespace_name, *name;
     const char *key; /* stable and unique */
     size_t channel;
-    struct plan_target subscriber, reply, dead_letter;
+    struct plan_target subscriber, reply, dead_letter; /* of a paused one perhaps none at all: it waits for them */
     struct delivery delivery;
     bool reply_must_be_event;
     struct filter *filter;  /* a reference; NULL: everything */
@@ -97,6 +100,12 @@ enum err plan_resolve_check(const char *argument, struct diag *d) must_check;
  * (what is missing, what to do). What does not resolve is left out of the plan and said in its condition; it never
  * fails the others. */
 enum err plan_compile(struct resource_table *t, const struct plan_options *options, struct plan **out) must_check;
+/* Makes the EventType that describes what passed a Broker or Channel (`--auto-create-event-types`), unless there is one
+ * of its name already: et-NAME-HASH, the hash over type, source, namespace and name. `schema`: the event's dataschema,
+ * or empty. *made (may be NULL) says whether it is new. Channels of other kinds have none: OK, nothing made. ERR_FULL
+ * beyond EVENT_TYPES_AUTO_MAX; ERR_NOMEM. The channel may be of any plan, its key counts. */
+enum err eventtype_ensure(struct resource_table *t, const struct plan_channel *c, struct slice type,
+                          struct slice source, struct slice schema, bool *made) must_check;
 struct plan *plan_ref(struct plan *p);
 struct plan *plan_unref(struct plan *p);
 

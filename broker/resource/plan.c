@@ -40,13 +40,13 @@ static void compile(struct planner *p)
     plan_2018_subscriptions(p);
     plan_github_sources(p);
     plan_feeds(p);
-    plan_triggers(p); /* they may depend on a source's condition */
     plan_messaging_statuses(p);
     plan_broker_statuses(p);
     plan_event_types(p);
     plan_not_run(p);
     plan_2018_statuses(p);
     plan_feed_statuses(p);
+    plan_triggers(p); /* they may depend on the condition of any other object */
     if (p->plan->subscription_count > 1)
         qsort(p->plan->subscriptions, p->plan->subscription_count, sizeof *p->plan->subscriptions, by_channel);
 }

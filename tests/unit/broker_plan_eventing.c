@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Brokers, Triggers and EventTypes: their defaults, what they come to in the plan, and their conditions.
+ */
+#include "../lib/resource_rig.h"
+
+#define DOC "---\n"
+#define EVENTING DOC "apiVersion: eventing.knative.dev/v1\n"
+#define BROKER(name, rest) EVENTING "kind: Broker\nmetadata: {name: " name "}\n" rest "\n"
+#define TRIGGER(name, rest)                                                                                            \
+    EVENTING "kind: Trigger\nmetadata: {name: " name "}\nspec:\n  subscriber: {uri: 'http://h:81/p'}\n" rest "\n"
+#define OF_B "  broker: b\n"
+#define BEGIN(text)                                                                                                    \
+    struct resource_table *t = rig_table(text, clock_system());                                                        \
+    struct plan *p = rig_plan(t, NULL)
+
+static const struct plan_subscription *subscription_of(const struct plan *p, const char *name)
+{
+    for (size_t i = 0; i < p->subscription_count; i++)
+        if (strcmp(p->subscriptions[i].name, name) == 0)
+            return &p->subscriptions[i];
+    return NULL;
+}
+
+static const cJSON *at(const struct resource *r, const char *a, const char *b)
+{
+    assert_non_null(r);
+    return cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, a), b);
+}
+
+static void compile_again(struct resource_table *t, struct plan **p)
+{
+    plan_unref(*p);
+    *p = rig_plan(t, NULL);
+}
+
+static void add(struct resource_table *t, const char *text)
+{
+    struct manifest *m = rig_good(text);
+    struct diag d;
+    assert_int_equal(resource_create(t, manifest_kind(m, 0), cJSON_Duplicate(manifest_object(m, 0), true), NULL, &d),
+                     OK);
+    manifest_free(m);
+}
+
+static void done(struct resource_table *t, struct plan *p)
+{
+    plan_unref(p);
+    resource_table_free(t);
+}
+
+static void test_broker(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", "") BROKER("k, annotations: {eventing.knative.dev/broker.class: Kafka}", "spec: {}")
+              BROKER("d", "spec: {delivery: {deadLetterSink: {ref: {kind: Service, name: absent}}}}"));
+    assert_int_equal(p->channel_count, 2);
+    const struct plan_channel *c = &p->channels[0];
+    assert_string_equal(c->key, "Broker.eventing.knative.dev/default/b");
+    assert_string_equal(c->path, "/brokers/default/b");
+    assert_string_equal(c->alias, "/default/b");
+    assert_string_equal(c->url, "http://127.0.0.1:8080/brokers/default/b");
+    assert_string_equal(c->bus_name, "brokers/default/b");
+    assert_true(c->broker);
+    const struct resource *r = rig_get(t, "broker", "b");
+    assert_string_equal(rig_condition(r, "Ready"), "True");
+    assert_string_equal(rig_condition(r, "IngressReady"), "True");
+    assert_string_equal(rig_condition(r, "TriggerChannelReady"), "True");
+    assert_string_equal(rig_condition(r, "FilterReady"), "True");
+    assert_string_equal(rig_condition(r, "Addressable"), "True");
+    assert_string_equal(rig_condition(r, "DeadLetterSinkResolved"), "True DeadLetterSinkNotConfigured");
+    assert_string_equal(rig_condition(r, "EventPoliciesReady"), "True NoEventPolicies");
+    assert_string_equal(rig_text(at(r, "status", "address"), "url"), c->url);
+    /* The defaults, as a user reads them back. */
+    assert_string_equal(rig_text(at(r, "metadata", "annotations"), "eventing.knative.dev/broker.class"),
+                        "MTChannelBasedBroker");
+    const cJSON *d = at(r, "spec", "delivery");
+    assert_int_equal(cJSON_GetObjectItem(d, "retry")->valueint, 10);
+    assert_string_equal(rig_text(d, "backoffPolicy"), "exponential");
+    assert_string_equal(rig_text(d, "backoffDelay"), "PT0.2S");
+    r = rig_get(t, "broker", "k");
+    assert_string_equal(rig_condition(r, "Ready"),
+                        "False BrokerClassNotBuiltIn Brokers of the class Kafka are not in this build; leave the "
+                        "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
+    assert_null(at(r, "status", "address"));
+    r = rig_get(t, "broker", "d");
+    assert_null(cJSON_GetObjectItem(at(r, "spec", "delivery"), "retry"));
+    assert_int_equal(strncmp(rig_condition(r, "Ready"), "False NotFound Service default/absent", 37), 0);
+    done(t, p);
+}
+
+static void test_trigger(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", "") EVENTING
+          "kind: Trigger\nmetadata: {name: t}\nspec:\n  broker: b\n  subscriber: {ref: {apiVersion: v1, kind: Service, "
+          "name: s}, uri: /in}\n" DOC
+          "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {type: ExternalName, externalName: s.example}\n");
+    const struct plan_subscription *s = subscription_of(p, "t");
+    assert_non_null(s);
+    assert_string_equal(s->key, "Trigger.eventing.knative.dev/default/t");
+    assert_string_equal(s->subscriber.url, "http://s.example/in");
+    assert_int_equal(s->reply.kind, PLAN_TARGET_CHANNEL);
+    assert_int_equal(s->reply.channel, s->channel);
+    assert_true(s->reply_must_be_event);
+    assert_null(s->filter);
+    assert_false(s->one_loop);
+    assert_int_equal(s->delivery.retry, 10);
+    assert_int_equal(s->delivery.backoff_policy, BACKOFF_EXPONENTIAL);
+    assert_int_equal(s->delivery.backoff_delay_ns, 200 * NS_PER_MS);
+    const struct resource *r = rig_get(t, "trigger", "t");
+    assert_string_equal(rig_condition(r, "Ready"), "True");
+    assert_string_equal(rig_condition(r, "BrokerReady"), "True");
+    assert_string_equal(rig_condition(r, "SubscriptionReady"), "True");
+    assert_string_equal(rig_condition(r, "DependencyReady"), "True");
+    assert_string_equal(rig_condition(r, "SubscriberResolved"), "True");
+    assert_string_equal(rig_text(cJSON_GetObjectItem(r->object, "status"), "subscriberUri"), "http://s.example/in");
+    /* The defaults. */
+    assert_string_equal(rig_text(at(r, "metadata", "labels"), "eventing.knative.dev/broker"), "b");
+    assert_true(cJSON_IsObject(at(r, "spec", "filter")));
+    assert_string_equal(rig_text(cJSON_GetObjectItem(at(r, "spec", "subscriber"), "ref"), "namespace"), "default");
+    done(t, p);
+}
+
+#define DEAD(host) "deadLetterSink: {uri: 'http://" host "/'}"
+
+static void test_delivery_is_merged(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", "spec: {delivery: {retry: 3, format: json, " DEAD("broker") "}}")
+              BROKER("none", "spec: {delivery: {}}") TRIGGER("inherits", OF_B)
+                  TRIGGER("own", OF_B "  delivery: {timeout: PT2S}")
+                      TRIGGER("own-dead", OF_B "  delivery: {retry: 1, format: binary, " DEAD("mine") "}")
+                          TRIGGER("of-none", "  broker: none"));
+    const struct plan_subscription *s = subscription_of(p, "inherits");
+    assert_int_equal(s->delivery.retry, 3);
+    assert_int_equal(s->delivery.format, CE_MODE_STRUCTURED);
+    assert_string_equal(s->dead_letter.url, "http://broker/");
+    /* One of its own counts whole: no retry of the Broker's; but its dead letter sink. */
+    s = subscription_of(p, "own");
+    assert_int_equal(s->delivery.retry, 0);
+    assert_int_equal(s->delivery.format, -1);
+    assert_int_equal(s->delivery.timeout_ns, 2 * NS_PER_S);
+    assert_string_equal(s->dead_letter.url, "http://broker/");
+    assert_string_equal(
+        rig_text(cJSON_GetObjectItem(rig_get(t, "trigger", "own")->object, "status"), "deadLetterSinkUri"),
+        "http://broker/");
+    s = subscription_of(p, "own-dead");
+    assert_int_equal(s->delivery.retry, 1);
+    assert_int_equal(s->delivery.format, CE_MODE_BINARY);
+    assert_string_equal(s->dead_letter.url, "http://mine/");
+    assert_int_equal(subscription_of(p, "of-none")->delivery.retry, 0);
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "of-none"), "DeadLetterSinkResolved"),
+                        "True DeadLetterSinkNotConfigured");
+    done(t, p);
+}
+
+static void test_trigger_before_broker(void **state)
+{
+    (void)state;
+    BEGIN(TRIGGER("t", OF_B));
+    assert_int_equal(p->subscription_count, 0);
+    const struct resource *r = rig_get(t, "trigger", "t");
+    assert_string_equal(rig_condition(r, "Ready"), "False BrokerDoesNotExist Broker default/b is not declared");
+    assert_string_equal(rig_condition(r, "SubscriberResolved"), "True");
+    assert_string_equal(rig_condition(r, "SubscriptionReady"),
+                        "Unknown NotResolved it joins the Broker when everything it names is there");
+    add(t, BROKER("b", ""));
+    compile_again(t, &p);
+    assert_non_null(subscription_of(p, "t"));
+    assert_string_equal(rig_condition(r, "Ready"), "True");
+    /* Compiled again, nothing has changed. */
+    uint64_t version = resource_table_version(t);
+    compile_again(t, &p);
+    assert_int_equal(resource_table_version(t), version);
+    done(t, p);
+}
+
+static void test_broker_of_another_namespace(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b, namespace: far", "") TRIGGER(
+        "t", "  brokerRef: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: b, namespace: far}"));
+    assert_string_equal(p->channels[subscription_of(p, "t")->channel].key, "Broker.eventing.knative.dev/far/b");
+    done(t, p);
+}
+
+/* A Broker is an address like any other, however it is named. */
+static void test_broker_as_destination(void **state)
+{
+    static const char *const given[] = {"ref: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: b}",
+                                        "ref: {kind: Broker, name: b}",
+                                        "uri: 'http://127.0.0.1:8080/brokers/default/b'",
+                                        "uri: 'http://127.0.0.1:8080/default/b'",
+                                        "uri: 'http://broker-ingress.knative-eventing.svc.cluster.local/default/b'",
+                                        "uri: 'http://Broker-Ingress.knative-eventing.svc/default/b'"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(given); i++) {
+        char text[2000];
+        snprintf(text, sizeof text,
+                 BROKER("b", "") DOC "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n" DOC
+                                     "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s}\n"
+                                     "spec: {channel: {kind: Channel, name: c}, subscriber: {%s}, reply: {%s}, "
+                                     "delivery: {deadLetterSink: {%s}}}\n",
+                 given[i], given[i], given[i]);
+        BEGIN(text);
+        const struct plan_subscription *s = subscription_of(p, "s");
+        const struct plan_target *to[] = {&s->subscriber, &s->reply, &s->dead_letter};
+        for (size_t k = 0; k < 3; k++) {
+            assert_int_equal(to[k]->kind, PLAN_TARGET_CHANNEL);
+            assert_string_equal(p->channels[to[k]->channel].key, "Broker.eventing.knative.dev/default/b");
+        }
+        done(t, p);
+    }
+}
+
+static void test_dependency(void **state)
+{
+#define DEPENDS(kind, name)                                                                                            \
+    "annotations: {knative.dev/dependency: '{\"kind\":\"" kind "\",\"name\":\"" name                                   \
+    "\",\"apiVersion\":\"messaging.knative.dev/v1\"}'}"
+    (void)state;
+    BEGIN(BROKER("b", "") TRIGGER("good, " DEPENDS("Channel", "c"), OF_B) TRIGGER("bad, " DEPENDS("Channel", "k"), OF_B)
+              TRIGGER("absent, " DEPENDS("Channel", "x"), OF_B) TRIGGER("unknown, " DEPENDS("Thing", "x"), OF_B) DOC
+          "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n" DOC
+          "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: k}\nspec: {channelTemplate: "
+          "{apiVersion: x/v1, kind: KafkaChannel}}\n");
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "good"), "Ready"), "True");
+    const char *said = rig_condition(rig_get(t, "trigger", "bad"), "DependencyReady");
+    assert_non_null(strstr(said, "False DependencyNotReady Channel k: a KafkaChannel is not in this build"));
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "absent"), "Ready"),
+                        "Unknown DependencyDoesNotExist Channel x: is not declared");
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "unknown"), "DependencyReady"),
+                        "Unknown DependencyDoesNotExist Thing x: is not declared");
+    /* Only readiness waits; events are delivered. */
+    assert_int_equal(p->subscription_count, 4);
+    done(t, p);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b, annotations: {leat.dev/partitions: '1', leat.dev/overflow: drop-oldest}", "") BROKER("many", "")
+              TRIGGER("t, annotations: {leat.dev/max-in-flight: '7', leat.dev/rate-per-second: '0.5', leat.dev/order: "
+                      "strict, leat.dev/dedup-window: PT1M, leat.dev/jitter: '0', leat.dev/retry-on: "
+                      "'no-answer, 418, 5xx', leat.dev/deadline: PT1H, leat.dev/batch-max-events: '10', "
+                      "leat.dev/batch-max-wait: PT0.1S, leat.dev/start-from: earliest}",
+                      OF_B) TRIGGER("keyed, annotations: {leat.dev/order: key}", OF_B)
+                  TRIGGER("paused, annotations: {leat.dev/paused: 'true'}", OF_B)
+                      TRIGGER("strict, annotations: {leat.dev/order: strict}", "  broker: many"));
+    const struct plan_subscription *s = subscription_of(p, "t");
+    assert_string_equal(p->channels[s->channel].params[0].name, "partitions");
+    assert_string_equal(p->channels[s->channel].params[0].value, "1");
+    assert_int_equal(s->in_flight_max, 7);
+    assert_int_equal(s->rate_interval_ns, 2 * NS_PER_S);
+    assert_int_equal(s->order, ORDER_STRICT);
+    assert_int_equal(s->dedup_window_ns, 60 * NS_PER_S);
+    assert_int_equal(s->batch_max, 10);
+    assert_int_equal(s->batch_wait_ns, 100 * NS_PER_MS);
+    assert_int_equal(s->start.kind, BUS_START_EARLIEST);
+    assert_true(s->one_loop);
+    assert_int_equal(s->delivery.jitter_percent, 0);
+    assert_int_equal(s->delivery.deadline_ns, 3600 * NS_PER_S);
+    const struct retry_on *on = &s->delivery.retry_on;
+    assert_true(on->given && on->no_answer);
+    assert_int_equal(on->codes[418 / 64], 1ull << (418 % 64));
+    for (unsigned code = 100; code < 600; code++)
+        assert_int_equal(on->codes[code / 64] >> (code % 64) & 1, code == 418 || code >= 500);
+    assert_string_equal(s->params[0].name, "overflow");
+    assert_string_equal(s->params[0].value, "drop-oldest");
+    s = subscription_of(p, "keyed");
+    assert_int_equal(s->order, ORDER_KEY);
+    assert_false(s->one_loop || s->paused || s->delivery.retry_on.given);
+    assert_int_equal(s->delivery.jitter_percent, 10);
+    assert_true(subscription_of(p, "paused")->paused);
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "paused"), "Ready"),
+                        "True Paused the annotation leat.dev/paused holds deliveries back; the events are kept "
+                        "meanwhile");
+    assert_null(subscription_of(p, "strict"));
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "strict"), "Ready"),
+                        "False OrderNeedsOnePartition the order strict needs a channel with one partition: set the "
+                        "annotation leat.dev/partitions: \"1\" on Broker default/many");
+    done(t, p);
+}
+
+static void test_event_types(void **state)
+{
+    (void)state;
+#define TYPE(version, name, spec)                                                                                      \
+    DOC "apiVersion: eventing.knative.dev/" version "\nkind: EventType\nmetadata: {name: " name "}\nspec: {" spec "}"  \
+                                                                                                                  "\n"
+#define ALL "attributes: [{name: type, value: a}, {name: source}, {name: specversion}, {name: id}]"
+    BEGIN(BROKER("b", "") TYPE("v1beta3", "good",
+                               "reference: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: b}, " ALL)
+              TYPE("v1beta3", "bad", "reference: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: x}, " ALL)
+                  TYPE("v1beta3", "none", ALL) TYPE("v1beta2", "older", "type: a, broker: b"));
+    assert_string_equal(rig_condition(rig_get(t, "eventtype", "good"), "Ready"), "True");
+    assert_string_equal(rig_condition(rig_get(t, "eventtype", "bad"), "Ready"),
+                        "False ReferenceDoesNotExist Broker default/x is not declared");
+    assert_string_equal(rig_condition(rig_get(t, "eventtype", "none"), "ReferenceExists"), "True ReferenceNotSet");
+    assert_string_equal(rig_condition(rig_get(t, "eventtype", "older"), "Ready"), "True");
+    done(t, p);
+}
+
+static void test_event_types_make_themselves(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", ""));
+    const struct kind *k = kind_find("eventing.knative.dev/v1beta3", "EventType");
+    bool made = false;
+    size_t cursor = 0;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(
+            eventtype_ensure(t, &p->channels[0], SLICE("com.x"), SLICE("/s"), SLICE("http://schema/"), &made), OK);
+        assert_int_equal(made, i == 0);
+    }
+    const struct resource *r = resource_next(t, k, NULL, &cursor);
+    assert_non_null(r);
+    assert_int_equal(strncmp(r->name, "et-b-", 5), 0);
+    assert_string_equal(rig_text(at(r, "spec", "reference"), "kind"), "Broker");
+    assert_string_equal(rig_text(at(r, "spec", "reference"), "name"), "b");
+    const cJSON *list = at(r, "spec", "attributes");
+    assert_int_equal(cJSON_GetArraySize(list), 5);
+    assert_string_equal(rig_text(list->child, "value"), "com.x");
+    assert_string_equal(rig_text(list->child->next, "value"), "/s");
+    assert_null(resource_next(t, k, NULL, &cursor));
+    /* What made itself passes admission. */
+    char *text = cJSON_PrintUnformatted(r->object);
+    const struct kind *found;
+    cJSON *parsed;
+    struct problems problems;
+    problems_init(&problems);
+    assert_int_equal(object_parse(slice_str(text), NULL, &parsed, &found, &problems), OK);
+    cJSON_Delete(parsed);
+    problems_fini(&problems);
+    free(text);
+    compile_again(t, &p);
+    assert_string_equal(rig_condition(r, "Ready"), "True");
+    assert_int_equal(eventtype_ensure(t, &p->channels[0], SLICE("com.y"), SLICE("/s"), (struct slice){0}, &made), OK);
+    assert_true(made);
+    done(t, p);
+}
+
+static void test_event_types_are_bounded(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", ""));
+    enum err e = OK;
+    unsigned i = 0;
+    for (; e == OK && i <= EVENT_TYPES_AUTO_MAX; i++) {
+        char type[20];
+        snprintf(type, sizeof type, "t%u", i);
+        e = eventtype_ensure(t, &p->channels[0], slice_str(type), SLICE("/s"), (struct slice){0}, NULL);
+    }
+    assert_int_equal(e, ERR_FULL);
+    assert_int_equal(i, EVENT_TYPES_AUTO_MAX + 1);
+    done(t, p);
+}
+
+static void test_kept_and_not_run(void **state)
+{
+    (void)state;
+    BEGIN(DOC "apiVersion: eventing.knative.dev/v1alpha1\nkind: RequestReply\nmetadata: {name: r}\nspec: {brokerRef: "
+              "{kind: Broker, name: b}}\n" DOC
+              "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventTransform\nmetadata: {name: e}\nspec: {jsonata: "
+              "{expression: '$'}}\n");
+    assert_int_equal(strncmp(rig_condition(rig_get(t, "requestreply", "r"), "Ready"),
+                             "False NotInThisBuild this build does not", 40),
+                     0);
+    assert_int_equal(strncmp(rig_condition(rig_get(t, "eventtransform", "e"), "Ready"),
+                             "False NotInThisBuild this build does not", 40),
+                     0);
+    done(t, p);
+}
+
+/* What may not change: the second text over the first, and what it says. */
+static void test_immutable(void **state)
+{
+    static const char *const changes[][3] = {
+        {BROKER("b", ""), BROKER("b, annotations: {eventing.knative.dev/broker.class: Kafka}", ""),
+         "metadata.annotations[\"eventing.knative.dev/broker.class\"] cannot be changed from MTChannelBasedBroker"},
+        {BROKER("b", ""), BROKER("b", "spec: {config: {kind: ConfigMap, name: c}}"), "spec.config cannot be changed"},
+        {TRIGGER("t", OF_B), TRIGGER("t", "  broker: c"), "spec.broker cannot be changed"},
+        {DOC
+         "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: s}\nspec: {steps: [{uri: 'http://h/'}]}\n",
+         DOC
+         "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: s}\nspec: {steps: [{uri: 'http://h/'}], "
+         "channelTemplate: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}}\n",
+         "spec.channelTemplate cannot be changed"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(changes); i++) {
+        struct resource_table *t = rig_table(changes[i][0], clock_system());
+        struct manifest *m = rig_good(changes[i][1]);
+        struct problems p;
+        problems_init(&p);
+        assert_int_equal(resource_table_sync(t, m, &p), ERR_CONFLICT);
+        char *said = rig_problems(&p);
+        if (!strstr(said, changes[i][2]))
+            fail_msg("%s", said);
+        free(said);
+        problems_fini(&p);
+        manifest_free(m);
+        resource_table_free(t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_broker),
+        cmocka_unit_test(test_trigger),
+        cmocka_unit_test(test_delivery_is_merged),
+        cmocka_unit_test(test_trigger_before_broker),
+        cmocka_unit_test(test_broker_of_another_namespace),
+        cmocka_unit_test(test_broker_as_destination),
+        cmocka_unit_test(test_dependency),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_event_types),
+        cmocka_unit_test(test_event_types_make_themselves),
+        cmocka_unit_test(test_event_types_are_bounded),
+        cmocka_unit_test(test_kept_and_not_run),
+        cmocka_unit_test(test_immutable),
+    };
+    return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
+}
