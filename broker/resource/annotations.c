@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "json.h"
 #include "text.h"
 
 /* Kinds that one annotation means the same on. */
@@ -24,12 +25,12 @@ static const struct kind_use {
     unsigned uses;
 } kind_uses[] = {
     {"messaging.knative.dev", "Channel", ON_CHANNEL},
+    {"channels.knative.dev", "Channel", ON_CHANNEL},
     {"messaging.knative.dev", "InMemoryChannel", ON_CHANNEL},
     {"eventing.knative.dev", "Broker", ON_CHANNEL},
-    {"channels.knative.dev", "Channel", ON_CHANNEL},
     {"messaging.knative.dev", "Subscription", ON_SUBSCRIPTION},
-    {"eventing.knative.dev", "Trigger", ON_SUBSCRIPTION},
     {"channels.knative.dev", "Subscription", ON_SUBSCRIPTION_2018},
+    {"eventing.knative.dev", "Trigger", ON_SUBSCRIPTION},
     {"flows.knative.dev", "Sequence", ON_FLOW},
     {"flows.knative.dev", "Parallel", ON_FLOW},
     {"flows.knative.dev", "Flow", ON_CHANNEL | ON_SUBSCRIPTION_2018 | ON_SOURCE},
@@ -173,6 +174,23 @@ static enum err check_retry_on(const char *value, struct diag *d)
 {
     struct retry_on r;
     return retry_on_parse(value, &r, d);
+}
+
+enum err dependency_parse(const char *value, cJSON **out, struct diag *d)
+{
+    struct json_value v;
+    enum err e = json_check(slice_str(value), MANIFEST_DEPTH_MAX, &v, NULL);
+    cJSON *ref = e == OK ? cJSON_Parse(value) : NULL;
+    if (e == ERR_NOMEM || (e == OK && !ref))
+        return ERR_NOMEM;
+    if (json_text(ref, "kind") && json_text(ref, "name") && json_text(ref, "apiVersion")) {
+        *out = ref;
+        return OK;
+    }
+    cJSON_Delete(ref);
+    return diag_set(d, ERR_INVALID,
+                    "must be a JSON object with kind, name and apiVersion, such as "
+                    "{\"kind\":\"GitHubSource\",\"name\":\"hub\",\"apiVersion\":\"sources.knative.dev/v1alpha1\"}");
 }
 
 /* ---- the table ---- */

@@ -42,6 +42,10 @@ enum err annotation_check(const char *name, const char *value, struct diag *d) m
 /* Whether it means anything on this kind; ERR_INVALID with *d, which says where it does. The name is ours. */
 enum err annotation_check_kind(const char *name, const struct kind *kind, struct diag *d) must_check;
 
+/* Knative's annotation for what a Trigger waits for: a JSON object with kind, name and apiVersion, the caller's
+ * (cJSON_Delete). ERR_INVALID with *d, ERR_NOMEM. */
+enum err dependency_parse(const char *value, cJSON **out, struct diag *d) must_check;
+
 /* "10", "0.5": events a second; the time between two of them. */
 enum err rate_parse(const char *value, uint64_t *interval_ns, struct diag *d) must_check;
 /* "no-answer, 429, 5xx" */

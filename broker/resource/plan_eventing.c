@@ -144,7 +144,10 @@ static struct plan_subscription *trigger_add(struct planner *p, const struct res
 static void put_dependency(struct planner *p, cJSON *status, const struct resource *r)
 {
     const char *text = annotation(r->object, ANNOTATION_DEPENDENCY);
-    cJSON *ref = text ? cJSON_Parse(text) : NULL;
+    cJSON *ref = NULL;
+    struct diag ignored;
+    if (text && dependency_parse(text, &ref, &ignored) == ERR_NOMEM)
+        p->nomem = true;
     const char *kind = json_text(ref, "kind"), *version = json_text(ref, "apiVersion"), *name = json_text(ref, "name"),
                *ns = json_text(ref, "namespace");
     const struct kind *k = kind && version ? kind_find(version, kind) : NULL;

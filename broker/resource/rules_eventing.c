@@ -55,13 +55,23 @@ static void check_broker_of(struct check *c, cJSON *spec)
     path_up(c, before);
 }
 
+/* Whether the schema found nothing wrong with it. */
+static bool all_text(const cJSON *map)
+{
+    const cJSON *each;
+    cJSON_ArrayForEach(each, map)
+        if (!cJSON_IsString(each))
+            return false;
+    return cJSON_IsObject(map);
+}
+
 /* Both forms are checked, also where one of them does not count. */
 static void check_filters(struct check *c, cJSON *spec)
 {
     size_t before, inner;
     struct filter *f = NULL;
     cJSON *filter = rule_enter(c, spec, "filter", &before), *attributes = rule_enter(c, filter, "attributes", &inner);
-    if (cJSON_IsObject(attributes) && filter_read_attributes(c, attributes, &f) == ERR_NOMEM)
+    if (all_text(attributes) && filter_read_attributes(c, attributes, &f) == ERR_NOMEM)
         c->nomem = true;
     f = filter_unref(f);
     path_up(c, inner);
@@ -79,11 +89,12 @@ static void check_dependency(struct check *c, cJSON *object)
     cJSON *annotations = rule_member(rule_enter(c, object, "metadata", &before), "annotations");
     inner = path_down(c, "annotations");
     cJSON *node = rule_enter(c, annotations, ANNOTATION_DEPENDENCY, &deepest);
-    cJSON *ref = cJSON_IsString(node) ? cJSON_Parse(node->valuestring) : NULL;
-    if (cJSON_IsString(node) && (!json_text(ref, "kind") || !json_text(ref, "name") || !json_text(ref, "apiVersion")))
-        check_error(c, node,
-                    "must be a JSON object with kind, name and apiVersion, such as "
-                    "{\"kind\":\"GitHubSource\",\"name\":\"hub\",\"apiVersion\":\"sources.knative.dev/v1alpha1\"}");
+    cJSON *ref = NULL;
+    struct diag why = {0};
+    enum err e = cJSON_IsString(node) ? dependency_parse(node->valuestring, &ref, &why) : OK;
+    c->nomem = c->nomem || e == ERR_NOMEM;
+    if (e == ERR_INVALID)
+        check_error(c, node, "%s", why.text);
     cJSON_Delete(ref);
     path_up(c, deepest);
     path_up(c, inner);

@@ -33,6 +33,17 @@ static const char text[] =
     "spec: {ownerAndRepository: o/r, eventTypes: [push], accessToken: {secretKeyRef: {name: k, key: j}}, secretToken: "
     "{secretKeyRef: {name: k, key: j}},\n"
     "       sink: {ref: {kind: Channel, name: a}}, ceOverrides: {extensions: {e: v}}}\n"
+    "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n"
+    "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: e, annotations: {leat.dev/retry-on: "
+    "'5xx', knative.dev/dependency: "
+    "'{\"kind\":\"Broker\",\"name\":\"b\",\"apiVersion\":\"eventing.knative.dev/v1\"}'}}\n"
+    "spec: {broker: b, subscriber: {uri: 'http://h/'}, filters: [{any: [{exact: {type: a}}, {prefix: {source: "
+    "/b}}]}]}\n"
+    "---\napiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\n"
+    "spec: {steps: [{uri: 'http://h/'}, {ref: {kind: Service, name: absent}}], reply: {ref: {kind: Broker, name: b}}}\n"
+    "---\napiVersion: flows.knative.dev/v1\nkind: Parallel\nmetadata: {name: p}\n"
+    "spec: {branches: [{filter: {uri: 'http://f/'}, subscriber: {uri: 'http://h/'}}]}\n"
+    "---\napiVersion: eventing.knative.dev/v1beta2\nkind: EventType\nmetadata: {name: y}\nspec: {type: a, broker: b}\n"
     "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: foreign}\n";
 
 static void *from_cjson(size_t size)
@@ -166,8 +177,8 @@ static void test_compile(void **state)
         assert_true(e == OK || (fired && e == ERR_NOMEM));
         assert_int_equal(plan != NULL, e == OK);
         if (plan) {
-            assert_int_equal(plan->channel_count, 3);
-            assert_int_equal(plan->subscription_count, 3);
+            assert_int_equal(plan->channel_count, 8);
+            assert_int_equal(plan->subscription_count, 8);
             assert_int_equal(plan->source_count, 2);
         }
         plan_unref(plan);
@@ -176,6 +187,29 @@ static void test_compile(void **state)
     }
     assert_string_equal(rig_condition(rig_get(t, "flow", "f"), "Ready"), "True");
     resource_table_free(t);
+}
+
+static void test_event_types(void **state)
+{
+    const struct plan_channel c = {
+        .key = "Broker.eventing.knative.dev/default/b", .namespace_name = "default", .name = "b"};
+    const struct kind *k = kind_find("eventing.knative.dev/v1beta3", "EventType");
+    (void)state;
+    for (unsigned n = 1;; n++) {
+        struct resource_table *t;
+        size_t cursor = 0;
+        bool made = false;
+        assert_int_equal(resource_table_new(clock_system(), &t), OK);
+        fault_arm(n);
+        enum err e = eventtype_ensure(t, &c, SLICE("a"), SLICE("/b"), SLICE("http://c/"), &made);
+        bool fired = fault_disarm();
+        assert_int_equal(e, fired ? ERR_NOMEM : OK);
+        assert_int_equal(made, e == OK);
+        assert_int_equal(resource_next(t, k, NULL, &cursor) != NULL, made);
+        resource_table_free(t);
+        if (!fired)
+            break;
+    }
 }
 
 static void test_writes(void **state)
@@ -216,8 +250,9 @@ static void test_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds), cmocka_unit_test(test_load),    cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_sync),  cmocka_unit_test(test_compile), cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_load),    cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_sync),        cmocka_unit_test(test_compile), cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_event_types),
     };
     return cmocka_run_group_tests(tests, begin, rig_folder_gone);
 }

@@ -71,6 +71,27 @@ static inline char *rig_problems(const struct problems *p)
     return b.ptr;
 }
 
+/* A text, and what must be said of it, as it is printed. */
+struct rig_mistake {
+    const char *text, *said;
+};
+
+static inline void rig_mistakes(const struct rig_mistake *mistakes, size_t count)
+{
+    size_t failures = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct problems p;
+        struct manifest *m = rig_load(mistakes[i].text, &p);
+        char *said = rig_problems(&p);
+        if (!strstr(said, mistakes[i].said) || p.errors == 0)
+            print_error("for:\n%sit said:\n%sinstead of:\n%s\n", mistakes[i].text, said, mistakes[i].said), failures++;
+        free(said);
+        problems_fini(&p);
+        manifest_free(m);
+    }
+    assert_int_equal(failures, 0);
+}
+
 /* What must be without a mistake. */
 static inline struct manifest *rig_good(const char *text)
 {

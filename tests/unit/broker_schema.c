@@ -26,9 +26,7 @@
 #define SECRET "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
 #define SERVICE "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n"
 
-static const struct mistake {
-    const char *text, *said;
-} mistakes[] = {
+static const struct rig_mistake mistakes[] = {
     /* the head of an object */
     {"kind: Channel\n", "m.yaml:1:1: error: apiVersion: is missing"},
     {"apiVersion: v1\n", "m.yaml:1:1: error: kind: is missing"},
@@ -258,19 +256,8 @@ static const struct mistake {
 
 static void test_mistakes(void **state)
 {
-    size_t failures = 0;
     (void)state;
-    for (size_t i = 0; i < COUNT(mistakes); i++) {
-        struct problems p;
-        struct manifest *m = rig_load(mistakes[i].text, &p);
-        char *said = rig_problems(&p);
-        if (!strstr(said, mistakes[i].said) || p.errors == 0)
-            print_error("for:\n%sit said:\n%sinstead of:\n%s\n", mistakes[i].text, said, mistakes[i].said), failures++;
-        free(said);
-        problems_fini(&p);
-        manifest_free(m);
-    }
-    assert_int_equal(failures, 0);
+    rig_mistakes(mistakes, COUNT(mistakes));
 }
 
 static void test_every_problem_is_said(void **state)
