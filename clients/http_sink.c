@@ -178,12 +178,26 @@ static enum ce_mode mode_of(const struct sink_request *q)
     return mode == CE_MODE_BATCH ? CE_MODE_STRUCTURED : mode;
 }
 
+/* Transport headers are left out: each event of a batch has its own. */
+static void encode_batch(const struct sink_request *q, struct buf *head, struct buf *body)
+{
+    buf_put(head, SLICE("Content-Type: application/cloudevents-batch+json; charset=UTF-8\r\n"));
+    for (size_t i = 0; i < q->batch_count; i++) {
+        buf_put_char(body, i == 0 ? '[' : ',');
+        ce_json_encode(q->batch[i], body);
+    }
+    buf_put_char(body, ']');
+}
+
 static enum err compose(struct http_call *x, const struct sink_request *q)
 {
     struct buf *head = &x->head;
     buf_put(head, buf_slice(&x->sink->prefix));
     struct slice body;
-    if (mode_of(q) == CE_MODE_BINARY) {
+    if (q->batch_count > 0) {
+        encode_batch(q, head, &x->body);
+        body = buf_slice(&x->body);
+    } else if (mode_of(q) == CE_MODE_BINARY) {
         ce_http_encode_binary(q->event, head);
         body = ce_event_data(q->event);
     } else {
@@ -210,6 +224,7 @@ static enum err http_sink_send(struct sink *sink, struct sink_call *call, const 
 {
     struct http_sink *s = container_of(sink, struct http_sink, sink);
     struct http_call *x = call_take(s);
+    assert(q->batch_count == 0 || !q->want_reply);
     if (!x)
         return ERR_NOMEM;
     enum err e = compose(x, q);

@@ -11,6 +11,8 @@
 
 #include "flight.h"
 
+_Static_assert(sizeof(((struct retry_on *)NULL)->codes) * 8 == 640, "a bit for each status");
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -50,4 +52,13 @@ uint64_t retry_wait_ns(const struct delivery *d, unsigned n, const struct sink_a
         return wait;
     uint64_t asked = least(answer->retry_after_ns, d->retry_after_max_ns);
     return asked > wait ? asked : wait;
+}
+
+bool retry_wanted(const struct retry_on *on, enum err err, int status)
+{
+    if (!on->given)
+        return sink_retryable(err, status);
+    if (err != OK) /* what never works is not tried again, whatever the user says */
+        return on->no_answer && sink_retryable(err, 0);
+    return status >= 0 && status < 640 && (on->codes[status / 64] >> (status % 64) & 1);
 }

@@ -37,9 +37,10 @@ static struct slice data_of(const struct sink_answer *answer)
     return data;
 }
 
-struct failure *failure_new(const struct sink_answer *answer, const char *url, struct failure *cause)
+struct failure *failure_new(const struct sink_answer *answer, const char *url, const char *reason,
+                            struct failure *cause)
 {
-    assert(url);
+    assert(url && reason);
     assert(answer->err != OK || answer->status > 0);
     struct slice data = data_of(answer);
     size_t url_size = strlen(url) + 1;
@@ -54,6 +55,7 @@ struct failure *failure_new(const struct sink_answer *answer, const char *url, s
     f->status = answer->status;
     f->code = code_of(answer);
     f->err = answer->err;
+    f->reason = reason;
     f->cause = cause;
     return f;
 }

@@ -3,22 +3,26 @@
  * The dispatcher and its streams: credit, updates, the way out. What happens to one event is in flight.c. On the
  * dispatcher's loop.
  *
- * Credit. The bus may have in_flight_max events with us. It is given once at the start, and one more whenever an
- * event has left us, so that at every moment
- *     credit with the bus + events in hand + starved = in_flight_max + debt
- * where debt is what an update took away while the bus had it already, and starved what was held back because there
- * was no memory for a flight.
+ * Credit. The bus may have in_flight_max events with us, and one more for each that is held, up to DISPATCH_HELD_MAX.
+ * Whenever something changes the bus gets what is missing, so that afterwards
+ *     credit with the bus + events in hand + starved >= in_flight_max + held
+ * starved being what was held back because there was no memory for a flight. It is more when an update has lowered the
+ * limit or a hold has ended while the bus had the credit already, which cannot be taken back: then nothing is given
+ * until it is used up, and events that come meanwhile wait for a place (order.c).
+ *
+ * No memory in an ordered stream. An event that must be refused goes back to the bus, and so do all that come after it,
+ * until the bus gets credit again and delivers them in its order.
  *
  * A stream's life
  *     running --stop--> stopping --no event in hand, or the deadline--> detaching --detach's done--> gone
  * While stopping, attempts run on, into reply, dead letter and parking too, so that what was accepted is not sent
- * again; but nothing waits: what would is released. What the bus still delivers on old credit is left alone: its
- * tokens are void with the detach.
+ * again; but nothing waits: what would is given up (flight_abandon). What the bus still delivers on old credit is left
+ * alone: its tokens are void with the detach.
  */
 #include <assert.h>
 #include <stdlib.h>
 
-#include "flight.h"
+#include "gates.h"
 
 void count_add(uint64_t *counter, uint64_t n)
 {
@@ -45,6 +49,10 @@ enum err dispatcher_new(struct loop *loop, struct prng *prng, struct dispatcher 
         return ERR_NOMEM;
     d->loop = loop;
     d->prng = prng;
+    struct prng random;
+    prng_seed_system(&random);
+    d->hash_key[0] = prng_next(&random);
+    d->hash_key[1] = prng_next(&random);
     list_init(&d->streams);
     list_init(&d->flights);
     list_init(&d->dead_terms);
@@ -69,32 +77,45 @@ void dispatcher_free(struct dispatcher *d)
 
 /* ---- credit ---- */
 
-static void give_credit(struct dispatch_stream *s, unsigned n)
+void stream_balance(struct dispatch_stream *s)
 {
-    unsigned owed = n < s->debt ? n : s->debt;
-    s->debt -= owed;
-    if (n > owed)
-        s->bus->ops->credit(s->bus, s->source, n - owed);
+    if (s->stopping)
+        return;
+    unsigned held = s->held < DISPATCH_HELD_MAX ? s->held : DISPATCH_HELD_MAX;
+    unsigned wanted = s->terms->spec.in_flight_max + held;
+    unsigned have = s->outstanding + s->in_hand + s->starved;
+    if (wanted <= have)
+        return;
+    s->outstanding += wanted - have;
+    s->bus->ops->credit(s->bus, s->source, wanted - have);
 }
 
 static void on_starved(struct loop_timer *t)
 {
     struct dispatch_stream *s = container_of(t, struct dispatch_stream, starved_timer);
-    unsigned n = s->starved;
-    assert(n > 0 && !s->stopping);
+    assert(s->starved > 0 && !s->stopping);
     s->starved = 0;
-    give_credit(s, n);
+    stream_balance(s);
 }
 
-void stream_flight_ended(struct dispatch_stream *s, bool credit)
+void stream_flight_ended(struct dispatch_stream *s)
 {
-    if (!s->stopping && credit)
-        give_credit(s, 1);
-    else if (s->stopping && list_empty(&s->flights))
+    if (!s->stopping)
+        stream_balance(s);
+    else if (s->in_hand + s->injected == 0)
         loop_defer(s->dispatcher->loop, &s->leave);
 }
 
 /* ---- what the bus calls ---- */
+
+/* Back to the bus. Its credit stays here for a while, or the bus would hand it out again at once. */
+static void refuse_delivery(struct dispatch_stream *s, struct bus_token token)
+{
+    s->bus->ops->settle(s->bus, s->source, token, BUS_RELEASE);
+    s->starved++;
+    if (!loop_timer_armed(&s->starved_timer))
+        loop_timer_start(s->dispatcher->loop, &s->starved_timer, STARVED_WAIT_NS);
+}
 
 static void on_deliver(void *arg, struct bus_stream *source, const struct ce_event *event, struct bus_token token,
                        unsigned attempt)
@@ -105,34 +126,42 @@ static void on_deliver(void *arg, struct bus_stream *source, const struct ce_eve
     assert(source == s->source);
     if (s->stopping)
         return;
+    assert(s->outstanding > 0);
+    s->outstanding--;
     if (!filter_match(spec->filter, event)) {
         count_add(&spec->counters->filtered, 1);
+        note_filtered(s, event);
         s->bus->ops->settle(s->bus, source, token, BUS_ACK);
-        give_credit(s, 1);
+        stream_balance(s);
         return;
     }
-    if (flight_begin(s, event, token) == OK)
+    bool must_wait = s->starved && spec->order != ORDER_NONE;
+    struct flight *f = must_wait ? NULL : flight_new(s, event, token, NULL);
+    if (!f) {
+        refuse_delivery(s, token);
         return;
-    /* No memory. Its credit stays here for a while, or the bus would hand it out again at once. */
-    s->bus->ops->settle(s->bus, source, token, BUS_RELEASE);
-    s->starved++;
-    if (!loop_timer_armed(&s->starved_timer))
-        loop_timer_start(s->dispatcher->loop, &s->starved_timer, STARVED_WAIT_NS);
+    }
+    flight_admit(f);
+    stream_balance(s); /* it may be held */
 }
 
 static void on_revoked(void *arg, struct bus_stream *source, struct bus_token token)
 {
     struct dispatch_stream *s = arg;
     assert(source == s->source);
-    list_each(l, tmp, &s->flights) {
-        struct flight *f = container_of(l, struct flight, link);
-        if (f->token.a == token.a && f->token.b == token.b) {
-            flight_drop(f);
-            return;
-        }
+    struct flight *f = flight_find(s, token);
+    if (f) {
+        order_revoked(f);
+        flight_drop(f);
     }
     /* Not in hand: settled while this was under way on a bus with threads of its own, or never begun since we are
      * stopping. */
+}
+
+static void on_injection_ended(struct loop_task *t)
+{
+    struct dispatch_injection *i = container_of(t, struct dispatch_injection, task);
+    i->done(i, i->how);
 }
 
 /* ---- the stream's life ---- */
@@ -144,6 +173,9 @@ static void on_detached(struct bus_op *op, enum err err)
     (void)err; /* the stream is gone either way, and there is nobody who could do better */
     assert(s->stopping && list_empty(&s->flights));
     list_remove(&s->link);
+    order_stop(s);
+    buckets_fini(&s->tokens);
+    dedup_free(s->dedup);
     terms_unref(s->terms);
     terms_bury(d);
     void (*stopped)(void *) = s->stopped;
@@ -158,6 +190,8 @@ static void on_leave(struct loop_task *t)
     struct dispatch_stream *s = container_of(t, struct dispatch_stream, leave);
     assert(s->stopping && list_empty(&s->flights));
     loop_timer_stop(s->dispatcher->loop, &s->deadline);
+    rate_stop(s);
+    batch_stop(s);
     report_stop(s);
     s->detach = (struct bus_op){.done = on_detached};
     s->bus->ops->detach(s->bus, s->source, &s->detach);
@@ -167,9 +201,40 @@ static void on_deadline(struct loop_timer *t)
 {
     struct dispatch_stream *s = container_of(t, struct dispatch_stream, deadline);
     assert(s->stopping);
-    list_each(l, tmp, &s->flights)
-        flight_drop(container_of(l, struct flight, link));
-    assert(list_empty(&s->flights));
+    while (!list_empty(&s->flights))
+        flight_drop(container_of(s->flights.next, struct flight, link));
+}
+
+static void stream_init(struct dispatch_stream *s)
+{
+    list_init(&s->flights);
+    buckets_init(&s->tokens);
+    order_start(s);
+    rate_start(s);
+    batch_start(s);
+    loop_timer_init(&s->starved_timer, on_starved);
+    loop_timer_init(&s->deadline, on_deadline);
+    loop_task_init(&s->leave, on_leave);
+    report_start(s);
+}
+
+static void stream_free(struct dispatch_stream *s)
+{
+    dedup_free(s->dedup);
+    terms_unref(s->terms);
+    free(s);
+}
+
+/* There is a table exactly while there is a window. */
+static enum err dedup_prepare(struct dispatch_stream *s, const struct dispatch_spec *spec)
+{
+    if (spec->dedup_window_ns == 0) {
+        s->dedup = dedup_free(s->dedup);
+        return OK;
+    }
+    if (!s->dedup)
+        s->dedup = dedup_new(s->dispatcher->hash_key);
+    return s->dedup ? OK : ERR_NOMEM;
 }
 
 enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus_subscription *subscription,
@@ -179,26 +244,20 @@ enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus
     struct dispatch_stream *s = calloc(1, sizeof *s);
     if (!s)
         return ERR_NOMEM;
-    enum err e = terms_new(d, spec, &s->terms);
-    if (e != OK) {
-        free(s);
-        return e;
-    }
     s->dispatcher = d;
     s->bus = bus;
-    list_init(&s->flights);
-    loop_timer_init(&s->starved_timer, on_starved);
-    loop_timer_init(&s->deadline, on_deadline);
-    loop_task_init(&s->leave, on_leave);
-    report_start(s);
-    e = bus->ops->attach(bus, subscription, d->loop, &callbacks, s, &s->source);
+    stream_init(s);
+    enum err e = terms_new(d, spec, &s->terms);
+    if (e == OK)
+        e = dedup_prepare(s, spec);
+    if (e == OK)
+        e = bus->ops->attach(bus, subscription, d->loop, &callbacks, s, &s->source);
     if (e != OK) {
-        terms_unref(s->terms);
-        free(s);
+        stream_free(s);
         return e;
     }
     list_push_back(&d->streams, &s->link);
-    give_credit(s, s->terms->spec.in_flight_max);
+    stream_balance(s);
     *out = s;
     return OK;
 }
@@ -212,13 +271,35 @@ enum err dispatch_stream_update(struct dispatch_stream *s, const struct dispatch
         return e;
     assert(terms->spec.counters ==
            s->terms->spec.counters); /* or in_flight would count down where it never counted up */
-    unsigned before = s->terms->spec.in_flight_max, now = terms->spec.in_flight_max;
+    e = dedup_prepare(s, spec);
+    if (e != OK) {
+        terms_unref(terms);
+        return e;
+    }
+    bool other_order = terms->spec.order != s->terms->spec.order;
     terms_unref(s->terms);
     s->terms = terms;
-    if (now > before)
-        give_credit(s, now - before);
-    else
-        s->debt += before - now;
+    if (other_order)
+        order_dissolve(s);
+    rate_update(s);
+    batch_dissolve(s);
+    order_advance(s);
+    stream_balance(s);
+    return OK;
+}
+
+enum err dispatch_stream_inject(struct dispatch_stream *s, const struct ce_event *event, struct dispatch_injection *i)
+{
+    assert(i->done);
+    if (s->stopping)
+        return ERR_CLOSED;
+    if (s->injected >= s->terms->spec.in_flight_max)
+        return ERR_FULL;
+    struct flight *f = flight_new(s, event, (struct bus_token){0, 0}, i);
+    if (!f)
+        return ERR_NOMEM;
+    loop_task_init(&i->task, on_injection_ended);
+    flight_admit(f);
     return OK;
 }
 
@@ -230,10 +311,14 @@ void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void 
     s->stopped = stopped;
     s->stopped_arg = arg;
     loop_timer_stop(loop, &s->starved_timer);
-    list_each(l, tmp, &s->flights) {
+    struct list all, *l;
+    list_init(&all);
+    list_splice_back(&all, &s->flights);
+    while ((l = list_pop_front(&all))) { /* giving one up may let go of its twins and followers, wherever they are */
         struct flight *f = container_of(l, struct flight, link);
-        if (f->activity == ACTIVITY_WAITING)
-            flight_release(f);
+        list_push_back(&s->flights, l);
+        if (flight_waits(f))
+            flight_abandon(f);
     }
     if (list_empty(&s->flights))
         loop_defer(loop, &s->leave);

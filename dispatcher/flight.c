@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One event in flight, from the bus's deliver to its settle. On the dispatcher's loop.
+ * One event in flight, from the bus's deliver to its settle: its memory, its waits, and the ways out. On the
+ * dispatcher's loop.
  *
- *     deliver
- *        |                        (no subscriber: the event itself is what REPLY sends)
- *        v            2xx, a reply to pass on             2xx
- *    SUBSCRIBER ------------------------------> REPLY -----------> delivered
- *        |  \                                     |
- *        |   `-- 2xx, none --> delivered          |
- *        | failed                          failed |
- *        +-------------------+--------------------+
- *                            v             2xx
- *                       DEAD LETTER -------------> dead-lettered
- *                            | failed, or there is no such sink
- *                            v        parked
- *                          PARK -----------------> parked
+ *     deliver                                      held.c            order.c
+ *        |                  its twin is in hand --> TWIN                its key is busy --> FOLLOWING
+ *        v                  its time is to come --> HELD                no place is free -> READY
+ *     filter, expirytime, dedup, leatdeliverat, key, place
+ *        v                    (no subscriber: the event itself is what REPLY sends)
+ *    SUBSCRIBER ------------- 2xx, a reply to pass on ----> REPLY ----- 2xx ----> delivered
+ *        |  \                                                 |
+ *        |   `-- 2xx, none --> delivered                      |
+ *        | failed                                      failed |
+ *        +-----------------------+----------------------------+
+ *                                v             2xx
+ *                           DEAD LETTER -------------> dead-lettered
+ *                                | failed, or there is no such sink
+ *                                v        parked
+ *                              PARK -----------------> parked
  *
- *     within a phase:   sending --retryable, tries <= retry--> waiting --timer--> sending
- *                       parking --failed, however often------> waiting --timer--> parking
+ *     within a phase:        sending --to be tried again, tries <= retry--> WAITING --timer--> sending
+ *                            parking --failed, however often--------------> WAITING --timer--> parking
+ *     before each sending of the event itself:
+ *                            expirytime, deadline, then with batches GATHERING, else without a token RATED
  *
  * Invariants.
  * 1. A flight is in its stream's list exactly while its token is unsettled and not revoked, and it leaves by one of:
  *    flight_end (ACK), flight_release (RELEASE), flight_drop (no word: the token is the bus's again, or void).
- * 2. Its place (one unit of credit) is taken all that time, waiting for a retry included; other events pass it.
+ * 2. From its first step behind the gates to its end it has a place, waiting for a retry included; of an ordered
+ *    stream that is what makes the others wait.
  * 3. Each phase counts its tries afresh: at most retry + 1 at each destination. Only want of memory repeats an
  *    attempt uncounted.
  * 4. An attempt runs under the terms it started with; whatever comes after it (wait, next try, next phase) goes by
@@ -30,28 +36,32 @@
  * 5. The success path allocates nothing: the flight comes from the dispatcher's list of unused ones.
  * 6. Parking cannot be withdrawn: a flight dropped meanwhile becomes an orphan, which holds nothing and only waits
  *    for that answer.
+ * 7. Nothing here calls flight_attempt of another flight: who becomes free to go goes at the end of the turn
+ *    (order_advance), so that no chain of events makes a chain of calls.
  */
 #include <assert.h>
 #include <stdlib.h>
 
-#include "flight.h"
+#include "gates.h"
 
-static void attempt(struct flight *f);
-
-static struct dispatch_counters *counters(const struct flight *f)
+static struct dispatch_counters *counters_of(const struct flight *f)
 {
     assert(f->stream);
     return f->stream->terms->spec.counters;
 }
 
-/* ---- unused flights ---- */
+/* ---- memory ---- */
 
 /* Gives back what it holds of others. */
 static void strip(struct flight *f)
 {
     f->terms = terms_unref(f->terms);
     f->outgoing = ce_event_unref(f->outgoing);
+    f->copy = ce_event_unref(f->copy);
     f->failure = failure_free(f->failure);
+    if (f->injection)
+        ce_event_unref(f->event);
+    f->injection = NULL;
     f->event = NULL;
 }
 
@@ -59,6 +69,7 @@ static void recycle(struct flight *f)
 {
     struct dispatcher *d = f->dispatcher;
     assert(!f->stream && f->activity == ACTIVITY_NONE && !loop_timer_armed(&f->timer));
+    assert(list_empty(&f->queue) && list_empty(&f->followers) && list_empty(&f->twins));
     strip(f);
     if (d->flights_kept >= FLIGHTS_KEPT_MAX) {
         free(f);
@@ -78,54 +89,158 @@ void flight_free_all(struct dispatcher *d)
     }
 }
 
+static uint64_t token_hash(struct bus_token token)
+{
+    uint64_t h = (token.a ^ token.b * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+    return h ^ h >> 32;
+}
+
+struct flight *flight_find(struct dispatch_stream *s, struct bus_token token)
+{
+    for (struct bucket_link *l = buckets_first(&s->tokens, token_hash(token)); l; l = buckets_next(l)) {
+        struct flight *f = container_of(l, struct flight, by_token);
+        if (f->token.a == token.a && f->token.b == token.b)
+            return f;
+    }
+    return NULL;
+}
+
+static void on_timer(struct loop_timer *t)
+{
+    struct flight *f = container_of(t, struct flight, timer);
+    assert(f->activity == ACTIVITY_HELD || f->activity == ACTIVITY_WAITING);
+    bool held = f->activity == ACTIVITY_HELD;
+    flight_unqueue(f);
+    if (held)
+        flight_readmit(f);
+    else
+        flight_attempt(f);
+}
+
+struct flight *flight_new(struct dispatch_stream *s, const struct ce_event *event, struct bus_token token,
+                          struct dispatch_injection *injection)
+{
+    struct dispatcher *d = s->dispatcher;
+    struct list *unused = list_pop_front(&d->flights);
+    struct flight *f = unused ? container_of(unused, struct flight, link) : malloc(sizeof *f);
+    if (!f)
+        return NULL;
+    if (unused)
+        d->flights_kept--;
+    *f = (struct flight){.dispatcher = d, .stream = s, .event = event, .token = token, .injection = injection};
+    loop_timer_init(&f->timer, on_timer);
+    list_init(&f->queue);
+    list_init(&f->followers);
+    list_init(&f->twins);
+    list_push_back(&s->flights, &f->link);
+    if (injection) {
+        ce_event_ref(event);
+        s->injected++;
+    } else {
+        buckets_add(&s->tokens, &f->by_token, token_hash(token));
+        s->in_hand++;
+    }
+    count_add(&counters_of(f)->in_flight, 1);
+    return f;
+}
+
 /* Takes the flight out of its stream, whose place it leaves. */
-static void leave(struct flight *f, bool credit)
+static void leave(struct flight *f)
 {
     struct dispatch_stream *s = f->stream;
-    assert(s);
-    count_sub(&counters(f)->in_flight, 1);
+    assert(s && f->activity == ACTIVITY_NONE);
+    count_sub(&counters_of(f)->in_flight, 1);
     list_remove(&f->link);
+    if (f->injection) {
+        assert(s->injected > 0);
+        s->injected--;
+    } else {
+        assert(s->in_hand > 0);
+        buckets_remove(&s->tokens, &f->by_token);
+        s->in_hand--;
+    }
+    order_leave(f);
     f->stream = NULL;
-    stream_flight_ended(s, credit);
+    stream_flight_ended(s);
 }
 
 /* ---- the ways out ---- */
 
-static void settle(struct flight *f, enum bus_settle how)
+static void settle(struct flight *f, enum bus_settle how, enum dispatch_end end)
 {
     struct dispatch_stream *s = f->stream;
-    s->bus->ops->settle(s->bus, s->source, f->token, how);
+    if (f->injection) {
+        f->injection->how = end;
+        loop_defer(f->dispatcher->loop, &f->injection->task);
+    } else {
+        s->bus->ops->settle(s->bus, s->source, f->token, how);
+    }
+}
+
+static void count_end(struct flight *f, enum dispatch_end how)
+{
+    struct dispatch_counters *c = counters_of(f);
+    uint64_t *const ends[] = {[DISPATCH_DELIVERED] = &c->delivered,
+                              [DISPATCH_DEAD_LETTERED] = &c->dead_lettered,
+                              [DISPATCH_PARKED] = &c->parked,
+                              [DISPATCH_EXPIRED] = &c->expired,
+                              [DISPATCH_DUPLICATE] = &c->duplicates};
+    count_add(ends[how], 1);
+    struct report *r = &f->stream->report;
+    if (how != DISPATCH_DEAD_LETTERED && how != DISPATCH_PARKED)
+        return;
+    r->dead_lettered += how == DISPATCH_DEAD_LETTERED;
+    r->parked += how == DISPATCH_PARKED;
+    report_soon(f->stream);
 }
 
 void flight_end(struct flight *f, enum dispatch_end how)
 {
-    assert(f->stream && f->activity == ACTIVITY_NONE);
-    assert(how < DISPATCH_END_COUNT);
-    struct dispatch_counters *c = counters(f);
-    if (how == DISPATCH_DELIVERED) {
-        count_add(&c->delivered, 1);
-    } else if (how == DISPATCH_DEAD_LETTERED) {
-        count_add(&c->dead_lettered, 1);
-        f->stream->report.dead_lettered++;
-        report_soon(f->stream);
-    } else {
-        count_add(&c->parked, 1);
-        f->stream->report.parked++;
-        report_soon(f->stream);
-    }
-    settle(f, BUS_ACK);
-    leave(f, true);
+    static const enum trace_end notes[] = {TRACE_DELIVERED, TRACE_DEAD_LETTERED, TRACE_PARKED, TRACE_EXPIRED,
+                                           TRACE_DUPLICATE};
+    struct dispatch_stream *s = f->stream;
+    assert(s && f->activity == ACTIVITY_NONE);
+    assert(how < DISPATCH_RELEASED);
+    count_end(f, how);
+    note_ended(f, notes[how]);
+    settle(f, BUS_ACK, how);
+    if (f->dedup)
+        dedup_ended(s->dedup, f);
+    struct list twins;
+    list_init(&twins);
+    list_splice_back(&twins, &f->twins);
+    leave(f);
     recycle(f);
+    while (!list_empty(&twins)) {
+        struct flight *twin = container_of(twins.next, struct flight, queue);
+        flight_unqueue(twin);
+        flight_end(twin, DISPATCH_DUPLICATE);
+    }
+}
+
+/* It leaves without an end: a twin that waited for its end takes its place. */
+static void bequeath(struct flight *f)
+{
+    struct dispatch_stream *s = f->stream;
+    struct flight *heir = list_empty(&f->twins) ? NULL : container_of(f->twins.next, struct flight, queue);
+    if (f->dedup)
+        dedup_forget(s->dedup, f, heir);
+    if (!heir)
+        return;
+    list_remove(&heir->queue);
+    list_splice_back(&heir->twins, &f->twins);
+    list_push_back(&s->heirs, &heir->queue);
+    order_advance(s);
 }
 
 void flight_release(struct flight *f)
 {
-    assert(f->stream);
-    assert(f->activity == ACTIVITY_NONE || f->activity == ACTIVITY_WAITING);
-    loop_timer_stop(f->dispatcher->loop, &f->timer);
-    f->activity = ACTIVITY_NONE;
-    settle(f, BUS_RELEASE);
-    leave(f, true);
+    assert(f->stream && (f->activity == ACTIVITY_NONE || flight_waits(f)));
+    flight_unqueue(f);
+    note_ended(f, TRACE_RELEASED);
+    settle(f, BUS_RELEASE, DISPATCH_RELEASED);
+    bequeath(f);
+    leave(f);
     recycle(f);
 }
 
@@ -139,238 +254,83 @@ void flight_drop(struct flight *f)
             dispatcher_free(d);
         return;
     }
-    if (f->activity == ACTIVITY_SENDING)
+    bool parking = f->activity == ACTIVITY_PARKING;
+    if (f->activity == ACTIVITY_SENDING && f->batch)
+        batch_cancel(f);
+    else if (f->activity == ACTIVITY_SENDING)
         sink_cancel(&f->call);
-    loop_timer_stop(d->loop, &f->timer);
-    leave(f, true);
-    if (f->activity == ACTIVITY_PARKING) {
+    flight_unqueue(f);
+    note_ended(f, TRACE_RELEASED);
+    if (f->injection)
+        settle(f, BUS_RELEASE, DISPATCH_RELEASED);
+    bequeath(f);
+    leave(f);
+    if (parking) {
+        f->activity = ACTIVITY_PARKING;
         strip(f);
         d->orphans++;
         return;
     }
-    f->activity = ACTIVITY_NONE;
     recycle(f);
+}
+
+bool flight_waits(const struct flight *f)
+{
+    return f->activity != ACTIVITY_NONE && f->activity != ACTIVITY_SENDING && f->activity != ACTIVITY_PARKING;
+}
+
+void flight_abandon(struct flight *f)
+{
+    assert(f->stream->stopping);
+    if (f->stream->terms->spec.order == ORDER_NONE || f->injection)
+        flight_release(f);
+    else
+        flight_drop(f);
 }
 
 /* ---- waiting ---- */
 
-static void on_timer(struct loop_timer *t)
+static bool holds_no_place(enum activity activity)
 {
-    struct flight *f = container_of(t, struct flight, timer);
-    assert(f->activity == ACTIVITY_WAITING);
+    return activity == ACTIVITY_HELD || activity == ACTIVITY_TWIN || activity == ACTIVITY_FOLLOWING;
+}
+
+void flight_unqueue(struct flight *f)
+{
+    struct dispatch_stream *s = f->stream;
+    if (holds_no_place(f->activity)) {
+        assert(s->held > 0);
+        s->held--;
+        count_sub(&counters_of(f)->held, 1);
+    } else if (f->activity == ACTIVITY_GATHERING) {
+        assert(s->gathered > 0);
+        s->gathered--;
+    }
+    loop_timer_stop(f->dispatcher->loop, &f->timer);
+    list_remove(&f->queue);
     f->activity = ACTIVITY_NONE;
-    attempt(f);
+}
+
+void flight_hold(struct flight *f, enum activity activity)
+{
+    assert(f->activity == ACTIVITY_NONE && !f->placed);
+    assert(holds_no_place(activity));
+    f->activity = activity;
+    f->stream->held++;
+    count_add(&counters_of(f)->held, 1);
 }
 
 void flight_wait(struct flight *f, uint64_t wait_ns)
 {
     assert(f->stream && f->activity == ACTIVITY_NONE);
-    if (f->stream->stopping) {
-        flight_release(f);
-        return;
-    }
     f->activity = ACTIVITY_WAITING;
-    loop_timer_start(f->dispatcher->loop, &f->timer, wait_ns);
+    if (f->stream->stopping)
+        flight_abandon(f);
+    else
+        loop_timer_start(f->dispatcher->loop, &f->timer, wait_ns);
 }
 
-/* No memory for a step: the step comes again. */
-static void wait_for_memory(struct flight *f)
+void flight_wait_for_memory(struct flight *f)
 {
     flight_wait(f, backoff_wait_ns(&f->stream->terms->spec.delivery, f->tries ? f->tries : 1, f->dispatcher->prng));
-}
-
-/* ---- attempts ---- */
-
-/* Begins a phase with a fresh count; `outgoing` (owned, may be NULL) is what it sends. */
-static void enter(struct flight *f, enum phase phase, const struct ce_event *outgoing)
-{
-    assert(f->activity == ACTIVITY_NONE);
-    ce_event_unref(f->outgoing);
-    f->outgoing = outgoing;
-    f->phase = phase;
-    f->tries = 0;
-    attempt(f);
-}
-
-static const char *url_of(const struct flight *f, const struct sink_answer *answer)
-{
-    return answer->url ? answer->url : f->call.sink->url;
-}
-
-static void failed(struct flight *f, const struct sink_answer *answer, bool retryable)
-{
-    assert(f->activity == ACTIVITY_NONE && f->tries > 0);
-    const struct delivery *d = &f->stream->terms->spec.delivery;
-    const char *url = url_of(f, answer);
-    count_add(&counters(f)->failed_attempts, 1);
-    f->stream->report.failed++;
-    report_failure(f->stream, answer, url);
-    if (retryable && f->tries <= d->retry) {
-        flight_wait(f, retry_wait_ns(d, f->tries, answer, f->dispatcher->prng));
-        return;
-    }
-    struct failure *failure = failure_new(answer, url, f->failure);
-    if (!failure) {
-        f->tries--;
-        wait_for_memory(f);
-        return;
-    }
-    f->failure = failure;
-    enter(f, f->phase == PHASE_DEAD_LETTER ? PHASE_PARK : PHASE_DEAD_LETTER, NULL);
-}
-
-static void subscriber_took(struct flight *f, const struct sink_answer *answer)
-{
-    struct sink_answer broken;
-    switch (reply_judge(answer, f->terms->spec.reply_must_be_event)) {
-    case REPLY_FORWARD:
-        enter(f, PHASE_REPLY, ce_event_ref(answer->reply));
-        return;
-    case REPLY_BROKEN:
-        broken = *answer;
-        broken.err = ERR_PROTOCOL;
-        if (!broken.detail.len)
-            broken.detail = SLICE("the answer's body is no CloudEvent");
-        failed(f, &broken, false);
-        return;
-    case REPLY_IGNORED:
-        count_add(&counters(f)->replies_ignored, 1);
-        if (answer->reply_malformed) {
-            f->stream->report.replies_malformed++;
-            report_failure(f->stream, answer, url_of(f, answer));
-        }
-        break;
-    case REPLY_NONE:
-        break;
-    }
-    flight_end(f, DISPATCH_DELIVERED);
-}
-
-static void on_answer(struct sink_call *call, const struct sink_answer *answer)
-{
-    struct flight *f = container_of(call, struct flight, call);
-    assert(f->stream && f->activity == ACTIVITY_SENDING);
-    assert(answer->err != OK || answer->status >= 100);
-    f->activity = ACTIVITY_NONE;
-    if (answer->err != OK || answer->status < 200 || answer->status >= 300) {
-        failed(f, answer, sink_retryable(answer->err, answer->status));
-    } else if (f->phase == PHASE_SUBSCRIBER) {
-        subscriber_took(f, answer);
-    } else if (f->phase == PHASE_REPLY) {
-        if (f->outgoing)
-            count_add(&counters(f)->replies, 1);
-        flight_end(f, DISPATCH_DELIVERED);
-    } else {
-        assert(f->phase == PHASE_DEAD_LETTER);
-        flight_end(f, DISPATCH_DEAD_LETTERED);
-    }
-}
-
-static void send_to(struct flight *f, struct sink *sink)
-{
-    const struct terms *t = f->terms;
-    bool to_subscriber = f->phase == PHASE_SUBSCRIBER;
-    struct sink_request request = {.event = f->outgoing ? f->outgoing : f->event,
-                                   .want_reply = to_subscriber,
-                                   .format = to_subscriber ? t->spec.delivery.format : -1,
-                                   .timeout_ns = t->spec.delivery.timeout_ns,
-                                   .namespace_name = t->namespace_name};
-    f->tries++;
-    f->subscriber_tries += to_subscriber;
-    count_add(&counters(f)->attempts, 1);
-    if (f->tries > 1)
-        count_add(&counters(f)->retries, 1);
-    f->activity = ACTIVITY_SENDING;
-    enum err e = sink_send(sink, &f->call, &request);
-    if (e == OK)
-        return;
-    f->activity = ACTIVITY_NONE;
-    struct sink_answer refused = {.err = e, .detail = slice_str(err_name(e)), .url = sink->url};
-    failed(f, &refused, sink_retryable(e, 0));
-}
-
-static void attempt_subscriber(struct flight *f)
-{
-    struct sink *sink = f->terms->spec.subscriber;
-    if (sink)
-        send_to(f, sink);
-    else
-        enter(f, PHASE_REPLY, NULL);
-}
-
-static void attempt_reply(struct flight *f)
-{
-    struct sink *sink = f->terms->spec.reply;
-    if (sink) {
-        send_to(f, sink);
-    } else if (f->outgoing) {
-        count_add(&counters(f)->replies_ignored, 1);
-        flight_end(f, DISPATCH_DELIVERED);
-    } else {
-        /* Reply-only when it began, and an update has turned that round; there is always one of the two. */
-        assert(f->terms->spec.subscriber);
-        enter(f, PHASE_SUBSCRIBER, NULL);
-    }
-}
-
-static void attempt_dead_letter(struct flight *f)
-{
-    struct sink *sink = f->terms->spec.dead_letter;
-    if (!sink) {
-        enter(f, PHASE_PARK, NULL);
-        return;
-    }
-    if (!f->outgoing) {
-        enum err e = deadletter_event(f->event, f->failure, &f->outgoing);
-        if (e == ERR_NOMEM) {
-            wait_for_memory(f);
-            return;
-        }
-        if (e != OK) { /* no room for three more attributes: the parked form needs none */
-            enter(f, PHASE_PARK, NULL);
-            return;
-        }
-    }
-    send_to(f, sink);
-}
-
-static void attempt(struct flight *f)
-{
-    assert(f->stream && f->activity == ACTIVITY_NONE);
-    if (f->terms != f->stream->terms) {
-        terms_unref(f->terms);
-        f->terms = terms_ref(f->stream->terms);
-    }
-    switch (f->phase) {
-    case PHASE_SUBSCRIBER:
-        attempt_subscriber(f);
-        break;
-    case PHASE_REPLY:
-        attempt_reply(f);
-        break;
-    case PHASE_DEAD_LETTER:
-        attempt_dead_letter(f);
-        break;
-    case PHASE_PARK:
-        flight_park(f);
-        break;
-    }
-}
-
-enum err flight_begin(struct dispatch_stream *s, const struct ce_event *event, struct bus_token token)
-{
-    struct dispatcher *d = s->dispatcher;
-    struct list *unused = list_pop_front(&d->flights);
-    struct flight *f = unused ? container_of(unused, struct flight, link) : malloc(sizeof *f);
-    if (!f)
-        return ERR_NOMEM;
-    if (unused)
-        d->flights_kept--;
-    *f = (struct flight){.dispatcher = d, .stream = s, .event = event, .token = token, .phase = PHASE_SUBSCRIBER};
-    f->call.done = on_answer;
-    loop_timer_init(&f->timer, on_timer);
-    list_push_back(&s->flights, &f->link);
-    count_add(&counters(f)->in_flight, 1);
-    attempt(f);
-    return OK;
 }

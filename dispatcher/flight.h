@@ -6,14 +6,18 @@
 #ifndef LEAT_DISPATCHER_FLIGHT_H
 #define LEAT_DISPATCHER_FLIGHT_H
 
+#include "buckets.h"
 #include "dispatcher.h"
 #include "list.h"
 
-#define FLIGHTS_KEPT_MAX 4096 /* unused flights kept for reuse: about 1 MiB; a burst beyond it is given back */
+#define FLIGHTS_KEPT_MAX 4096 /* unused flights kept for reuse: about 2 MiB; a burst beyond it is given back */
 #define PARK_WAIT_MAX_NS (30ull * NS_PER_S)  /* parking is local: no reason to wait longer once the bus is back */
 #define STARVED_WAIT_NS (100ull * NS_PER_MS) /* without memory for a flight: how long its credit is held back */
 #define REPORT_INTERVAL_NS (1ull * NS_PER_S) /* one line per stream at most this often */
 #define REPORT_TEXT_MAX 160                  /* bytes of URL and of detail in that line */
+#define HOLD_SLICE_NS (60ull * NS_PER_S)     /* who waits for a time of day looks at the clock so often: it may jump */
+#define RATE_BURST_NS (100ull * NS_PER_MS)   /* a subscriber that was idle gets at most so much of its rate at once */
+#define BATCH_BYTES_MAX (8u << 20) /* of the events of one batch in memory: bounds what one request composes */
 
 /* The terms that a stream delivers under: a copied specification, immutable, counted. An attempt holds the terms it
  * started under. */
@@ -21,13 +25,16 @@ struct terms {
     unsigned refs;
     struct dispatcher *dispatcher;
     struct list link; /* in dispatcher->dead_terms once refs is 0 */
+    /* With the defaults filled in: in_flight_max as it follows from order and batches; batch_max 1 without batches. */
     struct dispatch_spec spec;
-    struct slice namespace_name; /* in spec.namespace_name */
+    struct slice namespace_name;   /* in spec.namespace_name */
+    const struct ce_event **batch; /* owned: room for batch_max events while a request is made; NULL without batches */
 };
 
 struct dispatcher {
     struct loop *loop;
     struct prng *prng;
+    uint64_t hash_key[2]; /* strangers choose keys and ids */
     struct list streams;
     struct list flights; /* unused ones */
     size_t flights_kept;
@@ -54,10 +61,31 @@ struct dispatch_stream {
     struct bus *bus;
     struct bus_stream *source;
     struct terms *terms; /* the newest */
-    struct list flights; /* every event in hand */
-    unsigned debt;       /* credit that an update took away and the bus still has */
-    unsigned starved;    /* credit held back for want of memory */
+    struct list flights; /* every event in hand, in the order in which they came */
+    /* dispatch.c: credit */
+    unsigned outstanding; /* credit that the bus has and has not used */
+    unsigned in_hand;     /* events of the bus in hand */
+    unsigned injected;    /* events in hand that came from elsewhere */
+    unsigned held;        /* events in hand that wait for their time, their key or their twin: they use no credit */
+    unsigned starved;     /* credit held back for want of memory */
     struct loop_timer starved_timer;
+    struct buckets tokens; /* flights of the bus by their token */
+    /* order.c */
+    unsigned placed;     /* flights that have a place: at most in_flight_max but for an update */
+    uint64_t sequence;   /* of the latest place given */
+    struct list ready;   /* flights that wait for a place, in order */
+    struct list heirs;   /* flights whose twin went without an end: back to the gates */
+    struct buckets keys; /* flights that lead their key */
+    struct loop_task advance;
+    /* rate.c */
+    struct list rated; /* flights that wait for a token, in order */
+    uint64_t rate_due_ns;
+    struct loop_timer rate_timer;
+    /* batch.c */
+    struct list gathering; /* flights that wait to be sent together, in order */
+    unsigned gathered;
+    struct loop_timer gather_timer;
+    struct dedup *dedup; /* NULL: no window */
     struct report report;
     bool stopping;
     struct loop_timer deadline;
@@ -72,47 +100,72 @@ struct failure {
     struct failure *cause; /* owned: the failure that led to this destination, else NULL */
     int status, code;      /* as it came (0: none); as knativeerrorcode says it */
     enum err err;
-    const char *url;   /* in bytes[] */
-    struct slice data; /* in bytes[] */
+    const char *reason; /* as dispatch_failure.reason; a literal */
+    const char *url;    /* in bytes[] */
+    struct slice data;  /* in bytes[] */
     char bytes[];
 };
 
 enum phase { PHASE_SUBSCRIBER, PHASE_REPLY, PHASE_DEAD_LETTER, PHASE_PARK };
 
 enum activity {
-    ACTIVITY_NONE, /* between two steps, within one callback */
-    ACTIVITY_SENDING,
-    ACTIVITY_WAITING,
+    ACTIVITY_NONE,      /* between two steps, within one callback */
+    ACTIVITY_HELD,      /* for its time */
+    ACTIVITY_TWIN,      /* for the end of an event of the same source and id: in that one's twins, or in heirs */
+    ACTIVITY_FOLLOWING, /* for the end of those of its key that came before: in the leader's followers */
+    ACTIVITY_READY,     /* for a place: in stream->ready */
+    ACTIVITY_RATED,     /* for a token: in stream->rated */
+    ACTIVITY_GATHERING, /* for its batch: in stream->gathering */
+    ACTIVITY_SENDING,   /* alone, or in a batch */
+    ACTIVITY_WAITING,   /* for a retry */
     ACTIVITY_PARKING
 };
 
 /* One event in hand, from deliver to settle. */
 struct flight {
-    struct list link; /* in stream->flights, or in dispatcher->flights */
+    struct list link;  /* in stream->flights, or in dispatcher->flights */
+    struct list queue; /* in the list that its activity names, or in its batch */
     struct dispatcher *dispatcher;
     struct dispatch_stream *stream; /* NULL: an orphan */
     struct terms *terms;            /* of the attempt under way, else of the last one */
-    const struct ce_event *event;   /* the bus's, until the token is settled or revoked */
+    const struct ce_event *event;   /* the bus's, until the token is settled or revoked; of an injection: owned */
     const struct ce_event
         *outgoing; /* owned: what this phase sends in the event's stead (reply, dead letter); NULL: the event */
+    const struct ce_event *copy; /* owned: that with its hops counted or stripped, for sinks that are copy_local */
+    bool copy_local;
     struct failure *failure; /* owned: the latest */
     struct bus_token token;
+    struct dispatch_injection *injection; /* in place of a token; NULL: the bus's */
     struct sink_call call;
+    struct batch *batch; /* that it is sent in */
     struct loop_timer timer;
     unsigned tries;            /* attempts made in this phase */
     unsigned subscriber_tries; /* attempts made at the subscriber */
     enum phase phase;
     enum activity activity;
+    int hops;                          /* that the event may still make; -1: it does not say */
+    int64_t expires_ns, deliver_at_ns; /* by the wall clock; INT64_MAX, INT64_MIN: never, at once */
+    uint64_t begun_ns;                 /* when it was taken in hand, or its time had come */
+    uint64_t first_ns, sent_ns;        /* when the first attempt and the latest began */
+    uint64_t gathered_ns;
+    bool placed, leads; /* has a place; is the one of its key that may run */
+    uint64_t sequence;  /* of its place */
+    struct bucket_link by_token, by_key;
+    struct list followers; /* of one that leads: those of its key, in order */
+    uint64_t dedup;        /* number of its entry in stream->dedup; 0: none */
+    struct list twins;     /* events of the same source and id that came while it is in hand */
 };
 
 /* ---- dispatch.c ---- */
 void count_add(uint64_t *counter, uint64_t n);
 void count_sub(uint64_t *counter, uint64_t n);
-/* A flight has ended and its place is free: `credit` says whether the bus may send one more in its stead. */
-void stream_flight_ended(struct dispatch_stream *s, bool credit);
+/* Gives the bus what it may have in all: whatever changed. */
+void stream_balance(struct dispatch_stream *s);
+/* A flight has ended and its place is free. */
+void stream_flight_ended(struct dispatch_stream *s);
 
 /* ---- terms.c ---- */
-/* ERR_INVALID: neither subscriber nor reply, or more than DISPATCH_RETRY_MAX retries. */
+/* ERR_INVALID: neither subscriber nor reply, or a limit of include/dispatcher.h. */
 enum err terms_new(struct dispatcher *d, const struct dispatch_spec *spec, struct terms **out) must_check;
 struct terms *terms_ref(struct terms *t);
 struct terms *terms_unref(struct terms *t);
@@ -120,21 +173,56 @@ struct terms *terms_unref(struct terms *t);
 void terms_bury(struct dispatcher *d);
 
 /* ---- flight.c ---- */
-/* Takes the event in hand and starts its first attempt. ERR_NOMEM: nothing happened. */
-enum err flight_begin(struct dispatch_stream *s, const struct ce_event *event, struct bus_token token) must_check;
-/* Ends it well: counted, acked, recycled. */
+/* Takes the event in hand, `injection` in place of a token or NULL; flight_admit comes next. NULL without memory, and
+ * nothing happened. */
+struct flight *flight_new(struct dispatch_stream *s, const struct ce_event *event, struct bus_token token,
+                          struct dispatch_injection *injection);
+/* The flight in hand with this token, or NULL. */
+struct flight *flight_find(struct dispatch_stream *s, struct bus_token token);
+/* Ends it: counted, acked, recycled. */
 void flight_end(struct flight *f, enum dispatch_end how);
 /* Hands the event back to the bus; not while an attempt is under way. */
 void flight_release(struct flight *f);
 /* Forgets it without a word to the bus (revoked, or the stream leaves): cancels what is under way. */
 void flight_drop(struct flight *f);
-/* Another try of this phase after wait_ns; a stream that stops releases the event instead. */
+/* Whether it only waits, so that it can be given up without harm. */
+bool flight_waits(const struct flight *f);
+/* Gives up one that waits, as the stream stops: released, but in an ordered stream kept from the bus until the detach,
+ * or what comes after it might be delivered elsewhere before what is still under way here. */
+void flight_abandon(struct flight *f);
+/* Takes it out of what it waits in; its activity is NONE after it. */
+void flight_unqueue(struct flight *f);
+/* Waits without using credit: activity is HELD, TWIN or FOLLOWING. */
+void flight_hold(struct flight *f, enum activity activity);
+/* Another try of this phase after wait_ns; a stream that stops abandons the event instead. */
 void flight_wait(struct flight *f, uint64_t wait_ns);
+/* The same when there was no memory for a step. */
+void flight_wait_for_memory(struct flight *f);
 void flight_free_all(struct dispatcher *d);
+
+/* ---- attempt.c ---- */
+/* The next attempt of this phase, or a wait for what it needs. It has a place. */
+void flight_attempt(struct flight *f);
+/* The same for the first of stream->rated when there is a token. */
+void flight_attempt_rated(struct flight *f);
+/* Goes by the stream's newest terms from now on. */
+void flight_renew(struct flight *f);
+/* Before an attempt of the event itself: false when it has expired, or is past its deadline; it has ended or gone on
+ * then. */
+bool flight_worth_sending(struct flight *f);
+/* Makes what goes out to such a sink: f->copy, or NULL for the event as it is. False when there is no way; it waits or
+ * has gone on then. */
+bool flight_prepare(struct flight *f, const struct sink *sink);
+/* An attempt begins: counted. */
+void flight_sent(struct flight *f);
+/* How it ended; answer->url is there. */
+void flight_answered(struct flight *f, const struct sink_answer *answer);
 
 /* ---- backoff.c ---- */
 /* backoff_wait_ns, or a longer Retry-After (of 429 and 503) as far as it is honoured. */
 uint64_t retry_wait_ns(const struct delivery *d, unsigned n, const struct sink_answer *answer, struct prng *prng);
+/* Whether a failure is one to try again: by the user's list, else by sink_retryable. */
+bool retry_wanted(const struct retry_on *on, enum err err, int status);
 
 /* ---- reply.c ---- */
 enum reply_verdict {
@@ -148,7 +236,8 @@ enum reply_verdict reply_judge(const struct sink_answer *answer, bool must_be_ev
 
 /* ---- deadletter.c ---- */
 /* Copies what went wrong, taking over `cause` when it succeeds; NULL without memory. */
-struct failure *failure_new(const struct sink_answer *answer, const char *url, struct failure *cause);
+struct failure *failure_new(const struct sink_answer *answer, const char *url, const char *reason,
+                            struct failure *cause);
 /* With its causes; NULL is fine; NULL back. */
 struct failure *failure_free(struct failure *f);
 /* The original event with knativeerrordest, -code and -data. ERR_NOMEM, or what the builder says when there is no room
@@ -158,6 +247,12 @@ enum err deadletter_event(const struct ce_event *original, const struct failure 
 
 /* ---- park.c ---- */
 void flight_park(struct flight *f);
+
+/* ---- note.c ---- */
+/* An attempt has ended; `next_wait_ns` 0: none follows. Nothing without a trace. */
+void note_attempt(const struct flight *f, const struct sink_answer *answer, uint64_t next_wait_ns);
+void note_ended(const struct flight *f, enum trace_end how);
+void note_filtered(const struct dispatch_stream *s, const struct ce_event *e);
 
 /* ---- report.c ---- */
 void report_start(struct dispatch_stream *s);

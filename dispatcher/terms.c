@@ -7,6 +7,7 @@
  * So dead terms wait for the end of the turn before their sinks are given back.
  */
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "flight.h"
@@ -18,9 +19,38 @@ static void terms_free(struct terms *t)
     sink_unref(t->spec.reply);
     sink_unref(t->spec.dead_letter);
     filter_unref(t->spec.filter);
+    free(t->batch);
     free((char *)t->spec.name);
     free((char *)t->spec.namespace_name);
     free(t);
+}
+
+/* How many at a time: strictly ordered, one event, or one batch of them; else there is room for the next batch while
+ * one is under way. Who may have fewer in hand than a batch holds gets smaller batches, or none would ever be full. */
+static void settle_limits(struct dispatch_spec *spec)
+{
+    if (spec->batch_max == 0 || !spec->subscriber || spec->subscriber->local)
+        spec->batch_max = 1;
+    unsigned usual = DISPATCH_IN_FLIGHT > 2 * spec->batch_max ? DISPATCH_IN_FLIGHT : 2 * spec->batch_max;
+    unsigned most = spec->order == ORDER_STRICT ? spec->batch_max : UINT_MAX;
+    if (spec->in_flight_max == 0)
+        spec->in_flight_max = usual;
+    if (spec->in_flight_max > most)
+        spec->in_flight_max = most;
+    if (spec->batch_max > spec->in_flight_max)
+        spec->batch_max = spec->in_flight_max;
+    if (spec->delivery.timeout_ns == 0)
+        spec->delivery.timeout_ns = DISPATCH_TIMEOUT_NS;
+}
+
+/* Copies what the caller keeps; false without memory. */
+static bool copy(struct terms *t, const struct dispatch_spec *spec)
+{
+    t->spec.name = strdup(spec->name);
+    t->spec.namespace_name = strdup(spec->namespace_name ? spec->namespace_name : "");
+    if (t->spec.batch_max > 1)
+        t->batch = calloc(t->spec.batch_max, sizeof *t->batch);
+    return t->spec.name && t->spec.namespace_name && (t->batch || t->spec.batch_max == 1);
 }
 
 enum err terms_new(struct dispatcher *d, const struct dispatch_spec *spec, struct terms **out)
@@ -28,28 +58,24 @@ enum err terms_new(struct dispatcher *d, const struct dispatch_spec *spec, struc
     assert(spec->name && spec->park && spec->counters);
     if (!spec->subscriber && !spec->reply)
         return ERR_INVALID;
-    if (spec->delivery.retry > DISPATCH_RETRY_MAX)
+    if (spec->delivery.retry > DISPATCH_RETRY_MAX || spec->batch_max > DISPATCH_BATCH_MAX)
         return ERR_INVALID;
     struct terms *t = calloc(1, sizeof *t);
-    char *name = strdup(spec->name);
-    char *namespace_name = strdup(spec->namespace_name ? spec->namespace_name : "");
-    if (!t || !name || !namespace_name) {
+    if (!t)
+        return ERR_NOMEM;
+    t->spec = *spec;
+    settle_limits(&t->spec);
+    if (!copy(t, spec)) {
+        free(t->batch);
+        free((char *)t->spec.name);
+        free((char *)t->spec.namespace_name);
         free(t);
-        free(name);
-        free(namespace_name);
         return ERR_NOMEM;
     }
     t->refs = 1;
     t->dispatcher = d;
     list_init(&t->link);
-    t->spec = *spec;
-    t->spec.name = name;
-    t->spec.namespace_name = namespace_name;
-    t->namespace_name = slice_str(namespace_name);
-    if (t->spec.in_flight_max == 0)
-        t->spec.in_flight_max = DISPATCH_IN_FLIGHT;
-    if (t->spec.delivery.timeout_ns == 0)
-        t->spec.delivery.timeout_ns = DISPATCH_TIMEOUT_NS;
+    t->namespace_name = slice_str(t->spec.namespace_name);
     if (t->spec.filter)
         filter_ref(t->spec.filter);
     struct sink *sinks[] = {spec->subscriber, spec->reply, spec->dead_letter};

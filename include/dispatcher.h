@@ -25,7 +25,7 @@ struct dispatch_stream;
 #define DISPATCH_IN_FLIGHT 64                         /* per stream and loop, when nothing else is said */
 #define DISPATCH_HELD_MAX 65536    /* events of a stream that wait (for their time or their key) without using credit */
 #define DISPATCH_BATCH_MAX 1000    /* events in one batch: as many as ingress takes */
-#define DISPATCH_DEDUP_MAX 1000000 /* (source, id) pairs that a dedup window remembers: 32 MiB; the oldest go first */
+#define DISPATCH_DEDUP_MAX 1000000 /* (source, id) pairs that a dedup window remembers: 44 MB; the oldest go first */
 #define DISPATCH_HOPS_MAX 255      /* knativebrokerttl of an event that has none: hops from channel to channel */
 
 enum backoff_policy {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A sink that is an HTTP URL: posts the event in binary or structured mode, decodes the reply. On one loop, over that
- * loop's http_client.
+ * A sink that is an HTTP URL: posts the event in binary or structured mode, or several as a batch; decodes the reply.
+ * On one loop, over that loop's http_client.
  */
 #ifndef LEAT_HTTP_SINK_H
 #define LEAT_HTTP_SINK_H

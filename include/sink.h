@@ -19,8 +19,9 @@ struct sink_call;
 struct sink_request {
     const struct ce_event *event;
     const struct ce_event *cause; /* of a reply: the event whose delivery made it, for the trace; else NULL */
-    /* More than one event: all of them in one request, as application/cloudevents-batch+json; `event` is the first.
-     * Only to sinks that are not `local`; an answer counts for all; no reply is read. 0: `event` alone. */
+    /* Several events in one request, as application/cloudevents-batch+json, also when it is only one; `event` is the
+     * first, `format` does not count, and there is no want_reply. Only to sinks that are not `local`; an answer counts
+     * for all. batch_count 0: `event` alone. */
     const struct ce_event *const *batch;
     size_t batch_count;
     bool want_reply;             /* HTTP: "Prefer: reply"; a reply that comes is decoded */

@@ -21,6 +21,7 @@
 
 #define RIG_EVENTS_MAX 512
 #define RIG_SEEN_MAX 8192
+#define RIG_BATCH_MAX 32
 #define MS NS_PER_MS
 
 struct rig;
@@ -57,13 +58,16 @@ struct rig_call {
     struct rig_step step;
     struct loop_timer timer;
     struct loop_task task;
-    const struct ce_event *event;
+    const struct ce_event *events[RIG_BATCH_MAX];
+    size_t event_count;
 };
 
 struct rig_seen { /* one request */
     char who;
     uint64_t at_ns;
-    const struct ce_event *event;
+    const struct ce_event *event;                /* the only one, or the first of the batch */
+    const struct ce_event *batch[RIG_BATCH_MAX]; /* borrowed from the bench: it keeps what it published */
+    size_t batch_count;
     bool want_reply;
     int format;
     uint64_t timeout_ns;
@@ -99,9 +103,11 @@ struct rig_park {
     bool hold;               /* answers only at rig_park_answer */
     unsigned tries, parked;
     char destination[128], cause[128];
+    char reason[32], cause_reason[32];
     int status;
     enum err err;
     unsigned attempts;
+    int64_t first_wall_ns;
     char data[1024];
     size_t data_len;
     struct rig_park_call {
@@ -127,6 +133,8 @@ struct rig {
     struct rig_park park;
     struct rig_seen seen[RIG_SEEN_MAX];
     size_t seen_count;
+    bool one_per_key; /* the subscriber must never have two events of a partitionkey at a time */
+    bool one_at_all;  /* nor two requests */
     char trace[RIG_SEEN_MAX + 1]; /* the letters of seen, as a string */
     bool stopped;
     uint64_t stopped_at_ns;
@@ -140,7 +148,8 @@ static inline void rig_call_free(struct rig_call *c)
     loop_timer_stop(c->sink->rig->loop, &c->timer);
     loop_task_cancel(&c->task);
     list_remove(&c->link);
-    ce_event_unref(c->event);
+    for (size_t i = 0; i < c->event_count; i++)
+        ce_event_unref(c->events[i]);
     free(c);
 }
 
@@ -193,6 +202,26 @@ static inline struct rig_step rig_random_step(struct rig_sink *s)
     return step;
 }
 
+static inline bool rig_same_key(const struct ce_event *a, const struct ce_event *b)
+{
+    struct ce_attribute x, y;
+    return ce_event_attribute(a, SLICE("partitionkey"), &x) && ce_event_attribute(b, SLICE("partitionkey"), &y) &&
+           slice_eq(x.value, y.value);
+}
+
+/* What is under way at this sink may stand beside `e`. */
+static inline void rig_check_order(struct rig_sink *s, const struct ce_event *e)
+{
+    if (s->rig->one_at_all)
+        assert_true(list_empty(&s->under_way));
+    list_each(l, tmp, &s->under_way)
+    {
+        struct rig_call *c = container_of(l, struct rig_call, link);
+        for (size_t i = 0; i < c->event_count && s->rig->one_per_key; i++)
+            assert_false(rig_same_key(c->events[i], e));
+    }
+}
+
 static inline enum err rig_send(struct sink *base, struct sink_call *call, const struct sink_request *request)
 {
     struct rig_sink *s = container_of(base, struct rig_sink, base);
@@ -201,6 +230,12 @@ static inline enum err rig_send(struct sink *base, struct sink_call *call, const
     assert_true(r->seen_count < RIG_SEEN_MAX);
     struct rig_seen *seen = &r->seen[r->seen_count];
     *seen = (struct rig_seen){.who = s->letter, .at_ns = r->clock.monotonic, .event = ce_event_ref(request->event)};
+    assert_true(request->batch_count <= RIG_BATCH_MAX);
+    seen->batch_count = request->batch_count;
+    for (size_t i = 0; i < request->batch_count; i++)
+        seen->batch[i] = request->batch[i];
+    for (size_t i = 0; s->letter == 'S' && i < (request->batch_count ? request->batch_count : 1); i++)
+        rig_check_order(s, request->batch_count ? request->batch[i] : request->event);
     seen->want_reply = request->want_reply;
     seen->format = request->format;
     seen->timeout_ns = request->timeout_ns;
@@ -220,7 +255,9 @@ static inline enum err rig_send(struct sink *base, struct sink_call *call, const
     c->sink = s;
     c->call = call;
     c->step = step;
-    c->event = ce_event_ref(request->event);
+    c->event_count = request->batch_count ? request->batch_count : 1;
+    for (size_t i = 0; i < c->event_count; i++)
+        c->events[i] = ce_event_ref(request->batch_count ? request->batch[i] : request->event);
     loop_timer_init(&c->timer, rig_on_timer);
     loop_task_init(&c->task, rig_on_task);
     list_push_back(&s->under_way, &c->link);
@@ -396,6 +433,9 @@ static inline void rig_park(void *arg, const struct dispatch_failure *f, void (*
     assert_true(f->data.len <= DISPATCH_ERROR_DATA_MAX);
     snprintf(p->destination, sizeof p->destination, "%s", f->destination);
     snprintf(p->cause, sizeof p->cause, "%s", f->cause ? f->cause->destination : "");
+    snprintf(p->reason, sizeof p->reason, "%s", f->reason);
+    snprintf(p->cause_reason, sizeof p->cause_reason, "%s", f->cause ? f->cause->reason : "");
+    p->first_wall_ns = f->first_wall_ns;
     p->status = f->status;
     p->err = f->err;
     p->attempts = f->attempts;
@@ -423,11 +463,14 @@ static inline void rig_park_answer(struct rig *r)
 
 /* ---- the bench ---- */
 
-static inline const struct ce_event *rig_event(const char *id)
+/* An event with one more attribute, unless `name` is NULL. */
+static inline const struct ce_event *rig_event_with(const char *id, const char *name, const char *value)
 {
     struct ce_builder b;
     const struct ce_event *e = NULL;
     ce_builder_init(&b);
+    if (name)
+        ce_builder_set(&b, slice_str(name), CE_STRING, slice_str(value));
     ce_builder_set(&b, SLICE("id"), CE_STRING, slice_str(id));
     ce_builder_set(&b, SLICE("source"), CE_URI_REFERENCE, SLICE("s"));
     ce_builder_set(&b, SLICE("type"), CE_STRING, SLICE("t"));
@@ -435,6 +478,11 @@ static inline const struct ce_event *rig_event(const char *id)
     ce_builder_data(&b, CE_DATA_BYTES, SLICE("payload"));
     assert_int_equal(ce_builder_seal(&b, CE_EVENT_BYTES_MAX, &e, NULL), OK);
     return e;
+}
+
+static inline const struct ce_event *rig_event(const char *id)
+{
+    return rig_event_with(id, NULL, NULL);
 }
 
 static inline struct rig *rig_new(uint64_t seed)
@@ -485,14 +533,50 @@ static inline void rig_pass(struct rig *r, uint64_t ns, uint64_t tick_ns)
     }
 }
 
-/* The bus has one more event; what it is called is its place: "0", "1" ... */
-static inline void rig_publish(struct rig *r)
+/* The bus has one more event, whose reference it takes. */
+static inline void rig_publish_event(struct rig *r, const struct ce_event *e)
+{
+    assert_true(r->bus.count < RIG_EVENTS_MAX);
+    r->bus.events[r->bus.count++] = (struct rig_event){.event = e};
+    loop_defer(r->loop, &r->bus.task);
+}
+
+/* What it is called is its place: "0", "1" ... */
+static inline void rig_publish_with(struct rig *r, const char *name, const char *value)
 {
     char id[24];
-    assert_true(r->bus.count < RIG_EVENTS_MAX);
     snprintf(id, sizeof id, "%zu", r->bus.count);
-    r->bus.events[r->bus.count++] = (struct rig_event){.event = rig_event(id)};
-    loop_defer(r->loop, &r->bus.task);
+    rig_publish_event(r, rig_event_with(id, name, value));
+}
+
+static inline void rig_publish(struct rig *r)
+{
+    rig_publish_with(r, NULL, NULL);
+}
+
+/* The ids of all requests so far, in order, with a space between; those of a batch in brackets. In a static buffer. */
+static inline const char *rig_ids(const struct rig *r)
+{
+    static char text[1 << 16];
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < r->seen_count; i++) {
+        const struct rig_seen *s = &r->seen[i];
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "", s->batch_count ? "[" : "");
+        for (size_t k = 0; k < (s->batch_count ? s->batch_count : 1); k++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%.*s", k ? " " : "",
+                                  SLICE_ARG(ce_event_id(s->batch_count ? s->batch[k] : s->event)));
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s", s->batch_count ? "]" : "");
+        assert_true(n < sizeof text);
+    }
+    return text;
+}
+
+/* When the nth request went out, counted from the first. */
+static inline uint64_t rig_after(const struct rig *r, size_t n)
+{
+    assert_true(n < r->seen_count);
+    return r->seen[n].at_ns - r->seen[0].at_ns;
 }
 
 static inline void rig_stopped(void *arg)

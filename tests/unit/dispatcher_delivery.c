@@ -11,13 +11,6 @@ static struct rig *setup(void)
     return rig_new(1);
 }
 
-/* When the nth request went out, counted from the first. */
-static uint64_t after(const struct rig *r, size_t n)
-{
-    assert_true(n < r->seen_count);
-    return r->seen[n].at_ns - r->seen[0].at_ns;
-}
-
 static void an_event_goes_out_once_and_is_acked(void **state)
 {
     (void)state;
@@ -92,9 +85,9 @@ static void retries_wait_linearly_and_the_answers_delay_does_not_count(void **st
     rig_start(r);
     rig_pass(r, 1000 * MS, MS);
     assert_string_equal(r->trace, "SSSS");
-    assert_int_equal(after(r, 1), 110 * MS);
-    assert_int_equal(after(r, 2), 320 * MS);
-    assert_int_equal(after(r, 3), 620 * MS);
+    assert_int_equal(rig_after(r, 1), 110 * MS);
+    assert_int_equal(rig_after(r, 2), 320 * MS);
+    assert_int_equal(rig_after(r, 3), 620 * MS);
     rig_free(r);
 }
 
@@ -121,7 +114,7 @@ static void retry_after_lengthens_the_wait_within_its_bound(void **state)
         rig_start(r);
         rig_pass(r, 10 * NS_PER_S, 10 * MS);
         assert_string_equal(r->trace, "SS");
-        assert_int_equal(after(r, 1), rows[i].expected_ms * MS);
+        assert_int_equal(rig_after(r, 1), rows[i].expected_ms * MS);
         rig_free(r);
     }
 }
@@ -137,7 +130,7 @@ static void retry_after_may_pass_the_backoff_cap(void **state)
     rig_publish(r);
     rig_start(r);
     rig_pass(r, 4 * NS_PER_S, 100 * MS);
-    assert_int_equal(after(r, 1), 3 * NS_PER_S);
+    assert_int_equal(rig_after(r, 1), 3 * NS_PER_S);
     rig_free(r);
 }
 
@@ -185,7 +178,7 @@ static void a_slow_subscriber_times_out_into_a_retry(void **state)
     rig_publish(r);
     rig_start(r);
     rig_pass(r, NS_PER_S, 10 * MS);
-    assert_int_equal(after(r, 1), 500 * MS);
+    assert_int_equal(rig_after(r, 1), 500 * MS);
     assert_int_equal(r->counters.delivered, 1);
     rig_free(r);
 }
@@ -291,8 +284,8 @@ static void an_update_serves_the_next_attempt_and_the_count_carries_over(void **
     rig_pass(r, 10 * NS_PER_S, 10 * MS);
     assert_int_equal(r->subscriber.base.refs, 1);
     assert_string_equal(r->trace, "STT"); /* three tries in all: retry = 2 */
-    assert_int_equal(after(r, 1), 1100 * MS);
-    assert_int_equal(after(r, 2), 3100 * MS);
+    assert_int_equal(rig_after(r, 1), 1100 * MS);
+    assert_int_equal(rig_after(r, 2), 3100 * MS);
     assert_int_equal(r->park.attempts, 3);
     assert_string_equal(r->park.destination, "http://other.example/");
     rig_free(r);

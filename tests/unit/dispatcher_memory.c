@@ -44,11 +44,20 @@ static enum err must_check test_seal(struct ce_builder *b, size_t bytes_max, con
 #undef strdup
 #define strdup test_strdup
 #define ce_builder_seal test_seal
+#include "../../dispatcher/attempt.c"
 #include "../../dispatcher/backoff.c"
+#include "../../dispatcher/batch.c"
+#include "../../dispatcher/buckets.c"
 #include "../../dispatcher/deadletter.c"
+#include "../../dispatcher/dedup.c"
 #include "../../dispatcher/dispatch.c"
 #include "../../dispatcher/flight.c"
+#include "../../dispatcher/held.c"
+#include "../../dispatcher/hops.c"
+#include "../../dispatcher/note.c"
+#include "../../dispatcher/order.c"
 #include "../../dispatcher/park.c"
+#include "../../dispatcher/rate.c"
 #include "../../dispatcher/reply.c"
 #include "../../dispatcher/report.c"
 #include "../../dispatcher/terms.c"
