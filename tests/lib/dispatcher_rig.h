@@ -411,6 +411,7 @@ static inline void rig_revoke(struct rig *r, size_t i)
     assert_int_equal(e->state, RIG_OUT);
     e->state = RIG_READY;
     r->bus.out--;
+    loop_defer(r->loop, &r->bus.task);
     r->bus.callbacks->revoked(r->bus.arg, (struct bus_stream *)&r->bus, (struct bus_token){i, e->deliveries});
 }
 
