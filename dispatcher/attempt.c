@@ -206,6 +206,7 @@ static void send_to(struct flight *f, struct sink *sink)
     struct sink_request request = {.event = f->copy       ? f->copy
                                             : f->outgoing ? f->outgoing
                                                           : f->event,
+                                   .cause = f->phase == PHASE_REPLY && f->outgoing ? f->event : NULL,
                                    .want_reply = to_subscriber,
                                    .format = to_subscriber ? t->spec.delivery.format : -1,
                                    .timeout_ns = t->spec.delivery.timeout_ns,
