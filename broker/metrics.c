@@ -149,6 +149,8 @@ static void channels(struct engine *e, struct buf *out)
     family(out, "leat_events_dropped_total", "counter",
            "Accepted events that no subscription holds any more: there was none, or overflow is drop-oldest.");
     series(out, &r, "leat_events_dropped_total", "", channel_probe, offsetof(struct bus_probe, dropped));
+    family(out, "leat_events_unmatched_total", "counter", "Accepted events that no subscription's filter wanted.");
+    series(out, &r, "leat_events_unmatched_total", "", channel_probe, offsetof(struct bus_probe, unmatched));
     family(out, "leat_channel_bytes", "gauge", "Bytes that a channel keeps for its subscriptions.");
     series(out, &r, "leat_channel_bytes", "", channel_probe, offsetof(struct bus_probe, bytes));
     free(r.list);

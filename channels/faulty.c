@@ -11,6 +11,7 @@
  *   reorder=0.1          chance that an event without partition key is held back a little, so that others pass it
  *   duplicate=0.1        chance that an event is delivered twice at a time
  *   revoke=0.1           chance that a delivery is taken back shortly after, and made again
+ *   hold-ms-max=60000    says of itself that a delivery may stay unsettled so long, as buses with leases do
  */
 #include "backends.h"
 #include "faulty.h"
@@ -42,7 +43,7 @@ bool faulty_chance(struct faulty_loop *l, double chance)
 
 struct faulty_settings {
     const char *inner;
-    uint64_t seed, append_delay_ms;
+    uint64_t seed, append_delay_ms, hold_ms_max;
     double append_fail, duplicate, reorder, revoke;
 };
 
@@ -83,6 +84,8 @@ static enum err param_read(struct faulty_settings *s, const struct bus_param *p,
         return number_read(p, UINT64_MAX, &s->seed, d);
     if (strcmp(p->name, "append_delay_ms") == 0)
         return number_read(p, DELAY_MS_MAX, &s->append_delay_ms, d);
+    if (strcmp(p->name, "hold-ms-max") == 0)
+        return number_read(p, UINT64_MAX, &s->hold_ms_max, d);
     if (strcmp(p->name, "inner") == 0)
         s->inner = p->value;
     else
@@ -152,8 +155,10 @@ static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env,
         faulty_free(f);
         return e;
     }
-    f->base =
-        (struct bus){.ops = &bus_faulty, .capabilities = f->inner->capabilities, .hold_ms_max = f->inner->hold_ms_max};
+    uint64_t hold_ms_max = f->inner->hold_ms_max;
+    if (s->hold_ms_max < hold_ms_max)
+        hold_ms_max = s->hold_ms_max;
+    f->base = (struct bus){.ops = &bus_faulty, .capabilities = f->inner->capabilities, .hold_ms_max = hold_ms_max};
     *out = &f->base;
     return OK;
 }
@@ -161,7 +166,7 @@ static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env,
 static enum err faulty_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
                             struct diag *d)
 {
-    struct faulty_settings settings = {.inner = "memory", .seed = 1};
+    struct faulty_settings settings = {.inner = "memory", .seed = 1, .hold_ms_max = UINT64_MAX};
     struct bus_param *rest = calloc(count ? count : 1, sizeof *rest);
     if (!rest)
         return diag_set(d, ERR_NOMEM, "out of memory");

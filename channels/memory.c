@@ -76,7 +76,7 @@ static enum err memory_open(const struct bus_env *env, const struct bus_param *p
         .ops = &bus_memory, .capabilities = bus_memory.capabilities, .hold_ms_max = bus_memory.hold_ms_max};
     m->capacity = settings.capacity;
     m->total = settings.total;
-    list_init(&m->channels);
+    map_init(&m->channels, SIZE_MAX);
     list_init(&m->leaving);
     for (size_t i = 0; i < env->loop_count; i++)
         m->loops[i] = (struct memory_loop){.bus = m, .loop = env->loops[i], .index = i};
@@ -109,6 +109,7 @@ static struct bus_channel *of_round(struct round *r)
 
 static void channel_free(struct bus_channel *c)
 {
+    map_fini(&c->subscriptions);
     round_fini(&c->round);
     free(c->parts);
     free(c);
@@ -119,6 +120,12 @@ static void channel_bury(struct round *r)
     channel_free(of_round(r));
 }
 
+static void parts_fini(struct bus_channel *c)
+{
+    for (size_t i = 0; c->parts && i < c->bus->env.loop_count; i++)
+        memory_part_fini(&c->parts[i]);
+}
+
 /* No loop touches it any more, or none runs. */
 static void channel_destroy(struct bus_channel *c)
 {
@@ -127,10 +134,12 @@ static void channel_destroy(struct bus_channel *c)
             memory_record_discard(container_of(l, struct memory_record, link));
         }
     }
-    list_splice_back(&c->subscriptions, &c->leaving);
-    list_each(l, tmp, &c->subscriptions) {
+    map_each(entry, next, &c->subscriptions)
+        memory_subscription_destroy(entry->value);
+    list_each(l, tmp, &c->leaving) {
         memory_subscription_destroy(container_of(l, struct bus_subscription, link));
     }
+    parts_fini(c);
     list_remove(&c->link);
     round_abandon(&c->round, channel_bury);
 }
@@ -143,55 +152,73 @@ static enum err channel_new(struct memory_bus *m, struct slice name, struct bus_
         return ERR_NOMEM;
     c->bus = m;
     memcpy(c->name, name.ptr, name.len);
-    c->parts = calloc(n, sizeof *c->parts);
-    if (!c->parts || round_init(&c->round, &m->env)) {
-        free(c->parts);
-        free(c);
-        return ERR_NOMEM;
-    }
-    list_init(&c->subscriptions);
+    list_init(&c->link);
+    map_init(&c->subscriptions, SIZE_MAX);
     list_init(&c->leaving);
-    c->capacity = m->capacity;
-    for (size_t i = 0; i < n; i++)
-        memory_part_init(&c->parts[i], c, &m->loops[i]);
+    c->parts = calloc(n, sizeof *c->parts);
+    enum err e = c->parts ? round_init(&c->round, &m->env) : ERR_NOMEM;
+    for (size_t i = 0; i < n && !e; i++)
+        e = memory_part_init(&c->parts[i], c, &m->loops[i]);
+    if (!e)
+        e = map_add(&m->channels, name, c);
+    if (e) {
+        parts_fini(c);
+        channel_free(c);
+        return e;
+    }
+    c->only = &c->parts[memory_key_part(name, n)];
     *out = c;
     return OK;
 }
 
-static struct bus_channel *channel_find(struct memory_bus *m, struct slice name)
+struct channel_params {
+    uint64_t capacity;
+    bool one_part;
+};
+
+static enum err channel_params_read(const struct bus_param *params, size_t count, struct channel_params *out,
+                                    struct diag *d)
 {
-    list_each(l, tmp, &m->channels) {
-        struct bus_channel *c = container_of(l, struct bus_channel, link);
-        if (slice_eq_str(name, c->name))
-            return c;
+    for (size_t i = 0; i < count; i++) {
+        const struct bus_param *p = &params[i];
+        enum err e = OK;
+        if (strcmp(p->name, "capacity") == 0)
+            e = size_read(p, &out->capacity, d);
+        else if (strcmp(p->name, "partitions") != 0)
+            e = diag_set(d, ERR_INVALID,
+                         "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity and partitions",
+                         p->name);
+        else if (strcmp(p->value, "1") != 0)
+            e = diag_set(
+                d, ERR_INVALID,
+                "partitions is \"%s\"; a channel on a memory bus has 1, or, when nothing is said, one per loop",
+                p->value);
+        else
+            out->one_part = true;
+        if (e)
+            return e;
     }
-    return NULL;
+    return OK;
 }
 
 static enum err memory_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                                  struct bus_channel **out, struct bus_op *op, struct diag *d)
 {
     struct memory_bus *m = memory_of(b);
-    uint64_t capacity = 0;
+    struct channel_params settings = {.capacity = m->capacity};
     if (m->stopping)
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(params[i].name, "capacity") != 0)
-            return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity",
-                            params[i].name);
-        enum err e = size_read(&params[i], &capacity, d);
-        if (e)
-            return e;
-    }
-    struct bus_channel *c = channel_find(m, name);
+    enum err e = channel_params_read(params, count, &settings, d);
+    if (e)
+        return e;
+    struct bus_channel *c = map_get(&m->channels, name);
     if (!c) {
-        enum err e = channel_new(m, name, &c);
+        e = channel_new(m, name, &c);
         if (e)
             return diag_set(d, e, "out of memory");
-        list_push_back(&m->channels, &c->link);
     }
-    if (capacity)
-        atomic_store_explicit(&c->capacity, capacity, memory_order_relaxed);
+    atomic_store_explicit(&c->capacity, settings.capacity, memory_order_relaxed);
+    atomic_store_explicit(&c->one_part, settings.one_part, memory_order_relaxed);
     c->refs++;
     *out = c;
     bus_op_end(m->env.control, op, OK);
@@ -239,10 +266,9 @@ static void memory_release(struct bus *b, struct bus_channel *c, bool remove, st
         bus_op_end(m->env.control, op, OK);
         return;
     }
-    list_each(l, tmp, &c->subscriptions) {
-        assert(container_of(l, struct bus_subscription, link)->refs == 0);
-    }
-    list_remove(&c->link);
+    map_each(entry, tmp, &c->subscriptions)
+        assert(((struct bus_subscription *)entry->value)->refs == 0);
+    map_remove(&m->channels, slice_str(c->name));
     list_push_back(&m->leaving, &c->link);
     c->release_op = op;
     round_start(&c->round, channel_close, channel_flush);
@@ -285,8 +311,8 @@ static bool channel_busy(struct bus_channel *c)
     end_waits(c);
     if (round_running(&c->round) || !list_empty(&c->leaving))
         return true;
-    list_each(l, tmp, &c->subscriptions) {
-        if (!container_of(l, struct bus_subscription, link)->ready)
+    map_each(entry, tmp, &c->subscriptions) {
+        if (round_running(&((struct bus_subscription *)entry->value)->round))
             return true;
     }
     return false;
@@ -301,9 +327,8 @@ static void stop_finished(struct round *r)
     list_each(l, tmp, &m->leaving) {
         busy |= channel_busy(container_of(l, struct bus_channel, link));
     }
-    list_each(l, tmp, &m->channels) {
-        busy |= channel_busy(container_of(l, struct bus_channel, link));
-    }
+    map_each(entry, next, &m->channels)
+        busy |= channel_busy(entry->value);
     if (busy) {
         round_start(r, NULL, stop_finished);
         return;
@@ -347,8 +372,10 @@ static void bus_bury(struct round *r)
 static void memory_fini(struct bus *b)
 {
     struct memory_bus *m = memory_of(b);
-    list_splice_back(&m->channels, &m->leaving);
-    list_each(l, tmp, &m->channels) {
+    map_each(entry, next, &m->channels)
+        channel_destroy(entry->value);
+    map_fini(&m->channels);
+    list_each(l, tmp, &m->leaving) {
         channel_destroy(container_of(l, struct bus_channel, link));
     }
     for (size_t i = 0; i < m->env.loop_count; i++)
@@ -358,7 +385,7 @@ static void memory_fini(struct bus *b)
 
 const struct bus_ops bus_memory = {
     .name = "memory",
-    .capabilities = BUS_CAP_ORDERED | BUS_CAP_ACK_EACH,
+    .capabilities = BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_FILTER,
     .hold_ms_max = UINT64_MAX,
     .open = memory_open,
     .bind = memory_bind,

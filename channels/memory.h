@@ -10,7 +10,8 @@
  *
  * Threads. Names, references, lists of channels and of subscriptions: control. Parts, slots, records, streams: their
  * loop alone. What both sides see is atomic: byte counts, statistics, `attached`, `joined`, the two nudge flags,
- * `overflow`, `capacity`.
+ * `overflow`, `capacity`, `one_part`. A subscription's filters are control's while no round runs, and then the loops'
+ * to read.
  *
  * Invariants.
  *
@@ -33,6 +34,7 @@
 #include <stdatomic.h>
 
 #include "bus.h"
+#include "map.h"
 #include "round.h"
 
 #define MEMORY_CAPACITY (64ull << 20) /* bytes per channel unless `capacity` says otherwise */
@@ -96,6 +98,8 @@ struct memory_part {
     struct memory_loop *at;
     struct list slots; /* of subscriptions that joined */
     unsigned slot_count;
+    struct filter_index *index; /* of their filters; owned */
+    struct list dropping;       /* slots whose queue holds droppable entries */
     struct list records;
     uint64_t sequence;
     bool closed;
@@ -103,18 +107,21 @@ struct memory_part {
     size_t pending;      /* appends called here on this channel */
     struct letter yield; /* another part asks this one to drop something */
     atomic_bool yield_posted;
-    _Atomic uint64_t events, appended, dropped;
+    _Atomic uint64_t events, appended, dropped, unmatched;
     char apart[MEMORY_APART];
 };
 
 struct bus_channel {
-    struct list link;
+    struct list link; /* in the bus's leaving */
     struct memory_bus *bus;
     unsigned refs;
     _Atomic uint64_t capacity;
     _Atomic uint64_t bytes;
     atomic_uint droppers; /* subscriptions with overflow=drop-oldest */
-    struct list subscriptions, leaving;
+    atomic_bool one_part; /* partitions=1: everything is appended to `only` */
+    struct memory_part *only;
+    struct map subscriptions; /* name → bus_subscription */
+    struct list leaving;
     struct bus_op *release_op;
     bool closed; /* no loop touches it any more */
     struct round round;
@@ -126,7 +133,11 @@ struct memory_slot {
     struct bus_subscription *subscription;
     struct memory_part *part;
     struct list link;            /* in part->slots */
+    struct filter_entry wants;   /* in part->index: what its subscription's filter lets pass */
+    struct memory_slot *matched; /* the next one that the event being appended matches */
     struct list queue;           /* undelivered entries at home */
+    struct list dropping;        /* in part->dropping */
+    size_t droppable;            /* entries of the queue that overflow may take */
     struct list borrowed;        /* undelivered entries of other slots of this subscription */
     struct bus_stream *stream;   /* NULL: not attached here */
     struct memory_slot *lent_to; /* who drains this partition meanwhile */
@@ -143,14 +154,15 @@ struct memory_slot {
 };
 
 struct bus_subscription {
-    struct list link;
+    struct list link; /* in the channel's leaving */
     struct bus_channel *channel;
     unsigned refs;
     atomic_bool drop_oldest;
-    bool ready;             /* every loop has joined it */
-    struct bus_op *waiting; /* subscribes that wait for ready, chained by owner */
+    struct filter *filter;  /* a reference; as asked for last */
+    struct filter *in_use;  /* a reference; what loops have, or take in the round that runs */
+    struct bus_op *waiting; /* subscribes that wait for the end of the rounds, chained by owner */
     struct bus_op *leave_op;
-    struct round round;
+    struct round round;        /* every loop joins it, takes another filter, or leaves it */
     struct memory_slot *slots; /* owned, one per loop */
     char name[];
 };
@@ -185,7 +197,8 @@ struct memory_bus {
     struct bus_env env;
     uint64_t capacity, total;
     _Atomic uint64_t bytes;
-    struct list channels, leaving;
+    struct map channels; /* name → bus_channel */
+    struct list leaving;
     bool stopping, stopped;
     struct bus_op *stop_ops; /* chained by owner */
     struct round round;
@@ -230,7 +243,9 @@ void memory_spares_free(struct memory_loop *l);
 enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
                        struct loop *loop);
 void memory_uncharge(struct bus_channel *c, size_t charge);
-void memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at);
+enum err memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at) must_check;
+void memory_part_fini(struct memory_part *p);
+size_t memory_key_part(struct slice key, size_t parts); /* the partition of a key */
 bool memory_part_quiet(const struct memory_part *p);
 void memory_part_settle_down(
     struct memory_part *p); /* answers the release round when it waited for this part to be quiet */

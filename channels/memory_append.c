@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Append: charge the event, make one record in the partition's part, push an entry on every subscription's queue there,
- * end the call at the end of the turn.
+ * Append: find the subscriptions that want the event, charge it, make one record in the partition's part, push an entry
+ * on the queue of each of them there, end the call at the end of the turn.
  *
- * An event with a partition key belongs to the loop that its key's hash names. From another loop it travels there in
- * the letter of the caller's own bus_append, already charged, and the same letter brings the result back.
+ * An event with a partition key belongs to the loop that its key's hash names; with partitions=1 every event belongs to
+ * the loop that the channel's name names. From another loop it travels there in the letter of the caller's own
+ * bus_append, already charged, and the same letter brings the result back.
  */
 #include "memory.h"
 
@@ -83,39 +84,65 @@ static void wake(struct memory_slot *s)
         memory_slot_route(s);
 }
 
-/* Keeps the event in this part, for every subscription there is; `charged` bytes were charged for it already. */
-static enum err part_push(struct memory_part *p, const struct ce_event *event, size_t charged)
+/* The slots of a part that one event matches, chained by `matched`. */
+struct matches {
+    struct memory_slot *first;
+    unsigned count;
+};
+
+static void matches_add(void *arg, struct filter_entry *entry)
+{
+    struct matches *m = arg;
+    struct memory_slot *s = container_of(entry, struct memory_slot, wants);
+    s->matched = m->first;
+    m->first = s;
+    m->count++;
+}
+
+static struct matches part_match(struct memory_part *p, const struct ce_event *event)
+{
+    struct matches m = {0};
+    filter_index_match(p->index, event, matches_add, &m);
+    return m;
+}
+
+/* Accepted, and kept for nobody. */
+static void part_pass(struct memory_part *p)
+{
+    stat_add(&p->appended, 1);
+    stat_add(p->slot_count ? &p->unmatched : &p->dropped, 1);
+}
+
+/* Keeps the event in this part for the subscriptions that it matches; `charged` bytes were charged for it already. */
+static enum err part_push(struct memory_part *p, const struct ce_event *event, struct matches matches, size_t charged)
 {
     struct bus_channel *c = p->channel;
-    unsigned entries = p->slot_count;
-    if (entries == 0) {
+    if (matches.count == 0) {
         if (charged)
             memory_uncharge(c, charged);
-        stat_add(&p->appended, 1);
-        stat_add(&p->dropped, 1);
+        part_pass(p);
         return OK;
     }
-    size_t n = memory_charge(event, entries);
+    size_t n = memory_charge(event, matches.count);
     if (!charged) {
         enum err e = charge_or_drop(p, n);
         if (e)
             return e;
-    } else if (n != charged) { /* a subscription came or went on the way: the difference is small and not refused */
+    } else if (n != charged) { /* subscriptions changed on the way: the difference is small and not refused */
         atomic_fetch_add_explicit(&c->bytes, n - charged, memory_order_relaxed);
         atomic_fetch_add_explicit(&c->bus->bytes, n - charged, memory_order_relaxed);
     }
-    struct memory_record *r = memory_record_new(p, event, entries, n);
+    struct memory_record *r = memory_record_new(p, event, matches.count, n);
     if (!r) {
         memory_uncharge(c, n);
         return ERR_NOMEM;
     }
     stat_add(&p->appended, 1);
-    list_each(l, tmp, &p->slots) {
-        struct memory_slot *s = container_of(l, struct memory_slot, link);
+    for (struct memory_slot *s = matches.first; s; s = s->matched) {
         memory_entry_push(s, r);
         wake(s);
     }
-    assert(r->count == entries);
+    assert(r->count == matches.count);
     return OK;
 }
 
@@ -157,7 +184,7 @@ static void append_arrived(struct letter *m)
 {
     struct bus_append *a = container_of(m, struct bus_append, letter);
     struct memory_part *p = a->owner;
-    a->result = part_push(p, a->event, a->charge);
+    a->result = part_push(p, a->event, part_match(p, a->event), a->charge);
     a->event = ce_event_unref(a->event);
     a->owner = &a->channel->parts[memory_loop_find(a->channel->bus, a->home)->index];
     a->letter.run = append_returned;
@@ -165,7 +192,7 @@ static void append_arrived(struct letter *m)
 }
 
 /* FNV-1a, then a finaliser so that few loops still spread well. */
-static size_t key_part(struct slice key, size_t parts)
+size_t memory_key_part(struct slice key, size_t parts)
 {
     uint64_t h = 0xcbf29ce484222325u;
     for (size_t i = 0; i < key.len; i++)
@@ -176,10 +203,11 @@ static size_t key_part(struct slice key, size_t parts)
     return (size_t)(h % parts);
 }
 
+/* Both parts have the same filters, but for changes that are under way: so what matches here is what will match there,
+ * and tells what to charge. */
 static enum err append_remote(struct memory_part *from, struct memory_part *to, const struct ce_event *event,
-                              struct bus_append *a)
+                              unsigned entries, struct bus_append *a)
 {
-    unsigned entries = from->slot_count ? from->slot_count : 1;
     size_t n = memory_charge(event, entries);
     enum err e = charge_or_drop(from, n);
     if (e)
@@ -199,6 +227,18 @@ static enum err append_remote(struct memory_part *from, struct memory_part *to, 
     return e;
 }
 
+/* The part that the event belongs to, seen from `here`. */
+static struct memory_part *part_for(struct bus_channel *c, struct memory_part *here, const struct ce_event *event)
+{
+    struct ce_attribute key;
+    size_t parts = c->bus->env.loop_count;
+    if (parts == 1)
+        return here;
+    if (atomic_load_explicit(&c->one_part, memory_order_relaxed))
+        return c->only;
+    return ce_event_attribute(event, SLICE("partitionkey"), &key) ? &c->parts[memory_key_part(key.value, parts)] : here;
+}
+
 enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
                        struct loop *loop)
 {
@@ -213,13 +253,11 @@ enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_eve
     a->event = NULL;
     a->result = OK;
 
-    struct ce_attribute key;
-    if (m->env.loop_count > 1 && ce_event_attribute(event, SLICE("partitionkey"), &key)) {
-        struct memory_part *to = &c->parts[key_part(key.value, m->env.loop_count)];
-        if (to != p)
-            return append_remote(p, to, event, a);
-    }
-    enum err e = part_push(p, event, 0);
+    struct matches matches = part_match(p, event);
+    struct memory_part *to = part_for(c, p, event);
+    if (to != p && matches.count)
+        return append_remote(p, to, event, matches.count, a);
+    enum err e = part_push(p, event, matches, 0);
     if (e)
         return e;
     append_begin(a, p);
@@ -228,13 +266,20 @@ enum err memory_append(struct bus *b, struct bus_channel *c, const struct ce_eve
     return OK;
 }
 
-void memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at)
+enum err memory_part_init(struct memory_part *p, struct bus_channel *c, struct memory_loop *at)
 {
     p->channel = c;
     p->at = at;
     list_init(&p->slots);
+    list_init(&p->dropping);
     list_init(&p->records);
     p->yield.run = part_yield;
+    return filter_index_new(&p->index);
+}
+
+void memory_part_fini(struct memory_part *p)
+{
+    filter_index_free(p->index);
 }
 
 /* No call under way, and no entry of any slot at another loop. */

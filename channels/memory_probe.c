@@ -20,10 +20,12 @@ static void add_channel(struct bus_channel *c, uint64_t now, struct bus_probe *o
         out->events += stat_read(&c->parts[i].events);
         out->appended += stat_read(&c->parts[i].appended);
         out->dropped += stat_read(&c->parts[i].dropped);
+        out->unmatched += stat_read(&c->parts[i].unmatched);
     }
-    list_each(l, tmp, &c->subscriptions) {
+    map_each(entry, tmp, &c->subscriptions) {
+        const struct bus_subscription *s = entry->value;
         for (size_t i = 0; i < n; i++)
-            add_age(now, &container_of(l, struct bus_subscription, link)->slots[i], out);
+            add_age(now, &s->slots[i], out);
     }
 }
 
@@ -36,9 +38,8 @@ void memory_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         add_channel(c, now, out);
         return;
     }
-    list_each(l, tmp, &m->channels) {
-        add_channel(container_of(l, struct bus_channel, link), now, out);
-    }
+    map_each(entry, tmp, &m->channels)
+        add_channel(entry->value, now, out);
 }
 
 void memory_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)

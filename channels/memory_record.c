@@ -117,6 +117,17 @@ static void publish_oldest(struct memory_slot *s)
     atomic_store_explicit(&s->oldest_ns, time, memory_order_relaxed);
 }
 
+/* An entry that overflow may take came to its home queue (+1) or left it (-1). */
+static void count_droppable(struct memory_slot *s, int change)
+{
+    assert(change > 0 || s->droppable > 0);
+    s->droppable += (size_t)change;
+    if (change > 0 && s->droppable == 1)
+        list_push_back(&s->part->dropping, &s->dropping);
+    else if (s->droppable == 0)
+        list_remove(&s->dropping);
+}
+
 void memory_entry_push(struct memory_slot *s, struct memory_record *r)
 {
     assert(r->count < r->capacity);
@@ -125,6 +136,8 @@ void memory_entry_push(struct memory_slot *s, struct memory_record *r)
     e->droppable = atomic_load_explicit(&s->subscription->drop_oldest, memory_order_relaxed);
     r->refs++;
     r->pins += !e->droppable;
+    if (e->droppable)
+        count_droppable(s, 1);
     bool first = list_empty(&s->queue);
     list_push_back(&s->queue, &e->link);
     if (first)
@@ -139,6 +152,8 @@ void memory_entry_take(struct memory_entry *e, enum memory_entry_state state)
     assert(e->state == ENTRY_QUEUED && state != ENTRY_QUEUED);
     list_remove(&e->link);
     e->record->pins += e->droppable;
+    if (e->droppable)
+        count_droppable(e->home, -1);
     e->state = (uint8_t)state;
     publish_oldest(e->home);
 }
@@ -154,6 +169,8 @@ void memory_entry_put_back(struct memory_entry *e)
         at = at->next;
     list_insert_after(at, &e->link);
     e->record->pins -= e->droppable;
+    if (e->droppable)
+        count_droppable(s, 1);
     e->state = ENTRY_QUEUED;
     publish_oldest(s);
 }
@@ -196,8 +213,8 @@ static struct memory_record *slot_droppable(const struct memory_slot *s)
 bool memory_part_drop_oldest(struct memory_part *p)
 {
     struct memory_record *oldest = NULL;
-    list_each(l, tmp, &p->slots) {
-        struct memory_record *r = slot_droppable(container_of(l, struct memory_slot, link));
+    list_each(l, tmp, &p->dropping) {
+        struct memory_record *r = slot_droppable(container_of(l, struct memory_slot, dropping));
         if (r && (!oldest || r->sequence < oldest->sequence))
             oldest = r;
     }

@@ -177,6 +177,7 @@ void memory_slot_init(struct memory_slot *s, struct bus_subscription *subscripti
     s->part = p;
     list_init(&s->link);
     list_init(&s->queue);
+    list_init(&s->dropping);
     list_init(&s->borrowed);
     s->nudge.run = nudged;
 }

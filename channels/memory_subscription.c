@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Subscriptions of the memory bus: made and removed by control, joined to each part by that part's own loop, in a
- * round. A subscribe ends when every loop has joined, and so misses nothing from then on.
+ * round. A subscribe ends when every loop has joined, and so misses nothing from then on. Another filter is taken by
+ * every loop in a further round; what was kept already stays.
  *
- *   subscribe ─ round: join every part ─ ready
+ *   subscribe ─ round: join every part ─ ready ─ subscribe with another filter ─ round: take it ─ ready
  *   unsubscribe(remove) ─ round: leave every part, entries home ─ flush ─ freed
  */
 #include "memory.h"
@@ -16,22 +17,51 @@ static struct bus_subscription *of_round(struct round *r)
     return container_of(r, struct bus_subscription, round);
 }
 
+static void set_filter(struct filter **where, struct filter *f)
+{
+    struct filter *before = *where;
+    *where = f ? filter_ref(f) : NULL;
+    filter_unref(before);
+}
+
+/* No round runs. */
+static void use_filter(struct bus_subscription *s)
+{
+    set_filter(&s->in_use, s->filter);
+}
+
 static bool join(struct round *r, size_t index)
 {
-    struct memory_slot *s = &of_round(r)->slots[index];
-    struct memory_part *p = s->part;
-    list_push_back(&p->slots, &s->link);
+    struct bus_subscription *s = of_round(r);
+    struct memory_slot *slot = &s->slots[index];
+    struct memory_part *p = slot->part;
+    list_push_back(&p->slots, &slot->link);
     p->slot_count++;
-    atomic_store(&s->joined, true);
+    filter_index_add(p->index, &slot->wants, s->in_use);
+    atomic_store(&slot->joined, true);
+    return true;
+}
+
+static bool take_filter(struct round *r, size_t index)
+{
+    struct bus_subscription *s = of_round(r);
+    struct memory_slot *slot = &s->slots[index];
+    filter_index_remove(slot->part->index, &slot->wants);
+    filter_index_add(slot->part->index, &slot->wants, s->in_use);
     return true;
 }
 
 static void leave_start(struct bus_subscription *s);
 
+/* Another round as long as there is a newer filter; then whoever waits is told, and a leave that waits begins. */
 static void joined(struct round *r)
 {
     struct bus_subscription *s = of_round(r);
-    s->ready = true;
+    if (s->in_use != s->filter && !s->leave_op) {
+        use_filter(s);
+        round_start(&s->round, take_filter, joined);
+        return;
+    }
     while (s->waiting) {
         struct bus_op *op = s->waiting;
         s->waiting = op->owner;
@@ -47,6 +77,7 @@ static bool leave(struct round *r, size_t index)
     struct memory_part *p = s->part;
     assert(!s->stream);
     s->leaving = true;
+    filter_index_remove(p->index, &s->wants);
     list_remove(&s->link);
     p->slot_count--;
     memory_slot_clear(s);
@@ -82,6 +113,8 @@ static void leave_start(struct bus_subscription *s)
 static void subscription_free(struct bus_subscription *s)
 {
     round_fini(&s->round);
+    filter_unref(s->filter);
+    filter_unref(s->in_use);
     free(s->slots);
     free(s);
 }
@@ -94,8 +127,11 @@ static void bury(struct round *r)
 void memory_subscription_destroy(struct bus_subscription *s)
 {
     for (size_t i = 0; i < s->channel->bus->env.loop_count; i++) {
-        if (s->slots[i].stream)
-            memory_stream_free(s->slots[i].stream);
+        struct memory_slot *slot = &s->slots[i];
+        if (slot->stream)
+            memory_stream_free(slot->stream);
+        if (atomic_load(&slot->joined) && !slot->leaving)
+            filter_index_remove(slot->part->index, &slot->wants);
     }
     round_abandon(&s->round, bury);
 }
@@ -107,27 +143,17 @@ static enum err subscription_new(struct bus_channel *c, struct slice name, struc
     if (!s)
         return ERR_NOMEM;
     s->channel = c;
+    list_init(&s->link);
     memcpy(s->name, name.ptr, name.len);
     s->slots = calloc(n, sizeof *s->slots);
-    if (!s->slots || round_init(&s->round, &c->bus->env)) {
-        free(s->slots);
-        free(s);
+    if (!s->slots || round_init(&s->round, &c->bus->env) || map_add(&c->subscriptions, name, s)) {
+        subscription_free(s);
         return ERR_NOMEM;
     }
     for (size_t i = 0; i < n; i++)
         memory_slot_init(&s->slots[i], s, &c->parts[i]);
     *out = s;
     return OK;
-}
-
-static struct bus_subscription *subscription_find(struct bus_channel *c, struct slice name)
-{
-    list_each(l, tmp, &c->subscriptions) {
-        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
-        if (slice_eq_str(name, s->name))
-            return s;
-    }
-    return NULL;
 }
 
 static enum err params_read(const struct bus_param *params, size_t count, bool *drop_oldest, struct diag *d)
@@ -162,7 +188,6 @@ enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice nam
 {
     struct memory_bus *m = memory_of(b);
     bool drop_oldest = false;
-    (void)filter;
     if (m->stopping)
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     if (start && start->kind != BUS_START_LATEST && start->kind != BUS_START_EARLIEST)
@@ -170,22 +195,26 @@ enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice nam
     enum err e = params_read(params, count, &drop_oldest, d);
     if (e)
         return e;
-    struct bus_subscription *s = subscription_find(c, name);
-    if (!s) {
+    struct bus_subscription *s = map_get(&c->subscriptions, name);
+    bool known = s != NULL;
+    if (!known) {
         e = subscription_new(c, name, &s);
         if (e)
             return diag_set(d, e, "out of memory");
-        list_push_back(&c->subscriptions, &s->link);
-        round_start(&s->round, join, joined);
     }
     s->refs++;
     set_overflow(s, drop_oldest);
+    set_filter(&s->filter, filter);
     *out = s;
-    if (s->ready) {
+    if (known && s->in_use == s->filter && !round_running(&s->round)) {
         bus_op_end(m->env.control, op, OK);
-    } else {
-        op->owner = s->waiting;
-        s->waiting = op;
+        return OK;
+    }
+    op->owner = s->waiting;
+    s->waiting = op;
+    if (!round_running(&s->round)) {
+        use_filter(s);
+        round_start(&s->round, known ? take_filter : join, joined);
     }
     return OK;
 }
@@ -199,9 +228,9 @@ void memory_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, 
         bus_op_end(m->env.control, op, OK);
         return;
     }
-    list_remove(&s->link);
+    map_remove(&s->channel->subscriptions, slice_str(s->name));
     list_push_back(&s->channel->leaving, &s->link);
     s->leave_op = op;
-    if (s->ready)
+    if (!round_running(&s->round))
         leave_start(s);
 }

@@ -105,7 +105,8 @@ struct bus_probe {
     uint64_t bytes;         /* what they take, as bounds count */
     uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none */
     uint64_t appended, dropped;
-    char reason[160]; /* why not healthy; empty else */
+    uint64_t unmatched; /* of those appended: no subscription's filter wanted them (BUS_CAP_FILTER) */
+    char reason[160];   /* why not healthy; empty else */
 };
 
 struct bus_start { /* where a new subscription begins */
@@ -130,8 +131,10 @@ struct bus_ops {
     void (*unbind)(struct bus *b, struct loop *loop);
 
     /* Makes the channel ready to take events: topic, exchange, queue. Idempotent by name: the same name gives the same
-     * bus_channel, once more referenced. ERR_INVALID with *d on a bad parameter, at once. OK: *out can be appended to
-     * when `op` has ended with OK. `name` is "NS/NAME". */
+     * bus_channel, once more referenced, and the parameters given last count. ERR_INVALID with *d on a bad parameter,
+     * at once. OK: *out can be appended to when `op` has ended with OK. `name` is "NS/NAME". `partitions`=1, where the
+     * bus knows it: all events are delivered in the order of their appends, those on different loops when one had ended
+     * before the other began. */
     enum err (*provision)(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                           struct bus_channel **out, struct bus_op *op, struct diag *d);
     /* Gives one reference back; with the last, and `remove`, everything the channel holds goes, and cursors that

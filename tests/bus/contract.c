@@ -594,6 +594,217 @@ void contract_append_keeps_the_order_of_a_key_while_streams_come_and_go(void **s
     assert_true(acked >= taken - 160);
 }
 
+/* A channel with one partition; the case is skipped where the bus knows no such parameter. */
+static struct bus_channel *one_partition(struct rig *r, const char *name)
+{
+    struct bus_param param = {"partitions", "1"};
+    struct rig_op o = {.op.done = rig_op_done};
+    struct bus_channel *c = NULL;
+    if (r->ops->provision(r->bus, slice_str(name), &param, 1, &c, &o.op, NULL))
+        skip();
+    rig_wait(r, &o);
+    return c;
+}
+
+void contract_append_keeps_the_order_of_all_in_one_partition(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_ORDERED);
+    struct bus_channel *c = one_partition(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap taps[RIG_LOOPS_MAX];
+    for (size_t i = 0; i < r->loop_count; i++)
+        tap_drain(r, s, i, &taps[i]);
+    for (int i = 1; i <= 60; i++) { /* from every loop, with different keys and with none */
+        char id[16], key[2] = {(char)('a' + i % 5), '\0'};
+        snprintf(id, sizeof id, "a-%d", i);
+        rig_append(r, (size_t)i % r->loop_count, c, id, i % 3 ? key : NULL);
+    }
+    unsigned acked;
+    do {
+        rig_turn(r);
+        acked = 0;
+        for (size_t i = 0; i < r->loop_count; i++)
+            acked += tap_acked(&taps[i]);
+    } while (acked < 60);
+    for (size_t i = 0; i < r->loop_count; i++) {
+        int last[8] = {0};
+        keys_are_in_order(&taps[i], last);
+        assert_int_equal(tap_acked(&taps[i]), last[0] ? 60 : 0); /* one loop has all of it */
+        tap_close(&taps[i]);
+    }
+}
+
+/* ---- filters ---- */
+
+static struct filter *id_begins_with(const char *prefix)
+{
+    struct filter *f;
+    must(filter_attribute(FILTER_PREFIX, SLICE("id"), slice_str(prefix), &f, NULL) == OK);
+    return f;
+}
+
+static struct filter *key_is(const char *key)
+{
+    struct filter *f;
+    must(filter_attribute(FILTER_EXACT, SLICE("partitionkey"), slice_str(key), &f, NULL) == OK);
+    return f;
+}
+
+/* Gives the caller's reference to the filter away. */
+static struct bus_subscription *subscribe_filtered(struct rig *r, struct bus_channel *c, const char *name,
+                                                   struct filter *f)
+{
+    struct bus_subscription *s = rig_subscribe_all(r, c, name, f, "");
+    filter_unref(f);
+    return s;
+}
+
+void contract_filter_keeps_only_what_matches(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = subscribe_filtered(r, c, "s", key_is("a"));
+    for (size_t loop = 0; loop < r->loop_count; loop++) {
+        rig_append(r, loop, c, "yes", "a");
+        rig_append(r, loop, c, "no", "b");
+        rig_append(r, loop, c, "none", NULL);
+    }
+    struct bus_probe p;
+    r->ops->probe(r->bus, c, &p);
+    assert_int_equal(p.appended, 3 * r->loop_count);
+    assert_int_equal(p.unmatched, 2 * r->loop_count);
+    assert_int_equal(p.dropped, 0);
+    assert_int_equal(p.events, r->loop_count);
+    assert_int_equal(backlog(r, s), r->loop_count);
+
+    struct bus_subscription *all = rig_subscribe(r, c, "all"),
+                            *prefix = subscribe_filtered(r, c, "prefix", id_begins_with("x"));
+    rig_append(r, 0, c, "x1", "b");
+    rig_append(r, 0, c, "y1", NULL);
+    assert_int_equal(backlog(r, s), r->loop_count);
+    assert_int_equal(backlog(r, all), 2);
+    assert_int_equal(backlog(r, prefix), 1);
+    struct tap taps[3];
+    tap_drain(r, s, 0, &taps[0]);
+    tap_drain(r, all, 0, &taps[1]);
+    tap_drain(r, prefix, r->loop_count - 1, &taps[2]);
+    takes_exactly(&taps[0], 1); /* one id, however often it came */
+    takes_exactly(&taps[1], 2);
+    takes_exactly(&taps[2], 1);
+    assert_false(tap_is(&taps[0], "no") || tap_is(&taps[0], "none"));
+    assert_true(tap_is(&taps[2], "x1"));
+    for (size_t i = 0; i < 3; i++)
+        tap_close(&taps[i]);
+}
+
+void contract_filter_changed_counts_from_ok_on(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = subscribe_filtered(r, c, "s", id_begins_with("a"));
+    for (size_t loop = 0; loop < r->loop_count; loop++) {
+        rig_append(r, loop, c, "a1", NULL);
+        rig_append(r, loop, c, "b1", NULL);
+    }
+    assert_ptr_equal(subscribe_filtered(r, c, "s", id_begins_with("b")), s);
+    for (size_t loop = 0; loop < r->loop_count; loop++) {
+        rig_append(r, loop, c, "a2", NULL);
+        rig_append(r, loop, c, "b2", NULL);
+    }
+    assert_ptr_equal(rig_subscribe(r, c, "s"), s); /* everything, from here on */
+    rig_append(r, 0, c, "a3", NULL);
+    assert_int_equal(backlog(r, s), 2 * r->loop_count + 1);
+    struct tap t;
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 3);
+    assert_true(tap_is(&t, "a1") && tap_is(&t, "b2") && tap_is(&t, "a3")); /* what was kept already stays */
+    tap_close(&t);
+}
+
+void contract_filter_changed_again_before_the_end(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct filter *filters[3] = {id_begins_with("a"), id_begins_with("b"), id_begins_with("c")};
+    struct bus_subscription *s[3];
+    struct rig_op o[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        o[i].op.done = rig_op_done;
+        assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, filters[i], NULL, 0, &s[i], &o[i].op, NULL),
+                         OK);
+        filter_unref(filters[i]);
+    }
+    for (size_t i = 0; i < 3; i++)
+        rig_wait(r, &o[i]);
+    assert_ptr_equal(s[0], s[2]);
+    rig_append(r, 0, c, "a", NULL);
+    rig_append(r, r->loop_count - 1, c, "b", NULL);
+    rig_append(r, r->loop_count - 1, c, "c", NULL);
+    assert_int_equal(backlog(r, s[0]), 1);
+    struct tap t;
+    tap_drain(r, s[0], 0, &t);
+    takes_exactly(&t, 1);
+    assert_true(tap_is(&t, "c"));
+    tap_close(&t);
+}
+
+void contract_filter_keeps_the_order_of_a_key(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_ORDERED | BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = subscribe_filtered(r, c, "s", key_is("c"));
+    struct tap taps[RIG_LOOPS_MAX];
+    for (size_t i = 0; i < r->loop_count; i++)
+        tap_drain(r, s, i, &taps[i]);
+    int from = 1;
+    for (int round = 0; round < 4; round++, from += 160) /* the filter changes to and fro, and passes the key always */
+    {
+        burst(r, c, (size_t)round % r->loop_count, from);
+        struct filter *f = round % 2 ? key_is("c") : NULL;
+        rig_subscribe_all(r, c, "s", f, "");
+        filter_unref(f);
+    }
+    rig_until(r, backlog(r, s) == 0);
+    unsigned acked = 0;
+    int last[8] = {0};
+    for (size_t i = 0; i < r->loop_count; i++) {
+        keys_are_in_order(&taps[i], last);
+        acked += tap_acked(&taps[i]);
+        tap_close(&taps[i]);
+    }
+    assert_true(last[2] > 0 && acked > 0);
+}
+
+void contract_filter_goes_with_its_subscription(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *stays = subscribe_filtered(r, c, "stays", key_is("a")),
+                            *goes = subscribe_filtered(r, c, "goes", key_is("a"));
+    rig_append(r, 0, c, "both", "a");
+    rig_unsubscribe(r, goes, true);
+    rig_append(r, 0, c, "one", "a");
+    rig_append(r, r->loop_count - 1, c, "nobody", "b");
+    assert_int_equal(backlog(r, stays), 2);
+    goes = subscribe_filtered(r, c, "goes", key_is("b")); /* the name begins afresh */
+    assert_int_equal(backlog(r, goes), 0);
+    rig_append(r, 0, c, "the other", "b");
+    assert_int_equal(backlog(r, goes), 1);
+    assert_int_equal(backlog(r, stays), 2);
+    rig_unsubscribe(r, stays, true);
+    rig_unsubscribe(r, goes, true);
+    struct bus_probe p;
+    r->ops->probe(r->bus, c, &p);
+    assert_int_equal(p.bytes, 0);
+    assert_int_equal(p.unmatched, 1);
+}
+
 /* ---- streams ---- */
 
 void contract_nothing_is_delivered_before_credit(void **state)

@@ -52,6 +52,12 @@ struct contract {
     X(append_reaches_every_subscription)                                                                               \
     X(append_keeps_the_order_of_a_key)                                                                                 \
     X(append_keeps_the_order_of_a_key_while_streams_come_and_go)                                                       \
+    X(append_keeps_the_order_of_all_in_one_partition)                                                                  \
+    X(filter_keeps_only_what_matches)                                                                                  \
+    X(filter_changed_counts_from_ok_on)                                                                                \
+    X(filter_changed_again_before_the_end)                                                                             \
+    X(filter_keeps_the_order_of_a_key)                                                                                 \
+    X(filter_goes_with_its_subscription)                                                                               \
     X(nothing_is_delivered_before_credit)                                                                              \
     X(credit_is_an_upper_bound)                                                                                        \
     X(attach_resumes_the_cursor)                                                                                       \

@@ -175,8 +175,8 @@ static inline struct bus_channel *rig_channel(struct rig *r, const char *name)
     return rig_channel_with(r, name, "");
 }
 
-static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct bus_channel *c, const char *name,
-                                                          const char *params)
+static inline struct bus_subscription *rig_subscribe_all(struct rig *r, struct bus_channel *c, const char *name,
+                                                         struct filter *filter, const char *params)
 {
     char text[200];
     struct bus_param list[8];
@@ -186,12 +186,18 @@ static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct 
     struct rig_op o = {.op.done = rig_op_done};
     snprintf(text, sizeof text, "%s", params);
     size_t n = rig_params(text, list, 8);
-    enum err e = r->ops->subscribe(r->bus, c, slice_str(name), &start, NULL, list, n, &s, &o.op, &d);
+    enum err e = r->ops->subscribe(r->bus, c, slice_str(name), &start, filter, list, n, &s, &o.op, &d);
     if (e)
         fail_msg("subscribe: %s", d.text);
     assert_int_equal(o.ended, 0);
     rig_wait(r, &o);
     return s;
+}
+
+static inline struct bus_subscription *rig_subscribe_with(struct rig *r, struct bus_channel *c, const char *name,
+                                                          const char *params)
+{
+    return rig_subscribe_all(r, c, name, NULL, params);
 }
 
 static inline struct bus_subscription *rig_subscribe(struct rig *r, struct bus_channel *c, const char *name)

@@ -14,6 +14,7 @@ FAMILIES = {  # name: type, labels of each series
     "leat_ingress_connections": ("gauge", ()),
     "leat_events_accepted_total": ("counter", ("channel", "namespace")),
     "leat_events_dropped_total": ("counter", ("channel", "namespace")),
+    "leat_events_unmatched_total": ("counter", ("channel", "namespace")),
     "leat_channel_bytes": ("gauge", ("channel", "namespace")),
     "leat_deliveries_total": ("counter", ("end", *SUBSCRIPTION)),
     "leat_delivery_attempts_total": ("counter", SUBSCRIPTION),
