@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topologies at random against the model in tests/lib/flow_model.py: which endpoint gets which event how often, and how each subscription's deliveries end.
+
+TOPOLOGIES=N makes a campaign of N; SEED=S replays the topology that a failure names.
+"""
+
+import collections
+import json
+import os
+import random
+import urllib.parse
+
+import pytest
+
+import filter_model
+from broker import event
+from flow_model import Builder, Model
+from leat import free_port
+from recorder import STRUCTURED, Recorder
+from topology import ENDS, send, settled
+
+COUNT = int(os.environ.get("TOPOLOGIES", "24"))
+FIRST = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
+SEEDS = [FIRST + i for i in range(1 if "SEED" in os.environ and "TOPOLOGIES" not in os.environ else COUNT)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_event_arrives_as_often_as_the_model_says(serve, seed):
+    rng = random.Random(seed)
+    with Recorder() as recorder:
+        model = Model(f"http://127.0.0.1:{free_port()}/nobody", lambda name: recorder[name].url)
+        built = Builder(rng, model)
+        for name, script in built.scripts.items():
+            recorder.add(name, script.rule)
+        broker = serve([m for node in built.nodes for m in node.manifests])
+        broker.may_lose = True  # what is parked
+        for i in range(rng.randint(5, 25)):
+            node, attributes = rng.choice(built.nodes), filter_model.random_event(rng)
+            post(broker, rng, node, f"{seed}-{i}", attributes)
+            model.take(node, {"id": f"{seed}-{i}", "specversion": "1.0", **attributes})
+        page = settled(broker, 60)
+        compare(seed, built, model, recorder, page)
+
+
+def post(broker, rng, node, id, attributes):
+    where = f"{node.kind}/{node.name}"
+    if rng.random() < 0.5:
+        answer = send(broker, where, b"data", event(id, **{k: urllib.parse.quote(v, safe="/:") for k, v in attributes.items()}))
+    else:
+        answer = send(broker, where, json.dumps({"specversion": "1.0", "id": id, **attributes, "data": "data"}).encode(), {"Content-Type": STRUCTURED})
+    assert answer.status == 202, (where, answer)
+
+
+def compare(seed, built, model, recorder, page):
+    wrong = []
+    for name, script in built.scripts.items():
+        got = [r.event for r in recorder[name].requests]
+        came = collections.Counter((e["id"], e["type"], e.get("knativeerrordest"), e.get("knativeerrorcode")) for e in got)
+        if came != model.requests[name]:
+            wrong.append(f"endpoint {script}: too often {dict(came - model.requests[name])}, too seldom {dict(model.requests[name] - came)}")
+        if any("knativebrokerttl" in e for e in got):
+            wrong.append(f"endpoint {script} sees the loop guard")
+    for hearer in built.all_hearers():
+        labels = {"namespace": "default", "subscription": hearer.label}
+        ends = {end: page["leat_deliveries_total", frozenset({**labels, "end": end}.items())] for end in ENDS}
+        if ends != {end: hearer.ends[end] for end in ENDS} or page["leat_parked_events", frozenset(labels.items())] != hearer.ends["parked"]:
+            wrong.append(f"subscription {hearer.label}: ends {ends}, not {dict(hearer.ends)}")
+    manifests = "\n".join(json.dumps(m) for node in built.nodes for m in node.manifests)
+    assert not wrong, f"replay with SEED={seed}\n" + "\n".join(wrong) + "\n" + manifests
