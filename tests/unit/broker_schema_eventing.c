@@ -146,12 +146,71 @@ static void test_annotations_of_other_kinds(void **state)
     problems_fini(&p);
 }
 
+/* Manifests as a cluster has them: loaded without a word, and the same again after a way through JSON. */
+static void test_manifests_of_a_cluster(void **state)
+{
+    char path[500];
+    const char *paths[] = {path};
+    struct manifest *m;
+    struct problems p;
+    (void)state;
+    problems_init(&p);
+    snprintf(path, sizeof path, "%s/tests/data/today", rig_root);
+    assert_int_equal(manifest_load(paths, 1, NULL, &m, &p), OK);
+    char *said = rig_problems(&p);
+    assert_string_equal(said, "");
+    assert_int_equal(manifest_count(m), 10);
+    for (size_t i = 0; i < manifest_count(m); i++) {
+        char *text = cJSON_PrintUnformatted(manifest_object(m, i));
+        const struct kind *kind;
+        cJSON *again;
+        assert_int_equal(object_parse(slice_str(text), NULL, &again, &kind, &p), OK);
+        assert_ptr_equal(kind, manifest_kind(m, i));
+        assert_true(cJSON_Compare(again, manifest_object(m, i), true));
+        cJSON_Delete(again);
+        free(text);
+    }
+    free(said);
+    problems_fini(&p);
+    manifest_free(m);
+}
+
+/* Every annotation that there is stands in the table for users. */
+static void test_annotations_are_documented(void **state)
+{
+    char path[500], page[20000], *said, *list;
+    struct problems p;
+    (void)state;
+    snprintf(path, sizeof path, "%s/docs/resources.md", rig_root);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    page[fread(page, 1, sizeof page - 1, f)] = 0;
+    fclose(f);
+    manifest_free(rig_load(ANNOTATED("leat.dev/unheard-of-thing: x"), &p));
+    said = rig_problems(&p);
+    list = strstr(said, "leat has: ");
+    assert_non_null(list);
+    list[strcspn(list, "\n")] = 0;
+    unsigned count = 0;
+    for (char *word = strtok(list + strlen("leat has: "), ", "); word; word = strtok(NULL, ", "), count++) {
+        char row[100];
+        snprintf(row, sizeof row, "| `leat.dev/%s` |", word);
+        if (!strstr(page, row))
+            fail_msg("docs/resources.md lacks %s", row);
+    }
+    assert_int_equal(count, 16);
+    free(said);
+    problems_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_names_of_attributes),
         cmocka_unit_test(test_annotations_of_other_kinds),
+        cmocka_unit_test(test_manifests_of_a_cluster),
+        cmocka_unit_test(test_annotations_are_documented),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
