@@ -63,6 +63,7 @@ static enum err make_shards(struct engine *e, struct diag *d)
         enum err err = shard_new(e, e->shard_count, &e->shards[e->shard_count], d);
         if (err != OK)
             return err;
+        e->shards[e->shard_count]->shard_count = n;
         e->loops[e->shard_count] = e->shards[e->shard_count]->loop;
         e->shard_count++;
     }
@@ -175,8 +176,9 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* Events that only this process has: of every subscription on a bus that is not durable. */
-static uint64_t backlog(struct engine *e, bool parked)
+/* Events that only this process has: of every subscription on a bus that is not durable. `all`: also what nobody
+ * drains, of paused ones and parked. */
+static uint64_t backlog(struct engine *e, bool all)
 {
     uint64_t left = 0;
     list_each(l, tmp, &e->subscriptions) {
@@ -185,11 +187,11 @@ static uint64_t backlog(struct engine *e, bool parked)
         struct bus_probe probe = {0};
         if (bus->capabilities & BUS_CAP_DURABLE)
             continue;
-        if (s->handle) {
+        if (s->handle && (all || !s->paused)) {
             bus->ops->probe_subscription(bus, s->handle, &probe);
             left += probe.events;
         }
-        if (parked && s->parked_handle) {
+        if (all && s->parked_handle) {
             bus->ops->probe_subscription(bus, s->parked_handle, &probe);
             left += probe.events;
         }

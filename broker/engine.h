@@ -23,6 +23,7 @@
 
 struct engine;
 struct shard;
+struct shard_stream;
 
 struct engine_options {
     unsigned loops;         /* data loops; 0: one per core */
@@ -53,6 +54,7 @@ struct engine_channel {
     struct bus_op op;
     struct engine *engine;
     uint32_t subject; /* its number in traces; never used again in this process */
+    char *params;     /* as the bus got them last; owned */
     bool ready;       /* provisioned */
     bool wanted;      /* in the plan being applied */
     _Atomic uint64_t accepted, refused_full;
@@ -68,9 +70,13 @@ struct engine_subscription {
     struct bus_subscription *handle, *parked_handle;
     struct bus_op op, parked_op;
     struct engine *engine;
-    uint32_t subject; /* its number in traces; never used again in this process */
+    uint32_t subject;      /* its number in traces; never used again in this process */
+    char *params;          /* as the bus got them last; owned */
+    struct filter *filter; /* likewise; a reference, NULL: everything */
     bool ready, parked_ready, wanted;
+    bool paused; /* nobody drains it */
     struct dispatch_counters counters;
+    struct shard_stream *streams[]; /* by shard, each that shard's alone; NULL: none there */
 };
 
 struct engine_source {

@@ -21,15 +21,14 @@ static void begin(struct engine *e, struct plan *plan);
 
 /* ---- steps ---- */
 
-static void ended_one(struct engine *e)
+void engine_step_ended(struct engine *e)
 {
     assert(e->pending > 0);
     if (--e->pending == 0)
         e->step(e);
 }
 
-/* Opens a step: what follows it, and one pending for the opening itself, to be given back with ended_one. */
-static void open_step(struct engine *e, void (*then)(struct engine *e))
+void engine_step_open(struct engine *e, void (*then)(struct engine *e))
 {
     assert(e->pending == 0);
     e->step = then;
@@ -59,27 +58,6 @@ static struct engine_bus *find_bus(struct engine *e, const char *key)
         struct engine_bus *b = container_of(l, struct engine_bus, link);
         if (strcmp(b->key, key) == 0)
             return b;
-    }
-    return NULL;
-}
-
-static struct engine_channel *find_channel(struct engine *e, const char *key, const struct engine_bus *bus)
-{
-    list_each(l, tmp, &e->channels) {
-        struct engine_channel *c = container_of(l, struct engine_channel, link);
-        if (c->bus == bus && strcmp(c->key, key) == 0)
-            return c;
-    }
-    return NULL;
-}
-
-static struct engine_subscription *find_subscription(struct engine *e, const struct plan_subscription *p,
-                                                     const struct engine_channel *channel)
-{
-    list_each(l, tmp, &e->subscriptions) {
-        struct engine_subscription *s = container_of(l, struct engine_subscription, link);
-        if (s->channel == channel && s->handle && strcmp(s->key, p->key) == 0 && strcmp(s->uid, p->uid) == 0)
-            return s;
     }
     return NULL;
 }
@@ -151,17 +129,54 @@ static void open_buses(struct engine *e)
 
 /* ---- step 2: channels ---- */
 
+char *engine_params_text(const struct bus_param *params, size_t count)
+{
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&b, "%s=%s\n", params[i].name, params[i].value);
+    char *text = buf_error(&b) ? NULL : strndup(b.ptr ? b.ptr : "", b.len);
+    buf_fini(&b);
+    return text;
+}
+
+static void channel_failed(struct engine_channel *c, enum err err, const char *why)
+{
+    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err),
+             log_value(why));
+    free(c->params); /* so that the next plan tries again */
+    c->params = NULL;
+}
+
+static void extra_released(struct bus_op *op, enum err err)
+{
+    (void)err;
+    engine_step_ended(container_of(op, struct engine_channel, op)->engine);
+}
+
 static void provisioned(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
     c->ready = err == OK;
     if (err != OK)
-        log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s", log_value(c->key), err_name(err));
-    ended_one(c->engine);
+        channel_failed(c, err, "");
+    engine_step_ended(c->engine);
 }
 
-static struct engine_channel *make_channel(struct engine *e, const char *key, const char *namespace_name,
-                                           const char *name, struct engine_bus *bus)
+/* It was there already: the parameters are new, and the reference that came with them is one too many. */
+static void provisioned_again(struct bus_op *op, enum err err)
+{
+    struct engine_channel *c = container_of(op, struct engine_channel, op);
+    if (err != OK)
+        channel_failed(c, err, "");
+    else
+        c->ready = true;
+    op->done = extra_released;
+    c->bus->bus->ops->release(c->bus->bus, c->handle, false, op);
+}
+
+struct engine_channel *engine_channel_new(struct engine *e, const char *key, const char *namespace_name,
+                                          const char *name, struct engine_bus *bus)
 {
     struct engine_channel *c = calloc(1, sizeof *c);
     if (!c)
@@ -180,163 +195,81 @@ static struct engine_channel *make_channel(struct engine *e, const char *key, co
     return c;
 }
 
-static void provision(struct engine_channel *c, const char *bus_name, const struct bus_param *params, size_t count)
+void engine_channel_provision(struct engine_channel *c, const char *bus_name, const struct bus_param *params,
+                              size_t count)
 {
     struct diag d = {0};
     if (!c->bus)
         return;
-    c->op.done = provisioned;
+    c->op.done = c->handle ? provisioned_again : provisioned;
     c->engine->pending++;
     enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &c->handle, &c->op, &d);
     if (err == OK)
         return;
     c->engine->pending--;
-    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err),
-             log_value(d.text));
+    channel_failed(c, err, d.text);
 }
 
-static bool provision_plan_channel(struct engine *e, size_t i)
+/* The plan's channel, of those there are or new, provisioned where the bus does not have it as it should be. */
+static bool choose_channel(struct engine *e, const struct map *known, size_t i)
 {
     const struct plan_channel *p = &e->next->plan->channels[i];
     struct engine_bus *bus = find_bus(e, e->next->plan->buses[p->bus].key);
-    struct engine_channel *c = find_channel(e, p->key, bus);
-    if (!c) {
-        c = make_channel(e, p->key, p->namespace_name, p->name, bus);
+    struct engine_channel *c = map_get(known, slice_str(p->key));
+    if (!c || c->bus != bus) {
+        c = engine_channel_new(e, p->key, p->namespace_name, p->name, bus);
         if (!c)
             return false;
         list_push_back(&e->channels, &c->link);
-        provision(c, p->bus_name, p->params, p->param_count);
     }
     c->wanted = true;
     e->next->channels[i] = c;
-    return true;
-}
-
-/* The dead-letter channel of a subscription: on the same bus, its oldest events give way (counted) when it is full. */
-static bool provision_parked(struct engine *e, struct engine_subscription *s)
-{
-    char name[300];
-    snprintf(name, sizeof name, "dead-letter/%s", s->uid);
-    s->parked = make_channel(e, name, s->label_namespace, s->label_name, s->channel->bus);
-    if (!s->parked)
-        return false;
-    provision(s->parked, name, NULL, 0);
-    return true;
-}
-
-static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
-                                                     struct engine_channel *channel)
-{
-    struct engine_subscription *s = calloc(1, sizeof *s);
-    if (!s)
-        return NULL;
-    list_init(&s->link);
-    s->engine = e;
-    s->subject = ++e->subjects;
-    s->channel = channel;
-    s->bus = channel->bus;
-    s->key = strdup(p->key);
-    s->uid = strdup(p->uid);
-    s->label_namespace = strdup(p->namespace_name);
-    s->label_name = strdup(p->name);
-    if (!s->key || !s->uid || !s->label_namespace || !s->label_name || !provision_parked(e, s)) {
-        engine_subscription_free(s);
-        return NULL;
+    char *params = engine_params_text(p->params, p->param_count);
+    if (params && c->params && strcmp(params, c->params) == 0) {
+        free(params);
+        return true;
     }
-    list_push_back(&e->subscriptions, &s->link);
-    return s;
+    free(c->params);
+    c->params = params;
+    engine_channel_provision(c, p->bus_name, p->params, p->param_count);
+    return params != NULL;
+}
+
+static bool choose_channels(struct engine *e)
+{
+    struct map known; /* key → engine_channel; of several with one key the latest */
+    bool complete = true;
+    map_init(&known, SIZE_MAX);
+    list_each(l, tmp, &e->channels) {
+        struct engine_channel *c = container_of(l, struct engine_channel, link);
+        c->wanted = false;
+        complete = complete && map_set(&known, slice_str(c->key), c, NULL) == OK;
+    }
+    for (size_t i = 0; complete && i < e->next->plan->channel_count; i++)
+        complete = choose_channel(e, &known, i);
+    map_fini(&known);
+    return complete;
 }
 
 static void subscribe_all(struct engine *e);
 
 static void provision_all(struct engine *e)
 {
-    const struct plan *p = e->next->plan;
-    bool complete = true;
-    open_step(e, subscribe_all);
-    list_each(l, tmp, &e->channels)
-        container_of(l, struct engine_channel, link)->wanted = false;
-    list_each(k, after, &e->subscriptions)
-        container_of(k, struct engine_subscription, link)->wanted = false;
-    for (size_t i = 0; i < p->channel_count; i++)
-        complete = provision_plan_channel(e, i) && complete;
-    for (size_t i = 0; complete && i < p->subscription_count; i++) {
-        struct engine_channel *channel = e->next->channels[p->subscriptions[i].channel];
-        struct engine_subscription *s = find_subscription(e, &p->subscriptions[i], channel);
-        if (!s)
-            s = make_subscription(e, &p->subscriptions[i], channel);
-        e->next->subscriptions[i] = s;
-        complete = s != NULL;
-        if (s)
-            s->wanted = true;
-    }
-    e->out_of_memory = !complete;
-    ended_one(e);
+    engine_step_open(e, subscribe_all);
+    e->out_of_memory = !choose_channels(e) || !engine_subscriptions_choose(e);
+    engine_step_ended(e);
 }
 
 /* ---- step 3: subscriptions ---- */
-
-static void subscribed(struct bus_op *op, enum err err)
-{
-    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
-    s->ready = err == OK;
-    if (err != OK)
-        log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s", log_value(s->key), err_name(err));
-    ended_one(s->engine);
-}
-
-static void parked_subscribed(struct bus_op *op, enum err err)
-{
-    struct engine_subscription *s = container_of(op, struct engine_subscription, parked_op);
-    s->parked_ready = err == OK;
-    ended_one(s->engine);
-}
-
-static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
-{
-    struct bus *bus = s->bus->bus;
-    s->op.done = subscribed;
-    s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->filter, p->params,
-                                       p->param_count, &s->handle, &s->op, d);
-    if (err != OK)
-        s->engine->pending--;
-    return err;
-}
-
-static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
-{
-    static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
-    static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
-    struct bus *bus = s->bus->bus;
-    s->parked_op.done = parked_subscribed;
-    s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,
-                                       &s->parked_handle, &s->parked_op, d);
-    if (err != OK)
-        s->engine->pending--;
-    return err;
-}
 
 static void route_all(struct engine *e);
 
 static void subscribe_all(struct engine *e)
 {
-    const struct plan *p = e->next->plan;
-    open_step(e, route_all);
-    for (size_t i = 0; !e->out_of_memory && i < p->subscription_count; i++) {
-        struct engine_subscription *s = e->next->subscriptions[i];
-        struct diag d = {0};
-        enum err err = OK;
-        if (!s->handle && s->channel->ready)
-            err = subscribe(s, &p->subscriptions[i], &d);
-        if (err == OK && !s->parked_handle && s->parked->ready)
-            err = subscribe_parked(s, &d);
-        if (err != OK)
-            log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key),
-                     err_name(err), log_value(d.text));
-    }
-    ended_one(e);
+    engine_step_open(e, route_all);
+    if (!e->out_of_memory)
+        engine_subscribe_all(e);
+    engine_step_ended(e);
 }
 
 /* ---- step 4: shards ---- */

@@ -15,6 +15,7 @@ void engine_channel_free(struct engine_channel *c)
     free(c->key);
     free(c->label_namespace);
     free(c->label_name);
+    free(c->params);
     free(c);
 }
 
@@ -26,6 +27,8 @@ void engine_subscription_free(struct engine_subscription *s)
     free(s->uid);
     free(s->label_namespace);
     free(s->label_name);
+    free(s->params);
+    filter_unref(s->filter);
     free(s);
 }
 

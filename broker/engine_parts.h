@@ -45,6 +45,11 @@ struct engine {
     struct bus_op stop_op;
 };
 
+/* Opens a step of applying a plan: what follows it, and one pending for the opening itself, to be given back with
+ * engine_step_ended. */
+void engine_step_open(struct engine *e, void (*then)(struct engine *e));
+/* One operation less; the last one starts what follows. */
+void engine_step_ended(struct engine *e);
 /* Gives the order to every shard; `done` when all have carried it out. */
 void engine_order_all(struct engine *e, enum shard_order order, void (*done)(struct engine *e));
 /* The plan being applied is in force, or given up: on to the next one, or to the stop. */
@@ -52,6 +57,20 @@ void engine_plan_done(struct engine *e);
 void engine_stop_begin(struct engine *e);
 /* Tells whoever waits for the stop when nothing is left to end. */
 void engine_stop_check(struct engine *e);
+
+/* NULL without memory. */
+struct engine_channel *engine_channel_new(struct engine *e, const char *key, const char *namespace_name,
+                                          const char *name, struct engine_bus *bus);
+/* Provisions it on its bus, as an operation of the present step. */
+void engine_channel_provision(struct engine_channel *c, const char *bus_name, const struct bus_param *params,
+                              size_t count);
+/* The parameters as one text, to see whether they changed; NULL without memory. */
+char *engine_params_text(const struct bus_param *params, size_t count);
+/* Fills the plan's subscriptions in the routing being applied, from those there are and new ones, whose dead-letter
+ * channels are provisioned; false without memory (engine_subscriptions.c). */
+bool engine_subscriptions_choose(struct engine *e);
+/* Subscribes those that are new or have changed, as operations of the present step. */
+void engine_subscribe_all(struct engine *e);
 
 void engine_channel_free(struct engine_channel *c);
 void engine_subscription_free(struct engine_subscription *s);

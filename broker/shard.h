@@ -38,7 +38,7 @@ struct shard_counters { /* relaxed atomics */
 
 struct shard {
     struct engine *engine;
-    unsigned index;
+    unsigned index, shard_count;
     struct loop *loop;
     pthread_t thread;
     bool running;

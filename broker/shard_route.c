@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "siphash.h"
 
 struct shard_stream {
     struct list link;
@@ -76,14 +77,18 @@ static void release_spec(struct dispatch_spec *spec)
     sink_unref(spec->dead_letter);
 }
 
-static struct shard_stream *find_stream(struct shard *s, const struct engine_subscription *subscription)
+/* The one loop that drains a subscription whose limits span loops: always the same for its uid. */
+static unsigned home_shard(const struct shard *s, const char *uid)
 {
-    list_each(l, tmp, &s->streams) {
-        struct shard_stream *stream = container_of(l, struct shard_stream, link);
-        if (stream->subscription == subscription)
-            return stream;
-    }
-    return NULL;
+    static const uint64_t key[2] = {0, 0};
+    return (unsigned)(siphash13(key, slice_str(uid)) % s->shard_count);
+}
+
+/* Whether this loop drains it; elsewhere the bus hands the events of this loop over, or keeps them while it is paused.
+ */
+static bool drains(const struct shard *s, const struct plan_subscription *p)
+{
+    return !p->paused && (!p->one_loop || home_shard(s, p->uid) == s->index);
 }
 
 static enum err start_stream(struct shard *s, struct routing *r, size_t i)
@@ -101,11 +106,13 @@ static enum err start_stream(struct shard *s, struct routing *r, size_t i)
         e = dispatch_stream_start(s->dispatcher, stream->subscription->channel->bus->bus, stream->subscription->handle,
                                   &spec, &stream->stream);
     release_spec(&spec);
-    if (e == OK)
-        list_push_back(&s->streams, &stream->link);
-    else
+    if (e != OK) {
         free(stream);
-    return e;
+        return e;
+    }
+    list_push_back(&s->streams, &stream->link);
+    stream->subscription->streams[s->index] = stream;
+    return OK;
 }
 
 static enum err update_stream(struct shard *s, struct routing *r, size_t i, struct shard_stream *stream)
@@ -130,6 +137,7 @@ static void stream_stopped(void *arg)
 static void stop_stream(struct shard *s, struct shard_stream *stream, uint64_t deadline_ns)
 {
     list_remove(&stream->link);
+    stream->subscription->streams[s->index] = NULL;
     s->unfinished++;
     dispatch_stream_stop(stream->stream, deadline_ns, stream_stopped, stream);
 }
@@ -139,9 +147,9 @@ static void route_streams(struct shard *s, struct routing *r)
     list_each(l, tmp, &s->streams)
         container_of(l, struct shard_stream, link)->wanted = false;
     for (size_t i = 0; r && i < r->plan->subscription_count; i++) {
-        if (!r->subscriptions[i]->ready)
+        if (!r->subscriptions[i]->ready || !drains(s, &r->plan->subscriptions[i]))
             continue;
-        struct shard_stream *stream = find_stream(s, r->subscriptions[i]);
+        struct shard_stream *stream = r->subscriptions[i]->streams[s->index];
         enum err e = stream ? update_stream(s, r, i, stream) : start_stream(s, r, i);
         if (e != OK)
             failed(s, "stream.failed", r->subscriptions[i]->key, e);

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Applying a plan: its subscriptions, each with its dead-letter channel. Those that the bus has otherwise than the plan
+ * wants them, by filter or parameters, are subscribed again, which changes them in place and keeps their backlog.
+ */
+#include "engine_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+/* The dead-letter channel of a subscription: on the same bus, its oldest events give way (counted) when it is full. */
+static bool provision_parked(struct engine *e, struct engine_subscription *s)
+{
+    char name[300];
+    snprintf(name, sizeof name, "dead-letter/%s", s->uid);
+    s->parked = engine_channel_new(e, name, s->label_namespace, s->label_name, s->channel->bus);
+    if (!s->parked)
+        return false;
+    engine_channel_provision(s->parked, name, NULL, 0);
+    return true;
+}
+
+static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
+                                                     struct engine_channel *channel)
+{
+    struct engine_subscription *s = calloc(1, sizeof *s + e->shard_count * sizeof s->streams[0]);
+    if (!s)
+        return NULL;
+    list_init(&s->link);
+    s->engine = e;
+    s->subject = ++e->subjects;
+    s->channel = channel;
+    s->bus = channel->bus;
+    s->key = strdup(p->key);
+    s->uid = strdup(p->uid);
+    s->label_namespace = strdup(p->namespace_name);
+    s->label_name = strdup(p->name);
+    if (!s->key || !s->uid || !s->label_namespace || !s->label_name || !provision_parked(e, s)) {
+        engine_subscription_free(s);
+        return NULL;
+    }
+    list_push_back(&e->subscriptions, &s->link);
+    return s;
+}
+
+/* One that was deleted and lives on for its parked events has no handle, and is not taken up again. */
+static bool is_same(const struct engine_subscription *s, const struct plan_subscription *p,
+                    const struct engine_channel *channel)
+{
+    return s && s->channel == channel && s->handle && strcmp(s->uid, p->uid) == 0;
+}
+
+bool engine_subscriptions_choose(struct engine *e)
+{
+    const struct plan *plan = e->next->plan;
+    struct map known; /* key → engine_subscription; of several with one key the latest */
+    bool complete = true;
+    map_init(&known, SIZE_MAX);
+    list_each(l, tmp, &e->subscriptions) {
+        struct engine_subscription *s = container_of(l, struct engine_subscription, link);
+        s->wanted = false;
+        complete = complete && map_set(&known, slice_str(s->key), s, NULL) == OK;
+    }
+    for (size_t i = 0; complete && i < plan->subscription_count; i++) {
+        const struct plan_subscription *p = &plan->subscriptions[i];
+        struct engine_channel *channel = e->next->channels[p->channel];
+        struct engine_subscription *s = map_get(&known, slice_str(p->key));
+        if (!is_same(s, p, channel))
+            s = make_subscription(e, p, channel);
+        complete = s != NULL;
+        if (!s)
+            break;
+        e->next->subscriptions[i] = s;
+        s->wanted = true;
+        s->paused = p->paused;
+    }
+    map_fini(&known);
+    return complete;
+}
+
+/* ---- subscribing ---- */
+
+static void subscription_failed(struct engine_subscription *s, enum err err, const char *why)
+{
+    log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err),
+             log_value(why));
+    free(s->params); /* so that the next plan tries again */
+    s->params = NULL;
+}
+
+static void extra_given_back(struct bus_op *op, enum err err)
+{
+    (void)err;
+    engine_step_ended(container_of(op, struct engine_subscription, op)->engine);
+}
+
+static void subscribed(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    s->ready = err == OK;
+    if (err != OK)
+        subscription_failed(s, err, "");
+    engine_step_ended(s->engine);
+}
+
+/* It was there already: filter and parameters are new, and the reference that came with them is one too many. */
+static void subscribed_again(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    if (err != OK)
+        subscription_failed(s, err, "");
+    else
+        s->ready = true;
+    op->done = extra_given_back;
+    s->bus->bus->ops->unsubscribe(s->bus->bus, s->handle, false, op);
+}
+
+static void parked_subscribed(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, parked_op);
+    s->parked_ready = err == OK;
+    engine_step_ended(s->engine);
+}
+
+/* Whether the bus has it as the plan wants it; else remembers what it is about to get. */
+static bool up_to_date(struct engine_subscription *s, const struct plan_subscription *p)
+{
+    char *params = engine_params_text(p->params, p->param_count);
+    if (params && s->params && s->filter == p->filter && strcmp(params, s->params) == 0) {
+        free(params);
+        return true;
+    }
+    struct filter *before = s->filter;
+    free(s->params);
+    s->params = params;
+    s->filter = p->filter ? filter_ref(p->filter) : NULL;
+    filter_unref(before);
+    return false;
+}
+
+static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
+{
+    struct bus *bus = s->bus->bus;
+    if (!s->channel->ready || up_to_date(s, p))
+        return OK;
+    s->op.done = s->handle ? subscribed_again : subscribed;
+    s->engine->pending++;
+    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->filter, p->params,
+                                       p->param_count, &s->handle, &s->op, d);
+    if (err != OK)
+        s->engine->pending--;
+    return err;
+}
+
+static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
+{
+    static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
+    static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
+    struct bus *bus = s->bus->bus;
+    if (s->parked_handle || !s->parked->ready)
+        return OK;
+    s->parked_op.done = parked_subscribed;
+    s->engine->pending++;
+    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,
+                                       &s->parked_handle, &s->parked_op, d);
+    if (err != OK)
+        s->engine->pending--;
+    return err;
+}
+
+void engine_subscribe_all(struct engine *e)
+{
+    const struct plan *p = e->next->plan;
+    for (size_t i = 0; i < p->subscription_count; i++) {
+        struct engine_subscription *s = e->next->subscriptions[i];
+        struct diag d = {0};
+        enum err err = subscribe(s, &p->subscriptions[i], &d);
+        if (err == OK)
+            err = subscribe_parked(s, &d);
+        if (err != OK)
+            subscription_failed(s, err, d.text);
+    }
+}
