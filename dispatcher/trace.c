@@ -284,7 +284,7 @@ static void read_record(const struct record *r, struct trace_note *n)
         n->end = (enum trace_end)r->detail;
         return;
     }
-    assert(!"a record is of one of these kinds");
+    assert(false && "a record is of one of these kinds");
 }
 
 void trace_find(const struct trace *t, struct slice id, struct slice source, trace_note_fn *note, void *arg)

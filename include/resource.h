@@ -17,8 +17,9 @@
 /* Limits of one text: a file, standard input, an API body. */
 #define MANIFEST_BYTES_MAX (1u << 20) /* as Kubernetes' own store has it for an object */
 #define MANIFEST_DEPTH_MAX 64         /* schemas nest some ten levels; recursion over a tree is bounded by it */
-#define MANIFEST_NODES_MAX 100000 /* copies made for aliases count, so that a few hundred bytes cannot take gigabytes  \
-                                   */
+#define MANIFEST_NODES_MAX                                                                                             \
+    100000 /* copies made for aliases count, so that a few hundred bytes cannot take gigabytes                         \
+            */
 
 /* ---- problems: everything that is wrong, not just the first ---- */
 struct problem {
@@ -131,5 +132,9 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
  * `reason`/`message` may be NULL. */
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
                                 const char *status, const char *reason, const char *message) must_check;
+/* What runs the plan reports: what this key of the plan ("Kind.group/ns/name", or a part of it) stands for could not be
+ * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. Keys
+ * without an object are remembered and otherwise ignored. ERR_NOMEM. */
+enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message) must_check;
 
 #endif

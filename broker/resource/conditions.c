@@ -176,8 +176,8 @@ enum err status_finish(struct resource_table *t, const struct resource *r, cJSON
     const cJSON *old = json_object(r->object, "status"),
                 *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
     const char *const *types = dependents_of(r->kind);
-    bool good =
-        status && keep_running(status, old) && (!types || put_ready(status, types)) && put_times(t, status, old);
+    bool good = status && keep_running(status, old) && faults_put(t, r, status) &&
+                (!types || put_ready(status, types)) && put_times(t, status, old);
     if (good && generation)
         good = cJSON_AddNumberToObject(status, "observedGeneration", generation->valuedouble) != NULL;
     if (!good) {

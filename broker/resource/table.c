@@ -28,6 +28,7 @@ enum err resource_table_new(const struct clock *clock, struct resource_table **o
         return ERR_NOMEM;
     t->clock = clock;
     prng_seed_system(&t->prng);
+    map_init(&t->faults, FAULTS_MAX);
     *out = t;
     return OK;
 }
@@ -45,8 +46,10 @@ void resource_table_free(struct resource_table *t)
 {
     for (size_t i = 0; t && i < t->count; i++)
         entry_free(t->entries[i]);
-    if (t)
+    if (t) {
+        faults_fini(t);
         free(t->entries);
+    }
     free(t);
 }
 

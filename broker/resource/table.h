@@ -5,6 +5,7 @@
 #ifndef LEAT_BROKER_RESOURCE_TABLE_H
 #define LEAT_BROKER_RESOURCE_TABLE_H
 
+#include "map.h"
 #include "prng.h"
 #include "resource.h"
 
@@ -20,6 +21,7 @@ struct resource_table {
     struct entry **entries; /* sorted by kind, namespace, name */
     size_t count, cap;
     uint64_t version;
+    struct map faults; /* faults.c: by key of the plan */
 };
 
 /* The present time as a status has it. false: no memory. */
@@ -39,5 +41,12 @@ cJSON *condition_find(const cJSON *status, const char *type);
 /* Finishes a status under construction and puts it in force (takes it over): Ready from the conditions that it depends
  * on, times of those that did not change, the conditions of running sources, observedGeneration. */
 enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
+
+/* ---- faults.c ---- */
+
+#define FAULTS_MAX 1000 /* each status is held against each of them; beyond, the log has them */
+void faults_fini(struct resource_table *t);
+/* What the engine could not do for this object, as a condition of its status under construction. false: no memory. */
+bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status);
 
 #endif

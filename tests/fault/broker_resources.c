@@ -236,6 +236,10 @@ static void test_writes(void **state)
         }
         if (e == OK)
             e = resource_set_condition(t, r, "Addressable", "False", "A", "b");
+        if (e == OK)
+            e = resource_report(t, "Channel.messaging.knative.dev/default/a", "A", "b");
+        if (e == OK)
+            e = resource_report(t, "Channel.messaging.knative.dev/default/a", NULL, NULL);
         bool fired = fault_disarm();
         assert_int_equal(e, fired ? ERR_NOMEM : OK);
         if (!r)

@@ -288,7 +288,7 @@ static void test_event_types(void **state)
     (void)state;
 #define TYPE(version, name, spec)                                                                                      \
     DOC "apiVersion: eventing.knative.dev/" version "\nkind: EventType\nmetadata: {name: " name "}\nspec: {" spec "}"  \
-                                                                                                                  "\n"
+        "\n"
 #define ALL "attributes: [{name: type, value: a}, {name: source}, {name: specversion}, {name: id}]"
     BEGIN(BROKER("b", "") TYPE("v1beta3", "good",
                                "reference: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: b}, " ALL)
@@ -373,6 +373,36 @@ static void test_kept_and_not_run(void **state)
     done(t, p);
 }
 
+/* What the engine could not do stays in the conditions through later plans, until it could. */
+static void test_faults(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", "") TRIGGER("t", OF_B) DOC
+          "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: s}\nspec: {steps: [{uri: 'http://h/'}, "
+          "{uri: 'http://h/'}]}\n");
+    const struct resource *b = rig_get(t, "broker", "b"), *s = rig_get(t, "sequence", "s");
+    const char *first = "Sequence.flows.knative.dev/default/s/steps/0",
+               *second = "Sequence.flows.knative.dev/default/s";
+    assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/b", "BusRefused", "no room"), OK);
+    assert_int_equal(resource_report(t, first, "BusRefused", "first"), OK);
+    assert_int_equal(resource_report(t, second, "BusRefused", "second"), OK);
+    assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/absent", "BusRefused", "x"), OK);
+    for (int i = 0; i < 2; i++, compile_again(t, &p)) {
+        assert_string_equal(rig_condition(b, "TriggerChannelReady"), "False BusRefused no room");
+        assert_string_equal(rig_condition(b, "Ready"), "False BusRefused no room");
+        assert_string_equal(rig_condition(b, "IngressReady"), "True");
+        assert_int_equal(strncmp(rig_condition(s, "Ready"), "False BusRefused", 16), 0);
+    }
+    assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/b", NULL, NULL), OK);
+    assert_string_equal(rig_condition(b, "Ready"), "True");
+    /* Each part of a flow by itself. */
+    assert_int_equal(resource_report(t, first, NULL, NULL), OK);
+    assert_string_equal(rig_condition(s, "SubscriptionsReady"), "False BusRefused second");
+    assert_int_equal(resource_report(t, second, NULL, NULL), OK);
+    assert_string_equal(rig_condition(s, "Ready"), "True");
+    done(t, p);
+}
+
 /* What may not change: the second text over the first, and what it says. */
 static void test_immutable(void **state)
 {
@@ -420,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_event_types_make_themselves),
         cmocka_unit_test(test_event_types_are_bounded),
         cmocka_unit_test(test_kept_and_not_run),
+        cmocka_unit_test(test_faults),
         cmocka_unit_test(test_immutable),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the engine could not do for an object, kept beside the table: a plan is compiled without the engine, so each
+ * status under construction is told of it again, until the engine reports that it could.
+ */
+#include <stdlib.h>
+
+#include "check.h"
+#include "table.h"
+
+struct fault {
+    char *reason, *message;
+};
+
+/* The condition that says whether the engine could, by kind. */
+static const char *condition_of(const struct kind *kind)
+{
+    static const struct {
+        const char *group, *kind, *type;
+    } types[] = {
+        {"messaging.knative.dev", "Channel", "BackingChannelReady"},
+        {"messaging.knative.dev", "InMemoryChannel", "DispatcherReady"},
+        {"messaging.knative.dev", "Subscription", "AddedToChannel"},
+        {"eventing.knative.dev", "Broker", "TriggerChannelReady"},
+        {"eventing.knative.dev", "Trigger", "SubscriptionReady"},
+        {"flows.knative.dev", "Sequence", "SubscriptionsReady"},
+        {"flows.knative.dev", "Parallel", "SubscriptionsReady"},
+        {"flows.knative.dev", "Flow", "ChannelReady"},
+        {"channels.knative.dev", "Channel", "Provisioned"},
+        {"channels.knative.dev", "Subscription", "Dispatching"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(types[i].kind, kind->kind) == 0 && strcmp(types[i].group, kind->group) == 0)
+            return types[i].type;
+    return NULL;
+}
+
+/* Takes "Kind.group/ns/name" off the front of a key; what is left is empty, or "/steps/1". */
+static bool object_of(struct slice *key, struct slice *kind, struct slice *group, struct slice *ns, struct slice *name)
+{
+    struct slice head = slice_split(key, '/');
+    *kind = slice_split(&head, '.');
+    *group = head.ptr ? head : SLICE("");
+    *ns = key->ptr ? slice_split(key, '/') : SLICE("");
+    *name = key->ptr ? slice_split(key, '/') : SLICE("");
+    return name->len > 0;
+}
+
+/* Whether a key is this object's, or that of a part of it. */
+static bool key_is_of(struct slice key, const struct resource *r)
+{
+    struct slice kind, group, ns, name;
+    return object_of(&key, &kind, &group, &ns, &name) && slice_eq_str(kind, r->kind->kind) &&
+           slice_eq_str(group, r->kind->group) && slice_eq_str(ns, r->namespace_name) && slice_eq_str(name, r->name);
+}
+
+static const struct resource *find(const struct resource_table *t, const char *key)
+{
+    struct slice rest = slice_str(key), kind, group, ns, name;
+    const struct kind *k;
+    char texts[2][256];
+    if (!object_of(&rest, &kind, &group, &ns, &name) || ns.len >= sizeof texts[0] || name.len >= sizeof texts[1])
+        return NULL;
+    memcpy(texts[0], ns.ptr, ns.len);
+    memcpy(texts[1], name.ptr, name.len);
+    texts[0][ns.len] = texts[1][name.len] = 0;
+    for (size_t i = 0; (k = kind_at(i)); i++)
+        if (slice_eq_str(kind, k->kind) && slice_eq_str(group, k->group))
+            return resource_get(t, k, texts[0], texts[1]);
+    return NULL;
+}
+
+static void fault_free(struct fault *f)
+{
+    if (!f)
+        return;
+    free(f->reason);
+    free(f->message);
+    free(f);
+}
+
+void faults_fini(struct resource_table *t)
+{
+    map_each(e, tmp, &t->faults)
+        fault_free(e->value);
+    map_fini(&t->faults);
+}
+
+static const struct fault *fault_of(const struct resource_table *t, const struct resource *r)
+{
+    map_each(e, tmp, &t->faults) {
+        if (key_is_of(e->key, r))
+            return e->value;
+    }
+    return NULL;
+}
+
+bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status)
+{
+    const struct fault *f = t->faults.count ? fault_of(t, r) : NULL;
+    const char *type = f ? condition_of(r->kind) : NULL,
+               *now = type ? json_text(condition_find(status, type), "status") : NULL;
+    if (!now || strcmp(now, "True") != 0) /* what the plan has to say is nearer to what a user can mend */
+        return true;
+    return condition_put(status, type, "False", f->reason, f->message);
+}
+
+/* Remembers it; ERR_FULL is none of the caller's business: the condition is set this once. */
+static enum err remember(struct resource_table *t, const char *key, const char *reason, const char *message)
+{
+    struct fault *f = calloc(1, sizeof *f);
+    void *old = NULL;
+    if (f) {
+        f->reason = strdup(reason);
+        f->message = strdup(message);
+    }
+    enum err e = f && f->reason && f->message ? map_set(&t->faults, slice_str(key), f, &old) : ERR_NOMEM;
+    if (e != OK)
+        fault_free(f);
+    fault_free(old);
+    return e == ERR_FULL ? OK : e;
+}
+
+enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message)
+{
+    struct fault *old = reason ? NULL : map_remove(&t->faults, slice_str(key));
+    if (!reason && !old)
+        return OK;
+    fault_free(old);
+    enum err e = reason ? remember(t, key, reason, message ? message : "") : OK;
+    const struct resource *r = find(t, key);
+    const char *type = r ? condition_of(r->kind) : NULL;
+    if (e != OK || !type)
+        return e;
+    const struct fault *other = reason ? NULL : fault_of(t, r); /* of another part of it */
+    if (other)
+        return resource_set_condition(t, r, type, "False", other->reason, other->message);
+    return resource_set_condition(t, r, type, reason ? "False" : "True", reason, message);
+}
