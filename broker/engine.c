@@ -31,6 +31,32 @@ const struct clock *engine_clock(const struct engine *e)
     return loop_clock(e->control);
 }
 
+const struct routing *engine_routing(const struct engine *e)
+{
+    return e->current;
+}
+
+size_t engine_shard_count(const struct engine *e)
+{
+    return e->shard_count;
+}
+
+struct shard *engine_shard(const struct engine *e, size_t i)
+{
+    assert(i < e->shard_count);
+    return e->shards[i];
+}
+
+bool engine_traces(const struct engine *e)
+{
+    return e->options.trace_bytes > 0;
+}
+
+const uint64_t *engine_trace_key(const struct engine *e)
+{
+    return e->trace_key;
+}
+
 void engine_set_reports(struct engine *e, const struct engine_reports *reports)
 {
     e->reports = *reports;
@@ -46,15 +72,15 @@ const char *engine_hooks(const struct engine *e)
     return e->hooks ? http_listener_address(e->hooks) : NULL;
 }
 
-static unsigned loop_count(const struct engine_options *o)
+unsigned engine_loops(const struct engine *e)
 {
-    long n = o->loops ? (long)o->loops : sysconf(_SC_NPROCESSORS_ONLN);
+    long n = e->options.loops ? (long)e->options.loops : sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n > LOOPS_MAX ? LOOPS_MAX : (unsigned)n;
 }
 
 static enum err make_shards(struct engine *e, struct diag *d)
 {
-    unsigned n = loop_count(&e->options);
+    unsigned n = engine_loops(e);
     e->shards = calloc(n, sizeof(struct shard *));
     e->loops = calloc(n, sizeof(struct loop *));
     if (!e->shards || !e->loops)
@@ -82,6 +108,10 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->subscriptions);
     list_init(&e->sources);
     loop_timer_init(&e->timer, NULL);
+    struct prng random;
+    prng_seed_system(&random);
+    e->trace_key[0] = prng_next(&random);
+    e->trace_key[1] = prng_next(&random);
     enum err err = make_shards(e, d);
     if (err == OK)
         err = http_client_new(control, &options->client, &e->client);
@@ -171,6 +201,7 @@ void engine_free(struct engine *e)
         shard_free(e->shards[i]); /* after the buses: their letters and tasks may still be with the loops */
     http_client_free(e->client);
     plan_unref(e->waiting);
+    routing_unref(e->current);
     free(e->shards);
     free(e->loops);
     free(e);

@@ -34,6 +34,7 @@ struct engine_options {
     const char *hooks_address; /* a listener of their own for webhooks; NULL: on the ingress listener */
     const char *hooks_url;     /* where the world reaches the webhooks; NULL: not known */
     uint64_t drain_ns;         /* how long a stop waits for deliveries under way */
+    size_t trace_bytes;        /* memory of the traces of all loops together (trace.h); 0: none */
 };
 
 /* ---- what a routing points to; made and freed by the engine, read by shards ---- */
@@ -143,7 +144,16 @@ void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void 
 /* Metrics in Prometheus text form. */
 void engine_metrics(struct engine *e, struct buf *out);
 
+/* ---- for the API, on the control loop ---- */
+/* What is in force on every shard; NULL before the first plan. Valid until the next turn. */
+const struct routing *engine_routing(const struct engine *e);
+bool engine_traces(const struct engine *e); /* whether anything is remembered */
+size_t engine_shard_count(const struct engine *e);
+struct shard *engine_shard(const struct engine *e, size_t i);
+
 /* ---- for shards ---- */
+unsigned engine_loops(const struct engine *e);            /* how many shards there will be */
+const uint64_t *engine_trace_key(const struct engine *e); /* of all traces */
 const struct engine_options *engine_options_of(const struct engine *e);
 struct loop *engine_control(const struct engine *e);
 const struct clock *engine_clock(const struct engine *e);

@@ -307,7 +307,8 @@ static void register_all(struct engine *e)
 {
     engine_drop_leftovers(e);
     engine_sources_register(e);
-    routing_unref(e->next);
+    routing_unref(e->current);
+    e->current = e->next;
     e->next = NULL;
     e->applied = true;
     if (e->reports.applied)

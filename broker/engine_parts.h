@@ -18,8 +18,10 @@ struct engine {
     struct http_client *client; /* the control loop's own: webhook registration */
     struct list buses, channels, subscriptions, sources;
     struct engine_reports reports;
-    uint32_t subjects; /* numbers given to channels and subscriptions, from 1 */
-    bool applied;      /* a plan is in force */
+    uint32_t subjects;       /* numbers given to channels and subscriptions, from 1 */
+    bool applied;            /* a plan is in force */
+    struct routing *current; /* that plan's; NULL before the first */
+    uint64_t trace_key[2];
 
     /* The plan being applied, and one that waits. */
     bool applying;

@@ -3,15 +3,14 @@
  * Ingress: an HTTP request becomes events, the events go to the channel that the path or host names, and the answer
  * says what became of them. Requests for a source's webhook go to the source. On the shard's loop.
  *
- *     202 appended · 400 no valid CloudEvent · 404 no such channel · 405 not a POST · 413 too large · 415 format not
- * known · 503 full, or not now
+ *     202 appended · 400 no valid CloudEvent, or one that may not enter · 404 no such channel · 405 not a POST · 413
+ * too large · 415 format not known · 503 full, or not now
  *
- * A batch is decoded whole or not at all. When a channel fills up in the middle of one, the sender gets 503 and sends
- * all of it again: at least once.
+ * A batch is decoded and checked whole or not at all. When a channel fills up in the middle of one, the sender gets 503
+ * and sends all of it again: at least once.
  */
-#include "shard.h"
+#include "entry.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "ce_http.h"
@@ -24,7 +23,7 @@
 const char *const refusal_names[REFUSED_COUNT] = {
     [REFUSED_NOT_FOUND] = "not_found",     [REFUSED_METHOD] = "method",       [REFUSED_INVALID] = "invalid",
     [REFUSED_UNSUPPORTED] = "unsupported", [REFUSED_TOO_LARGE] = "too_large", [REFUSED_FULL] = "full",
-    [REFUSED_UNAVAILABLE] = "unavailable",
+    [REFUSED_UNAVAILABLE] = "unavailable", [REFUSED_LOOP] = "loop",
 };
 
 static void refuse(struct shard *s, struct http_request *r, enum refusal why, int status, struct slice text)
@@ -42,6 +41,9 @@ static void refuse_err(struct shard *s, struct http_request *r, enum err e, stru
     switch (e) {
     case ERR_INVALID:
         refuse(s, r, REFUSED_INVALID, 400, text);
+        break;
+    case ERR_DENIED: /* its hops are spent */
+        refuse(s, r, REFUSED_LOOP, 400, text);
         break;
     case ERR_UNSUPPORTED:
         refuse(s, r, REFUSED_UNSUPPORTED, 415, text);
@@ -61,7 +63,7 @@ static void refuse_err(struct shard *s, struct http_request *r, enum err e, stru
 
 struct post;
 struct slot {
-    struct bus_append append;
+    struct entry entry;
     struct post *post;
 };
 struct post {
@@ -99,31 +101,24 @@ static void finished_one(struct post *p, enum err e)
     free(p);
 }
 
-static void appended(struct bus_append *a, enum err e)
+static void entered(struct entry *n, enum err e)
 {
-    struct post *p = container_of(a, struct slot, append)->post;
-    if (e == OK) {
-        count(&p->channel->accepted);
-        count(&p->shard->counters.accepted);
-    }
-    finished_one(p, e);
+    finished_one(container_of(n, struct slot, entry)->post, e);
 }
 
 /* Starts all appends; stops at the first that is refused at once. */
-static void append_all(struct post *p, const struct ce_event *const *events, size_t n)
+static void start_all(struct post *p, const struct ce_event *const *events, size_t n, uint64_t request)
 {
-    struct bus *bus = p->channel->bus->bus;
     enum err e = OK;
     p->pending = 1;
     for (size_t i = 0; i < n && e == OK; i++) {
         p->slots[i].post = p;
-        p->slots[i].append.done = appended;
+        p->slots[i].entry = (struct entry){
+            .shard = p->shard, .channel = p->channel, .event = events[i], .request = request, .done = entered};
         p->pending++;
-        e = bus->ops->append(bus, p->channel->handle, events[i], &p->slots[i].append, p->shard->loop);
+        e = entry_start(&p->slots[i].entry);
         if (e != OK)
             p->pending--;
-        if (e == ERR_FULL)
-            count(&p->channel->refused_full);
     }
     finished_one(p, e);
 }
@@ -141,7 +136,7 @@ static void take_events(struct shard *s, struct http_request *r, struct engine_c
     p->channel = channel;
     p->worst = OK;
     http_request_set_state(r, p);
-    append_all(p, events, n);
+    start_all(p, events, n, count_next(&s->counters.requests));
 }
 
 /* ---- a channel's requests ---- */
@@ -156,8 +151,26 @@ static void refuse_event(struct shard *s, struct http_request *r, enum err e, co
     buf_fini(&text);
 }
 
-static void decode_batch(struct shard *s, struct http_request *r, struct engine_channel *channel,
-                         const struct ce_http_limits *limits)
+/* All events may enter, or none. Those that changed on the way in are replaced. */
+static enum err admit(struct shard *s, size_t channel, const struct ce_event **events, size_t n, struct diag *d)
+{
+    const struct plan_channel *plan = &s->routing->plan->channels[channel];
+    enum err e = OK;
+    size_t i = 0;
+    for (; i < n && e == OK; i++) {
+        e = entry_check(s->routing->channels[channel], loop_clock(s->loop), events[i], d);
+        if (e == OK && plan->broker)
+            e = entry_spend_hop(&events[i], d);
+    }
+    if (e != OK && n > 1 && e != ERR_NOMEM) {
+        char text[sizeof d->text];
+        memcpy(text, d->text, sizeof text);
+        diag_set(d, e, "event %zu of the batch: %s", i, text);
+    }
+    return e;
+}
+
+static void decode_batch(struct shard *s, struct http_request *r, size_t channel, const struct ce_http_limits *limits)
 {
     struct diag d = {0};
     size_t header_count, n = 0;
@@ -165,16 +178,18 @@ static void decode_batch(struct shard *s, struct http_request *r, struct engine_
     const struct ce_event **events = malloc(BATCH_MAX * sizeof(struct ce_event *));
     enum err e = events ? ce_http_decode(headers, header_count, http_request_body(r), limits, events, BATCH_MAX, &n, &d)
                         : ERR_NOMEM;
+    if (e == OK)
+        e = admit(s, channel, events, n, &d);
     if (e != OK)
         refuse_event(s, r, e, &d);
     else
-        take_events(s, r, channel, events, n);
+        take_events(s, r, s->routing->channels[channel], events, n);
     for (size_t i = 0; i < n; i++)
         ce_event_unref(events[i]);
     free(events);
 }
 
-static void decode(struct shard *s, struct http_request *r, struct engine_channel *channel)
+static void decode(struct shard *s, struct http_request *r, size_t channel)
 {
     const struct ce_http_limits limits = {engine_options_of(s->engine)->event_bytes_max + ATTRIBUTES_ALLOWANCE,
                                           BATCH_MAX};
@@ -194,7 +209,11 @@ static void decode(struct shard *s, struct http_request *r, struct engine_channe
         refuse_event(s, r, e, &d);
         return;
     }
-    take_events(s, r, channel, &event, n);
+    e = admit(s, channel, &event, 1, &d);
+    if (e != OK)
+        refuse_event(s, r, e, &d);
+    else
+        take_events(s, r, s->routing->channels[channel], &event, 1);
     ce_event_unref(event);
 }
 
@@ -254,7 +273,8 @@ static void not_found(struct shard *s, struct http_request *r)
     struct slice path = http_request_path(r);
     count(&s->counters.refused[REFUSED_NOT_FOUND]);
     http_respond_text(r, 404,
-                      "nothing takes events at %.*s: paths are /channels/NAMESPACE/NAME and /hooks/NAMESPACE/NAME",
+                      "nothing takes events at %.*s: paths are /channels/NAMESPACE/NAME, /brokers/NAMESPACE/NAME, "
+                      "/sequences/NAMESPACE/NAME, /parallels/NAMESPACE/NAME and /hooks/NAMESPACE/NAME",
                       (int)(path.len < 200 ? path.len : 200), path.ptr);
 }
 
@@ -323,7 +343,7 @@ static void on_end(struct http_request *r)
     }
     const struct route *route = source ? NULL : find(s, r);
     if (route && route->kind == ROUTE_CHANNEL && s->routing->channels[route->index]->ready)
-        decode(s, r, s->routing->channels[route->index]);
+        decode(s, r, route->index);
     else
         refuse_err(s, r, ERR_UNAVAILABLE, SLICE("what takes events here has changed meanwhile; try again\n"));
 }

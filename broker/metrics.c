@@ -97,7 +97,7 @@ static void series(struct buf *out, const struct rows *r, const char *metric, co
 
 static void ingress(struct engine *e, struct buf *out)
 {
-    uint64_t refused[REFUSED_COUNT] = {0}, guard = 0, timeout = 0, head = 0, large = 0, open = 0;
+    uint64_t refused[REFUSED_COUNT] = {0}, requests = 0, guard = 0, timeout = 0, head = 0, large = 0, open = 0;
     for (size_t i = 0; i < e->shard_count; i++) {
         struct shard *s = e->shards[i];
         struct http_server_stats stats = {0};
@@ -105,10 +105,13 @@ static void ingress(struct engine *e, struct buf *out)
         guard += stats.refused_guard, timeout += stats.refused_timeout, head += stats.refused_head,
             large += stats.refused_too_large;
         open += stats.connections_open;
+        requests += atomic_load_explicit(&s->counters.requests, memory_order_relaxed);
         for (int k = 0; k < REFUSED_COUNT; k++)
             refused[k] += atomic_load_explicit(&s->counters.refused[k], memory_order_relaxed);
     }
     refused[REFUSED_TOO_LARGE] += large;
+    family(out, "leat_requests_total", "counter", "Requests whose events were handed to a channel.");
+    buf_printf(out, "leat_requests_total %llu\n", (unsigned long long)requests);
     family(out, "leat_events_refused_total", "counter", "Requests that did not become events, by reason.");
     for (int k = 0; k < REFUSED_COUNT; k++)
         buf_printf(out, "leat_events_refused_total{reason=\"%s\"} %llu\n", refusal_names[k],

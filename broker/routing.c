@@ -52,6 +52,8 @@ static enum err add_channel(struct routing *r, size_t i)
     struct route *route = &r->routes[i];
     *route = (struct route){ROUTE_CHANNEL, i};
     enum err e = map_set(&r->paths, slice_str(c->path), route, NULL);
+    if (e == OK && c->alias)
+        e = map_set(&r->paths, slice_str(c->alias), route, NULL);
     for (const char *const *h = c->hosts; h && *h && e == OK; h++)
         e = map_set(&r->hosts, slice_str(*h), route, NULL);
     return e;

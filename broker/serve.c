@@ -121,6 +121,7 @@ static void say_ready(struct server *s)
 static void applied(void *arg)
 {
     struct server *s = arg;
+    api_tail_applied(&s->api);
     if (!s->ready_said)
         say_ready(s);
 }
@@ -167,6 +168,7 @@ static void stop(struct server *s, int number)
         _exit(1);
     }
     s->stopping = true;
+    api_tail_stop(&s->api);
     log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number,
              log_value("finishing what is under way; once more to stop at once"));
     engine_stop(s->engine, stopped, s);
@@ -223,6 +225,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .hooks_address = o->hooks,
         .hooks_url = o->hooks_url,
         .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
+        .trace_bytes = o->trace_bytes,
     };
     const struct engine_reports reports = {source_report, applied, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
@@ -238,7 +241,8 @@ static enum err start_engine(struct server *s, struct diag *d)
 static enum err start_api(struct server *s, struct diag *d)
 {
     const struct http_server_options o = {.flag_head_bytes = NULL};
-    s->api = (struct api){s->table, s->engine, table_changed, s};
+    s->api = (struct api){.table = s->table, .engine = s->engine, .changed = table_changed, .arg = s};
+    list_init(&s->api.tails);
     enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
     return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
                    : diag_set(d, e, "out of memory");

@@ -21,6 +21,11 @@ static enum err furnish(struct shard *s, const struct engine_options *o)
         e = http_client_new(s->loop, &o->client, &s->client);
     if (e == OK)
         e = dispatcher_new(s->loop, &s->prng, &s->dispatcher);
+    if (e == OK && o->trace_bytes > 0) {
+        size_t bytes = o->trace_bytes / engine_loops(s->engine);
+        e = trace_new(s->loop, bytes > TRACE_BYTES_MIN ? bytes : TRACE_BYTES_MIN, engine_trace_key(s->engine),
+                      &s->trace);
+    }
     return e;
 }
 
@@ -33,6 +38,7 @@ enum err shard_new(struct engine *e, unsigned index, struct shard **out, struct 
     s->index = index;
     list_init(&s->streams);
     list_init(&s->sources);
+    list_init(&s->taps);
     prng_seed_system(&s->prng);
     enum err err = loop_new(engine_clock(e), SHARD_MAILBOX_MAX, &s->loop);
     if (err == OK)
@@ -83,6 +89,7 @@ void shard_free(struct shard *s)
     dispatcher_free(s->dispatcher);
     http_client_free(s->client);
     loop_free(s->loop);
+    trace_free(s->trace);
     routing_unref(s->routing);
     free(s);
 }

@@ -20,6 +20,7 @@ enum refusal {
     REFUSED_TOO_LARGE,
     REFUSED_FULL,
     REFUSED_UNAVAILABLE,
+    REFUSED_LOOP,
     REFUSED_COUNT
 };
 extern const char *const refusal_names[REFUSED_COUNT];
@@ -32,8 +33,9 @@ enum shard_order {
     SHARD_STOP   /* stop all streams and sources */
 };
 
-struct shard_counters { /* relaxed atomics */
-    _Atomic uint64_t accepted, refused[REFUSED_COUNT];
+struct shard_counters {        /* relaxed atomics */
+    _Atomic uint64_t requests; /* that brought events; each has its number */
+    _Atomic uint64_t refused[REFUSED_COUNT];
 };
 
 struct shard {
@@ -50,6 +52,7 @@ struct shard {
     struct routing *routing; /* in force on this loop; NULL before the first */
     struct list streams;     /* struct shard_stream */
     struct list sources;     /* struct shard_source */
+    struct list taps;        /* who watches what enters channels (tap.h) */
     struct shard_counters counters;
 
     /* One order at a time; the engine waits for `ordered` before the next. */
@@ -111,6 +114,12 @@ void park_event(void *park_arg, const struct dispatch_failure *failure, void (*p
 static inline void count(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Counts one more and gives its number, from 1. */
+static inline uint64_t count_next(_Atomic uint64_t *counter)
+{
+    return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) + 1;
 }
 
 #endif

@@ -3,7 +3,7 @@
  * Sinks for a plan's targets: a URL becomes an HTTP sink, a channel of this program a sink that appends to it without a
  * detour over HTTP. Each sink belongs to one shard.
  */
-#include "shard.h"
+#include "entry.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,41 +19,58 @@ struct channel_sink {
 };
 
 struct channel_call {
-    struct bus_append append;
+    struct entry entry;
     struct sink_call *call; /* NULL once canceled */
     struct sink *sink;      /* a reference, so that the address in the answer lives */
+    struct loop_task task;  /* for a refusal, which may not be told inside the call */
+    struct diag diag;       /* why it was refused */
 };
 
-static void appended(struct bus_append *a, enum err e)
+static void end(struct channel_call *c, const struct sink_answer *answer)
 {
-    struct channel_call *c = container_of(a, struct channel_call, append);
+    if (c->call)
+        c->call->done(c->call, answer);
+    sink_unref(c->sink);
+    free(c);
+}
+
+static void entered(struct entry *n, enum err e)
+{
+    struct channel_call *c = container_of(n, struct channel_call, entry);
     struct sink_answer answer = {.err = e, .status = e == OK ? 202 : 0, .url = c->sink->url};
     if (e != OK)
         answer.detail = slice_str(e == ERR_FULL ? "the channel is full" : "the channel did not take the event");
-    if (c->call)
-        c->call->done(c->call, &answer);
-    sink_unref(c->sink);
-    free(c);
+    end(c, &answer);
+}
+
+/* As ingress would have answered over HTTP. */
+static void refused(struct loop_task *t)
+{
+    struct channel_call *c = container_of(t, struct channel_call, task);
+    struct sink_answer answer = {.status = 400, .body = slice_str(c->diag.text), .url = c->sink->url};
+    end(c, &answer);
 }
 
 static enum err channel_send(struct sink *base, struct sink_call *call, const struct sink_request *request)
 {
     struct channel_sink *s = container_of(base, struct channel_sink, sink);
-    struct bus *bus = s->channel->bus->bus;
-    struct channel_call *c = calloc(1, sizeof *c);
+    struct channel_call *c = malloc(sizeof *c);
     if (!c)
         return ERR_NOMEM;
-    c->append.done = appended;
+    c->entry = (struct entry){
+        .shard = s->shard, .channel = s->channel, .event = request->event, .cause = request->cause, .done = entered};
     c->call = call;
     c->sink = sink_ref(base);
     call->state = c;
-    enum err e = bus->ops->append(bus, s->channel->handle, request->event, &c->append, s->shard->loop);
-    if (e == OK) {
-        count(&s->channel->accepted);
+    enum err e = entry_check(s->channel, loop_clock(s->shard->loop), request->event, &c->diag);
+    if (e != OK) {
+        loop_task_init(&c->task, refused);
+        loop_defer(s->shard->loop, &c->task);
         return OK;
     }
-    if (e == ERR_FULL)
-        count(&s->channel->refused_full);
+    e = entry_start(&c->entry);
+    if (e == OK)
+        return OK;
     sink_unref(c->sink);
     free(c);
     return e;

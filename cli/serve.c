@@ -12,6 +12,7 @@
 #include "log.h"
 #include "plan.h"
 #include "text.h"
+#include "trace.h"
 
 static const struct option_spec options[] = {
     {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.",
@@ -30,6 +31,9 @@ static const struct option_spec options[] = {
      "whose bytes are nearly all headers.",
      false},
     {"drain", 0, "DURATION", "How long SIGTERM waits for deliveries under way. Default: 30s.", false},
+    {"trace-bytes", 0, "SIZE",
+     "Memory for what happened to the latest events, which `leat explain` shows. Default: 16MiB; 0 remembers nothing.",
+     false},
     {"loops", 0, "N", "Event loops, one thread each. Default: one per core.", false},
     {"proxy", 0, "URL", "A proxy for deliveries. Default: none; the environment is not asked.", false},
     {"ca-file", 0, "FILE", "Certificates (PEM) to trust for https sinks. Default: the system's.", false},
@@ -148,10 +152,12 @@ static int run(const struct invocation *in)
         .hooks_url = option_value(in, "hooks-url", NULL),
         .proxy = option_value(in, "proxy", NULL),
         .ca_file = option_value(in, "ca-file", NULL),
+        .trace_bytes = TRACE_BYTES_DEFAULT,
     };
     if (!start_log(in) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) || !read_resolves(in) ||
         !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
-        !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max))
+        !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
+        !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
     o.paths = paths;

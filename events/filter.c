@@ -112,3 +112,9 @@ bool filter_required_exact(const struct filter *f, struct slice *name, struct sl
     (void)value;
     return false;
 }
+
+void filter_reason(const struct filter *f, const struct ce_event *e, struct buf *out)
+{
+    if (!filter_match(f, e))
+        buf_put_str(out, "its filter says no");
+}

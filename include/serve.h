@@ -19,6 +19,7 @@ struct serve_options {
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
     uint64_t drain_ns;                        /* 0: 30 s */
     unsigned loops;                           /* 0: one per core */
+    uint64_t trace_bytes;                     /* memory of what is remembered of events; 0: nothing is */
 };
 
 enum serve_end {

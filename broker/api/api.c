@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "text.h"
+
 static const struct http_header json_type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
 static const struct http_header text_type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("text/plain; charset=utf-8")}};
 static const struct http_header metrics_type[] = {
@@ -27,6 +29,30 @@ void api_status(struct http_request *r, int code, const char *reason, const char
     buf_printf(&body, ",\"reason\":\"%s\",\"code\":%d}\n", reason, code);
     http_respond(r, code, json_type, 1, buf_slice(&body));
     buf_fini(&body);
+}
+
+void api_json(struct http_request *r, int status, const cJSON *tree)
+{
+    char *text = tree ? cJSON_PrintUnformatted(tree) : NULL;
+    if (text)
+        http_respond(r, status, json_type, 1, slice_str(text));
+    else
+        api_status(r, 500, "InternalError", "out of memory");
+    cJSON_free(text);
+}
+
+bool api_query(const struct http_request *r, const char *name, struct buf *out)
+{
+    struct slice rest = http_request_query(r);
+    while (rest.len) {
+        struct slice value = slice_split(&rest, '&');
+        if (!slice_eq_str(slice_split(&value, '='), name))
+            continue;
+        if (percent_decode(value, out) != OK)
+            out->error = ERR_INVALID;
+        return true;
+    }
+    return false;
 }
 
 static void answer(struct http_request *r, int status, const struct http_header *type, struct buf *body)
@@ -89,7 +115,8 @@ static bool plain_page(struct api *a, struct http_request *r, struct slice path)
 static void head(struct http_request *r, void *arg)
 {
     struct slice path = http_request_path(r);
-    if (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/"))) {
+    if (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/")) ||
+        slice_has_prefix(path, SLICE("/leat/"))) {
         http_request_allow_body(r, MANIFEST_BYTES_MAX);
         return;
     }
@@ -98,12 +125,51 @@ static void head(struct http_request *r, void *arg)
         return;
     http_respond_text(
         r, 404,
-        "404 page not found: here are /livez, /readyz, /metrics, /version and resources under /api/v1 and /apis");
+        "404 page not found: here are /livez, /readyz, /metrics, /version, resources under /api/v1 and /apis, and "
+        "/leat/v1");
+}
+
+/* What Kubernetes has no path for. */
+static const struct {
+    const char *method, *path;
+    void (*run)(struct api *a, struct http_request *r);
+} pages[] = {
+    {"GET", "/leat/v1/explain", api_explain},
+    {"GET", "/leat/v1/tail", api_tail},
+};
+
+static void own_page(struct api *a, struct http_request *r)
+{
+    bool there = false;
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        if (!slice_eq_str(http_request_path(r), pages[i].path))
+            continue;
+        there = true;
+        if (slice_eq_str(http_request_method(r), pages[i].method)) {
+            pages[i].run(a, r);
+            return;
+        }
+    }
+    if (there)
+        api_status(r, 405, "MethodNotAllowed", "this page has no such method");
+    else
+        api_status(r, 404, "NotFound", "there is no such page under /leat/v1");
 }
 
 static void end(struct http_request *r)
 {
-    api_resources(http_request_arg(r), r);
+    struct api *a = http_request_arg(r);
+    if (slice_has_prefix(http_request_path(r), SLICE("/leat/")))
+        own_page(a, r);
+    else
+        api_resources(a, r);
 }
 
-const struct http_handler api_handler = {head, NULL, end, NULL};
+static void close_request(struct http_request *r)
+{
+    struct api_later *later = http_request_state(r);
+    if (later)
+        later->closed(later);
+}
+
+const struct http_handler api_handler = {head, NULL, end, close_request};

@@ -14,9 +14,31 @@ struct api { /* the argument of api_handler; outlives the server */
     struct engine *engine;
     void (*changed)(void *arg); /* the table was written to */
     void *arg;
+    struct list tails; /* open ones; tail_count of them */
+    size_t tail_count;
 };
 
 extern const struct http_handler api_handler;
+
+/* The state of a request that is answered later, as a member of the caller's structure: told when the request is
+ * closed, be it before its answer. */
+struct api_later {
+    void (*closed)(struct api_later *later);
+};
+
+/* A parameter of the query, percent-decoded, into `out`; false when it is not there. A bad escape, or more than the
+ * buffer's limit, is an error of `out`. */
+bool api_query(const struct http_request *r, const char *name, struct buf *out);
+/* Answers with a JSON tree (borrowed; NULL: without memory). */
+void api_json(struct http_request *r, int status, const cJSON *tree);
+
+/* GET /leat/v1/explain (explain.c) and /leat/v1/tail (tail.c). */
+void api_explain(struct api *a, struct http_request *r);
+void api_tail(struct api *a, struct http_request *r);
+/* A plan is in force: tails of channels that are gone end. */
+void api_tail_applied(struct api *a);
+/* The server stops: every tail says so and ends. */
+void api_tail_stop(struct api *a);
 
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);

@@ -67,17 +67,6 @@ static bool parse_path(struct slice path, struct target *t)
     return t->kind && (t->kind->namespaced || t->namespace_name[0] == '\0');
 }
 
-static void respond_json(struct http_request *r, int status, const cJSON *tree)
-{
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
-    char *text = cJSON_PrintUnformatted(tree);
-    if (text)
-        http_respond(r, status, type, 1, slice_str(text));
-    else
-        api_status(r, 500, "InternalError", "out of memory");
-    cJSON_free(text);
-}
-
 static void not_found(struct http_request *r, const struct target *t)
 {
     api_status(r, 404, "NotFound", "%s%s%s \"%s\" not found", t->kind->plural, t->kind->group[0] ? "." : "",
@@ -115,7 +104,7 @@ static void get_one(struct api *a, struct http_request *r, const struct target *
 {
     const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
     if (found)
-        respond_json(r, 200, found->object);
+        api_json(r, 200, found->object);
     else
         not_found(r, t);
 }
@@ -140,7 +129,7 @@ static void list(struct api *a, struct http_request *r, const struct target *t)
     for (const struct resource *found; (found = resource_next(a->table, t->kind, scope, &cursor));)
         cJSON_AddItemReferenceToArray(items, found->object);
     cJSON_AddItemToObject(tree, "items", items);
-    respond_json(r, 200, tree);
+    api_json(r, 200, tree);
     cJSON_Delete(tree);
 }
 
@@ -222,13 +211,13 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
     if (!object)
         return;
     enum err e = create ? resource_create(a->table, t->kind, object, &stored, &d)
-                   : resource_replace(a->table, t->kind, object, &stored, &d);
+                        : resource_replace(a->table, t->kind, object, &stored, &d);
     if (e != OK) {
         cJSON_Delete(object);
         refuse(r, e, &d);
         return;
     }
-    respond_json(r, create ? 201 : 200, stored->object);
+    api_json(r, create ? 201 : 200, stored->object);
     a->changed(a->arg);
 }
 

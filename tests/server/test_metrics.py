@@ -12,6 +12,7 @@ SUBSCRIPTION = ("namespace", "subscription")
 FAMILIES = {  # name: type, labels of each series
     "leat_events_refused_total": ("counter", ("reason",)),
     "leat_ingress_connections": ("gauge", ()),
+    "leat_requests_total": ("counter", ()),
     "leat_events_accepted_total": ("counter", ("channel", "namespace")),
     "leat_events_dropped_total": ("counter", ("channel", "namespace")),
     "leat_events_unmatched_total": ("counter", ("channel", "namespace")),
@@ -33,7 +34,7 @@ FAMILIES = {  # name: type, labels of each series
     "process_resident_memory_bytes": ("gauge", ()),
     "leat_build_info": ("gauge", ("version",)),
 }
-REASONS = {"not_found", "method", "invalid", "unsupported", "too_large", "full", "unavailable", "malformed_http", "timeout", "headers_too_large"}
+REASONS = {"not_found", "method", "invalid", "unsupported", "too_large", "full", "unavailable", "loop", "malformed_http", "timeout", "headers_too_large"}
 ENDS = {"delivered", "dead_lettered", "parked", "filtered", "expired", "duplicate"}
 RESULTS = {"emitted", "ignored", "refused_signature", "refused_invalid", "failed"}
 
