@@ -57,6 +57,12 @@ const uint64_t *engine_trace_key(const struct engine *e)
     return e->trace_key;
 }
 
+void engine_report_made(struct engine *e, const char *key, enum err err, const char *text)
+{
+    if (e->reports.made)
+        e->reports.made(e->reports.arg, key, err, text);
+}
+
 void engine_set_reports(struct engine *e, const struct engine_reports *reports)
 {
     e->reports = *reports;

@@ -90,4 +90,7 @@ void engine_drop_leftovers(struct engine *e);
 /* Fills the maps of a routing whose plan is set (routing.c). */
 enum err routing_index(struct routing *r) must_check;
 
+/* Reports what came of a channel or subscription. */
+void engine_report_made(struct engine *e, const char *key, enum err err, const char *text);
+
 #endif
