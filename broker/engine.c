@@ -57,10 +57,16 @@ const uint64_t *engine_trace_key(const struct engine *e)
     return e->trace_key;
 }
 
-void engine_report_made(struct engine *e, const char *key, enum err err, const char *text)
+struct dlq *engine_dlq(struct engine *e)
 {
-    if (e->reports.made)
-        e->reports.made(e->reports.arg, key, err, text);
+    return &e->dlq;
+}
+
+void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const struct engine_subscription *s),
+                              void *arg)
+{
+    list_each(l, tmp, &e->subscriptions)
+        visit(arg, container_of(l, struct engine_subscription, link));
 }
 
 void engine_set_reports(struct engine *e, const struct engine_reports *reports)
@@ -113,6 +119,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->channels);
     list_init(&e->subscriptions);
     list_init(&e->sources);
+    dlq_init(&e->dlq, e);
     loop_timer_init(&e->timer, NULL);
     struct prng random;
     prng_seed_system(&random);
@@ -170,7 +177,8 @@ bool engine_ready(struct engine *e, struct buf *why)
     return ready;
 }
 
-/* ---- stopping: listeners → drain servers → backlog → streams → registrations → buses → threads ---- */
+/* ---- stopping: listeners → drain servers → backlog → streams → sessions on parked events → registrations → buses →
+ * threads ---- */
 
 static void free_parts(struct engine *e)
 {
@@ -206,6 +214,7 @@ void engine_free(struct engine *e)
     for (size_t i = 0; i < e->shard_count; i++)
         shard_free(e->shards[i]); /* after the buses: their letters and tasks may still be with the loops */
     http_client_free(e->client);
+    dlq_fini(&e->dlq);
     plan_unref(e->waiting);
     routing_unref(e->current);
     free(e->shards);
@@ -265,13 +274,18 @@ static void stop_next_bus(struct engine *e)
     b->bus->ops->stop(b->bus, &e->stop_op);
 }
 
-static void streams_stopped(struct engine *e)
+static void sessions_ended(struct engine *e)
 {
     e->left = backlog(e, true);
     list_each(l, tmp, &e->sources) /* not before: until now the shards ran them */
         engine_source_unregister(container_of(l, struct engine_source, link), false);
     e->stopping_bus = e->buses.next;
     stop_next_bus(e);
+}
+
+static void streams_stopped(struct engine *e)
+{
+    dlq_stop(&e->dlq, sessions_ended);
 }
 
 static void stop_streams(struct engine *e)
@@ -314,6 +328,7 @@ void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void 
     http_listener_close(e->ingress);
     http_listener_close(e->hooks);
     e->ingress = e->hooks = NULL;
+    dlq_stop_begin(&e->dlq);
     e->stop_wanted = true;
     if (!e->applying)
         engine_stop_begin(e);

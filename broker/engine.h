@@ -71,9 +71,10 @@ struct engine_subscription {
     struct bus_subscription *handle, *parked_handle;
     struct bus_op op, parked_op;
     struct engine *engine;
-    uint32_t subject;      /* its number in traces; never used again in this process */
-    char *params;          /* as the bus got them last; owned */
-    struct filter *filter; /* likewise; a reference, NULL: everything */
+    uint32_t subject;        /* its number in traces; never used again in this process */
+    char *params;            /* as the bus got them last; owned */
+    struct filter *filter;   /* likewise; a reference, NULL: everything */
+    struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
     bool paused; /* nobody drains it */
     struct dispatch_counters counters;
@@ -124,14 +125,12 @@ const char *engine_ingress(const struct engine *e);
 const char *engine_hooks(const struct engine *e); /* NULL when they are on the ingress listener */
 
 /* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts
- * become log lines, reports and engine_ready's reasons. */
+ * become log lines and engine_ready's reasons. */
 void engine_apply(struct engine *e, struct plan *plan);
 struct engine_reports {
     void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message,
                    const char *webhook_id);
     void (*applied)(void *arg); /* a plan is in force */
-    /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
-    void (*made)(void *arg, const char *key, enum err err, const char *text);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);
@@ -142,6 +141,13 @@ bool engine_ready(struct engine *e, struct buf *why);
 /* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. done(left): events that a bus which is not
  * durable still held. */
 void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg);
+
+/* The access to parked events, and the tasks (dlq.h). */
+struct dlq;
+struct dlq *engine_dlq(struct engine *e);
+/* All subscriptions, also those of which only parked events are left. */
+void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const struct engine_subscription *s),
+                              void *arg);
 
 /* Metrics in Prometheus text form. */
 void engine_metrics(struct engine *e, struct buf *out);

@@ -59,13 +59,19 @@ static void drop_subscription(struct engine_subscription *s)
     }
     if (s->parked_handle)
         bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-    if (probe.events > 0)
+    if (probe.events > 0 || s->dlq)
         return; /* parked events outlive their subscription, until they are discarded */
     if (s->parked_handle && (op = loose_op()))
         bus->ops->unsubscribe(bus, s->parked_handle, true, op);
     if (s->parked->handle && (op = loose_op()))
         bus->ops->release(bus, s->parked->handle, true, op);
     engine_subscription_free(s);
+}
+
+void engine_subscription_unused(struct engine *e, struct engine_subscription *s)
+{
+    if (!s->wanted && !s->handle && !e->applying && !e->stopped) /* a plan's last step sees to it by itself */
+        drop_subscription(s);
 }
 
 struct release {

@@ -5,6 +5,7 @@
 #ifndef LEAT_BROKER_ENGINE_PARTS_H
 #define LEAT_BROKER_ENGINE_PARTS_H
 
+#include "dlq.h"
 #include "engine.h"
 #include "shard.h"
 
@@ -18,6 +19,7 @@ struct engine {
     struct http_client *client; /* the control loop's own: webhook registration */
     struct list buses, channels, subscriptions, sources;
     struct engine_reports reports;
+    struct dlq dlq;
     uint32_t subjects;       /* numbers given to channels and subscriptions, from 1 */
     bool applied;            /* a plan is in force */
     struct routing *current; /* that plan's; NULL before the first */
@@ -87,10 +89,10 @@ void engine_sources_register(struct engine *e);
 /* Everything that is not `wanted` goes (engine_leftovers.c). */
 void engine_drop_leftovers(struct engine *e);
 
+/* Nobody looks at its parked events any more: one that the plan has no more goes with the last of them. */
+void engine_subscription_unused(struct engine *e, struct engine_subscription *s);
+
 /* Fills the maps of a routing whose plan is set (routing.c). */
 enum err routing_index(struct routing *r) must_check;
-
-/* Reports what came of a channel or subscription. */
-void engine_report_made(struct engine *e, const char *key, enum err err, const char *text);
 
 #endif

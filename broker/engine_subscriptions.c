@@ -87,7 +87,6 @@ static void subscription_failed(struct engine_subscription *s, enum err err, con
 {
     log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err),
              log_value(why));
-    engine_report_made(s->engine, s->key, err, why);
     free(s->params); /* so that the next plan tries again */
     s->params = NULL;
 }
@@ -104,8 +103,6 @@ static void subscribed(struct bus_op *op, enum err err)
     s->ready = err == OK;
     if (err != OK)
         subscription_failed(s, err, "");
-    else
-        engine_report_made(s->engine, s->key, OK, "");
     engine_step_ended(s->engine);
 }
 
@@ -116,8 +113,7 @@ static void subscribed_again(struct bus_op *op, enum err err)
     if (err != OK)
         subscription_failed(s, err, "");
     else
-        engine_report_made(s->engine, s->key, OK, "");
-    s->ready = s->ready || err == OK;
+        s->ready = true;
     op->done = extra_given_back;
     s->bus->bus->ops->unsubscribe(s->bus->bus, s->handle, false, op);
 }

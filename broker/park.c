@@ -5,10 +5,9 @@
  */
 #include "shard.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "text.h"
+#include "parked.h"
 
 struct parking {
     struct bus_append append;
@@ -37,42 +36,25 @@ static void failed_at_once(struct loop_task *t)
     end(p, p->error);
 }
 
-/* The original with knativeerrordest, knativeerrorcode, knativeerrordata (as dead letters carry them) and leatattempts.
- */
-static enum err describe(const struct dispatch_failure *f, const struct ce_event **out)
+static enum err append(struct park *place, const struct ce_event *event, struct parking *p)
 {
-    char code[12], attempts[12];
-    struct buf data;
-    struct ce_builder b;
-    buf_init(&data, 2048);
-    struct slice head = {f->data.ptr, f->data.len < DISPATCH_ERROR_DATA_MAX ? f->data.len : DISPATCH_ERROR_DATA_MAX};
-    base64_put(&data, head);
-    ce_builder_from(&b, f->event);
-    ce_builder_replace(&b, SLICE("knativeerrordest"), CE_STRING, slice_str(f->destination));
-    snprintf(code, sizeof code, "%d", f->status);
-    if (f->status)
-        ce_builder_replace(&b, SLICE("knativeerrorcode"), CE_STRING, slice_str(code));
-    ce_builder_replace(&b, SLICE("knativeerrordata"), CE_STRING, buf_slice(&data));
-    snprintf(attempts, sizeof attempts, "%u", f->attempts);
-    ce_builder_replace(&b, SLICE("leatattempts"), CE_STRING, slice_str(attempts));
-    enum err e = buf_error(&data);
-    if (e == OK)
-        e = ce_builder_seal(&b, CE_EVENT_BYTES_MAX, out, NULL);
-    buf_fini(&data);
-    return e;
+    struct engine_channel *channel = place->subscription->parked;
+    struct bus *bus = channel->bus->bus;
+    return bus->ops->append(bus, channel->handle, event, &p->append, place->shard->loop);
 }
 
 static enum err park(struct park *place, const struct dispatch_failure *failure, struct parking *p)
 {
-    struct engine_channel *channel = place->subscription->parked;
     const struct ce_event *event;
     if (!place->subscription->parked_ready)
         return ERR_UNAVAILABLE;
-    enum err e = describe(failure, &event);
+    enum err e = parked_make(failure, clock_wall_ns(loop_clock(place->shard->loop)), &event);
     if (e != OK)
         return e;
-    e = channel->bus->bus->ops->append(channel->bus->bus, channel->handle, event, &p->append, place->shard->loop);
+    e = append(place, event, p);
     ce_event_unref(event);
+    if (e == ERR_TOO_LARGE) /* what happened to it made it too large for the bus that held it before */
+        e = append(place, failure->event, p);
     return e;
 }
 

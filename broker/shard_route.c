@@ -77,18 +77,23 @@ static void release_spec(struct dispatch_spec *spec)
     sink_unref(spec->dead_letter);
 }
 
-/* The one loop that drains a subscription whose limits span loops: always the same for its uid. */
-static unsigned home_shard(const struct shard *s, const char *uid)
+unsigned shard_home(const char *uid, unsigned shard_count)
 {
     static const uint64_t key[2] = {0, 0};
-    return (unsigned)(siphash13(key, slice_str(uid)) % s->shard_count);
+    return (unsigned)(siphash13(key, slice_str(uid)) % shard_count);
+}
+
+struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription)
+{
+    const struct shard_stream *found = subscription->streams[s->index];
+    return found ? found->stream : NULL;
 }
 
 /* Whether this loop drains it; elsewhere the bus hands the events of this loop over, or keeps them while it is paused.
  */
 static bool drains(const struct shard *s, const struct plan_subscription *p)
 {
-    return !p->paused && (!p->one_loop || home_shard(s, p->uid) == s->index);
+    return !p->paused && (!p->one_loop || shard_home(p->uid, s->shard_count) == s->index);
 }
 
 static enum err start_stream(struct shard *s, struct routing *r, size_t i)

@@ -132,20 +132,30 @@ static void head(struct http_request *r, void *arg)
 /* What Kubernetes has no path for. */
 static const struct {
     const char *method, *path;
+    bool below; /* and every path below it, with any method: it looks by itself */
     void (*run)(struct api *a, struct http_request *r);
 } pages[] = {
-    {"GET", "/leat/v1/explain", api_explain},
-    {"GET", "/leat/v1/tail", api_tail},
+    {"GET", "/leat/v1/explain", false, api_explain},
+    {"GET", "/leat/v1/tail", false, api_tail},
+    {NULL, "/leat/v1/dlq", true, api_dlq},
+    {NULL, "/leat/v1/tasks", true, api_tasks},
 };
+
+/* Whether the path is the page's, or lies below it. */
+static bool lies_at(struct slice path, const char *page, bool below)
+{
+    size_t n = strlen(page);
+    return slice_has_prefix(path, slice_str(page)) && (path.len == n || (below && path.ptr[n] == '/'));
+}
 
 static void own_page(struct api *a, struct http_request *r)
 {
     bool there = false;
     for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
-        if (!slice_eq_str(http_request_path(r), pages[i].path))
+        if (!lies_at(http_request_path(r), pages[i].path, pages[i].below))
             continue;
         there = true;
-        if (slice_eq_str(http_request_method(r), pages[i].method)) {
+        if (pages[i].below || slice_eq_str(http_request_method(r), pages[i].method)) {
             pages[i].run(a, r);
             return;
         }

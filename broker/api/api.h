@@ -35,6 +35,9 @@ void api_json(struct http_request *r, int status, const cJSON *tree);
 /* GET /leat/v1/explain (explain.c) and /leat/v1/tail (tail.c). */
 void api_explain(struct api *a, struct http_request *r);
 void api_tail(struct api *a, struct http_request *r);
+/* Everything under /leat/v1/dlq (dlq.c) and /leat/v1/tasks (tasks.c). */
+void api_dlq(struct api *a, struct http_request *r);
+void api_tasks(struct api *a, struct http_request *r);
 /* A plan is in force: tails of channels that are gone end. */
 void api_tail_applied(struct api *a);
 /* The server stops: every tail says so and ends. */

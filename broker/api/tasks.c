@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tasks over HTTP: GET /leat/v1/tasks, GET /leat/v1/tasks/ID, DELETE /leat/v1/tasks/ID (asks for its end; what is under
+ * way is finished).
+ */
+#include "../dlq.h"
+#include "api.h"
+#include "text.h"
+
+static void respond(struct http_request *r, struct buf *body)
+{
+    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
+    buf_put_char(body, '\n');
+    if (buf_error(body) == OK)
+        http_respond(r, 200, type, 1, buf_slice(body));
+    else
+        api_status(r, 500, "InternalError", "out of memory");
+    buf_fini(body);
+}
+
+static void put_list(struct buf *out, struct list *tasks, bool *first)
+{
+    list_each(l, tmp, tasks) {
+        buf_put_str(out, *first ? "\n" : ",\n");
+        *first = false;
+        task_put_json(container_of(l, struct task, link), out);
+    }
+}
+
+static void list_all(struct task_list *tasks, struct http_request *r)
+{
+    struct buf body;
+    bool first = true;
+    buf_init(&body, 1u << 20);
+    buf_put_str(&body, "{\"items\":[");
+    put_list(&body, &tasks->ended, &first);
+    put_list(&body, &tasks->running, &first);
+    buf_put_str(&body, "]}");
+    respond(r, &body);
+}
+
+static void one(struct task_list *tasks, struct http_request *r, struct slice word, bool cancel)
+{
+    uint64_t id;
+    struct buf body;
+    struct task *t = decimal_parse(word, UINT64_MAX, &id) == OK ? task_find(tasks, id) : NULL;
+    if (!t) {
+        api_status(r, 404, "NotFound", "there is no task '%.*s'; the last %d that have ended are kept", SLICE_ARG(word),
+                   TASKS_KEPT_MAX);
+        return;
+    }
+    if (cancel && !task_cancel(t)) {
+        api_status(r, 409, "Conflict", "task %llu has ended already: it is %s", (unsigned long long)t->id,
+                   task_state_name(t->state));
+        return;
+    }
+    buf_init(&body, 65536);
+    task_put_json(t, &body);
+    respond(r, &body);
+}
+
+void api_tasks(struct api *a, struct http_request *r)
+{
+    struct task_list *tasks = &engine_dlq(a->engine)->tasks;
+    struct slice rest = slice_from(http_request_path(r), strlen("/leat/v1/tasks"));
+    struct slice method = http_request_method(r);
+    bool get = slice_eq(method, SLICE("GET")), remove = slice_eq(method, SLICE("DELETE"));
+    if (rest.len <= 1 && get)
+        list_all(tasks, r);
+    else if (rest.len > 1 && (get || remove))
+        one(tasks, r, slice_from(rest, 1), remove);
+    else
+        api_status(r, 405, "MethodNotAllowed", "tasks are for GET, and one of them for DELETE, which cancels it");
+}

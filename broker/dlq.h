@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Access to parked events, on every bus: also on one that cannot browse.
+ *
+ * A session drains a subscription's dead-letter channel through an ordinary stream, on the subscription's home loop: it
+ * holds what it is given, unsettled, as far as a bound; acknowledges what was redriven or discarded; and hands the rest
+ * back by detaching, soon after nobody uses it any more. So looking changes nothing, and a crash at any time brings all
+ * of it back. There is one session per subscription, shared by all who look.
+ *
+ *     control loop                                home loop of the subscription
+ *     dlq_snapshot ────────────────────────────→ attach, credit, wait until all is here
+ *              done ←─────────────────────────── numbers and references of the events
+ *     dlq_batch (numbers) ─────────────────────→ acknowledge, or inject into the running stream and acknowledge
+ *              done ←─────────────────────────── how many, what went wrong
+ *
+ * All functions here: control loop.
+ */
+#ifndef LEAT_BROKER_DLQ_H
+#define LEAT_BROKER_DLQ_H
+
+#include "engine.h"
+#include "filter.h"
+#include "task.h"
+
+#define DLQ_HELD_MAX 10000                   /* events that a session holds at once: what somebody can look through */
+#define DLQ_HELD_BYTES_MAX (32u << 20)       /* and their bytes; as JSON they still fit into one answer of 64 MiB */
+#define DLQ_IDLE_NS (2 * NS_PER_S)           /* unused for so long, a session hands everything back */
+#define DLQ_QUIET_NS (500 * NS_PER_MS)       /* a bus that brings nothing for so long has no more to bring */
+#define DLQ_REDRIVES_MAX 16                  /* of one task under way at once: a service that was ill is not stormed */
+#define DLQ_FULL_WAIT_NS (20 * NS_PER_MS)    /* until a stream that is full is asked again */
+#define DLQ_CANCEL_POLL_NS (100 * NS_PER_MS) /* how soon a task that waits for its rate sees that it is canceled */
+#define DLQ_IDS_MAX 1000                     /* in one selection; more are better named by a filter */
+
+struct dlq { /* part of the engine */
+    struct engine *engine;
+    struct list sessions;
+    struct task_list tasks;
+    bool stopping;
+    void (*stopped)(struct engine *e);
+};
+void dlq_init(struct dlq *d, struct engine *e);
+void dlq_fini(struct dlq *d);
+/* Nothing new is begun, tasks are canceled. */
+void dlq_stop_begin(struct dlq *d);
+/* After the streams have stopped, so that every redrive has ended: `stopped` when all sessions have ended. */
+void dlq_stop(struct dlq *d, void (*stopped)(struct engine *e));
+
+/* ---- sessions ---- */
+
+struct dlq_session;
+/* Keeps the subscription, also one that the plan has no more, until closed. ERR_UNAVAILABLE: it has no dead-letter
+ * channel (yet); ERR_CLOSED: stopping; ERR_NOMEM. */
+enum err dlq_session_open(struct dlq *d, struct engine_subscription *s, struct dlq_session **out) must_check;
+/* What it was asked has been answered. NULL is fine. */
+void dlq_session_close(struct dlq_session *s);
+const struct engine_subscription *dlq_session_subscription(const struct dlq_session *s);
+
+/* An order to the home loop; private to dlq*.c. */
+struct dlq_errand {
+    struct letter letter;
+    struct list link;
+    struct dlq_session *session;
+    void (*run)(struct dlq_errand *e);  /* there */
+    void (*done)(struct dlq_errand *e); /* back here */
+};
+
+struct dlq_item {
+    uint64_t number;              /* in its session */
+    uint64_t tried_by;            /* the task that could not do it; 0: none */
+    const struct ce_event *event; /* a reference */
+    int64_t parked_ns;            /* 0: not known */
+    struct dlq_session *session;
+};
+
+/* What is parked now. Lies in the caller's structure until done ran. */
+struct dlq_snapshot {
+    void (*done)(struct dlq_snapshot *s);
+    void *owner;
+    enum err error;
+    struct dlq_item *items; /* free() */
+    size_t count;
+    uint64_t expected; /* as the bus counts */
+    bool more;         /* than the bound lets a session hold */
+    struct dlq_errand errand;
+};
+void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);
+
+/* Events to be redriven or discarded. Lies in the caller's structure until done ran. */
+struct dlq_batch {
+    void (*done)(struct dlq_batch *b);
+    void *owner;
+    struct task *task;    /* its done and failed are counted, its cancel looked at */
+    bool redrive;         /* else discard */
+    uint64_t interval_ns; /* between the beginnings of two redrives; 0: none */
+    uint64_t due_ns;      /* when the next may begin; carries over from batch to batch */
+    const uint64_t *numbers;
+    size_t count;
+    /* Results beside the task's counts: */
+    size_t missing;      /* not there any more: taken back by the bus, or another task's */
+    size_t parked_again; /* redriven in vain: there is a new parked event; counted as failed */
+    size_t kept;         /* could not be redriven, still parked; counted as failed */
+    bool no_stream;      /* given up: nothing drains the subscription */
+    struct dlq_errand errand;
+    struct loop_timer timer; /* private, of the home loop, as what follows */
+    size_t next, under_way;
+};
+void dlq_batch_run(struct dlq_session *session, struct dlq_batch *b);
+
+/* ---- several subscriptions ---- */
+
+/* Everything that is parked for the subscriptions chosen, oldest first. */
+struct dlq_collection {
+    void (*done)(struct dlq_collection *c, enum err e);
+    void *owner;
+    struct dlq_session **sessions;
+    size_t session_count;
+    struct dlq_item *items;
+    size_t count;
+    uint64_t total; /* as the buses count; more than count when a bound was met */
+    bool more;
+    struct dlq_snapshot snapshot; /* private, as what follows */
+    size_t at;
+};
+/* Opens a session for each subscription that `choose` picks. ERR_NOTFOUND: it picked none. */
+enum err dlq_collection_open(struct dlq *d, bool (*choose)(void *arg, const struct engine_subscription *s), void *arg,
+                             struct dlq_collection *c) must_check;
+/* done follows, never inside the call. */
+void dlq_collection_fill(struct dlq_collection *c);
+void dlq_collection_clear(struct dlq_collection *c); /* lets the events go, keeps the sessions */
+void dlq_collection_close(struct dlq_collection *c);
+
+/* Which events are meant. */
+struct dlq_selection {
+    char **ids; /* owned, as what follows */
+    size_t id_count;
+    char *source;          /* with ids: only of this source; NULL: any */
+    struct filter *filter; /* NULL: everything */
+    bool all;
+};
+void dlq_selection_fini(struct dlq_selection *s);
+/* Of the original event: what parking added does not count, but can be asked for. */
+bool dlq_selects(const struct dlq_selection *s, const struct ce_event *event);
+
+struct dlq_order {
+    bool redrive; /* else discard */
+    uint64_t interval_ns;
+    struct dlq_selection selection; /* taken over */
+};
+/* Starts the task; the collection's sessions and the selection are taken over on OK. ERR_FULL, ERR_NOMEM. What is
+ * parked from now on is not touched. */
+enum err dlq_job_start(struct dlq *d, const char *what, struct dlq_order *order, struct dlq_collection *c,
+                       struct task **out) must_check;
+
+#endif
