@@ -69,6 +69,12 @@ void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const s
         visit(arg, container_of(l, struct engine_subscription, link));
 }
 
+void engine_report_made(struct engine *e, const char *key, enum err err, const char *text)
+{
+    if (e->reports.made)
+        e->reports.made(e->reports.arg, key, err, text);
+}
+
 void engine_set_reports(struct engine *e, const struct engine_reports *reports)
 {
     e->reports = *reports;

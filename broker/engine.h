@@ -125,12 +125,14 @@ const char *engine_ingress(const struct engine *e);
 const char *engine_hooks(const struct engine *e); /* NULL when they are on the ingress listener */
 
 /* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts
- * become log lines and engine_ready's reasons. */
+ * become log lines, reports and engine_ready's reasons. */
 void engine_apply(struct engine *e, struct plan *plan);
 struct engine_reports {
     void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message,
                    const char *webhook_id);
     void (*applied)(void *arg); /* a plan is in force */
+    /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
+    void (*made)(void *arg, const char *key, enum err err, const char *text);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);

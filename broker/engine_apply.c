@@ -144,6 +144,7 @@ static void channel_failed(struct engine_channel *c, enum err err, const char *w
 {
     log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err),
              log_value(why));
+    engine_report_made(c->engine, c->key, err, why);
     free(c->params); /* so that the next plan tries again */
     c->params = NULL;
 }
@@ -160,6 +161,8 @@ static void provisioned(struct bus_op *op, enum err err)
     c->ready = err == OK;
     if (err != OK)
         channel_failed(c, err, "");
+    else
+        engine_report_made(c->engine, c->key, OK, "");
     engine_step_ended(c->engine);
 }
 
@@ -170,7 +173,8 @@ static void provisioned_again(struct bus_op *op, enum err err)
     if (err != OK)
         channel_failed(c, err, "");
     else
-        c->ready = true;
+        engine_report_made(c->engine, c->key, OK, "");
+    c->ready = c->ready || err == OK;
     op->done = extra_released;
     c->bus->bus->ops->release(c->bus->bus, c->handle, false, op);
 }

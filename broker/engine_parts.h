@@ -95,4 +95,7 @@ void engine_subscription_unused(struct engine *e, struct engine_subscription *s)
 /* Fills the maps of a routing whose plan is set (routing.c). */
 enum err routing_index(struct routing *r) must_check;
 
+/* Reports what came of a channel or subscription. */
+void engine_report_made(struct engine *e, const char *key, enum err err, const char *text);
+
 #endif

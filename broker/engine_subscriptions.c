@@ -87,6 +87,7 @@ static void subscription_failed(struct engine_subscription *s, enum err err, con
 {
     log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err),
              log_value(why));
+    engine_report_made(s->engine, s->key, err, why);
     free(s->params); /* so that the next plan tries again */
     s->params = NULL;
 }
@@ -103,6 +104,8 @@ static void subscribed(struct bus_op *op, enum err err)
     s->ready = err == OK;
     if (err != OK)
         subscription_failed(s, err, "");
+    else
+        engine_report_made(s->engine, s->key, OK, "");
     engine_step_ended(s->engine);
 }
 
@@ -113,7 +116,8 @@ static void subscribed_again(struct bus_op *op, enum err err)
     if (err != OK)
         subscription_failed(s, err, "");
     else
-        s->ready = true;
+        engine_report_made(s->engine, s->key, OK, "");
+    s->ready = s->ready || err == OK;
     op->done = extra_given_back;
     s->bus->bus->ops->unsubscribe(s->bus->bus, s->handle, false, op);
 }

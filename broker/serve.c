@@ -146,6 +146,16 @@ static void source_report(void *arg, const char *key, bool ready, const char *re
     }
 }
 
+/* What the bus refused becomes a condition, and goes from it when the bus takes it. */
+static void made(void *arg, const char *key, enum err err, const char *text)
+{
+    struct server *s = arg;
+    char message[500];
+    snprintf(message, sizeof message, "the bus refused it (%s)%s%s", err_name(err), *text ? ": " : "", text);
+    if (resource_report(s->table, key, err == OK ? NULL : "BusRefused", message) != OK)
+        log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
+}
+
 /* ---- signals ---- */
 
 static void stopped(void *arg, uint64_t left)
@@ -227,7 +237,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
         .trace_bytes = o->trace_bytes,
     };
-    const struct engine_reports reports = {source_report, applied, s};
+    const struct engine_reports reports = {source_report, applied, made, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

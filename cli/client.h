@@ -45,6 +45,13 @@ const char *metadata_of(const cJSON *object, const char *name);
  */
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name);
 
+/* A whole file, or standard input for "-", into `out` (buf_init is done here, buf_fini is the caller's). False (said)
+ * when it cannot be read or is longer than `most`. */
+bool read_file(const struct command *c, const char *path, size_t most, struct buf *out);
+/* One event from a JSON envelope in a file, or "-"; the caller's reference. False (said). */
+struct ce_event;
+bool read_event(const struct command *c, const char *path, const struct ce_event **out);
+
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_YAML, OUTPUT_NAME };
 /* -o; false (said) when it is none of these. */
 bool read_output(const struct invocation *in, enum output *out);

@@ -15,6 +15,8 @@ const struct command *const commands[] = {
     &command_delete,
     &command_send,
     &command_listen,
+    &command_filter,
+    &command_cesql,
     &command_source,
     &command_help,
     &command_version,

@@ -37,34 +37,7 @@ static const struct option_spec options[] = {
     {0},
 };
 
-/* ---- input ---- */
-
-static bool read_file(const struct command *c, const char *path, size_t most, struct buf *out)
-{
-    bool standard = strcmp(path, "-") == 0;
-    FILE *f = standard ? stdin : fopen(path, "re");
-    buf_init(out, most);
-    if (!f) {
-        fail(c, EXIT_CODE_INPUT, "%s cannot be read: %m.", path);
-        return false;
-    }
-    for (size_t n = 1; n > 0;) {
-        char *to = buf_reserve(out, 65536);
-        if (!to && out->error == ERR_TOO_LARGE)
-            to = out->len < most ? (out->error = OK, buf_reserve(out, most - out->len)) : NULL;
-        if (!to)
-            break;
-        size_t room = most - out->len < 65536 ? most - out->len : 65536;
-        n = fread(to, 1, room, f);
-        out->len += n;
-    }
-    bool good = !ferror(f) && feof(f);
-    if (!good)
-        fail(c, EXIT_CODE_INPUT, "%s cannot be read, or is longer than %zu bytes.", path, most);
-    if (!standard)
-        fclose(f);
-    return good;
-}
+/* ---- the target ---- */
 
 /* The address that the server knows of a resource, in `out`, terminated; the exit code. */
 static int find_address(const struct invocation *in, struct client *cl, const char *to, const char *url,
@@ -120,7 +93,7 @@ static int find_target(const struct invocation *in, struct client *cl, struct bu
 /* ---- the event ---- */
 
 struct parts { /* what the event's slices point into */
-    struct buf file, data, time, target;
+    struct buf data, time, target;
     const struct ce_event *from_file;
     char id[37];
 };
@@ -166,18 +139,12 @@ static bool set_data(struct ce_builder *b, const struct invocation *in, struct p
 
 static bool start_from_file(struct ce_builder *b, const struct invocation *in, struct parts *p)
 {
-    const struct ce_http_limits limits = {CE_EVENT_BYTES_MAX, 1};
     const char *path = option_value(in, "file", NULL);
-    struct diag d = {0};
     ce_builder_init(b);
     if (!path)
         return true;
-    if (!read_file(in->command, path, INPUT_MAX, &p->file))
+    if (!read_event(in->command, path, &p->from_file))
         return false;
-    if (ce_json_decode(buf_slice(&p->file), &limits, &p->from_file, &d) != OK) {
-        fail(in->command, EXIT_CODE_INPUT, "%s:%d:%d: %s", path, d.line, d.column, d.text);
-        return false;
-    }
     ce_builder_from(b, p->from_file);
     return true;
 }
@@ -372,7 +339,6 @@ static int run(const struct invocation *in)
     int code = !cl ? EXIT_CODE_FAILED : github ? send_github(in, cl, &p) : make_and_send(in, cl, &p);
     client_free(cl);
     ce_event_unref(p.from_file);
-    buf_fini(&p.file);
     buf_fini(&p.data);
     buf_fini(&p.time);
     buf_fini(&p.target);

@@ -111,6 +111,22 @@ enum core {
     CORE_NONE /* an extension */
 };
 
+/* An attribute by its name and which core attribute that is; NULL when the event has none. */
+static inline const struct event_attribute *event_find(const struct ce_event *e, unsigned core, struct slice name)
+{
+    if (core < CORE_REQUIRED)
+        return &e->attributes[core];
+    if (core == CORE_DATACONTENTTYPE) /* its line is spelt otherwise */
+        return e->content_type >= 0 ? &e->attributes[e->content_type] : NULL;
+    for (size_t i = CORE_REQUIRED; i < e->count; i++) {
+        const struct event_attribute *a = &e->attributes[i];
+        if (a->name_len == name.len && (int)i != e->content_type &&
+            memcmp(event_at(e, a->name_at), name.ptr, name.len) == 0)
+            return a;
+    }
+    return NULL;
+}
+
 /* Which core attribute a name is. */
 enum core ce_core_of(struct slice name);
 extern const struct slice ce_core_names[CORE_NONE];

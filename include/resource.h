@@ -133,8 +133,9 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
                                 const char *status, const char *reason, const char *message) must_check;
 /* What runs the plan reports: what this key of the plan ("Kind.group/ns/name", or a part of it) stands for could not be
- * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. Keys
- * without an object are remembered and otherwise ignored. ERR_NOMEM. */
-enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message) must_check;
+ * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. A key
+ * without an object is ignored. ERR_NOMEM. */
+enum err resource_report(struct resource_table *t, const char *key, const char *reason,
+                         const char *message) must_check;
 
 #endif

@@ -105,11 +105,25 @@ bool faults_put(const struct resource_table *t, const struct resource *r, cJSON 
     return condition_put(status, type, "False", f->reason, f->message);
 }
 
-/* Remembers it; ERR_FULL is none of the caller's business: the condition is set this once. */
+/* Faults of objects that are gone make room. */
+static void sweep(struct resource_table *t)
+{
+    map_each(e, tmp, &t->faults) {
+        struct fault *f = e->value;
+        if (find(t, e->key.ptr))
+            continue;
+        map_remove(&t->faults, e->key);
+        fault_free(f);
+    }
+}
+
+/* Beyond the limit the condition is set this once and not remembered. */
 static enum err remember(struct resource_table *t, const char *key, const char *reason, const char *message)
 {
     struct fault *f = calloc(1, sizeof *f);
     void *old = NULL;
+    if (t->faults.count >= FAULTS_MAX)
+        sweep(t);
     if (f) {
         f->reason = strdup(reason);
         f->message = strdup(message);
@@ -124,12 +138,13 @@ static enum err remember(struct resource_table *t, const char *key, const char *
 enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message)
 {
     struct fault *old = reason ? NULL : map_remove(&t->faults, slice_str(key));
-    if (!reason && !old)
-        return OK;
+    bool was = old != NULL;
     fault_free(old);
-    enum err e = reason ? remember(t, key, reason, message ? message : "") : OK;
+    if (!reason && !was)
+        return OK;
     const struct resource *r = find(t, key);
     const char *type = r ? condition_of(r->kind) : NULL;
+    enum err e = reason && type ? remember(t, key, reason, message ? message : "") : OK;
     if (e != OK || !type)
         return e;
     const struct fault *other = reason ? NULL : fault_of(t, r); /* of another part of it */

@@ -20,6 +20,7 @@ SAN = os.environ.get("SAN", "")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty")
+FETCHED = {"github_payloads": "github-payloads", "cesql_tck": "cesql-tck"}  # suites whose cases a script of tests/setup brings
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -145,8 +146,9 @@ def main():
     if not suites:
         print(f"no suite's name holds '{WORD}'; they are:\n  " + "\n  ".join(s.name for s in all_suites()))
         return 2
-    if any("github_payloads" in s.name for s in suites) and subprocess.run([ROOT / "tests/setup/github-payloads"]).returncode != 0:
-        return 1
+    for word, script in FETCHED.items():
+        if any(word in s.name for s in suites) and subprocess.run([ROOT / "tests/setup" / script]).returncode != 0:
+            return 1
     if not build(suites):
         print("0 passed, 1 failed")
         return 1

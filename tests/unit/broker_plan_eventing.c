@@ -403,6 +403,35 @@ static void test_faults(void **state)
     done(t, p);
 }
 
+/* Those of objects that are gone make room for others. */
+static void test_faults_are_bounded(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", ""));
+    struct diag d;
+    const struct kind *k = kind_find("eventing.knative.dev/v1", "Broker");
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 500; i++) {
+            char name[20], key[80];
+            snprintf(name, sizeof name, "n%d", i);
+            cJSON *o = cJSON_Duplicate(rig_get(t, "broker", "b")->object, true);
+            cJSON_ReplaceItemInObject(cJSON_GetObjectItem(o, "metadata"), "name", cJSON_CreateString(name));
+            snprintf(key, sizeof key, "Broker.eventing.knative.dev/default/%s/part/%d", name, round);
+            assert_int_equal(resource_create(t, k, o, NULL, &d), OK);
+            assert_int_equal(resource_report(t, key, "BusRefused", "x"), OK);
+        }
+        for (int i = 0; i < 500; i++) {
+            char name[20];
+            snprintf(name, sizeof name, "n%d", i);
+            assert_int_equal(resource_delete(t, k, "default", name, &d), OK);
+        }
+    }
+    assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/b", "BusRefused", "kept"), OK);
+    compile_again(t, &p);
+    assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "Ready"), "False BusRefused kept");
+    done(t, p);
+}
+
 /* What may not change: the second text over the first, and what it says. */
 static void test_immutable(void **state)
 {
@@ -451,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_event_types_are_bounded),
         cmocka_unit_test(test_kept_and_not_run),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_faults_are_bounded),
         cmocka_unit_test(test_immutable),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
