@@ -101,7 +101,7 @@ static void send_more(struct http_connection *k)
 
 void http_exchange_begin(struct http_connection *k, struct http_exchange *x)
 {
-    size_t limit = x->body_max < SIZE_MAX / 2 ? x->body_max : SIZE_MAX / 2;
+    size_t limit = x->body_max < SIZE_MAX / 2 && !x->data ? x->body_max : SIZE_MAX / 2;
     assert(!k->exchange && !x->connection);
     k->exchange = x;
     x->connection = k;
@@ -174,6 +174,10 @@ static bool take(struct http_connection *k, char *bytes, size_t len)
     bool pieced = bytes != c->scratch;
     k->answered = true;
     enum err e = http_parse_run(&k->parse, bytes, &len);
+    if (e == ERR_PENDING && k->exchange->data && k->parse.body_len) {
+        k->exchange->data(k->exchange, k->parse.status, slice_of(bytes + k->parse.head_end, k->parse.body_len));
+        http_parse_drop_body(&k->parse, bytes, &len);
+    }
     if (pieced)
         k->in.len = len;
     if (e == OK) {

@@ -319,6 +319,16 @@ enum err http_parse_run(struct http_parse *p, char *bytes, size_t *len)
     return e;
 }
 
+void http_parse_drop_body(struct http_parse *p, char *bytes, size_t *len)
+{
+    size_t end = p->head_end + p->body_len;
+    assert(p->head_end && p->at == end && end <= *len);
+    memmove(bytes + p->head_end, bytes + end, *len - end);
+    *len -= p->body_len;
+    p->at = p->scanned = p->head_end;
+    p->body_len = 0;
+}
+
 enum err http_parse_end(struct http_parse *p)
 {
     if (p->state != HTTP_PARSE_CLOSE)

@@ -57,6 +57,8 @@ void http_parse_init(struct http_parse *p, bool head_request, size_t body_max);
 /* Reads on. `bytes` holds all that came since init less what the parser took out, *len bytes. OK: complete.
  * ERR_PENDING: more is needed. ERR_PROTOCOL: p->why says what is wrong. Not to be called after OK or ERR_PROTOCOL. */
 enum err http_parse_run(struct http_parse *p, char *bytes, size_t *len) must_check;
+/* After ERR_PENDING: the bytes of the body so far (p->body_len at p->head_end) are taken out, and no longer count. */
+void http_parse_drop_body(struct http_parse *p, char *bytes, size_t *len);
 /* The connection ended while more was needed. OK: that is how this body ends, now complete. ERR_UNAVAILABLE: the answer
  * was cut short. */
 enum err http_parse_end(struct http_parse *p) must_check;

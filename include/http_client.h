@@ -70,6 +70,8 @@ struct http_exchange;
  * callback. */
 typedef void http_done_fn(struct http_exchange *x, enum err err, const struct http_response *response,
                           const char *detail);
+/* A piece of the body as it came, borrowed; not to cancel or start exchanges from. */
+typedef void http_data_fn(struct http_exchange *x, int status, struct slice piece);
 
 /* One request and its response. Lies in the caller's structure; left alone until done or cancel. */
 struct http_exchange {
@@ -77,8 +79,10 @@ struct http_exchange {
     http_done_fn *done;
     struct slice
         head; /* request line and header lines, each with CR LF, and the empty line: complete. Written as it is */
-    struct slice body;   /* sent after the head; Content-Length in the head must agree */
-    size_t body_max;     /* of the response that is kept */
+    struct slice body;  /* sent after the head; Content-Length in the head must agree */
+    http_data_fn *data; /* NULL, or for bodies without end: it gets the pieces, and done's response only what came since
+                           the last of them */
+    size_t body_max;    /* of the response that is kept; no matter with `data` */
     uint64_t timeout_ns; /* absolute, from start to the last byte of the answer, waiting for a connection included; 0:
                             HTTP_TIMEOUT_NS_DEFAULT */
     bool head_request;   /* the response has no body */

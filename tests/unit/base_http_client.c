@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <semaphore.h>
 
 #include "../lib/http_peer.h"
 
@@ -419,6 +420,68 @@ static void an_answer_in_single_bytes_is_read(void **state)
     tear_down();
 }
 
+/* ---- bodies in pieces ---- */
+
+static struct {
+    sem_t taken; /* posted for the first piece */
+    char text[256];
+    size_t len;
+    int status;
+} pieces;
+
+static void take_piece(struct http_exchange *x, int status, struct slice piece)
+{
+    (void)x;
+    assert_true(piece.len > 0 && pieces.len + piece.len < sizeof pieces.text);
+    memcpy(pieces.text + pieces.len, piece.ptr, piece.len);
+    pieces.len += piece.len;
+    if (!pieces.status)
+        sem_post(&pieces.taken);
+    pieces.status = status;
+}
+
+/* What stands behind the '|' is sent when a piece of what stands before it has been taken. */
+static void write_in_two(struct peer *p)
+{
+    int fd = peer_accept(p);
+    const char *text = p->arg, *bar = strchr(text, '|');
+    if (fd >= 0 && peer_read(p, fd) && peer_write_bytes(p, fd, text, (size_t)(bar - text))) {
+        sem_wait(&pieces.taken);
+        peer_write_bytes(p, fd, bar + 1, strlen(bar + 1));
+    }
+    close(fd);
+}
+
+/* More than body_max comes in all, and each byte once: in a piece, or at the end. */
+static void a_body_may_be_taken_in_pieces(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nd|e\r\n5\r\nfghij\r\n0\r\n\r\n",
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n|7\r\ndefghij\r\n0\r\n\r\n",
+        "HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nabcdef|ghij",
+        "HTTP/1.1 201 Created\r\n\r\nabcdef|ghij",
+    };
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct ask x;
+        memset(&pieces, 0, sizeof pieces);
+        assert_int_equal(sem_init(&pieces.taken, 0, 0), 0);
+        set_up(write_in_two, answers[i], NULL);
+        ask_prepare(&asker, &x);
+        x.exchange.data = take_piece;
+        x.exchange.body_max = 4;
+        ask_run(origin, &x);
+        assert_int_equal(x.err, OK);
+        assert_int_equal(pieces.status, 201);
+        char all[300];
+        snprintf(all, sizeof all, "%.*s%s", (int)pieces.len, pieces.text, x.body);
+        assert_string_equal(all, "abcdefghij");
+        ask_fini(&x);
+        tear_down();
+        sem_destroy(&pieces.taken);
+    }
+}
+
 static void refuse_early(struct peer *p)
 {
     for (int fd; (fd = peer_accept(p)) >= 0; close(fd)) {
@@ -730,6 +793,7 @@ int main(void)
         cmocka_unit_test(endless_headers_are_refused),
         cmocka_unit_test(a_huge_body_is_cut_and_the_connection_closed),
         cmocka_unit_test(an_answer_in_single_bytes_is_read),
+        cmocka_unit_test(a_body_may_be_taken_in_pieces),
         cmocka_unit_test(an_answer_may_come_before_the_request_was_sent),
         cmocka_unit_test(a_large_request_goes_out_whole),
         cmocka_unit_test(silence_ends_in_a_timeout),
