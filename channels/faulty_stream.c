@@ -4,7 +4,8 @@
  *
  * One inner delivery is a `held`; what the subscriber sees of it are one or two `copies`, each with its own token and
  * its own unit of credit. The inner token is settled when no copy is left: acknowledged as soon as one copy was (copies
- * that nobody has seen yet are forgotten then), released when the only one was given back.
+ * that nobody has seen yet are forgotten then). A copy that is given back stays here and is delivered again, before
+ * what came after it.
  *
  *   allowed        deliveries that the subscriber has allowed and not had
  *   inner_allowed  deliveries that the inner bus may still make to us
@@ -24,6 +25,7 @@ struct held {
     struct list link; /* in its stream */
     struct bus_token inner;
     const struct ce_event *event; /* the inner bus's, until the inner token is settled */
+    uint64_t number;              /* of its coming: ready is sorted by it */
     unsigned attempt, copies;
     bool acknowledged;
 };
@@ -42,7 +44,7 @@ struct bus_stream {
     struct bus_stream *inner;
     struct bus_stream_callbacks callbacks;
     void *arg;
-    uint64_t allowed, inner_allowed, ready_count, serial;
+    uint64_t allowed, inner_allowed, ready_count, serial, arrivals;
     struct list held, ready, open;
     struct loop_timer flush; /* of the next turn, so that giving back for ever does not hold the loop */
     bool *gone;              /* set by detach while we are inside a callback */
@@ -86,22 +88,24 @@ static void flush_later(struct bus_stream *st)
     loop_timer_start(st->at->loop, &st->flush, 0);
 }
 
-/* Back to the subscriber later: by the inner bus when this is all there is of the event, else by ourselves. */
+static bool came_after(const struct list *l, const struct held *h)
+{
+    return container_of(l, struct copy, link)->held->number > h->number;
+}
+
+/* Back to the subscriber later, and by ourselves: given back to the inner bus it would come behind what we have ready.
+ */
 static void copy_release(struct copy *c)
 {
     struct bus_stream *st = c->stream;
-    struct held *h = c->held;
-    if (h->copies > 1 || h->acknowledged) {
-        loop_timer_stop(st->at->loop, &c->revoke);
-        list_remove(&c->link);
-        list_push_back(&st->ready, &c->link);
-        st->ready_count++;
-        flush_later(st);
-        return;
-    }
-    copy_free(c);
-    held_end(st, h, BUS_RELEASE);
-    balance(st);
+    loop_timer_stop(st->at->loop, &c->revoke);
+    list_remove(&c->link);
+    struct list *at = st->ready.prev;
+    while (at != &st->ready && came_after(at, c->held))
+        at = at->prev;
+    list_insert_after(at, &c->link);
+    st->ready_count++;
+    flush_later(st);
 }
 
 static void revoke_due(struct loop_timer *t)
@@ -181,6 +185,7 @@ static void inner_deliver(void *arg, struct bus_stream *inner, const struct ce_e
         return;
     }
     *h = (struct held){.inner = token, .event = event, .attempt = attempt - 1};
+    h->number = ++st->arrivals;
     list_push_back(&st->held, &h->link);
     if (copy_new(st, h)) {
         held_end(st, h, BUS_RELEASE);

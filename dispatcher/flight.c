@@ -218,13 +218,17 @@ void flight_end(struct flight *f, enum dispatch_end how)
     }
 }
 
-/* It leaves without an end: a twin that waited for its end takes its place. */
+/* It leaves without an end: a twin that waited for its end takes its place. In an ordered stream the twins go back with
+ * it, for the heir would come behind what has been delivered since. */
 static void bequeath(struct flight *f)
 {
     struct dispatch_stream *s = f->stream;
-    struct flight *heir = list_empty(&f->twins) ? NULL : container_of(f->twins.next, struct flight, queue);
+    bool ordered = s->terms->spec.order != ORDER_NONE && !s->stopping;
+    struct flight *heir = ordered || list_empty(&f->twins) ? NULL : container_of(f->twins.next, struct flight, queue);
     if (f->dedup)
         dedup_forget(s->dedup, f, heir);
+    while (ordered && !list_empty(&f->twins))
+        flight_release(container_of(f->twins.next, struct flight, queue));
     if (!heir)
         return;
     list_remove(&heir->queue);

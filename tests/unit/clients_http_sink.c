@@ -181,6 +181,47 @@ static void an_event_without_data_has_no_body(void **state)
     assert_string_equal(strstr(peer.last, "\r\n\r\n"), "\r\n\r\n");
 }
 
+static void several_events_go_out_as_a_batch(void **state)
+{
+    (void)state;
+    struct send x = {.call.done = keep};
+    set_up(peer_answer_all, ACCEPTED, "/");
+    const struct ce_event *events[3] = {event_of(CE_MODE_BINARY, "{\"n\": 1.0}"), event_of(CE_MODE_STRUCTURED, NULL),
+                                        event_of(CE_MODE_BATCH, "3")};
+    for (size_t count = 1; count <= 3; count += 2) { /* one alone is a batch too */
+        struct sink_request q = {.event = events[0],
+                                 .batch = events,
+                                 .batch_count = count,
+                                 .format = CE_MODE_BINARY, /* does not count */
+                                 .namespace_name = SLICE("team")};
+        x = (struct send){.call.done = keep};
+        assert_int_equal(sink_send(sink, &x.call, &q), OK);
+        while (!x.done)
+            asker_turn(&asker);
+        assert_int_equal(x.status, 202);
+    }
+    tear_down();
+    assert_header(peer.last, "Content-Type: application/cloudevents-batch+json; charset=UTF-8");
+    assert_header(peer.last, "Kn-Namespace: team");
+    assert_null(strcasestr(peer.last, "\r\nce-id:"));
+    assert_null(strcasestr(peer.last, "x-request-id"));
+    assert_null(strstr(peer.last, "Prefer"));
+    /* And it is one that our own decoder reads. */
+    struct http_header header = {SLICE("Content-Type"), SLICE("application/cloudevents-batch+json; charset=UTF-8")};
+    struct ce_http_limits limits = {.event_bytes_max = 1 << 20, .batch_max = 3};
+    const struct ce_event *back[3];
+    size_t count;
+    struct diag d;
+    struct slice body = slice_str(strstr(peer.last, "\r\n\r\n") + 4);
+    assert_int_equal(ce_http_decode(&header, 1, body, &limits, back, 3, &count, &d), OK);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(slice_eq(ce_event_data(back[i]), ce_event_data(events[i])));
+        ce_event_unref(back[i]);
+        ce_event_unref(events[i]);
+    }
+}
+
 static void calls_are_used_again(void **state)
 {
     (void)state;
@@ -419,6 +460,7 @@ int main(void)
         cmocka_unit_test(a_binary_event_goes_out_as_headers_and_data),
         cmocka_unit_test(a_structured_event_goes_out_as_an_envelope),
         cmocka_unit_test(an_event_without_data_has_no_body),
+        cmocka_unit_test(several_events_go_out_as_a_batch),
         cmocka_unit_test(calls_are_used_again),
         cmocka_unit_test(replies_are_told_from_other_answers),
         cmocka_unit_test(a_reply_without_end_is_malformed),

@@ -148,6 +148,101 @@ static void whichever_allocation_fails_every_event_ends_once(void **state)
     }
 }
 
+static void every_gate_of_a_good_delivery_allocates_nothing_in_the_long_run(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    RIG_SCRIPT(&r->subscriber, {.status = 200, .delay_ns = MS});
+    r->spec.order = ORDER_KEY;
+    r->spec.rate_interval_ns = 1000;
+    r->spec.dedup_window_ns = 20 * MS;
+    r->spec.delivery.deadline_ns = NS_PER_S;
+    r->spec.in_flight_max = 16;
+    rig_start(r);
+    for (int i = 0; i < 500; i++) {
+        if (i == 100)
+            arm(0, 0);
+        char key[2] = {(char)('a' + i % 10), '\0'};
+        rig_publish_with(r, "partitionkey", key);
+        rig_pass(r, MS, MS);
+    }
+    rig_pass(r, 10 * MS, MS);
+    assert_int_equal(r->counters.delivered, 500);
+    assert_int_equal(allocations, 0);
+    rig_free(r);
+}
+
+/* Keys with failures and duplicates, at a rate, past a channel's loop guard; `batch`: in batches instead of by key. */
+static bool run_gates_with_failures(unsigned long at, unsigned long times, bool batch)
+{
+    struct rig *r = rig_new(at);
+    RIG_SCRIPT(&r->subscriber, {.status = 200}, {.status = 503}, {.status = 422}, {.status = 200});
+    r->spec.dead_letter = &r->dead_letter.base;
+    r->dead_letter.base.local = true;
+    r->spec.delivery.retry = 1;
+    r->spec.dedup_window_ns = 3600 * NS_PER_S;
+    r->spec.rate_interval_ns = 100 * MS;
+    r->spec.order = batch ? ORDER_STRICT : ORDER_KEY;
+    r->spec.batch_max = batch ? 3 : 0;
+    r->one_per_key = !batch;
+    r->one_at_all = batch;
+    for (int i = 0; i < 6; i++)
+        rig_publish_with(r, i % 3 ? "partitionkey" : "knativebrokerttl", i % 3 ? "k" : "5");
+    rig_publish_event(r, ce_event_ref(r->bus.events[0].event));
+    arm(at, times);
+    enum err e = ERR_NOMEM;
+    for (int i = 0; i < 20 && e != OK; i++) {
+        e = dispatch_stream_start(r->dispatcher, &r->bus.base, NULL, &r->spec, &r->stream);
+        assert_true(e == OK || e == ERR_NOMEM);
+    }
+    assert_int_equal(e, OK);
+    rig_pass(r, 30 * NS_PER_S, 50 * MS);
+    bool met = allocations >= at;
+    arm(0, 0);
+    const struct dispatch_counters *c = &r->counters;
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(r->bus.events[i].state, RIG_ACKED);
+    assert_int_equal(c->delivered + c->dead_lettered + c->parked, 6);
+    assert_int_equal(c->duplicates, 1);
+    int last = -1;
+    for (size_t i = 0; i < r->seen_count; i++) {
+        if (r->seen[i].who != 'S' || strcmp(rig_attribute(r->seen[i].event, "partitionkey"), "k") != 0)
+            continue;
+        int n = atoi(rig_attribute(r->seen[i].event, "id"));
+        assert_true(batch || n >= last);
+        last = n;
+    }
+    assert_int_equal(r->bus.credit, r->stream->terms->spec.in_flight_max);
+    rig_free(r);
+    return met;
+}
+
+static void whichever_allocation_fails_the_gates_lose_nothing_and_keep_the_order(void **state)
+{
+    (void)state;
+    for (unsigned long times = 1; times <= 4; times++) {
+        for (int batch = 0; batch < 2; batch++) {
+            unsigned long at = 1;
+            while (run_gates_with_failures(at, times, batch))
+                at++;
+            assert_true(at > 15);
+        }
+    }
+}
+
+static void an_injection_without_memory_is_refused(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(1);
+    struct dispatch_injection injection = {.done = NULL};
+    rig_start(r);
+    injection.done = (dispatch_injected_fn *)(uintptr_t)1; /* never to be called */
+    arm(1, 1);
+    assert_int_equal(dispatch_stream_inject(r->stream, reply_event, &injection), ERR_NOMEM);
+    arm(0, 0);
+    rig_free(r);
+}
+
 static void an_update_without_memory_changes_nothing(void **state)
 {
     (void)state;
@@ -155,7 +250,9 @@ static void an_update_without_memory_changes_nothing(void **state)
     rig_start(r);
     struct dispatch_spec next = r->spec;
     next.in_flight_max = 3;
-    for (unsigned long at = 1; at <= 3; at++) {
+    next.batch_max = 2;
+    next.dedup_window_ns = NS_PER_S;
+    for (unsigned long at = 1; at <= 7; at++) { /* terms, two names, room for a batch; the table and its two parts */
         arm(at, 1);
         assert_int_equal(dispatch_stream_update(r->stream, &next), ERR_NOMEM);
     }
@@ -186,6 +283,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_delivery_allocates_nothing_in_the_long_run),
         cmocka_unit_test(whichever_allocation_fails_every_event_ends_once),
+        cmocka_unit_test(every_gate_of_a_good_delivery_allocates_nothing_in_the_long_run),
+        cmocka_unit_test(whichever_allocation_fails_the_gates_lose_nothing_and_keep_the_order),
+        cmocka_unit_test(an_injection_without_memory_is_refused),
         cmocka_unit_test(an_update_without_memory_changes_nothing),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -151,6 +151,25 @@ static void a_revoked_follower_takes_back_those_behind_it(void **state)
     rig_free(r);
 }
 
+static void duplicates_of_a_revoked_leader_go_back_with_it(void **state)
+{
+    (void)state;
+    struct rig *r = setup(ORDER_KEY, "");
+    RIG_SCRIPT(&r->subscriber, {.hang = true}, {.status = 200});
+    r->spec.dedup_window_ns = NS_PER_S;
+    for (const char *id = "aab"; *id; id++)
+        rig_publish_event(r, rig_event_with(*id == 'a' ? "a" : "b", "partitionkey", "k"));
+    rig_start(r);
+    rig_turn(r);
+    rig_revoke(r, 0);
+    assert_int_equal(r->bus.events[1].releases, 1); /* as an heir it would come behind b */
+    assert_int_equal(r->bus.events[2].releases, 1);
+    rig_turn(r);
+    assert_string_equal(rig_ids(r), "a a b");
+    assert_int_equal(r->counters.duplicates, 1);
+    rig_free(r);
+}
+
 static void a_strict_batch_that_loses_one_gives_all_behind_it_back(void **state)
 {
     (void)state;
@@ -286,6 +305,7 @@ int main(void)
         cmocka_unit_test(strict_is_one_at_a_time_and_a_retry_holds_up_the_rest),
         cmocka_unit_test(a_revoked_leader_takes_its_followers_back_with_it),
         cmocka_unit_test(a_revoked_follower_takes_back_those_behind_it),
+        cmocka_unit_test(duplicates_of_a_revoked_leader_go_back_with_it),
         cmocka_unit_test(a_strict_batch_that_loses_one_gives_all_behind_it_back),
         cmocka_unit_test(a_stop_hands_back_nothing_of_an_order_before_it_is_over),
         cmocka_unit_test(a_retry_of_an_order_is_not_handed_back_before_a_stop_is_over_either),
