@@ -52,7 +52,7 @@ def random_filters(rng, expressions):
 
 
 def random_filter(rng, expressions, depth):
-    dialect = rng.choice(["exact", "exact", "prefix", "suffix"] + ["all", "any", "not"] * (depth > 0))
+    dialect = rng.choice(["exact", "exact", "prefix", "suffix", "cesql"] + ["all", "any", "not"] * (depth > 0))
     if dialect in ("all", "any"):
         return {dialect: [random_filter(rng, expressions, depth - 1) for _ in range(rng.randint(1, 3))]}
     if dialect == "not":
