@@ -155,6 +155,48 @@ static void test_delivery_is_merged(void **state)
     done(t, p);
 }
 
+static const struct ce_event *event_of(const char *type, const char *source)
+{
+    static struct ce_builder b;
+    const struct ce_event *e;
+    struct diag d;
+    ce_builder_init(&b);
+    ce_builder_set(&b, SLICE("id"), CE_STRING, SLICE("1"));
+    ce_builder_set(&b, SLICE("source"), CE_URI_REFERENCE, slice_str(source));
+    ce_builder_set(&b, SLICE("type"), CE_STRING, slice_str(type));
+    assert_int_equal(ce_builder_seal(&b, 10000, &e, &d), OK);
+    return e;
+}
+
+/* Each Trigger, and whether it wants (a, /x), (b, /x), (a, /y). */
+static void test_filters(void **state)
+{
+    static const struct {
+        const char *name;
+        bool wants[3];
+    } rows[] = {
+        {"all", {true, true, true}},          {"older", {true, false, true}}, {"newer", {false, true, false}},
+        {"newer-wins", {true, false, false}}, {"none", {true, false, true}},  {"cesql", {false, false, true}},
+    };
+    (void)state;
+    BEGIN(BROKER("b", "") TRIGGER("all", OF_B) TRIGGER("older", OF_B "  filter: {attributes: {type: a, source: ''}}")
+              TRIGGER("newer", OF_B "  filters: [{not: {exact: {type: a}}}, {prefix: {source: /}}]") TRIGGER(
+                  "newer-wins", OF_B "  filter: {attributes: {type: b}}\n  filters: [{exact: {type: a, source: /x}}]")
+                  TRIGGER("none", OF_B "  filter: {attributes: {type: a}}\n  filters: []")
+                      TRIGGER("cesql", OF_B "  filters: [{cesql: \"type = 'a' AND source LIKE '%y'\"}]"));
+    const struct ce_event *events[] = {event_of("a", "/x"), event_of("b", "/x"), event_of("a", "/y")};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const struct plan_subscription *s = subscription_of(p, rows[i].name);
+        assert_non_null(s);
+        for (size_t k = 0; k < COUNT(events); k++)
+            if (filter_match(s->filter, events[k]) != rows[i].wants[k])
+                fail_msg("%s and event %zu", rows[i].name, k);
+    }
+    for (size_t k = 0; k < COUNT(events); k++)
+        ce_event_unref(events[k]);
+    done(t, p);
+}
+
 static void test_trigger_before_broker(void **state)
 {
     (void)state;
@@ -470,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_broker),
         cmocka_unit_test(test_trigger),
         cmocka_unit_test(test_delivery_is_merged),
+        cmocka_unit_test(test_filters),
         cmocka_unit_test(test_trigger_before_broker),
         cmocka_unit_test(test_broker_of_another_namespace),
         cmocka_unit_test(test_broker_as_destination),

@@ -5,6 +5,8 @@
  */
 #include "../lib/resource_rig.h"
 
+#include "filter.h"
+
 #define MSG "apiVersion: messaging.knative.dev/v1\n"
 #define EVENTING "apiVersion: eventing.knative.dev/v1\n"
 #define EVENTING_ALPHA "apiVersion: eventing.knative.dev/v1alpha1\n"
@@ -41,7 +43,9 @@ static const struct rig_mistake mistakes[] = {
      "m.yaml:9:21: error: Trigger default/t: spec.filters[0].any[0].not.exact.Type: is no name of an attribute"},
     {TRIGGER TO_BROKER "  filters:\n  - prefx: {type: a}\n", "m.yaml:8:5: error: Trigger default/t: spec.filters[0]"},
     {TRIGGER TO_BROKER "  filters:\n  - cesql: \"type = \"\n",
-     "m.yaml:8:12: error: Trigger default/t: spec.filters[0].cesql: "},
+     "m.yaml:8:12: error: Trigger default/t: spec.filters[0].cesql: column "},
+    {TRIGGER TO_BROKER "  filters:\n  - any:\n    - exact: {type: ''}\n",
+     "m.yaml:9:21: error: Trigger default/t: spec.filters[0].any[0].exact.type: "},
     {TRIGGER TO_BROKER "  delivery: {backoffMax: PT0S}\n",
      "m.yaml:7:26: error: Trigger default/t: spec.delivery.backoffMax: must be longer than zero"},
     {EVENTING "kind: Trigger\nmetadata: {name: t, annotations: {knative.dev/dependency: x}}\nspec:\n" TO_BROKER,
@@ -130,6 +134,37 @@ static void test_names_of_attributes(void **state)
     }
 }
 
+/* A text that repeats `part` so often says this of itself. */
+static void check_repeated(const char *before, const char *part, size_t times, const char *after, const char *wanted)
+{
+    struct buf b;
+    struct problems p;
+    buf_init(&b, 1 << 20);
+    buf_put_str(&b, TRIGGER TO_BROKER);
+    buf_put_str(&b, before);
+    for (size_t i = 0; i < times; i++)
+        buf_put_str(&b, part);
+    buf_put_str(&b, after);
+    buf_put_char(&b, 0);
+    assert_int_equal(buf_error(&b), OK);
+    manifest_free(rig_load(b.ptr, &p));
+    char *said = rig_problems(&p);
+    if (p.errors != 1 || !strstr(said, wanted))
+        fail_msg("%s", said);
+    free(said);
+    problems_fini(&p);
+    buf_fini(&b);
+}
+
+/* Deep or huge: refused, with the limit. */
+static void test_limits(void **state)
+{
+    (void)state;
+    check_repeated("  filters: [", "{exact: {type: a}}, ", FILTER_NODES_MAX + 1, "]\n", "at most 1000 clauses");
+    check_repeated("  filters: [", "{not: ", FILTER_DEPTH_MAX + 1,
+                   "{exact: {type: a}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}}]\n", "is nested more than 32 deep");
+}
+
 /* What tools put on every object of theirs does not stop a Secret. */
 static void test_annotations_of_other_kinds(void **state)
 {
@@ -208,6 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_names_of_attributes),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_annotations_of_other_kinds),
         cmocka_unit_test(test_manifests_of_a_cluster),
         cmocka_unit_test(test_annotations_are_documented),
