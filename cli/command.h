@@ -40,6 +40,9 @@ struct command {
     bool passes_all; /* everything after the verb goes through as operands (`source` has tables of its own) */
     bool hidden;     /* not in help */
     int (*run)(const struct invocation *in);
+    /* Ended by NULL: the verb is a group, and one of these follows it on the command line. Each is named whole ("dlq
+     * list"); `operands` of the group names them all, and it has neither options nor run. */
+    const struct command *const *subcommands;
 };
 
 /* What stood on the command line, checked against the table. */
@@ -73,6 +76,11 @@ int fail(const struct command *c, int code, const char *format, ...) __attribute
 /* -o text|json, of verbs that have no other forms; false (said) when it is neither. */
 bool wants_json(const struct invocation *in, bool *json);
 
+/* The one of a group's commands that `word` means, or NULL. */
+const struct command *subcommand_find(const struct command *group, const char *word);
+/* The last word of its name: "list" of "dlq list". */
+const char *command_word(const struct command *c);
+
 /* Parses and runs; `argv[0]` is the verb. */
 int command_run(const struct command *c, int argc, char **argv);
 void help_command(const struct command *c);
@@ -83,8 +91,8 @@ bool colours_on(int fd);
 
 /* One per file. */
 extern const struct command command_serve, command_validate, command_apply, command_get, command_delete, command_send,
-    command_listen, command_filter, command_cesql, command_source, command_version, command_completion, command_man,
-    command_help;
+    command_listen, command_filter, command_cesql, command_source, command_version, command_dlq, command_task,
+    command_completion, command_man, command_help;
 
 /* Options that every client verb takes. */
 #define CLIENT_OPTIONS                                                                                                 \

@@ -54,6 +54,10 @@ void help_command(const struct command *c)
            c->name, c->options && c->options[0].name ? " [OPTIONS]" : "", c->operands[0] ? " " : "", c->operands);
     if (c->text)
         printf("\n%s\n", c->text);
+    if (c->subcommands)
+        printf("\n%sVerbs:%s\n", bold(), plain());
+    for (const struct command *const *s = c->subcommands; s && *s; s++)
+        printf("  %-12s %s\n", command_word(*s), (*s)->summary);
     help_options(c);
     if (c->examples)
         printf("\n%sExamples:%s\n%s\n", bold(), plain(), c->examples);
@@ -68,16 +72,18 @@ static int run_help(const struct invocation *in)
     const struct command *c = command_find(in->operands[0]);
     if (!c)
         return usage_error(in->command, "there is no verb '%s'.", in->operands[0]);
-    help_command(c);
+    if (in->operand_count == 2 && !subcommand_find(c, in->operands[1]))
+        return usage_error(in->command, "there is no verb '%s %s'.", in->operands[0], in->operands[1]);
+    help_command(in->operand_count == 2 ? subcommand_find(c, in->operands[1]) : c);
     return EXIT_CODE_OK;
 }
 
 const struct command command_help = {
     .name = "help",
     .summary = "Say what a verb does",
-    .operands = "[VERB]",
-    .operand_max = 1,
-    .examples = "  leat help serve",
+    .operands = "[VERB [VERB]]",
+    .operand_max = 2,
+    .examples = "  leat help serve\n  leat help dlq redrive",
     .run = run_help,
 };
 
@@ -96,22 +102,47 @@ const struct command command_version = {
     .run = run_version,
 };
 
+/* What may follow a command: its options, or of a group the words that follow it. */
+static void bash_case(const struct command *c)
+{
+    printf("        '%s') words='", c->name);
+    for (const struct option_spec *o = c->options; o && o->name; o++)
+        printf("--%s ", o->name);
+    for (const struct command *const *s = c->subcommands; s && *s; s++)
+        printf("%s ", command_word(*s));
+    printf("--help' ;;\n");
+}
+
+/* The groups, as a pattern of the shell. */
+static void bash_groups(void)
+{
+    const char *bar = "";
+    for (const struct command *const *c = commands; *c; c++)
+        if ((*c)->subcommands) {
+            printf("%s%s", bar, (*c)->name);
+            bar = "|";
+        }
+}
+
 static void complete_bash(void)
 {
     printf("# bash completion for leat; to use it: source <(leat completion bash)\n"
            "_leat() {\n"
            "    local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]:-} words=\n"
+           "    if [ \"$COMP_CWORD\" -gt 2 ]; then\n"
+           "        case $verb in ");
+    bash_groups();
+    printf(") verb=\"$verb ${COMP_WORDS[2]}\" ;; esac\n    fi\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
            "        words='");
     for (const struct command *const *c = commands; *c; c++)
         if (!(*c)->hidden)
             printf("%s ", (*c)->name);
-    printf("--help --version'\n    else\n        case $verb in\n");
+    printf("--help --version'\n    else\n        case \"$verb\" in\n");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("        %s) words='", (*c)->name);
-        for (const struct option_spec *o = (*c)->options; o && o->name; o++)
-            printf("--%s ", o->name);
-        printf("--help' ;;\n");
+        bash_case(*c);
+        for (const struct command *const *s = (*c)->subcommands; s && *s; s++)
+            bash_case(*s);
     }
     printf("        esac\n    fi\n"
            "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
@@ -139,6 +170,21 @@ static void fish_string(const char *s)
     putchar('\'');
 }
 
+static void fish_options(const struct command *c, const struct command *group)
+{
+    for (const struct option_spec *o = c->options; o && o->name; o++) {
+        printf("complete -c leat -n '__fish_seen_subcommand_from %s", command_word(c));
+        if (group)
+            printf("; and __fish_seen_subcommand_from %s", group->name);
+        printf("' -l %s", o->name);
+        if (o->letter)
+            printf(" -s %c", o->letter);
+        printf("%s -d ", o->value ? " -r" : "");
+        fish_string(o->help);
+        putchar('\n');
+    }
+}
+
 static void complete_fish(void)
 {
     printf("# fish completion for leat; to use it: leat completion fish | source\n");
@@ -148,13 +194,12 @@ static void complete_fish(void)
         printf("complete -c leat -n __fish_use_subcommand -a %s -d ", (*c)->name);
         fish_string((*c)->summary);
         putchar('\n');
-        for (const struct option_spec *o = (*c)->options; o && o->name; o++) {
-            printf("complete -c leat -n '__fish_seen_subcommand_from %s' -l %s", (*c)->name, o->name);
-            if (o->letter)
-                printf(" -s %c", o->letter);
-            printf("%s -d ", o->value ? " -r" : "");
-            fish_string(o->help);
+        fish_options(*c, NULL);
+        for (const struct command *const *s = (*c)->subcommands; s && *s; s++) {
+            printf("complete -c leat -n '__fish_seen_subcommand_from %s' -a %s -d ", (*c)->name, command_word(*s));
+            fish_string((*s)->summary);
             putchar('\n');
+            fish_options(*s, *c);
         }
     }
 }
@@ -235,8 +280,11 @@ static int run_man(const struct invocation *in)
            "leat\nVERB [OPTIONS] ...\n.SH VERBS\n",
            LEAT_VERSION);
     for (const struct command *const *c = commands; *c; c++)
-        if (!(*c)->hidden)
+        if (!(*c)->hidden) {
             man_command(*c);
+            for (const struct command *const *s = (*c)->subcommands; s && *s; s++)
+                man_command(*s);
+        }
     printf(
         ".SH EXIT STATUS\n0 done, 1 did not work, 2 wrong command line, 3 wrong input, 4 stopped with events lost.\n");
     return EXIT_CODE_OK;

@@ -17,6 +17,8 @@ const struct command *const commands[] = {
     &command_listen,
     &command_filter,
     &command_cesql,
+    &command_dlq,
+    &command_task,
     &command_source,
     &command_help,
     &command_version,

@@ -100,8 +100,39 @@ static int collect(const struct command *c, int argc, char **argv, struct invoca
     return -1;
 }
 
+const char *command_word(const struct command *c)
+{
+    const char *space = strrchr(c->name, ' ');
+    return space ? space + 1 : c->name;
+}
+
+const struct command *subcommand_find(const struct command *group, const char *word)
+{
+    for (const struct command *const *c = group->subcommands; c && *c; c++)
+        if (strcmp(command_word(*c), word) == 0)
+            return *c;
+    return NULL;
+}
+
+/* A group: its second word says which. */
+static int run_group(const struct command *group, int argc, char **argv)
+{
+    const struct command *c = argc > 1 ? subcommand_find(group, argv[1]) : NULL;
+    if (c)
+        return command_run(c, argc - 1, argv + 1);
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        help_command(group);
+        return EXIT_CODE_OK;
+    }
+    if (argc > 1)
+        return usage_error(group, "there is no '%s': it is followed by one of %s.", argv[1], group->operands);
+    return usage_error(group, "say what: %s.", group->operands);
+}
+
 int command_run(const struct command *c, int argc, char **argv)
 {
+    if (c->subcommands)
+        return run_group(c, argc, argv);
     struct invocation in = {.command = c};
     if (c->passes_all) {
         in.operands = (const char *const *)argv + 1;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests under /leat/v1 and their answers, read without changing a number or a letter of an event.
+ */
+#include "ask.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void ask_url(struct buf *url, const struct invocation *in, const char *path)
+{
+    const char *server = server_url(in);
+    size_t n = strlen(server);
+    while (n && server[n - 1] == '/')
+        n--;
+    buf_init(url, 1u << 20);
+    buf_put(url, slice_of(server, n));
+    buf_put_str(url, path);
+}
+
+void ask_url_put(struct buf *url, const char *text)
+{
+    for (; *text; text++) {
+        bool plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+                     (*text >= '0' && *text <= '9') || strchr("-._~", *text);
+        if (plain)
+            buf_put_char(url, *text);
+        else
+            buf_printf(url, "%%%02X", (unsigned)(unsigned char)*text);
+    }
+}
+
+static void say_message(const struct invocation *in, struct json_value json, const char *url)
+{
+    char message[2048];
+    member_text(json, (const char *const[]){"message", NULL}, message, sizeof message);
+    if (message[0])
+        fail(in->command, EXIT_CODE_FAILED, "%s.", message);
+    else
+        fail(in->command, EXIT_CODE_FAILED, "%s answered with an error and no message. Is that leat's API listener?",
+             url);
+}
+
+bool ask(struct client *cl, const struct invocation *in, const char *method, struct buf *url, struct slice body,
+         struct client_answer *out, struct json_value *json)
+{
+    static const char headers[] = "Content-Type: application/json\r\nAccept: application/json\r\n";
+    *json = (struct json_value){0};
+    buf_put_char(url, '\0');
+    if (buf_error(url) != OK) {
+        fail(in->command, EXIT_CODE_FAILED, "what was asked for is too long for a URL.");
+        return false;
+    }
+    if (!client_send(cl, method, url->ptr, headers, body, out))
+        return false;
+    bool parsed = json_check(buf_slice(&out->body), MANIFEST_DEPTH_MAX * 16, json, NULL) == OK;
+    if (out->status < 400 && parsed && json->type == JSON_OBJECT)
+        return true;
+    if (parsed && json->type == JSON_OBJECT)
+        say_message(in, *json, url->ptr);
+    else
+        fail(in->command, EXIT_CODE_FAILED, "%s answered with no JSON object. Is that leat's API listener?", url->ptr);
+    buf_fini(&out->body);
+    return false;
+}
+
+/* ---- members ---- */
+
+const char *member_text(struct json_value object, const char *const *path, char *out, size_t size)
+{
+    struct json_value v;
+    struct buf text;
+    out[0] = '\0';
+    if (object.type != JSON_OBJECT || !json_find(object, path, &v))
+        return out;
+    buf_init(&text, v.raw.len + 1);
+    if (v.type == JSON_STRING)
+        json_unescape(v.raw, &text);
+    else
+        buf_put(&text, v.raw);
+    size_t n = text.len < size - 1 ? text.len : size - 1;
+    while (n < text.len && n > 0 && ((unsigned char)text.ptr[n] & 0xC0) == 0x80)
+        n--; /* not through a character */
+    if (n)
+        memcpy(out, text.ptr, n);
+    out[n] = '\0';
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            *c = '?';
+    buf_fini(&text);
+    return out;
+}
+
+uint64_t member_number(struct json_value object, const char *name)
+{
+    char text[32];
+    return strtoull(member_text(object, (const char *const[]){name, NULL}, text, sizeof text), NULL, 10);
+}
+
+bool member_is_true(struct json_value object, const char *name)
+{
+    struct json_value v;
+    return object.type == JSON_OBJECT && json_find(object, (const char *const[]){name, NULL}, &v) &&
+           v.type == JSON_TRUE;
+}
+
+/* ---- tables ---- */
+
+struct ask_table {
+    size_t columns, count, cap;
+    char **cells; /* owned, row by row */
+};
+
+struct ask_table *table_new(size_t columns)
+{
+    struct ask_table *t = calloc(1, sizeof *t);
+    if (t)
+        t->columns = columns;
+    return t;
+}
+
+void table_cell(struct ask_table *t, const char *text)
+{
+    if (!t)
+        return;
+    if (t->count == t->cap) {
+        size_t cap = t->cap ? t->cap * 2 : 64;
+        char **grown = realloc(t->cells, cap * sizeof *grown);
+        if (!grown)
+            return;
+        t->cells = grown;
+        t->cap = cap;
+    }
+    t->cells[t->count] = strdup(*text ? text : "-");
+    t->count += t->cells[t->count] != NULL;
+}
+
+/* Characters, not bytes. */
+static int width_of(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+void table_print(struct ask_table *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->count; i++) {
+        size_t column = i % t->columns;
+        int widest = 0;
+        for (size_t k = column; k < t->count; k += t->columns)
+            if (width_of(t->cells[k]) > widest)
+                widest = width_of(t->cells[k]);
+        fputs(t->cells[i], stdout);
+        if (column + 1 == t->columns)
+            putchar('\n');
+        else
+            printf("%*s", widest - width_of(t->cells[i]) + 2, "");
+    }
+    for (size_t i = 0; i < t->count; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    free(t);
+}

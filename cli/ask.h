@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the verbs about parked events and tasks share: requests under /leat/v1, and tasks that are watched.
+ */
+#ifndef LEAT_CLI_ASK_H
+#define LEAT_CLI_ASK_H
+
+#include "client.h"
+#include "json.h"
+
+/* Begins a URL: the server's, and `path`. */
+void ask_url(struct buf *url, const struct invocation *in, const char *path);
+/* Appends percent-coded. */
+void ask_url_put(struct buf *url, const char *text);
+/* Sends and waits; false (said) without an answer, on an error status, or on an answer that is no JSON. `out` is for
+ * buf_fini when true; `json` is its value. The URL is terminated by it. */
+bool ask(struct client *cl, const struct invocation *in, const char *method, struct buf *url, struct slice body,
+         struct client_answer *out, struct json_value *json);
+
+/* A member's characters into `out`, terminated and cut where it does not fit; control characters become '?', so that no
+ * event can move the cursor. Numbers as they stand; empty when absent. */
+const char *member_text(struct json_value object, const char *const *path, char *out, size_t size);
+uint64_t member_number(struct json_value object, const char *name);
+bool member_is_true(struct json_value object, const char *name);
+
+/* A table: cells are copied, and columns are as wide as their widest cell. */
+struct ask_table;
+struct ask_table *table_new(size_t columns);
+void table_cell(struct ask_table *t, const char *text);
+/* Prints and frees. NULL is fine. */
+void table_print(struct ask_table *t);
+
+/* Follows a task (its JSON is `task`) until it ends, with its progress on standard error. Ctrl-C leaves it running and
+ * says how it is stopped. The exit code: 0 when everything was done. */
+int task_watch(struct client *cl, const struct invocation *in, uint64_t id);
+
+#endif
