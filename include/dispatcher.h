@@ -23,7 +23,7 @@ struct dispatch_stream;
 #define DISPATCH_TIMEOUT_NS (30ull * NS_PER_S)        /* per attempt, without delivery.timeout */
 #define DISPATCH_ERROR_DATA_MAX 768                   /* bytes of an error body kept: 1024 characters of base64 */
 #define DISPATCH_IN_FLIGHT 64                         /* per stream and loop, when nothing else is said */
-#define DISPATCH_HELD_MAX 65536    /* events of a stream that wait (for their time or their key) without using credit */
+#define DISPATCH_HELD_MAX 65536    /* events of a stream that wait (for time, key, twin) without using credit: 24 MiB */
 #define DISPATCH_BATCH_MAX 1000    /* events in one batch: as many as ingress takes */
 #define DISPATCH_DEDUP_MAX 1000000 /* (source, id) pairs that a dedup window remembers: 44 MB; the oldest go first */
 #define DISPATCH_HOPS_MAX 255      /* knativebrokerttl of an event that has none: hops from channel to channel */
@@ -75,14 +75,16 @@ enum dispatch_end {
     DISPATCH_END_COUNT
 };
 
-struct dispatch_counters {      /* written on the loop, read by anyone: relaxed atomics */
-    uint64_t attempts, retries; /* sendings to whatever destination; those that were not the event's first there */
-    uint64_t failed_attempts;   /* sendings that ended without a 2xx, or with a reply that breaks the rules */
+struct dispatch_counters { /* written on the loop, read by anyone: relaxed atomics */
+    /* Sendings to whatever destination, a batch counted for each of its events; those that were not an event's first
+     * there. */
+    uint64_t attempts, retries;
+    uint64_t failed_attempts; /* sendings that ended without a 2xx, or with a reply that breaks the rules */
     /* Events by their end: with `in_flight`, each event taken in is in exactly one, or was released or revoked. */
     uint64_t delivered, dead_lettered, parked, filtered, expired, duplicates;
     uint64_t batches;                  /* requests that carried a batch */
     uint64_t loops;                    /* events that had spent their last hop */
-    uint64_t held;                     /* a gauge: of in_flight, those that wait for their time or their key */
+    uint64_t held;                     /* a gauge: of in_flight, those that wait for their time, key or twin */
     uint64_t replies, replies_ignored; /* taken by the reply sink; dropped: no reply sink, malformed, or with a 202 */
     uint64_t in_flight;                /* a gauge: events in hand, those waiting for a retry included */
 };
@@ -95,7 +97,7 @@ struct dispatch_failure {
     enum err err;
     struct slice data;     /* first bytes of the answer, or the detail */
     unsigned attempts;     /* at the subscriber */
-    int64_t first_wall_ns; /* of the first attempt */
+    int64_t first_wall_ns; /* of the first attempt; when there was none, of taking the event in hand */
     const char *reason; /* "retries-exhausted", "not-retryable", "deadline", "loop", "too-large"; of the destination */
     const struct dispatch_failure *cause; /* when the dead letter sink failed: what had led there; else NULL */
 };
@@ -110,7 +112,7 @@ struct dispatch_spec {
     struct sink *dead_letter;   /* NULL: failures are parked at once */
     struct delivery delivery;
     bool reply_must_be_event; /* Broker: a malformed reply fails the delivery; Channel: ignored, counted, logged */
-    unsigned in_flight_max;   /* credit; 0: DISPATCH_IN_FLIGHT */
+    unsigned in_flight_max;   /* 0: DISPATCH_IN_FLIGHT, or two batches; with ORDER_STRICT one event, or one batch */
     uint64_t
         rate_interval_ns; /* between the beginnings of two attempts at the subscriber, on the average; 0: no limit */
     enum dispatch_order order;
