@@ -78,8 +78,10 @@ static enum err memory_open(const struct bus_env *env, const struct bus_param *p
     m->total = settings.total;
     map_init(&m->channels, SIZE_MAX);
     list_init(&m->leaving);
-    for (size_t i = 0; i < env->loop_count; i++)
+    for (size_t i = 0; i < env->loop_count; i++) {
         m->loops[i] = (struct memory_loop){.bus = m, .loop = env->loops[i], .index = i};
+        memory_spares_init(&m->loops[i]);
+    }
     *out = &m->base;
     return OK;
 }

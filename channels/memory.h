@@ -15,8 +15,8 @@
  *
  * Invariants.
  *
- * I1  A record lives while refs > 0; refs = its entries that are not ENTRY_ENDED. Its charge is counted once in channel
- *     and bus, from creation to end.
+ * I1  A record lives while refs > 0; refs = its entries. Its charge, with that of its entries, is counted once in
+ * channel and bus; an entry's share ends with it, up to MEMORY_LAG a part later, the rest with the record.
  *
  * I2  pins = entries of a record that overflow may not take: of a refusing subscription, or not lying in their home
  *     queue. A record with pins == 0 can be dropped whole.
@@ -39,19 +39,18 @@
 
 #define MEMORY_CAPACITY (64ull << 20) /* bytes per channel unless `capacity` says otherwise */
 #define MEMORY_TOTAL (256ull << 20)   /* bytes in all unless `total` says otherwise */
-#define MEMORY_BATCH 256       /* deliveries of a stream in one go, so that other work of the loop gets its turn */
-#define MEMORY_LEND_MAX 256    /* entries of a slot at other loops: the rest stays where overflow can reach it */
-#define MEMORY_SPARE_MAX 1024  /* spare records per loop and size: about 200 KiB of the smallest */
-#define MEMORY_SPARE_CLASSES 5 /* records of 1, 2, 4, 8, 16 entries are kept as spares; larger ones go to malloc */
-#define MEMORY_LOOK_MAX 64     /* queue entries looked at for one that can be dropped */
-#define MEMORY_APART 64        /* bytes between what two loops write, so that they share no cache line */
-#define MEMORY_FLIGHTS_MIN 16  /* deliveries a stream has room for from the start; grows with credit */
+#define MEMORY_BATCH 256      /* deliveries of a stream in one go, so that other work of the loop gets its turn */
+#define MEMORY_LEND_MAX 256   /* entries of a slot at other loops: the rest stays where overflow can reach it */
+#define MEMORY_SPARE_MAX 4096 /* spare records per loop, and spare entries: 640 KiB at most of both */
+#define MEMORY_LAG 4096       /* bytes that a part may owe to the counters, so that not every entry's end writes them */
+#define MEMORY_LOOK_MAX 64    /* queue entries looked at for one that can be dropped */
+#define MEMORY_APART 64       /* bytes between what two loops write, so that they share no cache line */
+#define MEMORY_FLIGHTS_MIN 16 /* deliveries a stream has room for from the start; grows with credit */
 
 enum memory_entry_state {
     ENTRY_QUEUED, /* in its home queue */
     ENTRY_FLIGHT, /* delivered by the home stream, unsettled */
-    ENTRY_AWAY,   /* lent: in a letter, in the borrower's queue, or delivered there */
-    ENTRY_ENDED   /* acknowledged or dropped */
+    ENTRY_AWAY    /* lent: in a letter, in the borrower's queue, or delivered there */
 };
 
 struct memory_entry {
@@ -59,6 +58,7 @@ struct memory_entry {
         struct list link;     /* in a queue */
         struct letter letter; /* between two loops */
     };
+    struct list mates; /* in its record's entries, or among the spares */
     struct memory_slot *home;
     struct memory_slot *borrower; /* while away */
     struct memory_record *record;
@@ -69,15 +69,14 @@ struct memory_entry {
 };
 
 struct memory_record {
-    struct list link; /* in its part, or the next spare */
+    struct list link; /* in its part, or among the spares */
     struct memory_part *part;
     const struct ce_event *event; /* owned reference */
     uint64_t sequence;            /* in its part */
     uint64_t time_ns;
-    size_t charge;
+    size_t charge; /* of what is left of it */
+    struct list entries;
     unsigned refs, pins;
-    unsigned count, capacity; /* entries used; entries there is room for */
-    struct memory_entry entries[];
 };
 
 struct memory_loop {
@@ -88,8 +87,8 @@ struct memory_loop {
     bool stopped;
     size_t pending;  /* appends called here whose done has not run */
     bool stop_waits; /* the stop round waits for pending */
-    struct memory_record *spare[MEMORY_SPARE_CLASSES];
-    unsigned spare_count[MEMORY_SPARE_CLASSES];
+    struct list spare_records, spare_entries;
+    unsigned spare_record_count, spare_entry_count;
     char apart[MEMORY_APART];
 };
 
@@ -101,6 +100,7 @@ struct memory_part {
     struct filter_index *index; /* of their filters; owned */
     struct list dropping;       /* slots whose queue holds droppable entries */
     struct list records;
+    size_t owed; /* bytes of ended entries that the counters still have */
     uint64_t sequence;
     bool closed;
     bool close_waits;    /* the release round waits for this part */
@@ -227,6 +227,7 @@ void memory_channel_end(struct bus_channel *c); /* frees a closed channel once i
 
 /* memory_record.c: on the part's loop */
 size_t memory_charge(const struct ce_event *event, unsigned entries);
+bool memory_part_pay(struct memory_part *p); /* gives back what the part owes; false: nothing */
 struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries,
                                         size_t charge);
 void memory_record_discard(
@@ -237,6 +238,7 @@ void memory_entry_put_back(struct memory_entry *e);                            /
 void memory_entry_end(struct memory_entry *e); /* not in the queue; may free the record */
 bool memory_part_drop_oldest(struct memory_part *p);
 void memory_slot_clear(struct memory_slot *s);
+void memory_spares_init(struct memory_loop *l);
 void memory_spares_free(struct memory_loop *l);
 
 /* memory_append.c */

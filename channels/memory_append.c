@@ -68,7 +68,7 @@ static enum err charge_or_drop(struct memory_part *p, size_t n)
     if (n > stat_read(&c->capacity) || n > c->bus->total)
         return ERR_TOO_LARGE;
     while (!charge(c, n)) {
-        if (!memory_part_drop_oldest(p)) {
+        if (!memory_part_pay(p) && !memory_part_drop_oldest(p)) {
             ask_others_to_yield(p);
             return ERR_FULL;
         }
@@ -142,7 +142,7 @@ static enum err part_push(struct memory_part *p, const struct ce_event *event, s
         memory_entry_push(s, r);
         wake(s);
     }
-    assert(r->count == matches.count);
+    assert(r->refs == matches.count);
     return OK;
 }
 

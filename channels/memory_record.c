@@ -8,61 +8,106 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* The class of spares that has room for so many entries; MEMORY_SPARE_CLASSES: none. */
-static unsigned spare_class(unsigned entries)
-{
-    unsigned class = 0;
-    while (class < MEMORY_SPARE_CLASSES && 1u << class < entries)
-        class ++;
-    return class;
-}
-
-static unsigned room_for(unsigned entries)
-{
-    unsigned class = spare_class(entries);
-    return class < MEMORY_SPARE_CLASSES ? 1u << class : entries;
-}
-
-static size_t record_bytes(unsigned capacity)
-{
-    return sizeof(struct memory_record) + capacity * sizeof(struct memory_entry);
-}
-
 size_t memory_charge(const struct ce_event *event, unsigned entries)
 {
-    return ce_event_size(event) + record_bytes(room_for(entries));
+    return ce_event_size(event) + sizeof(struct memory_record) + entries * sizeof(struct memory_entry);
 }
 
-static struct memory_record *record_alloc(struct memory_loop *l, unsigned entries)
+/* ---- spares ---- */
+
+void memory_spares_init(struct memory_loop *l)
 {
-    unsigned class = spare_class(entries);
-    if (class < MEMORY_SPARE_CLASSES && l->spare[class]) {
-        struct memory_record *r = l->spare[class];
-        l->spare[class] = (struct memory_record *)(void *)r->link.next;
-        l->spare_count[class]--;
-        return r;
+    list_init(&l->spare_records);
+    list_init(&l->spare_entries);
+}
+
+void memory_spares_free(struct memory_loop *l)
+{
+    struct list *i;
+    while ((i = list_pop_front(&l->spare_records)))
+        free(container_of(i, struct memory_record, link));
+    while ((i = list_pop_front(&l->spare_entries)))
+        free(container_of(i, struct memory_entry, mates));
+    l->spare_record_count = l->spare_entry_count = 0;
+}
+
+static struct memory_record *record_take(struct memory_loop *l)
+{
+    struct list *i = list_pop_front(&l->spare_records);
+    if (!i)
+        return malloc(sizeof(struct memory_record));
+    l->spare_record_count--;
+    return container_of(i, struct memory_record, link);
+}
+
+static void record_give(struct memory_loop *l, struct memory_record *r)
+{
+    if (l->spare_record_count >= MEMORY_SPARE_MAX || !l->bound) {
+        free(r);
+        return;
     }
-    unsigned capacity = room_for(entries);
-    struct memory_record *r = malloc(record_bytes(capacity));
-    if (r)
-        r->capacity = capacity;
-    return r;
+    list_push_front(&l->spare_records, &r->link);
+    l->spare_record_count++;
+}
+
+static void entry_give(struct memory_loop *l, struct memory_entry *e)
+{
+    if (l->spare_entry_count >= MEMORY_SPARE_MAX || !l->bound) {
+        free(e);
+        return;
+    }
+    list_push_front(&l->spare_entries, &e->mates);
+    l->spare_entry_count++;
+}
+
+/* Sees to it that so many entries can be taken without fail. */
+static enum err entries_reserve(struct memory_loop *l, unsigned count)
+{
+    while (l->spare_entry_count < count) {
+        struct memory_entry *e = malloc(sizeof *e);
+        if (!e)
+            return ERR_NOMEM;
+        list_push_front(&l->spare_entries, &e->mates);
+        l->spare_entry_count++;
+    }
+    return OK;
+}
+
+static struct memory_entry *entry_take(struct memory_loop *l)
+{
+    struct list *i = list_pop_front(&l->spare_entries);
+    assert(i); /* reserved with the record */
+    l->spare_entry_count--;
+    return container_of(i, struct memory_entry, mates);
+}
+
+/* ---- records ---- */
+
+bool memory_part_pay(struct memory_part *p)
+{
+    size_t owed = p->owed;
+    p->owed = 0;
+    if (owed)
+        memory_uncharge(p->channel, owed);
+    return owed > 0;
 }
 
 struct memory_record *memory_record_new(struct memory_part *p, const struct ce_event *event, unsigned entries,
                                         size_t charge)
 {
     assert(entries > 0);
-    struct memory_record *r = record_alloc(p->at, entries);
+    if (entries_reserve(p->at, entries))
+        return NULL;
+    struct memory_record *r = record_take(p->at);
     if (!r)
         return NULL;
-    assert(r->capacity >= entries);
     r->part = p;
     r->event = ce_event_ref(event);
     r->sequence = ++p->sequence;
     r->time_ns = loop_now_ns(p->at->loop);
     r->charge = charge;
-    r->refs = r->pins = r->count = 0;
+    r->refs = r->pins = 0;
+    list_init(&r->entries);
     list_push_back(&p->records, &r->link);
     stat_add(&p->events, 1);
     return r;
@@ -71,41 +116,45 @@ struct memory_record *memory_record_new(struct memory_part *p, const struct ce_e
 static void record_clear(struct memory_record *r)
 {
     list_remove(&r->link);
-    memory_uncharge(r->part->channel, r->charge);
+    r->part->owed += r->charge;
+    memory_part_pay(r->part);
     stat_add(&r->part->events, (uint64_t)-1);
     r->event = ce_event_unref(r->event);
 }
 
 void memory_record_discard(struct memory_record *r)
 {
+    struct list *i;
     record_clear(r);
+    while ((i = list_pop_front(&r->entries)))
+        free(container_of(i, struct memory_entry, mates));
     free(r);
 }
 
-static void record_free(struct memory_record *r)
+/* One entry less of the record, and the record with its last. */
+static void record_drop_entry(struct memory_record *r, struct memory_entry *e)
 {
-    struct memory_loop *l = r->part->at;
-    record_clear(r);
-    unsigned class = spare_class(r->capacity);
-    if (class >= MEMORY_SPARE_CLASSES || l->spare_count[class] >= MEMORY_SPARE_MAX || !l->bound) {
-        free(r);
+    struct memory_part *p = r->part;
+    assert(r->refs > 0 && r->charge > sizeof *e);
+    list_remove(&e->mates);
+    entry_give(p->at, e);
+    if (--r->refs == 0) {
+        record_clear(r);
+        record_give(p->at, r);
         return;
     }
-    r->link.next = l->spare[class] ? &l->spare[class]->link : NULL;
-    l->spare[class] = r;
-    l->spare_count[class]++;
+    r->charge -= sizeof *e;
+    p->owed += sizeof *e;
+    if (p->owed >= MEMORY_LAG)
+        memory_part_pay(p);
 }
 
-void memory_spares_free(struct memory_loop *l)
+/* ---- entries ---- */
+
+/* What a slot's statistics count for an event: as if it were the only one. */
+static size_t weight(const struct memory_record *r)
 {
-    for (unsigned class = 0; class < MEMORY_SPARE_CLASSES; class ++) {
-        while (l->spare[class]) {
-            struct memory_record *r = l->spare[class];
-            l->spare[class] = (struct memory_record *)(void *)r->link.next;
-            free(r);
-        }
-        l->spare_count[class] = 0;
-    }
+    return memory_charge(r->event, 1);
 }
 
 /* What probes call the age of the oldest: the front of the queue. */
@@ -130,10 +179,10 @@ static void count_droppable(struct memory_slot *s, int change)
 
 void memory_entry_push(struct memory_slot *s, struct memory_record *r)
 {
-    assert(r->count < r->capacity);
-    struct memory_entry *e = &r->entries[r->count++];
+    struct memory_entry *e = entry_take(r->part->at);
     *e = (struct memory_entry){.home = s, .record = r, .state = ENTRY_QUEUED};
     e->droppable = atomic_load_explicit(&s->subscription->drop_oldest, memory_order_relaxed);
+    list_push_back(&r->entries, &e->mates);
     r->refs++;
     r->pins += !e->droppable;
     if (e->droppable)
@@ -143,7 +192,7 @@ void memory_entry_push(struct memory_slot *s, struct memory_record *r)
     if (first)
         publish_oldest(s);
     stat_add(&s->events, 1);
-    stat_add(&s->bytes, r->charge);
+    stat_add(&s->bytes, weight(r));
     stat_add(&s->appended, 1);
 }
 
@@ -180,12 +229,10 @@ void memory_entry_end(struct memory_entry *e)
     assert(e->state == ENTRY_FLIGHT || e->state == ENTRY_AWAY);
     struct memory_record *r = e->record;
     assert(r->refs > 0 && r->pins > 0);
-    e->state = ENTRY_ENDED;
     stat_add(&e->home->events, (uint64_t)-1);
-    stat_add(&e->home->bytes, (uint64_t) - (int64_t)r->charge);
+    stat_add(&e->home->bytes, (uint64_t) - (int64_t)weight(r));
     r->pins--;
-    if (--r->refs == 0)
-        record_free(r);
+    record_drop_entry(r, e);
 }
 
 /* Ends an entry that nobody has seen. */
@@ -220,15 +267,9 @@ bool memory_part_drop_oldest(struct memory_part *p)
     }
     if (!oldest)
         return false;
-    /* The last drop frees the record, so its numbers are read first. */
-    unsigned left = oldest->refs;
-    for (unsigned i = 0; left > 0; i++) {
-        assert(i < oldest->count);
-        if (oldest->entries[i].state != ENTRY_QUEUED)
-            continue;
-        left--;
-        entry_drop(&oldest->entries[i]);
-    }
+    /* All its entries lie in their home queues; the last drop frees the record, so its number is read first. */
+    for (unsigned left = oldest->refs; left > 0; left--)
+        entry_drop(container_of(oldest->entries.next, struct memory_entry, mates));
     stat_add(&p->dropped, 1);
     return true;
 }

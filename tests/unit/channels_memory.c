@@ -125,6 +125,28 @@ static void an_event_counts_once_per_channel(void **state)
     ce_event_unref(event);
 }
 
+/* The 99 that keep up leave nothing behind: a backlog costs what the one that is behind holds. */
+static void one_that_is_behind_costs_its_own_share(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *alone = rig_channel(r, "ns/alone");
+    struct tap taps[99];
+    rig_subscribe(r, c, "behind");
+    rig_subscribe(r, alone, "behind");
+    for (unsigned i = 0; i < 99; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "s%u", i);
+        tap_drain(r, rig_subscribe(r, c, name), 0, &taps[i]);
+    }
+    rig_append_many(r, c, 200);
+    rig_append_many(r, alone, 200);
+    for (unsigned i = 0; i < 99; i++) {
+        rig_until(r, tap_acked(&taps[i]) == 200);
+        tap_close(&taps[i]);
+    }
+    assert_in_range(probe(r, c).bytes, probe(r, alone).bytes, probe(r, alone).bytes + 4096);
+}
+
 static void the_longest_backlog_decides(void **state)
 {
     struct rig *r = *state;
@@ -702,6 +724,7 @@ int main(void)
         ON(one, bad_overflow_and_start_are_refused),
         ON(one, faulty_names_its_bad_parameters),
         ON(one, an_event_counts_once_per_channel),
+        ON(one, one_that_is_behind_costs_its_own_share),
         ON(small, the_longest_backlog_decides),
         ON(small, the_total_bounds_all_channels),
         ON(small, drop_oldest_drops_its_oldest),
