@@ -4,6 +4,7 @@
  */
 #include "client.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,29 @@ void object_url(struct buf *out, const char *server, const struct kind *kind, co
         buf_printf(out, "/namespaces/%s", namespace_name);
     buf_printf(out, "/%s%s%s", kind->plural, name ? "/" : "", name ? name : "");
     buf_put_char(out, '\0');
+}
+
+void url_put_query(struct buf *url, const char *name, struct slice value)
+{
+    bool first = !url->len || !memchr(url->ptr, '?', url->len);
+    buf_printf(url, "%c%s=", first ? '?' : '&', name);
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if (c < 128 && (isalnum(c) || strchr("-._~/:", c)))
+            buf_put_char(url, (char)c);
+        else
+            buf_printf(url, "%%%02X", c);
+    }
+}
+
+int fail_with_status(const struct command *c, struct slice body)
+{
+    cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len);
+    const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
+    fail(c, EXIT_CODE_FAILED, "%s%s", message ? message : "the server answered with an error and no message",
+         message && strchr(".?!", message[strlen(message) - 1]) ? "" : ".");
+    cJSON_Delete(tree);
+    return EXIT_CODE_FAILED;
 }
 
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status)

@@ -26,6 +26,21 @@ struct client_answer {
 bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body,
                  struct client_answer *out);
 
+/* GETs what has no end, on a loop of its own, and hands over its lines, without the line feed, as they come; `line`
+ * returning false ends it, as does Ctrl-C. */
+typedef bool client_line_fn(void *arg, struct slice line);
+enum stream_end {
+    STREAM_STOPPED, /* by `line` or Ctrl-C */
+    STREAM_ENDED,   /* by the server, with an answer that was all right */
+    STREAM_FAILED   /* said: no answer, an error as the answer, or one that broke off */
+};
+enum stream_end client_stream(const struct command *c, const char *url, client_line_fn *line, void *arg);
+
+/* Appends "?NAME=VALUE", or "&NAME=VALUE" when there is a query already, percent-coded. */
+void url_put_query(struct buf *url, const char *name, struct slice value);
+/* Says the message of an answer that is a Status object; returns EXIT_CODE_FAILED. */
+int fail_with_status(const struct command *c, struct slice body);
+
 /* The base URL of the API: --server, $LEAT_SERVER, or the default; without a slash at the end. */
 const char *server_url(const struct invocation *in);
 /* The namespace: -n or "default". */

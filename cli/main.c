@@ -15,6 +15,8 @@ const struct command *const commands[] = {
     &command_delete,
     &command_send,
     &command_listen,
+    &command_explain,
+    &command_tail,
     &command_filter,
     &command_cesql,
     &command_dlq,
