@@ -88,9 +88,9 @@ static void flush_later(struct bus_stream *st)
     loop_timer_start(st->at->loop, &st->flush, 0);
 }
 
-static bool came_after(const struct list *l, const struct held *h)
+static bool came_before(const struct list *l, const struct held *h)
 {
-    return container_of(l, struct copy, link)->held->number > h->number;
+    return container_of(l, struct copy, link)->held->number < h->number;
 }
 
 /* Back to the subscriber later, and by ourselves: given back to the inner bus it would come behind what we have ready.
@@ -100,9 +100,9 @@ static void copy_release(struct copy *c)
     struct bus_stream *st = c->stream;
     loop_timer_stop(st->at->loop, &c->revoke);
     list_remove(&c->link);
-    struct list *at = st->ready.prev;
-    while (at != &st->ready && came_after(at, c->held))
-        at = at->prev;
+    struct list *at = &st->ready;
+    while (at->next != &st->ready && came_before(at->next, c->held))
+        at = at->next;
     list_insert_after(at, &c->link);
     st->ready_count++;
     flush_later(st);

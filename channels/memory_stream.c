@@ -149,6 +149,30 @@ void memory_stream_free(struct bus_stream *st)
     free(st);
 }
 
+static int by_sequence(const void *a, const void *b)
+{
+    const struct memory_entry *x = ((const struct memory_flight *)a)->entry;
+    const struct memory_entry *y = ((const struct memory_flight *)b)->entry;
+    uint64_t p = x ? x->record->sequence : 0, q = y ? y->record->sequence : 0;
+    return p < q ? -1 : p > q;
+}
+
+/* Youngest first, so that each finds its place at the front of the queue: a subscription that orders or delays its
+ * events may have tens of thousands in hand. */
+static void give_back_flights(struct bus_stream *st)
+{
+    qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
+    for (uint32_t i = st->flight_count; i-- > 0;) {
+        struct memory_entry *e = st->flights[i].entry;
+        if (!e)
+            continue;
+        if (e->home == st->slot)
+            memory_entry_put_back(e);
+        else
+            memory_entry_go_home(e, false);
+    }
+}
+
 void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
 {
     (void)b;
@@ -161,15 +185,7 @@ void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     loop_task_cancel(&st->task);
     loop_timer_stop(st->loop, &st->timer);
 
-    for (uint32_t i = 0; i < st->flight_count; i++) {
-        struct memory_entry *e = st->flights[i].entry;
-        if (!e)
-            continue;
-        if (e->home == s)
-            memory_entry_put_back(e);
-        else
-            memory_entry_go_home(e, false);
-    }
+    give_back_flights(st);
     struct list *l;
     while ((l = list_pop_front(&s->borrowed)))
         memory_entry_go_home(container_of(l, struct memory_entry, link), false);

@@ -303,6 +303,22 @@ enum err dispatch_stream_inject(struct dispatch_stream *s, const struct ce_event
     return OK;
 }
 
+/* Youngest first: each finds its place at the front of the bus's queue, however many they are. Giving one up may let go
+ * of its twins and followers, wherever they are. */
+static void abandon_all(struct dispatch_stream *s)
+{
+    struct list all;
+    list_init(&all);
+    list_splice_back(&all, &s->flights);
+    while (!list_empty(&all)) {
+        struct flight *f = container_of(all.prev, struct flight, link);
+        list_remove(&f->link);
+        list_push_front(&s->flights, &f->link);
+        if (flight_waits(f))
+            flight_abandon(f);
+    }
+}
+
 void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void (*stopped)(void *arg), void *arg)
 {
     assert(!s->stopping);
@@ -311,15 +327,7 @@ void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void 
     s->stopped = stopped;
     s->stopped_arg = arg;
     loop_timer_stop(loop, &s->starved_timer);
-    struct list all, *l;
-    list_init(&all);
-    list_splice_back(&all, &s->flights);
-    while ((l = list_pop_front(&all))) { /* giving one up may let go of its twins and followers, wherever they are */
-        struct flight *f = container_of(l, struct flight, link);
-        list_push_back(&s->flights, l);
-        if (flight_waits(f))
-            flight_abandon(f);
-    }
+    abandon_all(s);
     if (list_empty(&s->flights))
         loop_defer(loop, &s->leave);
     else if (deadline_ns > 0)

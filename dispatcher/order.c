@@ -138,27 +138,29 @@ void order_leave(struct flight *f)
         order_advance(s);
 }
 
-/* Releases what waits in a list of queues from `l` on; injected ones stay. */
-static void release_from(struct list *l, const struct list *head)
+/* What is released goes youngest first: each finds its place at the front of the bus's queue, however many they are. */
+
+/* Those in the list from its end back to `first`, without it; injected ones stay. */
+static void release_behind(const struct list *first, struct list *head)
 {
-    while (l != head) {
-        struct list *next = l->next;
+    for (struct list *l = head->prev, *before; l != first; l = before) {
+        before = l->prev;
         struct flight *f = container_of(l, struct flight, queue);
         if (!f->injection)
             flight_release(f);
-        l = next;
     }
 }
 
 static void release_younger(struct dispatch_stream *s, const struct flight *than)
 {
-    struct list rest;
+    struct list rest, *l;
     list_init(&rest);
     list_splice_back(&rest, &s->flights);
-    struct list *l;
-    while ((l = list_pop_front(&rest))) {
+    while (!list_empty(&rest)) {
+        l = rest.prev;
+        list_remove(l);
+        list_push_front(&s->flights, l);
         struct flight *f = container_of(l, struct flight, link);
-        list_push_back(&s->flights, l);
         bool older = f->placed && (!than->placed || f->sequence <= than->sequence);
         bool in_order = f->activity != ACTIVITY_HELD && f->activity != ACTIVITY_TWIN;
         if (!older && in_order && flight_waits(f) && f != than && !f->injection)
@@ -173,11 +175,11 @@ void order_revoked(struct flight *f)
     if (s->terms->spec.order == ORDER_STRICT) {
         release_younger(s, f);
     } else if (f->leads) {
-        release_from(f->followers.next, &f->followers);
+        release_behind(&f->followers, &f->followers);
     } else if (f->activity == ACTIVITY_FOLLOWING && key_of(f, &key)) {
         struct flight *leader = leader_of(s, key, siphash13(s->dispatcher->hash_key, key));
         assert(leader);
-        release_from(f->queue.next, &leader->followers);
+        release_behind(&f->queue, &leader->followers);
     }
 }
 

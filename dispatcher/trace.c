@@ -21,10 +21,11 @@
 
 #include "siphash.h"
 
-#define SEGMENTS 64                   /* so exactly is known how far back the notes go */
-#define BYTES_PER_BUCKET 256          /* about a record each: chains stay short */
-#define WALL_AGAIN_NS (NS_PER_S / 10) /* how long the wall clock is reckoned from the loop's before it is read again   \
-                                       */
+#define SEGMENTS 64          /* so exactly is known how far back the notes go */
+#define BYTES_PER_BUCKET 256 /* about a record each: chains stay short */
+#define WALL_AGAIN_NS                                                                                                  \
+    (NS_PER_S / 10) /* how long the wall clock is reckoned from the loop's before it is read again                     \
+                     */
 
 struct record {
     uint64_t before; /* position of the one before in the same bucket */
