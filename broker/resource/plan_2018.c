@@ -319,12 +319,12 @@ static void subscription(struct planner *p, const struct resource *r)
            resolve_reply(p, ns, json_text(spec, "replyTo"), &reply, &why) &&
            parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why) &&
            plan_order_possible(p, r, c->resource, &why);
-    struct plan_subscription *s = good ? plan_subscription_add(p, r, NULL, c) : NULL;
+    struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
     if (s) {
         s->subscriber = subscriber;
         s->reply = reply;
         arg.subscription = s;
-        if (!parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why))
+        if (good && !parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why))
             p->nomem = true;
         plan_subscription_annotations(p, s, r, c->resource);
     }

@@ -69,6 +69,7 @@ struct trigger {
     struct plan_target subscriber, dead_letter;
     const cJSON *delivery;
     bool dead_letter_given, subscriber_good, dead_letter_good, possible;
+    bool added, kept; /* it runs; it does not, but did, and its events wait */
     struct why broker_why, subscriber_why, dead_letter_why, subscription_why;
 };
 
@@ -120,16 +121,21 @@ static struct filter *trigger_filter(struct planner *p, const cJSON *spec, bool 
     return *good ? f : filter_unref(f);
 }
 
-static struct plan_subscription *trigger_add(struct planner *p, const struct resource *r, struct trigger *t)
+/* Puts it in the plan; in *t what came of it. */
+static void trigger_add(struct planner *p, const struct resource *r, struct trigger *t)
 {
-    bool good;
-    struct filter *f = trigger_filter(p, json_object(r->object, "spec"), &good);
-    struct plan_subscription *s = good ? plan_subscription_add(p, r, NULL, t->broker) : NULL;
+    static const struct why invalid = {"FilterInvalid", "the filter does not compile; leat validate says where"};
+    bool compiles;
+    struct filter *f = trigger_filter(p, json_object(r->object, "spec"), &compiles);
+    struct plan_subscription *s = compiles ? plan_subscription_keep(p, r, t->broker, t->possible) : NULL;
+    if (!compiles) /* no event may pass that nobody asked for */
+        t->subscription_why = invalid;
     if (!s) {
-        t->subscription_why = (struct why){"FilterInvalid", "the filter does not compile; leat validate says where"};
         filter_unref(f);
-        return NULL;
+        return;
     }
+    t->added = t->possible;
+    t->kept = !t->possible;
     s->filter = f;
     s->subscriber = t->subscriber;
     s->reply = target_channel(t->broker);
@@ -137,7 +143,6 @@ static struct plan_subscription *trigger_add(struct planner *p, const struct res
     s->dead_letter = t->dead_letter;
     delivery_read(t->delivery, &s->delivery);
     plan_subscription_annotations(p, s, r, t->broker->resource);
-    return s;
 }
 
 /* The object that the annotation names, and its own Ready. */
@@ -170,17 +175,18 @@ static void put_dependency(struct planner *p, cJSON *status, const struct resour
     cJSON_Delete(ref);
 }
 
-static void trigger_status(struct planner *p, const struct resource *r, const struct trigger *t, bool added)
+static void trigger_status(struct planner *p, const struct resource *r, const struct trigger *t)
 {
     bool broker = t->broker && t->broker->ready;
     cJSON *status = cJSON_CreateObject();
     put_text(p, status, "subscriberUri", t->subscriber.url);
     put_condition(p, status, "BrokerReady", broker, broker ? NULL : &t->broker_why);
-    if (added || t->subscription_why.reason)
-        put_condition(p, status, "SubscriptionReady", added, added ? NULL : &t->subscription_why);
+    if (t->added || t->subscription_why.reason)
+        put_condition(p, status, "SubscriptionReady", t->added, t->added ? NULL : &t->subscription_why);
     else
         put_unknown(p, status, "SubscriptionReady", "NotResolved",
-                    "it joins the Broker when everything it names is there");
+                    t->kept ? "its events are kept until everything it names is there again"
+                            : "it joins the Broker when everything it names is there");
     put_dependency(p, status, r);
     put_condition(p, status, "SubscriberResolved", t->subscriber_good, t->subscriber_good ? NULL : &t->subscriber_why);
     put_dead_letter(p, status, t->dead_letter_given, t->dead_letter_good, &t->dead_letter, &t->dead_letter_why);
@@ -194,8 +200,8 @@ void plan_triggers(struct planner *p)
     for (const struct resource *r; (r = plan_next(p, GROUP, "Trigger", &cursor));) {
         struct trigger t;
         trigger_resolve(p, r, &t);
-        bool added = t.possible && trigger_add(p, r, &t);
-        trigger_status(p, r, &t, added);
+        trigger_add(p, r, &t);
+        trigger_status(p, r, &t);
     }
 }
 

@@ -261,7 +261,7 @@ static void flow(struct planner *p, const struct resource *r)
     }
     bool resolved = flow_target(p, r, json_object(spec, "action"), &target, &target_why), fed = false;
     resolved = resolved && plan_order_possible(p, r, r, &target_why);
-    struct plan_subscription *s = resolved && c->ready ? plan_subscription_add(p, r, NULL, c) : NULL;
+    struct plan_subscription *s = plan_subscription_keep(p, r, c, resolved);
     if (s) {
         s->subscriber = target;
         plan_subscription_annotations(p, s, r, r);
@@ -273,7 +273,7 @@ static void flow(struct planner *p, const struct resource *r)
     put_text(p, status, "targetUri", target.url);
     put_condition(p, status, "ActionTargetResolved", resolved, target_why.reason ? &target_why : NULL);
     put_condition(p, status, "ChannelReady", c->ready, c->why.reason ? &c->why : NULL);
-    put_condition(p, status, "SubscriptionReady", s != NULL, s ? NULL : &waits);
+    put_condition(p, status, "SubscriptionReady", s && resolved, s && resolved ? NULL : &waits);
     put_condition(p, status, "FeedReady", fed, feed_why.reason ? &feed_why : NULL);
     put_paused(p, status, r);
     put_webhook(p, status, fed);

@@ -151,10 +151,10 @@ static void link_add(struct flow *f, const struct link *l, cJSON *status)
 {
     struct planner *p = f->planner;
     struct why why = f->why;
-    bool good = f->possible && l->from->ready;
-    struct plan_subscription *s = good ? plan_subscription_add(p, f->resource, &l->part, l->from) : NULL;
+    bool there = l->from->ready && (f->possible || entry_planned(f->resource)), good = false;
+    struct plan_subscription *s = there ? plan_subscription_add(p, f->resource, &l->part, l->from) : NULL;
     if (s) {
-        good = link_resolve(p, f->resource, l, s, &why);
+        good = link_resolve(p, f->resource, l, s, &why) && f->possible;
         s->paused = !good;
         delivery_read(l->delivery, &s->delivery);
         plan_subscription_annotations(p, s, f->resource, f->resource);
@@ -185,6 +185,7 @@ static void flow_end(struct flow *f)
 {
     struct planner *p = f->planner;
     const struct channel_plan *c = f->address;
+    entry_set_planned(f->resource, c->ready && (f->possible || entry_planned(f->resource)));
     put_condition(p, f->status, "ChannelsReady", c->ready, c->ready ? NULL : &c->why);
     put_condition(p, f->status, "SubscriptionsReady", f->good, f->good ? NULL : &f->why);
     put_condition(p, f->status, "Addressable", c->ready, c->ready ? NULL : &c->why);

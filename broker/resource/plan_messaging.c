@@ -147,7 +147,9 @@ static void resolve_all(struct planner *p, const struct resource *r, struct reso
         out->references = true;
 }
 
-static void subscription_status(struct planner *p, const struct resource *r, const struct resolved *s, bool added)
+/* `good`: it runs. `kept`: it does not, but did, and its events wait. */
+static void subscription_status(struct planner *p, const struct resource *r, const struct resolved *s, bool good,
+                                bool kept)
 {
     cJSON *status = cJSON_CreateObject(), *physical = put_object(p, status, "physicalSubscription");
     put_text(p, physical, "subscriberUri", s->subscriber.url);
@@ -156,11 +158,12 @@ static void subscription_status(struct planner *p, const struct resource *r, con
     put_condition(p, status, "ReferencesResolved", s->references, s->references ? NULL : &s->why);
     put_condition(p, status, "ChannelReady", s->channel && s->channel->ready,
                   s->channel && s->channel->ready ? NULL : &s->channel_why);
-    if (added || s->order_why.reason)
-        put_condition(p, status, "AddedToChannel", added, added ? NULL : &s->order_why);
+    if (good || s->order_why.reason)
+        put_condition(p, status, "AddedToChannel", good, good ? NULL : &s->order_why);
     else
         put_unknown(p, status, "AddedToChannel", "NotResolved",
-                    "it joins the channel when everything it names is there");
+                    kept ? "its events are kept until everything it names is there again"
+                         : "it joins the channel when everything it names is there");
     put_paused(p, status, r);
     put_status(p, r, status);
 }
@@ -188,17 +191,18 @@ void plan_messaging_subscriptions(struct planner *p)
     for (const struct resource *r; (r = plan_next(p, GROUP, "Subscription", &cursor));) {
         struct resolved s;
         resolve_all(p, r, &s);
-        bool added = s.references && s.channel && s.channel->ready &&
-                     plan_order_possible(p, r, s.channel->resource, &s.order_why);
-        struct plan_subscription *out = added ? plan_subscription_add(p, r, NULL, s.channel) : NULL;
+        bool good = s.references && s.channel && s.channel->ready &&
+                    plan_order_possible(p, r, s.channel->resource, &s.order_why);
+        struct plan_subscription *out = plan_subscription_keep(p, r, s.channel, good);
         if (out) {
             out->subscriber = s.subscriber;
             out->reply = s.reply;
             out->dead_letter = s.dead_letter;
             delivery_read(s.delivery, &out->delivery);
             plan_subscription_annotations(p, out, r, s.channel->resource);
-            note_subscriber(p, s.channel, r);
         }
-        subscription_status(p, r, &s, out != NULL);
+        if (out && good)
+            note_subscriber(p, s.channel, r);
+        subscription_status(p, r, &s, out && good, out != NULL);
     }
 }

@@ -250,6 +250,17 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     return s;
 }
 
+struct plan_subscription *plan_subscription_keep(struct planner *p, const struct resource *r,
+                                                 const struct channel_plan *channel, bool good)
+{
+    bool there = channel && channel->ready && (good || entry_planned(r));
+    struct plan_subscription *s = there ? plan_subscription_add(p, r, NULL, channel) : NULL;
+    if (s)
+        s->paused = !good;
+    entry_set_planned(r, s != NULL);
+    return s;
+}
+
 void plan_subscription_param(struct planner *p, struct plan_subscription *s, const char *name, const char *value)
 {
     for (size_t i = 0; i < s->param_count; i++)

@@ -88,6 +88,11 @@ void plan_channel_param(struct planner *p, struct channel_plan *c, const char *n
 /* `part` may be NULL: the object itself. */
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
                                                 const struct plan_part *part, const struct channel_plan *channel);
+/* The same for what may not be able to run as it is (`good` false): then it is in the plan only if it was in the one
+ * before, and paused, so that the events that wait for it are not thrown away for a mistake. NULL: it is not in the
+ * plan. */
+struct plan_subscription *plan_subscription_keep(struct planner *p, const struct resource *r,
+                                                 const struct channel_plan *channel, bool good);
 void plan_subscription_param(struct planner *p, struct plan_subscription *s, const char *name, const char *value);
 struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
                                     struct plan_target sink);

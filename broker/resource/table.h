@@ -5,6 +5,7 @@
 #ifndef LEAT_BROKER_RESOURCE_TABLE_H
 #define LEAT_BROKER_RESOURCE_TABLE_H
 
+#include "list.h"
 #include "map.h"
 #include "prng.h"
 #include "resource.h"
@@ -13,7 +14,18 @@ struct entry {
     struct resource public;
     char *origin; /* owned; NULL: made over the API */
     bool seen;    /* by the sync under way */
+    bool planned; /* the last plan has it: its subscriptions may hold events */
 };
+
+/* For the planner: what it says of an object outlives the plan, and an object's change. */
+static inline bool entry_planned(const struct resource *r)
+{
+    return container_of(r, const struct entry, public)->planned;
+}
+static inline void entry_set_planned(const struct resource *r, bool planned)
+{
+    ((struct entry *)(uintptr_t)container_of(r, const struct entry, public))->planned = planned;
+}
 
 struct resource_table {
     const struct clock *clock;

@@ -415,6 +415,58 @@ static void test_kept_and_not_run(void **state)
     done(t, p);
 }
 
+/* What ran and cannot any longer stays in the plan, paused: its events wait for the mistake to be mended. */
+static void test_a_backlog_outlives_a_mistake(void **state)
+{
+#define NEEDS(name) "  subscriber: {ref: {kind: Service, name: " name "}}\n  broker: b\n"
+#define WAITING EVENTING "kind: Trigger\nmetadata: {name: t}\nspec:\n" NEEDS("s")
+#define ORDERED                                                                                                        \
+    TRIGGER("o, annotations: {leat.dev/order: strict}", OF_B)                                                          \
+    DOC "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q, annotations: {leat.dev/order: "         \
+        "strict}}\n"                                                                                                   \
+        "spec: {steps: [{uri: 'http://h/'}]}\n"
+#define GOOD                                                                                                           \
+    TRIGGER("o", OF_B)                                                                                                 \
+    DOC "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\n"                                      \
+        "spec: {steps: [{uri: 'http://h/'}]}\n"
+#define SERVICE_S                                                                                                      \
+    DOC "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {type: ExternalName, externalName: h}\n"
+    static const struct {
+        const char *text;
+        bool there, runs;
+    } steps[] = {{BROKER("b", "") WAITING ORDERED, false, false},
+                 {BROKER("b", "") WAITING SERVICE_S GOOD, true, true},
+                 {BROKER("b", "") WAITING ORDERED, true, false},
+                 {BROKER("b", "") WAITING ORDERED, true, false},
+                 {BROKER("b", "") WAITING SERVICE_S GOOD, true, true}};
+    struct resource_table *t = NULL;
+    (void)state;
+    assert_int_equal(resource_table_new(clock_system(), &t), OK);
+    for (size_t i = 0; i < COUNT(steps); i++) {
+        struct problems problems;
+        struct manifest *m = rig_good(steps[i].text);
+        problems_init(&problems);
+        assert_int_equal(resource_table_sync(t, m, &problems), OK);
+        manifest_free(m);
+        struct plan *p = rig_plan(t, NULL);
+        static const char *const names[] = {"t", "o", "q-kn-sequence-0"};
+        for (size_t k = 0; k < COUNT(names); k++) {
+            const struct plan_subscription *s = subscription_of(p, names[k]);
+            assert_int_equal(s != NULL, steps[i].there);
+            assert_true(!s || s->paused == !steps[i].runs);
+        }
+        const char *ready = rig_condition(rig_get(t, "trigger", "t"), "Ready"),
+                   *ordered = rig_condition(rig_get(t, "trigger", "o"), "Ready");
+        assert_int_equal(strcmp(ready, "True") == 0, steps[i].runs);
+        assert_int_equal(strcmp(ordered, "True") == 0, steps[i].runs);
+        if (i == 2)
+            assert_string_equal(rig_condition(rig_get(t, "trigger", "t"), "SubscriptionReady"),
+                                "Unknown NotResolved its events are kept until everything it names is there again");
+        plan_unref(p);
+    }
+    resource_table_free(t);
+}
+
 /* What the engine could not do stays in the conditions through later plans, until it could. */
 static void test_faults(void **state)
 {
@@ -522,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_event_types_make_themselves),
         cmocka_unit_test(test_event_types_are_bounded),
         cmocka_unit_test(test_kept_and_not_run),
+        cmocka_unit_test(test_a_backlog_outlives_a_mistake),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_faults_are_bounded),
         cmocka_unit_test(test_immutable),

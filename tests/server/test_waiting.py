@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Sequence whose step has no address yet: what the steps before it answered is kept, and goes on when the address is there."""
+"""Events that wait for an address: that of a Sequence's step that is not there yet, and that of a Trigger that has gone."""
 
 from broker import event
-from leat import Reply, request
+from leat import Reply, request, wait_for
 
 FLOWS = "flows.knative.dev/v1"
 LATE = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "late"}, "uri": "/second"}
@@ -35,3 +35,28 @@ def test_a_step_without_an_address_keeps_its_events(serve, sink):
     got = sink.wait(2)[1]
     assert got.path == "/second" and got.body == b"between" and got.attributes["id"] == "2"
     assert ready()["status"] == "True"
+
+
+def test_a_subscriber_that_goes_away_and_comes_back(serve, sink):
+    eventing = {"apiVersion": "eventing.knative.dev/v1"}
+    broker_ = {**eventing, "kind": "Broker", "metadata": {"name": "b", "namespace": "default"}}
+    trigger = {**eventing, "kind": "Trigger", "metadata": {"name": "t", "namespace": "default"}, "spec": {"broker": "b", "subscriber": LATE}}
+    broker = serve([broker_, trigger, service(sink)])
+
+    def send(id):
+        assert request("POST", f"{broker.ingress}/default/b", b"", event(id)).status == 202
+
+    def subscription_ready():
+        status = broker.ask("GET", "/apis/eventing.knative.dev/v1/namespaces/default/triggers/t").json()["status"]
+        return next(c["status"] for c in status["conditions"] if c["type"] == "SubscriptionReady")
+
+    send("1")
+    assert sink.wait(1)[0].attributes["id"] == "1"
+    broker.reload([broker_, trigger])
+    wait_for(lambda: subscription_ready() == "Unknown", "the condition")
+    send("2")
+    broker.reload([broker_, trigger, {**broker_, "metadata": {"name": "other", "namespace": "default"}}])
+    wait_for(lambda: request("POST", f"{broker.ingress}/default/other", b"", event("x")).status == 202, "another plan")
+    send("3")
+    broker.reload([broker_, trigger, service(sink)])
+    assert sorted(r.attributes["id"] for r in sink.wait(3)) == ["1", "2", "3"]
