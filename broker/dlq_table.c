@@ -210,11 +210,11 @@ static void detached(struct bus_op *op, enum err err)
     struct list *l;
     (void)err;
     s->detaching = false;
-    rested(s);
     while ((l = list_pop_front(&s->deferred))) {
         struct dlq_errand *e = container_of(l, struct dlq_errand, link);
         e->run(e);
     }
+    rested(s); /* the last: control may free the session at once */
 }
 
 void dlq_rest_arrived(struct letter *m)

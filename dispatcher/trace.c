@@ -89,7 +89,9 @@ static int64_t wall_ns(struct trace *t)
     uint64_t now = loop_now_ns(t->loop);
     if (now - t->wall_read_ns >= WALL_AGAIN_NS) {
         t->wall_read_ns = now;
-        t->wall_less_loop_ns = clock_wall_ns(loop_clock(t->loop)) - (int64_t)now;
+        /* `now` may be as old as the turn is long, so the two clocks are read side by side. */
+        t->wall_less_loop_ns =
+            clock_wall_ns(loop_clock(t->loop)) - (int64_t)clock_monotonic_ns(loop_clock(t->loop));
     }
     return (int64_t)now + t->wall_less_loop_ns;
 }
