@@ -147,8 +147,9 @@ struct memory_slot {
     size_t away;
     struct letter recall, nudge;
     atomic_bool nudge_posted;
-    atomic_bool joined;   /* its loop has linked it */
-    atomic_bool attached; /* stream != NULL, for the other loops */
+    atomic_bool joined;    /* its loop has linked it */
+    atomic_bool attached;  /* stream != NULL, for the other loops */
+    _Atomic uint64_t held; /* entries of other slots that its stream has and has not settled, for the other loops */
     _Atomic uint64_t events, bytes, oldest_ns, appended, dropped;
     char apart[MEMORY_APART];
 };

@@ -56,9 +56,11 @@ static void entry_came_to_borrower(struct letter *m)
     memory_stream_wake(s->stream);
 }
 
+/* At most MEMORY_LEND_MAX that wait there; what the borrower has in hand does not count, else a stream whose credit is
+ * larger than the bound, and which settles late, would never see the rest. */
 static void lend(struct memory_slot *s)
 {
-    while (s->away < MEMORY_LEND_MAX && !list_empty(&s->queue)) {
+    while (s->away < MEMORY_LEND_MAX + stat_read(&s->lent_to->held) && !list_empty(&s->queue)) {
         struct memory_entry *e = container_of(s->queue.next, struct memory_entry, link);
         memory_entry_take(e, ENTRY_AWAY);
         s->away++;

@@ -49,6 +49,8 @@ static struct memory_entry *next_entry(struct bus_stream *st)
         memory_entry_take(e, ENTRY_FLIGHT);
     else
         list_remove(&e->link);
+    if (e->home != st->slot)
+        stat_add(&st->slot->held, 1);
     return e;
 }
 
@@ -89,6 +91,9 @@ static void pump(struct bus_stream *st)
             return;
     }
     st->gone = NULL;
+    /* So much is in hand here that those who lend may have stopped at their bound. */
+    if (st->credit > 0 && list_empty(&st->slot->borrowed) && stat_read(&st->slot->held) >= MEMORY_LEND_MAX / 2)
+        memory_slot_nudge_others(st->slot);
     memory_stream_wake(st);
 }
 
@@ -182,6 +187,7 @@ void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
         *st->gone = true;
     s->stream = NULL;
     atomic_store(&s->attached, false);
+    atomic_store(&s->held, 0);
     loop_task_cancel(&st->task);
     loop_timer_stop(st->loop, &st->timer);
 
@@ -215,9 +221,10 @@ void memory_settle(struct bus *b, struct bus_stream *st, struct bus_token token,
     st->first_free = (uint32_t)token.a;
     st->starved = false;
 
-    if (e->home != st->slot)
+    if (e->home != st->slot) {
+        stat_add(&st->slot->held, -1ull);
         memory_entry_go_home(e, how == BUS_ACK);
-    else if (how == BUS_ACK)
+    } else if (how == BUS_ACK)
         memory_entry_end(e);
     else
         memory_entry_put_back(e);

@@ -880,6 +880,31 @@ void contract_attach_on_one_loop_drains_all(void **state)
     }
 }
 
+static unsigned seen_by(struct tap *t)
+{
+    unsigned n = 0;
+    pthread_mutex_lock(&t->r->lock);
+    for (uint64_t i = 0; i < t->count; i++)
+        n += t->items[i].first;
+    pthread_mutex_unlock(&t->r->lock);
+    return n;
+}
+
+/* A stream that settles nothing as yet: what is not delivered waits for credit, never for a settlement. */
+void contract_credit_alone_brings_the_whole_backlog(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 1500);
+    tap_attach(r, s, r->loop_count - 1, &t);
+    tap_credit(&t, TAP_ITEMS_MAX);
+    rig_until(r, seen_by(&t) == 1500);
+    tap_close(&t);
+    assert_int_equal(backlog(r, s), 1500);
+}
+
 void contract_detach_ends_deliveries(void **state)
 {
     struct rig *r = *state;

@@ -62,6 +62,7 @@ struct contract {
     X(credit_is_an_upper_bound)                                                                                        \
     X(attach_resumes_the_cursor)                                                                                       \
     X(attach_on_one_loop_drains_all)                                                                                   \
+    X(credit_alone_brings_the_whole_backlog)                                                                           \
     X(detach_ends_deliveries)                                                                                          \
     X(detach_brings_unsettled_back)                                                                                    \
     X(detach_inside_deliver)                                                                                           \
