@@ -79,8 +79,9 @@ struct dlq_snapshot {
     enum err error;
     struct dlq_item *items; /* free() */
     size_t count;
-    uint64_t expected; /* as the bus counts */
-    bool more;         /* than the bound lets a session hold */
+    uint64_t expected;     /* as the bus counts */
+    uint64_t acknowledged; /* by the session before; private */
+    bool more;             /* than are here: the bound was met, or the bus did not bring all in time */
     struct dlq_errand errand;
 };
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);

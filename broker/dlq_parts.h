@@ -44,9 +44,10 @@ struct dlq_session {
     struct map entries; /* number → struct dlq_entry, in the order of their coming */
     uint64_t last_number;
     size_t bytes;
-    unsigned credit;      /* given and not yet used */
-    struct list waiting;  /* snapshots that wait for events */
-    struct list deferred; /* errands that wait for the end of a detach */
+    uint64_t acknowledged; /* so far */
+    unsigned credit;       /* given and not yet used */
+    struct list waiting;   /* snapshots that wait for events */
+    struct list deferred;  /* errands that wait for the end of a detach */
     struct loop_timer quiet;
     struct bus_op detach;
 };

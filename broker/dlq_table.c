@@ -54,17 +54,25 @@ void dlq_entry_acknowledge(struct dlq_entry *e)
     assert(!e->batch);
     if (!e->revoked)
         s->bus->ops->settle(s->bus, s->stream, e->token, BUS_ACK);
+    s->acknowledged++;
     forget(e);
     top_up(s);
 }
 
 /* ---- snapshots ---- */
 
+/* Those that were acknowledged since the bus counted are not expected any more. */
+static bool complete(const struct dlq_snapshot *snapshot)
+{
+    const struct dlq_session *s = snapshot->errand.session;
+    return s->entries.count + (s->acknowledged - snapshot->acknowledged) >= snapshot->expected;
+}
+
 static void answer(struct dlq_snapshot *snapshot)
 {
     struct dlq_session *s = snapshot->errand.session;
     list_remove(&snapshot->errand.link);
-    snapshot->more = full(s) && snapshot->expected > s->entries.count;
+    snapshot->more = !complete(snapshot);
     snapshot->items = calloc(s->entries.count + 1, sizeof *snapshot->items);
     snapshot->error = !snapshot->items || s->starved ? ERR_NOMEM : OK;
     snapshot->count = 0;
@@ -87,7 +95,7 @@ static void answer_those_complete(struct dlq_session *s)
 {
     list_each(l, tmp, &s->waiting) {
         struct dlq_snapshot *snapshot = container_of(l, struct dlq_snapshot, errand.link);
-        if (s->entries.count >= snapshot->expected || full(s) || s->starved)
+        if (complete(snapshot) || full(s) || s->starved)
             answer(snapshot);
     }
     if (list_empty(&s->waiting))
@@ -191,6 +199,7 @@ void dlq_snapshot_arrived(struct dlq_errand *e)
         return;
     }
     s->starved = false;
+    snapshot->acknowledged = s->acknowledged;
     list_push_back(&s->waiting, &e->link);
     top_up(s);
     answer_those_complete(s);

@@ -3,6 +3,7 @@
  * Which parked events a request means: from its query or its body, each mistake at its place.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +31,11 @@ static bool read_filter(struct dlq_call *c, struct slice text)
         out_of_memory(c);
     } else if (e != OK) {
         const struct problem *first = p.count ? &p.list[0] : NULL;
+        char place[64] = "";
         if (first && first->column)
-            api_status(c->request, 400, "BadRequest", "filter: line %d, column %d: %s", first->line, first->column,
-                       first->text);
-        else
-            api_status(c->request, 400, "BadRequest", "filter: %s%s%s", first && first->path ? first->path : "",
-                       first && first->path ? ": " : "", first ? first->text : "it is none");
+            snprintf(place, sizeof place, "line %d, column %d: ", first->line, first->column);
+        api_status(c->request, 400, "BadRequest", "filter: %s%s%s%s", place, first && first->path ? first->path : "",
+                   first && first->path ? ": " : "", first ? first->text : "it is none");
     }
     problems_fini(&p);
     return e == OK;
