@@ -168,6 +168,8 @@ bool flight_prepare(struct flight *f, const struct sink *sink)
 {
     if (f->copy && f->copy_local == sink->local)
         return true;
+    if (!f->copy && !f->outgoing && !f->has_hops && !sink->local) /* the common case: the event as it is */
+        return true;
     f->copy = ce_event_unref(f->copy);
     f->copy_local = sink->local;
     enum err e = hops_event(f->outgoing ? f->outgoing : f->event, f->hops, sink->local, &f->copy);

@@ -3,10 +3,10 @@
  * One event in flight, from the bus's deliver to its settle: its memory, its waits, and the ways out. On the
  * dispatcher's loop.
  *
- *     deliver                                      held.c            order.c
- *        |                  its twin is in hand --> TWIN                its key is busy --> FOLLOWING
- *        v                  its time is to come --> HELD                no place is free -> READY
- *     filter, expirytime, dedup, leatdeliverat, key, place
+ *     deliver -> filter -> expirytime -> source and id -> leatdeliverat -> key ----> place
+ *                  |           |           |        |           |           |          |  `- none free: READY
+ *               filtered    expired   duplicate    TWIN        HELD     FOLLOWING      |
+ *        .-----------------------------------------------------------------------------'
  *        v                    (no subscriber: the event itself is what REPLY sends)
  *    SUBSCRIBER ------------- 2xx, a reply to pass on ----> REPLY ----- 2xx ----> delivered
  *        |  \                                                 |

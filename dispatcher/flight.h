@@ -143,7 +143,8 @@ struct flight {
     unsigned subscriber_tries; /* attempts made at the subscriber */
     enum phase phase;
     enum activity activity;
-    int hops;                          /* that the event may still make; -1: it does not say */
+    int hops;                          /* that the event may still make; -1: it does not say, or not in a number */
+    bool has_hops;                     /* it has the attribute */
     int64_t expires_ns, deliver_at_ns; /* by the wall clock; INT64_MAX, INT64_MIN: never, at once */
     uint64_t begun_ns;                 /* when it was taken in hand, or its time had come */
     uint64_t first_ns, sent_ns;        /* when the first attempt and the latest began */

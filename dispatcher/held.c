@@ -19,6 +19,8 @@ static int64_t wall_now(const struct flight *f)
     return clock_wall_ns(loop_clock(f->dispatcher->loop));
 }
 
+#define REQUIRED_ATTRIBUTES 4 /* of every event, and always its first: none of those sought here */
+
 /* What the attributes say; each name is looked at once. */
 static void read_attributes(struct flight *f)
 {
@@ -26,7 +28,7 @@ static void read_attributes(struct flight *f)
     f->deliver_at_ns = INT64_MIN;
     f->hops = -1;
     size_t count = ce_event_attribute_count(f->event);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = REQUIRED_ATTRIBUTES; i < count; i++) {
         struct ce_attribute a = ce_event_attribute_at(f->event, i);
         int64_t at;
         if (slice_eq(a.name, SLICE("expirytime")) && rfc3339_parse(a.value, &at) == OK)
@@ -34,7 +36,7 @@ static void read_attributes(struct flight *f)
         else if (slice_eq(a.name, SLICE("leatdeliverat")) && rfc3339_parse(a.value, &at) == OK)
             f->deliver_at_ns = at;
         else if (slice_eq(a.name, SLICE("knativebrokerttl")))
-            f->hops = hops_parse(a.value);
+            f->hops = hops_parse(a.value), f->has_hops = true;
     }
 }
 

@@ -90,8 +90,7 @@ static int64_t wall_ns(struct trace *t)
     if (now - t->wall_read_ns >= WALL_AGAIN_NS) {
         t->wall_read_ns = now;
         /* `now` may be as old as the turn is long, so the two clocks are read side by side. */
-        t->wall_less_loop_ns =
-            clock_wall_ns(loop_clock(t->loop)) - (int64_t)clock_monotonic_ns(loop_clock(t->loop));
+        t->wall_less_loop_ns = clock_wall_ns(loop_clock(t->loop)) - (int64_t)clock_monotonic_ns(loop_clock(t->loop));
     }
     return (int64_t)now + t->wall_less_loop_ns;
 }
