@@ -68,8 +68,10 @@ static bool match_within(struct slice segment, struct slice *text, size_t *work,
     size_t lead = 0, plain = 0;
     while (lead < segment.len && is_one(segment.ptr[lead]))
         lead++;
-    if (!match_begin(slice_of(segment.ptr, lead), text) || lead == segment.len)
-        return lead == segment.len;
+    if (!match_begin(slice_of(segment.ptr, lead), text))
+        return false;
+    if (lead == segment.len)
+        return true;
     segment = slice_from(segment, lead);
     while (plain < segment.len && !is_one(segment.ptr[plain]))
         plain++;

@@ -298,7 +298,7 @@ static bool parse_in(struct cesql_compiler *c, bool negated, struct cesql_part *
     size_t at = cesql_at(c);
     uint32_t last = UINT32_MAX; /* the jumps, each pointing to the one before, until their target is known */
     struct cesql_instruction *i;
-    if (!cesql_advance(c) || !take(c, TOKEN_OPEN, "( and the values") || !deeper(c))
+    if (!cesql_advance(c) || !take(c, TOKEN_OPEN, "( and the values"))
         return false;
     for (;;) {
         struct cesql_part element;
@@ -312,7 +312,6 @@ static bool parse_in(struct cesql_compiler *c, bool negated, struct cesql_part *
         if (!cesql_advance(c))
             return false;
     }
-    c->depth--;
     if (!(i = cesql_emit(c, CESQL_OP_IN_END, CESQL_BOOLEAN, at, 1)) || !take(c, TOKEN_CLOSE, "a comma or )"))
         return false;
     i->negated = negated;
@@ -324,7 +323,7 @@ static bool parse_in(struct cesql_compiler *c, bool negated, struct cesql_part *
     return true;
 }
 
-/* Whether NOT is the beginning of NOT LIKE or NOT IN: nothing else can follow an operand. */
+/* An operand and the LIKE and IN behind it, from the left. Each counts as a level of nesting, for the values of IN. */
 static bool parse_operand(struct cesql_compiler *c, struct cesql_part *out)
 {
     int depth = c->depth;
