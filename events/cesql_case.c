@@ -159,8 +159,10 @@ static uint32_t map(const struct run *runs, size_t count, uint32_t c)
         else
             high = middle;
     }
+    if (low == 0)
+        return c;
     const struct run *r = &runs[low - 1];
-    bool in = low > 0 && c <= r->last && (c - r->first) % r->step == 0;
+    bool in = c <= r->last && (c - r->first) % r->step == 0;
     return in ? (uint32_t)((int32_t)c + r->delta) : c;
 }
 

@@ -90,8 +90,11 @@ bool cesql_fold(struct cesql_compiler *c, struct cesql_part *part, bool constant
     char memory[FOLD_BYTES];
     if (!constants)
         return true;
-    struct cesql_evaluation v = {
-        .code = c->code, .text = c->text.ptr, .source = c->source, .memory = memory, .memory_left = sizeof memory};
+    struct cesql_evaluation v = {.code = c->code,
+                                 .text = c->text.ptr ? c->text.ptr : "", /* there may be none yet */
+                                 .source = c->source,
+                                 .memory = memory,
+                                 .memory_left = sizeof memory};
     struct cesql_stack_value value = cesql_run(&v, (uint32_t)part->begin, (uint32_t)c->count, part->type);
     return v.error || become_constant(c, part, &value);
 }

@@ -38,6 +38,12 @@ static enum err parts_add(struct parts *p, struct filter *f)
     return OK;
 }
 
+/* Of two outcomes: a want of memory is no mistake of the reader's, and goes before one. */
+static enum err graver(enum err a, enum err b)
+{
+    return !a || b == ERR_NOMEM ? b : a;
+}
+
 /* What a constructor said, told at the node. */
 static enum err told(struct check *c, const cJSON *node, enum err e, const struct diag *d)
 {
@@ -99,7 +105,7 @@ static enum err read_attributes(struct check *c, const cJSON *map, enum filter_t
         size_t before = path_down(c, node->string);
         bool any = empty_is_any && cJSON_IsString(node) && !node->valuestring[0];
         enum err e = read_attribute(c, node, any ? FILTER_PRESENT : test, p);
-        first = first ? first : e;
+        first = graver(first, e);
         path_up(c, before);
     }
     return first;
@@ -117,7 +123,7 @@ static enum err read_list(struct check *c, const cJSON *list, int depth, struct 
         size_t before = path_down_index(c, i++);
         enum err e = read_one(c, node, depth, &f);
         e = e ? e : parts_add(p, f);
-        first = first ? first : e;
+        first = graver(first, e);
         path_up(c, before);
     }
     return first;
