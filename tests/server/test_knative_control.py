@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from broker import event
+from broker import event, exchange
 from leat import ROOT, request, wait_for
 from topology import API_OF, condition, hear, mesh, object_of, parallel, path_of, place, ready, resource, send, sequence, terms, trigger
 
@@ -220,3 +220,14 @@ def test_terms_are_checked_at_admission(serve):
         for thing in (mesh("x", delivery={field: value}), trigger("x", "b", "http://127.0.0.1:1/", delivery={field: value}), hear("x", "c", "http://127.0.0.1:1/", delivery={field: value}), sequence("x", [("http://127.0.0.1:1/", terms(**{field: value}))])):
             answer = broker.ask("POST", path_of(thing["kind"]), thing)
             assert answer.status in REFUSED and f"delivery.{field}" in answer.json()["message"], (thing, answer)
+
+
+def test_t01_knative_s_own_addresses(serve, sink):
+    """A Broker is at /NAMESPACE/NAME too, as Knative's ingress has it, and a Channel behind its host name."""
+    broker = serve([mesh("shop"), trigger("t", "shop", sink.url + "broker"), CHANNEL, hear("s", "c", sink.url + "channel")])
+    assert request("POST", broker.ingress + "/default/shop", b"", event()).status == 202
+    assert sink.wait(1)[0].path == "/broker"
+    head = "".join(f"{k}: {v}\r\n" for k, v in event().items())
+    answer = exchange(broker.ingress, f"POST / HTTP/1.1\r\nHost: c-kn-channel.default.svc.cluster.local\r\nConnection: close\r\nContent-Length: 0\r\n{head}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert sink.wait(2)[1].path == "/channel"
