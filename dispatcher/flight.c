@@ -108,7 +108,7 @@ struct flight *flight_find(struct dispatch_stream *s, struct bus_token token)
 static void on_timer(struct loop_timer *t)
 {
     struct flight *f = container_of(t, struct flight, timer);
-    assert(f->activity == ACTIVITY_HELD || f->activity == ACTIVITY_WAITING);
+    assert(f->activity == ACTIVITY_HELD || f->activity == ACTIVITY_WAITING || f->activity == ACTIVITY_RATED);
     bool held = f->activity == ACTIVITY_HELD;
     flight_unqueue(f);
     if (held)

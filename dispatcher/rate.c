@@ -48,15 +48,29 @@ void rate_arm(struct dispatch_stream *s)
     loop_timer_start(s->dispatcher->loop, &s->rate_timer, token_wait(s));
 }
 
+/* The queue may be longer than an event has time: it does not wait beyond its deadline to learn that. */
+static void watch_deadline(struct flight *f)
+{
+    struct loop *loop = f->dispatcher->loop;
+    uint64_t deadline = f->stream->terms->spec.delivery.deadline_ns, age = loop_now_ns(loop) - f->begun_ns;
+    if (deadline == 0)
+        return;
+    assert(age <= deadline); /* or it would not have come so far */
+    loop_timer_start(loop, &f->timer, deadline - age + 1);
+}
+
 void rate_wait(struct flight *f)
 {
     struct dispatch_stream *s = f->stream;
     assert(f->activity == ACTIVITY_NONE);
     f->activity = ACTIVITY_RATED;
     list_push_back(&s->rated, &f->queue);
-    if (s->stopping)
+    if (s->stopping) {
         flight_abandon(f);
-    else if (!loop_timer_armed(&s->rate_timer))
+        return;
+    }
+    watch_deadline(f);
+    if (!loop_timer_armed(&s->rate_timer))
         rate_arm(s);
 }
 

@@ -97,12 +97,15 @@ static void an_event_whose_deadline_passes_in_a_queue_is_never_sent(void **state
     struct rig *r = rig_new(1);
     r->spec.rate_interval_ns = NS_PER_S;
     r->spec.delivery.deadline_ns = 1500 * MS;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 9; i++)
         rig_publish(r);
     rig_start(r);
-    rig_pass(r, 5 * NS_PER_S, 100 * MS);
+    rig_pass(r, 1500 * MS, 100 * MS);
+    assert_int_equal(r->park.parked, 0);
+    clock_fake_advance(&r->clock, 1); /* all at that moment, not when each had come to the head of the queue */
+    rig_turn(r);
     assert_string_equal(rig_ids(r), "0 1");
-    assert_int_equal(r->park.parked, 1);
+    assert_int_equal(r->park.parked, 7);
     assert_string_equal(r->park.reason, "deadline");
     assert_int_equal(r->park.attempts, 0);
     assert_int_equal(r->park.err, ERR_TIMEOUT);
