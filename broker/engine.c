@@ -47,6 +47,14 @@ struct shard *engine_shard(const struct engine *e, size_t i)
     return e->shards[i];
 }
 
+void engine_observed(struct engine *e, uint32_t channel, const struct ce_event *event)
+{
+    const struct routing *r = e->current;
+    for (size_t i = 0; r && e->reports.observed && i < r->plan->channel_count; i++)
+        if (r->channels[i]->subject == channel)
+            e->reports.observed(e->reports.arg, &r->plan->channels[i], event);
+}
+
 bool engine_traces(const struct engine *e)
 {
     return e->options.trace_bytes > 0;

@@ -34,6 +34,7 @@ struct engine_options {
     const char *hooks_address; /* a listener of their own for webhooks; NULL: on the ingress listener */
     const char *hooks_url;     /* where the world reaches the webhooks; NULL: not known */
     uint64_t drain_ns;         /* how long a stop waits for deliveries under way */
+    bool observe;              /* reports.observed is wanted */
     size_t trace_bytes;        /* memory of the traces of all loops together (trace.h); 0: none */
 };
 
@@ -133,6 +134,8 @@ struct engine_reports {
     void (*applied)(void *arg); /* a plan is in force */
     /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
     void (*made)(void *arg, const char *key, enum err err, const char *text);
+    /* An event of a type and source that were new to the channel passed it; may come more than once. */
+    void (*observed)(void *arg, const struct plan_channel *channel, const struct ce_event *e);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);
@@ -162,6 +165,8 @@ size_t engine_shard_count(const struct engine *e);
 struct shard *engine_shard(const struct engine *e, size_t i);
 
 /* ---- for shards ---- */
+/* Control loop: an observation of a channel, by its number. */
+void engine_observed(struct engine *e, uint32_t channel, const struct ce_event *event);
 unsigned engine_loops(const struct engine *e);            /* how many shards there will be */
 const uint64_t *engine_trace_key(const struct engine *e); /* of all traces */
 const struct engine_options *engine_options_of(const struct engine *e);

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "observe.h"
 #include "tap.h"
 #include "text.h"
 #include "trace.h"
@@ -75,6 +76,8 @@ static void taken(struct entry *n)
     trace_event(n->shard->trace, n->event, n->channel->subject, n->request, n->cause);
     if (!list_empty(&n->shard->taps))
         tap_show(n->shard, n->channel->subject, n->event);
+    if (n->shard->observed)
+        observe(n->shard, n->channel->subject, n->event);
 }
 
 static void appended(struct bus_append *a, enum err e)

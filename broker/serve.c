@@ -156,6 +156,19 @@ static void made(void *arg, const char *key, enum err err, const char *text)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }
 
+static void observed(void *arg, const struct plan_channel *channel, const struct ce_event *e)
+{
+    struct server *s = arg;
+    struct ce_attribute schema = {0};
+    bool new = false;
+    ce_event_attribute(e, SLICE("dataschema"), &schema);
+    enum err err = eventtype_ensure(s->table, channel, ce_event_type(e), ce_event_source(e), schema.value, &new);
+    if (err != OK)
+        log_line(LOG_WARN, "event_types.failed", "channel=%s error=%s", log_value(channel->key), err_name(err));
+    if (new)
+        table_changed(s); /* it gets its conditions */
+}
+
 /* ---- signals ---- */
 
 static void stopped(void *arg, uint64_t left)
@@ -236,8 +249,9 @@ static enum err start_engine(struct server *s, struct diag *d)
         .hooks_url = o->hooks_url,
         .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
         .trace_bytes = o->trace_bytes,
+        .observe = o->auto_create_event_types,
     };
-    const struct engine_reports reports = {source_report, applied, made, s};
+    const struct engine_reports reports = {source_report, applied, made, observed, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

@@ -2,7 +2,7 @@
  *
  * A shard's life: made on the control thread, then everything on its own thread until it is joined.
  */
-#include "shard.h"
+#include "observe.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -26,6 +26,8 @@ static enum err furnish(struct shard *s, const struct engine_options *o)
         e = trace_new(s->loop, bytes > TRACE_BYTES_MIN ? bytes : TRACE_BYTES_MIN, engine_trace_key(s->engine),
                       &s->trace);
     }
+    if (e == OK && o->observe)
+        e = observed_new(engine_trace_key(s->engine), &s->observed);
     return e;
 }
 
@@ -90,6 +92,7 @@ void shard_free(struct shard *s)
     http_client_free(s->client);
     loop_free(s->loop);
     trace_free(s->trace);
+    observed_free(s->observed);
     routing_unref(s->routing);
     free(s);
 }

@@ -48,11 +48,12 @@ struct shard {
     struct http_server *ingress, *hooks; /* hooks: NULL unless they have a listener of their own */
     struct http_client *client;
     struct dispatcher *dispatcher;
-    struct trace *trace;     /* of what happens on this loop; NULL: none is kept */
-    struct routing *routing; /* in force on this loop; NULL before the first */
-    struct list streams;     /* struct shard_stream */
-    struct list sources;     /* struct shard_source */
-    struct list taps;        /* who watches what enters channels (tap.h) */
+    struct trace *trace;       /* of what happens on this loop; NULL: none is kept */
+    struct routing *routing;   /* in force on this loop; NULL before the first */
+    struct list streams;       /* struct shard_stream */
+    struct list sources;       /* struct shard_source */
+    struct observed *observed; /* NULL: nobody wants to know (observe.h) */
+    struct list taps;          /* who watches what enters channels (tap.h) */
     struct shard_counters counters;
 
     /* One order at a time; the engine waits for `ordered` before the next. */

@@ -31,6 +31,8 @@ static const struct option_spec options[] = {
      "whose bytes are nearly all headers.",
      false},
     {"drain", 0, "DURATION", "How long SIGTERM waits for deliveries under way. Default: 30s.", false},
+    {"auto-create-event-types", 0, NULL,
+     "Make an EventType for each type and source of events that pass a Broker or Channel.", false},
     {"trace-bytes", 0, "SIZE",
      "Memory for what happened to the latest events, which `leat explain` shows. Default: 16MiB; 0 remembers nothing.",
      false},
@@ -153,6 +155,7 @@ static int run(const struct invocation *in)
         .proxy = option_value(in, "proxy", NULL),
         .ca_file = option_value(in, "ca-file", NULL),
         .trace_bytes = TRACE_BYTES_DEFAULT,
+        .auto_create_event_types = option_given(in, "auto-create-event-types"),
     };
     if (!start_log(in) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) || !read_resolves(in) ||
         !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||

@@ -5,6 +5,7 @@
 #ifndef LEAT_SERVE_H
 #define LEAT_SERVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct serve_options {
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
     uint64_t drain_ns;                        /* 0: 30 s */
     unsigned loops;                           /* 0: one per core */
+    bool auto_create_event_types;             /* EventTypes of what passes Brokers and Channels */
     uint64_t trace_bytes;                     /* memory of what is remembered of events; 0: nothing is */
 };
 

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
 #include "plan.h"
@@ -41,7 +42,11 @@ static uint64_t hash_of(const struct plan_channel *c, struct slice type, struct 
 
 static bool add_text(cJSON *object, const char *name, struct slice value)
 {
-    char *text = strndup(value.len ? value.ptr : "", value.len);
+    char *text = malloc(value.len + 1);
+    if (text) {
+        memcpy(text, value.len ? value.ptr : "", value.len);
+        text[value.len] = '\0';
+    }
     bool good = text && cJSON_AddStringToObject(object, name, text);
     free(text);
     return good;
