@@ -8,6 +8,7 @@ import pytest
 
 from broker import channel, dial, event, exchange, subscription
 from leat import Client, Sink, request
+from topology import mesh, send, trigger
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
@@ -356,3 +357,56 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_sends_nothing(broker, shar
         s.sendall(b"POST /channels/default/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nce-specversion: 1.0\r\nce-id: half\r\nce-type: t\r\nce-source: /s\r\n\r\n12345")
     delivered(broker, shared_sink, b"", event("whole"))
     assert [r.headers["ce-id"] for r in shared_sink.requests] == ["whole"]
+
+
+# ---- what may not enter ----
+
+
+@pytest.fixture(scope="module")
+def mesh_of_one(serve_module):
+    return serve_module([mesh("shop", namespace="default"), trigger("t", "shop", "http://127.0.0.1:1/", attributes={"type": "never"})])
+
+
+@pytest.mark.parametrize("path", ["/brokers/default/shop", "/default/shop"])
+def test_a_broker_has_two_paths(mesh_of_one, path):
+    """The second is that of Knative's own address, http://broker-ingress.knative-eventing.svc.cluster.local/NAMESPACE/NAME."""
+    head = f"POST {path} HTTP/1.1\r\nHost: broker-ingress.knative-eventing.svc.cluster.local\r\nConnection: close\r\nContent-Length: 0\r\n" + "".join(f"{k}: {v}\r\n" for k, v in event().items()) + "\r\n"
+    assert exchange(mesh_of_one.ingress, head.encode()).startswith(b"HTTP/1.1 202 ")
+
+
+@pytest.mark.parametrize("ttl, status, words", [("255", 202, ""), ("2", 202, ""), ("1", 400, "loop: knativebrokerttl is 1"), ("0", 400, "loop"), ("-3", 400, "loop"), ("many", 400, "knativebrokerttl: 'many' is no whole number")])
+def test_hops_into_a_broker(mesh_of_one, ttl, status, words):
+    answer = send(mesh_of_one, "Broker/shop", b"", event(knativebrokerttl=ttl))
+    assert answer.status == status and words in answer.text, answer
+
+
+def test_spent_hops_have_a_counter_of_their_own(mesh_of_one):
+    before = mesh_of_one.metric("leat_events_refused_total", reason="loop")
+    assert send(mesh_of_one, "Broker/shop", b"", event(knativebrokerttl="0")).status == 400
+    assert mesh_of_one.metric("leat_events_refused_total", reason="loop") == before + 1
+
+
+def test_a_channel_does_not_count_hops(broker, shared_sink):
+    got = delivered(broker, shared_sink, b"", event("hops", knativebrokerttl="1"))
+    assert "knativebrokerttl" not in got.attributes
+
+
+@pytest.mark.parametrize("where", ["Broker/shop", "Channel/orders"])
+def test_a_time_of_delivery_that_is_none(broker, mesh_of_one, where):
+    answer = send(mesh_of_one if where.startswith("Broker") else broker, where, b"", event(leatdeliverat="soon"))
+    assert answer.status == 400 and "leatdeliverat: 'soon' is no time of RFC 3339" in answer.text
+
+
+def test_a_batch_with_one_event_that_may_not_enter_is_refused_whole(broker, shared_sink):
+    good = {"specversion": "1.0", "id": "whole-2", "type": "t", "source": "/s"}
+    answer = broker.post("orders", json.dumps([good, {**good, "id": "late", "leatdeliverat": "soon"}, good]).encode(), BATCH)
+    assert answer.status == 400 and answer.text.startswith("event 2 of the batch: leatdeliverat")
+    delivered(broker, shared_sink, b"", event("after"))
+    assert [r.headers.get("ce-id") for r in shared_sink.requests] == ["after"]
+
+
+def test_where_events_go_is_said(broker):
+    answer = request("POST", broker.ingress + "/nowhere", b"", event())
+    assert answer.status == 404
+    for path in ("/channels/", "/brokers/", "/sequences/", "/parallels/", "/hooks/"):
+        assert path in answer.text
