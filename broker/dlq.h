@@ -82,6 +82,7 @@ struct dlq_snapshot {
     uint64_t expected;     /* as the bus counts */
     uint64_t acknowledged; /* by the session before; private */
     bool more;             /* than are here: the bound was met, or the bus did not bring all in time */
+    bool full;             /* the bound was met */
     struct dlq_errand errand;
 };
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);

@@ -61,8 +61,9 @@ static void explain(struct job *j, enum err e)
         snprintf(out, size, "%zu failed again and are parked anew, %zu could not be tried and stay parked",
                  j->parked_again, j->kept);
     else if (j->hidden)
-        snprintf(out, size, "more than %d events are parked; those beyond were not looked at. Once more for them",
-                 DLQ_HELD_MAX);
+        snprintf(out, size,
+                 "more are parked than can be looked at at once (%d events, %u MiB); those beyond were not looked at",
+                 DLQ_HELD_MAX, DLQ_HELD_BYTES_MAX >> 20);
 }
 
 static void finish(struct job *j, enum err e)
@@ -143,7 +144,7 @@ static void work(struct job *j, const struct dlq_snapshot *s)
 {
     const struct engine_subscription *subscription = dlq_session_subscription(j->sessions[j->at]);
     if (j->selected == 0) {
-        j->hidden = j->hidden || s->more;
+        j->hidden = j->hidden || (s->more && s->full);
         session_end(j);
     } else if (j->order.redrive && !subscription->wanted) {
         j->left_alone += j->selected;

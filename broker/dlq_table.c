@@ -73,6 +73,7 @@ static void answer(struct dlq_snapshot *snapshot)
     struct dlq_session *s = snapshot->errand.session;
     list_remove(&snapshot->errand.link);
     snapshot->more = !complete(snapshot);
+    snapshot->full = full(s);
     snapshot->items = calloc(s->entries.count + 1, sizeof *snapshot->items);
     snapshot->error = !snapshot->items || s->starved ? ERR_NOMEM : OK;
     snapshot->count = 0;

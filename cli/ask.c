@@ -149,7 +149,7 @@ void table_print(struct ask_table *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = 0; t->count > t->columns && i < t->count; i++) {
         size_t column = i % t->columns;
         int widest = 0;
         for (size_t k = column; k < t->count; k += t->columns)

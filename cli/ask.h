@@ -27,7 +27,7 @@ bool member_is_true(struct json_value object, const char *name);
 struct ask_table;
 struct ask_table *table_new(size_t columns);
 void table_cell(struct ask_table *t, const char *text);
-/* Prints and frees. NULL is fine. */
+/* Prints, nothing when there is no row below the head, and frees. NULL is fine. */
 void table_print(struct ask_table *t);
 
 /* Follows a task (its JSON is `task`) until it ends, with its progress on standard error. Ctrl-C leaves it running and

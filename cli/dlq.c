@@ -104,7 +104,7 @@ static int print_summary(struct json_value json)
         table_cell(t, text_of(w.value, "dropped", NULL, text, sizeof text));
         table_cell(t, member_is_true(w.value, "gone") ? "(deleted)" : " ");
     }
-    table_print(n ? t : NULL);
+    table_print(t);
     if (n == 0)
         fprintf(stderr, "No events are parked.\n");
     return EXIT_CODE_OK;
@@ -129,12 +129,12 @@ static int print_list(struct json_value json)
             table_cell(t, text_of(w.value, names[i][0], names[i][1], text, sizeof text));
     if (n == 0)
         fprintf(stderr, "No events are parked%s.\n", member_number(json, "total") ? " that the filter matches" : "");
-    table_print(n ? t : NULL);
+    table_print(t);
     if (n < matched)
         fprintf(stderr, "%zu of %llu; --limit shows more.\n", n, (unsigned long long)matched);
     if (member_is_true(json, "more"))
-        fprintf(stderr, "%llu are parked, more than can be looked at at once; the first %s were.\n",
-                (unsigned long long)member_number(json, "total"), EVERYTHING);
+        fprintf(stderr, "%llu are parked; only %llu of them could be looked at at once.\n",
+                (unsigned long long)member_number(json, "total"), (unsigned long long)member_number(json, "seen"));
     return EXIT_CODE_OK;
 }
 

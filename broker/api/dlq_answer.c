@@ -96,7 +96,7 @@ void dlq_answer_list(struct dlq_call *c)
         buf_put(&body, buf_slice(&item));
         said++;
     }
-    buf_printf(&body, "],\"matched\":%zu,\"total\":%llu,\"more\":%s}\n", matched,
+    buf_printf(&body, "],\"matched\":%zu,\"seen\":%zu,\"total\":%llu,\"more\":%s}\n", matched, c->collection.count,
                (unsigned long long)c->collection.total, c->collection.more ? "true" : "false");
     buf_fini(&item);
     respond(c->request, &body);
