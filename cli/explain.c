@@ -192,7 +192,7 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
     cJSON_ArrayForEach(x, item(e, "subscriptions"))
         print_subscription(x, from);
     if (number_in(e, "unlisted") > 0)
-        printf("  and %.0f more that do not match; --all lists them\n", number_in(e, "unlisted"));
+        printf("  and %.0f more of which there is nothing to tell; --all lists them\n", number_in(e, "unlisted"));
     if (channel && *text_in(channel, "name") && cJSON_GetArraySize(item(e, "subscriptions")) == 0)
         printf("  nobody subscribes to it\n");
     cJSON_ArrayForEach(x, item(e, "made")) {

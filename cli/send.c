@@ -353,7 +353,7 @@ const struct command command_send = {
     .operand_max = 2,
     .text = "Without operands: one CloudEvent made of the options, a file or standard input. With `github EVENT` "
             "(push, pull_request, issues, ping): the sample\n"
-            "of that webhook, signed as GitHub signs. Prints the event's id.",
+            "of that webhook, signed as GitHub signs. Prints the event's id, which `leat explain` takes.",
     .examples = "  leat send --to http://127.0.0.1:8080/channels/default/orders --type order.made --data '{\"n\":1}'\n"
                 "  leat send --to channel/orders -f event.json --structured\n"
                 "  GITHUB_SECRET_TOKEN=secret leat send github push --to http://127.0.0.1:8080/hooks/default/robots",

@@ -69,6 +69,13 @@ static void add_time(cJSON *to, const char *name, int64_t wall_ns)
     buf_fini(&text);
 }
 
+/* Appends to a list; without memory the object is let go. */
+static void append(cJSON *list, cJSON *object)
+{
+    if (!cJSON_AddItemToArray(list, object))
+        cJSON_Delete(object);
+}
+
 /* "Trigger.eventing.knative.dev/ns/name/steps/1" as kind, namespace and name. */
 static void add_key(cJSON *to, const char *key)
 {
@@ -133,14 +140,14 @@ static void add_attempt(cJSON *list, const struct trace_note *n, const char *sub
         add_slice(o, "text", a->text);
     if (a->next_wait_ns)
         add_time(o, "nextAttempt", n->wall_ns + (int64_t)a->next_wait_ns);
-    cJSON_AddItemToArray(list, o);
+    append(list, o);
 }
 
-/* What the notes say of one subscription, and how it stands. True when there were any. */
-static bool add_attempts(cJSON *to, const struct view *v, uint32_t subject, const char *name, bool paused)
+/* What the notes say of one subscription, and how it stands. */
+static void add_attempts(cJSON *to, const struct view *v, uint32_t subject, const char *name, bool paused)
 {
     const struct trace_note *last = NULL;
-    cJSON *list = cJSON_CreateArray();
+    cJSON *list = cJSON_AddArrayToObject(to, "attempts");
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
         if (n->mark != v->mark || n->subject != subject || (n->kind != TRACE_NOTE_ATTEMPT && n->kind != TRACE_NOTE_END))
@@ -158,8 +165,6 @@ static bool add_attempts(cJSON *to, const struct view *v, uint32_t subject, cons
     cJSON_AddStringToObject(to, "state", state);
     if (ended)
         add_time(to, "ended", last->wall_ns);
-    cJSON_AddItemToObject(to, "attempts", list);
-    return last != NULL;
 }
 
 /* ---- subscriptions ---- */
@@ -183,7 +188,7 @@ static void add_matching(cJSON *list, const struct view *v, size_t i)
     if (v->event)
         cJSON_AddBoolToObject(s, "matched", filter_match(p->filter, v->event));
     add_attempts(s, v, v->routing->subscriptions[i]->subject, name, p->paused);
-    cJSON_AddItemToArray(list, s);
+    append(list, s);
 }
 
 static bool has_notes(const struct view *v, uint32_t subject)
@@ -196,32 +201,36 @@ static bool has_notes(const struct view *v, uint32_t subject)
     return false;
 }
 
-/* Those that match, or that have attempts (a filter may have changed since), whole; of the others some. */
+static void add_unmatched(cJSON *list, const struct view *v, const struct plan_subscription *p)
+{
+    cJSON *s = cJSON_CreateObject();
+    add_key(s, p->key);
+    cJSON_AddBoolToObject(s, "matched", false);
+    add_reason(s, p->filter, v->event);
+    append(list, s);
+}
+
+/* Those that match, or that have attempts (a filter may have changed since), all of them; of the others some. Without
+ * the event's attributes nothing can be said of a filter. */
 static void add_subscriptions(cJSON *to, const struct view *v)
 {
     const struct plan *plan = v->routing->plan;
     cJSON *list = cJSON_AddArrayToObject(to, "subscriptions");
-    size_t unmatched = 0, unlisted = 0;
+    size_t others = 0, unlisted = 0;
     for (size_t i = 0; i < plan->subscription_count; i++) {
         const struct plan_subscription *p = &plan->subscriptions[i];
         if (p->channel != v->channel)
             continue;
-        if (!v->event || filter_match(p->filter, v->event) || has_notes(v, v->routing->subscriptions[i]->subject)) {
+        if ((v->event && filter_match(p->filter, v->event)) || has_notes(v, v->routing->subscriptions[i]->subject))
             add_matching(list, v, i);
-            continue;
-        }
-        unmatched++;
-        if (!v->all && unmatched > UNMATCHED_SHOWN) {
+        else if (++others > UNMATCHED_SHOWN && !v->all)
             unlisted++;
-            continue;
-        }
-        cJSON *s = cJSON_CreateObject();
-        add_key(s, p->key);
-        cJSON_AddBoolToObject(s, "matched", false);
-        add_reason(s, p->filter, v->event);
-        cJSON_AddItemToArray(list, s);
+        else if (v->event)
+            add_unmatched(list, v, p);
+        else
+            add_matching(list, v, i);
     }
-    cJSON_AddNumberToObject(to, "unmatched", (double)unmatched);
+    cJSON_AddNumberToObject(to, "unmatched", v->event ? (double)others : 0);
     cJSON_AddNumberToObject(to, "unlisted", (double)unlisted);
 }
 
@@ -261,7 +270,7 @@ static void add_taken(cJSON *list, const struct lookup_note *l)
         add_request_id(o, l->note.event);
     if (l->note.other.len)
         add_slice(o, "cause", l->note.other);
-    cJSON_AddItemToArray(list, o);
+    append(list, o);
 }
 
 static void add_made(cJSON *to, const struct view *v)
@@ -274,13 +283,13 @@ static void add_made(cJSON *to, const struct view *v)
         cJSON *o = cJSON_CreateObject();
         add_slice(o, "id", n->other);
         add_channel(o, v->routing, plan_channel_of(v->routing, n->subject));
-        cJSON_AddItemToArray(list, o);
+        append(list, o);
     }
 }
 
 static void add_view(cJSON *events, struct view *v)
 {
-    cJSON *o = cJSON_CreateObject(), *taken = cJSON_CreateArray();
+    cJSON *o = cJSON_CreateObject(), *taken = cJSON_AddArrayToObject(o, "taken");
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
         if (n->mark != v->mark || n->kind != TRACE_NOTE_EVENT)
@@ -296,11 +305,10 @@ static void add_view(cJSON *events, struct view *v)
         add_attributes(o, v->event);
     }
     add_channel(o, v->routing, v->channel);
-    cJSON_AddItemToObject(o, "taken", taken);
     add_made(o, v);
     if (v->channel != SIZE_MAX)
         add_subscriptions(o, v);
-    cJSON_AddItemToArray(events, o);
+    append(events, o);
 }
 
 /* The channel that a note is about, or 0 when the plan no longer knows. */
