@@ -7,6 +7,7 @@ subscriber replies does not match replies.
 """
 
 import collections
+import copy
 
 import filter_model
 import recorder
@@ -23,6 +24,10 @@ class Script:
 
     def __init__(self, name, fails=0, status=500, then="accept", type=None):
         self.name, self.fails, self.status, self.then, self.type = name, fails, status, then, type
+
+    def mend(self):
+        """From now on it takes everything."""
+        self.fails, self.then = 0, "accept"
 
     def fails_at(self, nth):
         return self.fails is None or nth <= self.fails
@@ -53,6 +58,7 @@ class Hearer:
     def __init__(self, label, to, reply=None, filters=None, terms=None):
         self.label, self.to, self.reply, self.filters, self.terms = label, to, reply, filters, terms
         self.ends = collections.Counter()
+        self.parked = []  # events
 
 
 class Node:
@@ -61,7 +67,7 @@ class Node:
     def __init__(self, kind, name, terms=None):
         self.kind, self.name, self.terms = kind, name, terms
         self.hearers = []
-        self.manifests = lambda where: []
+        self.manifests = []
 
 
 # ---- what must happen ----
@@ -78,7 +84,19 @@ class Model:
         """Node takes an event (a dict), and all that follows from it."""
         for hearer in node.hearers:
             if hearer.filters is None or filter_model.matches(hearer.filters, event, self.expressions):
-                hearer.ends[self.deliver(node, hearer, event)] += 1
+                self.end(node, hearer, event)
+
+    def end(self, node, hearer, event):
+        how = self.deliver(node, hearer, event)
+        hearer.ends[how] += 1
+        if how == "parked":
+            hearer.parked.append({k: v for k, v in event.items() if not k.startswith("knativeerror")})
+
+    def redrive(self, node, hearer):
+        """All that is parked for the hearer goes its way again, as it came."""
+        again, hearer.parked = hearer.parked, []
+        for event in again:
+            self.end(node, hearer, event)
 
     def deliver(self, node, hearer, event):
         own, whole = hearer.terms, node.terms
@@ -165,6 +183,17 @@ class Builder:
         format = {"format": self.rng.choice(["json", "binary"])} if self.rng.random() < 0.2 else {}
         return topology.terms(self.where(terms.dead) if terms.dead else None, terms.retry, backoffDelay="PT0.002S", **format)
 
+    def manifests(self):
+        return [m for node in self.nodes for m in node.manifests]
+
+    def some_paused(self):
+        """The manifests, with some of the subscriptions and triggers paused."""
+        made = copy.deepcopy(self.manifests())
+        for m in made:
+            if m["kind"] in ("Subscription", "Trigger", "Sequence", "Parallel") and self.rng.random() < 0.3:
+                m["metadata"].setdefault("annotations", {})["leat.dev/paused"] = "true"
+        return made
+
     def where(self, to):
         return self.model.url(to) if not isinstance(to, Node) else f"{to.kind}/{to.name}"
 
@@ -221,10 +250,11 @@ class Builder:
         node.manifests = [topology.parallel(node.name, branches, self.where(common) if common else None)]
 
     def all_hearers(self):
+        """(node, hearer), those inside of sequences and parallels too."""
         seen, queue = [], list(self.nodes)
         while queue:
             node = queue.pop()
             for hearer in node.hearers:
-                seen.append(hearer)
+                seen.append((node, hearer))
                 queue += [to for to in (hearer.to, hearer.reply) if isinstance(to, Node) and to.kind is None]
         return seen
