@@ -57,9 +57,13 @@ static void explain(struct job *j, enum err e)
                  j->left_alone);
     else if (j->idle_rounds == IDLE_ROUNDS_MAX)
         snprintf(out, size, "the bus took events back before they were done; they stay parked. Try again");
-    else if (j->parked_again || j->kept)
-        snprintf(out, size, "%zu failed again and are parked anew, %zu could not be tried and stay parked",
+    else if (j->parked_again && j->kept)
+        snprintf(out, size, "%zu failed again and parked anew, %zu not tried to the end and still parked",
                  j->parked_again, j->kept);
+    else if (j->parked_again)
+        snprintf(out, size, "%zu failed again and parked anew", j->parked_again);
+    else if (j->kept)
+        snprintf(out, size, "%zu not tried to the end and still parked", j->kept);
     else if (j->hidden)
         snprintf(out, size,
                  "more are parked than can be looked at at once (%d events, %u MiB); those beyond were not looked at",

@@ -82,14 +82,13 @@ static const char *text_of(struct json_value v, const char *name, const char *be
 
 static int print_summary(struct json_value json)
 {
-    static const char *const heads[] = {"NAMESPACE", "SUBSCRIPTION", "PARKED", "DROPPED", ""};
+    static const char *const heads[] = {"NAMESPACE", "SUBSCRIPTION", "PARKED", "DROPPED", "STATE"};
     struct ask_table *t = table_new(5);
     struct json_walk w;
     size_t n = 0;
     char kind[256], name[256], part[256], whole[800], text[64];
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         table_cell(t, heads[i]);
-    table_cell(t, " ");
     json_walk_begin(&w, items_of(json));
     for (; json_walk_next(&w); n++) {
         text_of(w.value, "kind", NULL, kind, sizeof kind);
@@ -102,7 +101,7 @@ static int print_summary(struct json_value json)
         table_cell(t, whole);
         table_cell(t, text_of(w.value, "parked", NULL, text, sizeof text));
         table_cell(t, text_of(w.value, "dropped", NULL, text, sizeof text));
-        table_cell(t, member_is_true(w.value, "gone") ? "(deleted)" : " ");
+        table_cell(t, member_is_true(w.value, "gone") ? "deleted" : "there");
     }
     table_print(t);
     if (n == 0)
