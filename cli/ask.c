@@ -31,17 +31,6 @@ void ask_url_put(struct buf *url, const char *text)
     }
 }
 
-static void say_message(const struct invocation *in, struct json_value json, const char *url)
-{
-    char message[2048];
-    member_text(json, (const char *const[]){"message", NULL}, message, sizeof message);
-    if (message[0])
-        fail(in->command, EXIT_CODE_FAILED, "%s.", message);
-    else
-        fail(in->command, EXIT_CODE_FAILED, "%s answered with an error and no message. Is that leat's API listener?",
-             url);
-}
-
 bool ask(struct client *cl, const struct invocation *in, const char *method, struct buf *url, struct slice body,
          struct client_answer *out, struct json_value *json)
 {
@@ -58,7 +47,7 @@ bool ask(struct client *cl, const struct invocation *in, const char *method, str
     if (out->status < 400 && parsed && json->type == JSON_OBJECT)
         return true;
     if (parsed && json->type == JSON_OBJECT)
-        say_message(in, *json, url->ptr);
+        fail_with_status(in->command, buf_slice(&out->body));
     else
         fail(in->command, EXIT_CODE_FAILED, "%s answered with no JSON object. Is that leat's API listener?", url->ptr);
     buf_fini(&out->body);

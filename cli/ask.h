@@ -10,7 +10,7 @@
 
 /* Begins a URL: the server's, and `path`. */
 void ask_url(struct buf *url, const struct invocation *in, const char *path);
-/* Appends percent-coded. */
+/* Appends a segment of the path, percent-coded. */
 void ask_url_put(struct buf *url, const char *text);
 /* Sends and waits; false (said) without an answer, on an error status, or on an answer that is no JSON. `out` is for
  * buf_fini when true; `json` is its value. The URL is terminated by it. */

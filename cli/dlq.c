@@ -32,14 +32,10 @@ static bool put_target(struct buf *url, const struct invocation *in)
     return true;
 }
 
-static void put_parameter(struct buf *url, char *before, const char *name, const char *value)
+static void put_parameter(struct buf *url, const char *name, const char *value)
 {
-    if (!value)
-        return;
-    buf_put_char(url, *before);
-    *before = '&';
-    buf_printf(url, "%s=", name);
-    ask_url_put(url, value);
+    if (value)
+        url_put_query(url, name, slice_str(value));
 }
 
 struct question { /* of a list; NULL: not given */
@@ -51,14 +47,13 @@ static int ask_list(const struct invocation *in, struct client *cl, const struct
                     struct client_answer *answer, struct json_value *json)
 {
     struct buf url;
-    char before = '?';
     ask_url(&url, in, "/leat/v1/dlq/");
     int code = put_target(&url, in) ? EXIT_CODE_OK : EXIT_CODE_USAGE;
-    put_parameter(&url, &before, "limit", q->limit);
-    put_parameter(&url, &before, "filter", q->filter);
-    put_parameter(&url, &before, "id", q->id);
-    put_parameter(&url, &before, "source", q->source);
-    put_parameter(&url, &before, "full", q->full);
+    put_parameter(&url, "limit", q->limit);
+    put_parameter(&url, "filter", q->filter);
+    put_parameter(&url, "id", q->id);
+    put_parameter(&url, "source", q->source);
+    put_parameter(&url, "full", q->full);
     if (code == EXIT_CODE_OK && !ask(cl, in, "GET", &url, (struct slice){0}, answer, json))
         code = EXIT_CODE_FAILED;
     buf_fini(&url);
