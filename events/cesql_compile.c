@@ -10,9 +10,9 @@
 
 #include "text.h"
 
-#define FOLD_BYTES                                                                                                     \
-    4096 /* texts made while compiling: an expression with longer ones makes them when it is evaluated                 \
-          */
+/* Texts that are made while compiling: of one part, and together. What is longer is made when it is evaluated. */
+#define FOLD_BYTES 4096
+#define FOLD_BYTES_TOGETHER (2 * CESQL_TEXT_MAX)
 
 struct cesql_instruction *cesql_emit(struct cesql_compiler *c, enum cesql_op op, uint8_t type, size_t place,
                                      unsigned operands)
@@ -62,6 +62,11 @@ bool cesql_emit_cast(struct cesql_compiler *c, struct cesql_part *part, uint8_t 
     return cesql_fold(c, part, constant);
 }
 
+static bool within_text(const struct cesql_compiler *c, struct slice s)
+{
+    return s.ptr && c->text.ptr && s.ptr >= c->text.ptr && s.ptr <= c->text.ptr + c->text.len;
+}
+
 /* The value as the only instruction of the part. */
 static bool become_constant(struct cesql_compiler *c, struct cesql_part *part, const struct cesql_stack_value *value)
 {
@@ -76,12 +81,12 @@ static bool become_constant(struct cesql_compiler *c, struct cesql_part *part, c
         i->at = value->type == CESQL_INTEGER ? (uint32_t)value->integer : value->boolean;
         return true;
     }
-    const char *from = value->string.ptr;
-    if (from && c->text.ptr && from >= c->text.ptr && from <= c->text.ptr + c->text.len) { /* a part of a text */
-        i->at = (uint32_t)(from - c->text.ptr);
+    if (within_text(c, value->string)) { /* a slice of one that is there: LEFT, TRIM */
+        i->at = (uint32_t)(value->string.ptr - c->text.ptr);
         i->len = (uint32_t)value->string.len;
         return true;
     }
+    c->folded += value->string.len;
     return cesql_emit_text(c, i, value->string);
 }
 
@@ -96,7 +101,9 @@ bool cesql_fold(struct cesql_compiler *c, struct cesql_part *part, bool constant
                                  .memory = memory,
                                  .memory_left = sizeof memory};
     struct cesql_stack_value value = cesql_run(&v, (uint32_t)part->begin, (uint32_t)c->count, part->type);
-    return v.error || become_constant(c, part, &value);
+    bool long_text = value.type == CESQL_STRING && !within_text(c, value.string) &&
+                     c->folded + value.string.len > FOLD_BYTES_TOGETHER;
+    return v.error || long_text || become_constant(c, part, &value);
 }
 
 /* ---- comparisons ---- */
@@ -209,7 +216,7 @@ static enum err compile(struct slice text, bool as_predicate, struct cesql **out
     struct cesql_compiler c = {.source = text, .unknown_call = -1, .diag = d};
     struct cesql_part whole;
     struct cesql *q = NULL;
-    buf_init(&c.text, 4 * CESQL_TEXT_MAX); /* texts of the source, and folded ones */
+    buf_init(&c.text, CESQL_TEXT_MAX + FOLD_BYTES_TOGETHER);
     if (text_allowed(&c) && cesql_parse(&c, &whole) && (!as_predicate || predicate(&c, &whole))) {
         assert(c.stack == 1);
         q = pack(&c, &whole);

@@ -45,7 +45,8 @@ struct cesql_compiler {
     struct slice word; /* the token's text */
     struct cesql_instruction *code;
     size_t count, room;
-    struct buf text;
+    struct buf text;  /* names, strings and patterns: never more than the source has, and what was folded */
+    size_t folded;    /* bytes of it that folding made */
     int depth;        /* of nested expressions */
     int stack;        /* values on the stack behind the last instruction */
     int unknown_call; /* the place of a function that does not exist, -1: none */

@@ -14,7 +14,7 @@
 
 #define CESQL_TEXT_MAX 16384  /* bytes of an expression: longer ones are machine-made, and no filter */
 #define CESQL_DEPTH_MAX 64    /* nested operators, parentheses and calls: bounds the recursion of the compiler */
-#define CESQL_STEPS_MAX 10000 /* operations of one evaluation */
+#define CESQL_STEPS_MAX 10000 /* operations of one evaluation; walking 1 KiB of text counts as one */
 #define CESQL_BYTES_MAX 65536 /* of the strings that one evaluation makes, together */
 
 /* Section 3.5 and 4: kinds of errors; the first that occurred is told. */
@@ -40,15 +40,17 @@ struct cesql_value {
 };
 
 struct cesql;
-/* ERR_INVALID with *d: what was expected, and column (characters, from 1); ERR_NOMEM. */
+/* ERR_INVALID with *d (may be NULL): what was expected, line and column in it (in characters, from 1); ERR_NOMEM. */
 enum err cesql_compile(struct slice text, struct cesql **out, struct diag *d) must_check;
 /* NULL is fine. */
 void cesql_free(struct cesql *q);
 
 /* Whether the expression is true without error: what a filter asks. Stops at the first error. Allocates nothing. */
 bool cesql_test(const struct cesql *q, const struct ce_event *e);
-/* The value and the first error (CESQL_OK: none). Strings that the evaluation makes lie in `memory`, which the caller
- * clears or frees; *d (may be NULL) says in words what went wrong. */
+/* The value and the first error (CESQL_OK: none), which ends the evaluation: the value is then the zero of the
+ * expression's type, or what the outermost function returns in its own error. Strings that the evaluation makes lie in
+ * `memory`, which has room for CESQL_BYTES_MAX more bytes and which the caller clears or frees; *d (may be NULL) says
+ * in words what went wrong, with line and column of the operator. Without memory: CESQL_GENERIC. */
 enum cesql_error cesql_evaluate(const struct cesql *q, const struct ce_event *e, struct buf *memory,
                                 struct cesql_value *out, struct diag *d) must_check;
 

@@ -31,15 +31,16 @@ enum filter_join {
     FILTER_NOT  /* of exactly one */
 };
 
-/* One attribute against one value; an absent attribute never matches. `name` must be [a-z0-9]+; the value of exact,
- * prefix and suffix must not be empty. Both are copied. ERR_INVALID with *d, ERR_NOMEM. */
+/* One attribute against one value; an absent attribute never matches. "schemaurl" and "datamediatype" are Knative's
+ * other names of the dataschema and of the datacontenttype without parameters. `name` must be [a-z0-9]+; the value of
+ * exact, prefix and suffix must not be empty. Both are copied. ERR_INVALID with *d, ERR_NOMEM. */
 enum err filter_attribute(enum filter_test test, struct slice name, struct slice value, struct filter **out,
                           struct diag *d) must_check;
 /* Takes new references to the parts. ERR_INVALID with *d: none, more than one for NOT, or a limit above. */
 enum err filter_join(enum filter_join how, struct filter *const *parts, size_t count, struct filter **out,
                      struct diag *d) must_check;
-/* A CESQL expression; matches when it evaluates to true without any error. ERR_INVALID with *d, which has the column
- * (in characters, from 1). */
+/* A CESQL expression; matches when it evaluates to true without any error. What can never be true is refused too: a
+ * number, a text, unknown functions. ERR_INVALID with *d, which has line and column (in characters, from 1). */
 enum err filter_cesql(struct slice text, struct filter **out, struct diag *d) must_check;
 
 struct filter *filter_ref(struct filter *f);

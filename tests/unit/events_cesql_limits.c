@@ -241,6 +241,24 @@ static void test_memory(void **state)
     buf_fini(&subject);
 }
 
+/* Texts that are made while compiling have a bound of their own; beyond it they are made when it is evaluated. */
+static void test_folded_texts(void **state)
+{
+    const struct ce_event *e = event_with(SLICE("s"));
+    struct buf text = text_of("LENGTH(", "CONCAT(", 50, "'");
+    (void)state;
+    for (int i = 0; i < 4000; i++)
+        buf_put_char(&text, 'x');
+    buf_put_char(&text, '\'');
+    for (int i = 0; i < 50; i++)
+        buf_put_str(&text, ", 'y')");
+    buf_put_str(&text, ") = 4050 OR type = 'y'");
+    assert_non_null(strstr(outcome(text, e), "generic: an evaluation may make texts"));
+    text = text_of("LENGTH(CONCAT(", "'xxxxxxxxxxxxxxxx',", 200, "'')) = 3200");
+    assert_string_equal(outcome(text, e), "");
+    ce_event_unref(e);
+}
+
 /* ---- predicates, compiling ---- */
 
 static void test_what_is_no_predicate(void **state)
@@ -364,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_folded_texts),
         cmocka_unit_test(test_what_is_no_predicate),
         cmocka_unit_test(test_what_must_be_exact),
         cmocka_unit_test(test_without_memory),
