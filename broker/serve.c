@@ -26,6 +26,7 @@
     (32u << 10) /* each connection costs that much; more per request costs time (docs/internals/http_server.md) */
 #define DRAIN_NS (30 * NS_PER_S)
 #define CONTROL_MAILBOX_MAX 4096
+#define SETTLE_NS (200 * NS_PER_MS) /* a burst of new EventTypes is one change */
 
 struct server {
     const struct serve_options *options;
@@ -37,6 +38,7 @@ struct server {
     struct api api;
     struct loop_watch signals;
     struct loop_task recompile;
+    struct loop_timer settle; /* EventTypes made themselves: they get their conditions */
     char ingress_url[300];
     bool ready_said, stopping;
     enum serve_end end;
@@ -79,6 +81,12 @@ static void compile(struct server *s)
 static void recompile(struct loop_task *t)
 {
     compile(container_of(t, struct server, recompile));
+}
+
+static void settled(struct loop_timer *t)
+{
+    struct server *s = container_of(t, struct server, settle);
+    loop_defer(s->loop, &s->recompile);
 }
 
 static void table_changed(void *arg)
@@ -165,8 +173,8 @@ static void observed(void *arg, const struct plan_channel *channel, const struct
     enum err err = eventtype_ensure(s->table, channel, ce_event_type(e), ce_event_source(e), schema.value, &new);
     if (err != OK)
         log_line(LOG_WARN, "event_types.failed", "channel=%s error=%s", log_value(channel->key), err_name(err));
-    if (new)
-        table_changed(s); /* it gets its conditions */
+    if (new && !loop_timer_armed(&s->settle))
+        loop_timer_start(s->loop, &s->settle, SETTLE_NS);
 }
 
 /* ---- signals ---- */
@@ -311,6 +319,7 @@ enum serve_end serve(const struct serve_options *options)
     struct diag d = {0};
     raise_descriptor_limit();
     loop_task_init(&s.recompile, recompile);
+    loop_timer_init(&s.settle, settled);
     enum err e = start(&s, &d);
     if (e != OK) {
         log_line(LOG_ERROR, "serve.failed", "error=%s text=%s", err_name(e), log_value(d.text));
