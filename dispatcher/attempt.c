@@ -62,6 +62,7 @@ static void refuse(struct flight *f, enum err e, struct slice detail, const char
     struct sink_answer answer = {.err = e, .detail = detail, .url = sink_of(f)->url};
     f->stream->report.failed++;
     report_failure(f->stream, &answer, answer.url);
+    note_refusal(f, &answer);
     if (!give_up(f, &answer, reason))
         flight_wait_for_memory(f);
 }

@@ -252,6 +252,8 @@ void flight_park(struct flight *f);
 /* ---- note.c ---- */
 /* An attempt has ended; `next_wait_ns` 0: none follows. Nothing without a trace. */
 void note_attempt(const struct flight *f, const struct sink_answer *answer, uint64_t next_wait_ns);
+/* It failed without an attempt. */
+void note_refusal(const struct flight *f, const struct sink_answer *answer);
 void note_ended(const struct flight *f, enum trace_end how);
 void note_filtered(const struct dispatch_stream *s, const struct ce_event *e);
 

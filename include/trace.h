@@ -40,7 +40,7 @@ const char *trace_end_name(enum trace_end how);
 
 struct trace_attempt {
     enum trace_phase phase;
-    unsigned number;       /* from 1, within the phase */
+    unsigned number;       /* from 1, within the phase; 0: it failed there unsent, as `text` says */
     int status;            /* 0: no answer */
     enum err err;          /* as in struct sink_answer */
     uint64_t duration_ns;  /* from sending to the end of the answer */

@@ -111,6 +111,24 @@ static void drops_and_what_goes_back_are_told_too(void **state)
     rig_free(r);
 }
 
+static void what_fails_unsent_is_told_as_attempt_0(void **state)
+{
+    (void)state;
+    struct rig *r = setup();
+    r->subscriber.base.local = true;
+    r->spec.rate_interval_ns = 3600 * NS_PER_S;
+    r->spec.delivery.deadline_ns = NS_PER_S;
+    rig_publish_with(r, "knativebrokerttl", "1");
+    rig_publish(r);
+    rig_start(r);
+    rig_pass(r, 2 * NS_PER_S, 500 * MS);
+    assert_non_null(strstr(told, "0: subscriber 0, 0 denied, 0 ms, next 0 ms, \"the event has spent its last hop"));
+    assert_non_null(strstr(told, "0: parked\n"));
+    assert_non_null(strstr(told, "1: subscriber 0, 0 timeout, 0 ms, next 0 ms, \"the deadline had passed"));
+    assert_non_null(strstr(told, "1: parked\n"));
+    rig_free(r);
+}
+
 static void each_event_of_a_batch_is_told(void **state)
 {
     (void)state;
@@ -133,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attempts_and_ends_are_told),
         cmocka_unit_test(drops_and_what_goes_back_are_told_too),
+        cmocka_unit_test(what_fails_unsent_is_told_as_attempt_0),
         cmocka_unit_test(each_event_of_a_batch_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
