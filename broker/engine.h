@@ -73,6 +73,7 @@ struct engine_subscription {
     struct bus_op op, parked_op;
     struct engine *engine;
     uint32_t subject;        /* its number in traces; never used again in this process */
+    int64_t since_ns;        /* wall time: made then in this process */
     char *params;            /* as the bus got them last; owned */
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */

@@ -32,6 +32,7 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     list_init(&s->link);
     s->engine = e;
     s->subject = ++e->subjects;
+    s->since_ns = clock_wall_ns(engine_clock(e));
     s->channel = channel;
     s->bus = channel->bus;
     s->key = strdup(p->key);

@@ -138,8 +138,10 @@ static void print_subscription(const cJSON *s, int64_t from_ns)
     if (time_in(s, "ended", &ended)) {
         printf(" at +");
         print_span(ended > from_ns ? (double)(ended - from_ns) : 0);
+    } else if (strcmp(state, "newer") == 0) {
+        printf(" than the event: it was made after it came");
     } else if (strcmp(state, "waiting") == 0) {
-        printf(" (nothing is known of an attempt: it is in the backlog, or came before the %s)", text_in(s, "kind"));
+        printf(" (nothing is known of an attempt)");
     }
     if (cJSON_IsFalse(item(s, "matched")))
         printf(" (its filter, as it is now, would not match)");

@@ -41,6 +41,7 @@ struct view {
     size_t channel;               /* in the plan; SIZE_MAX: none of it */
     uint32_t subject;             /* the channel's */
     const struct ce_event *event; /* its attributes; NULL: not known */
+    int64_t taken_ns;             /* when the channel took it last; 0: not known */
 };
 
 /* ---- small texts ---- */
@@ -144,9 +145,12 @@ static void add_attempt(cJSON *list, const struct trace_note *n, const char *sub
 }
 
 /* What the notes say of one subscription, and how it stands. */
-static void add_attempts(cJSON *to, const struct view *v, uint32_t subject, const char *name, bool paused)
+static void add_attempts(cJSON *to, const struct view *v, size_t subscription, const char *name)
 {
+    const struct plan_subscription *p = &v->routing->plan->subscriptions[subscription];
+    const struct engine_subscription *s = v->routing->subscriptions[subscription];
     const struct trace_note *last = NULL;
+    uint32_t subject = s->subject;
     cJSON *list = cJSON_AddArrayToObject(to, "attempts");
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
@@ -157,7 +161,8 @@ static void add_attempts(cJSON *to, const struct view *v, uint32_t subject, cons
             add_attempt(list, n, name);
     }
     bool ended = last && last->kind == TRACE_NOTE_END && last->end != TRACE_RELEASED;
-    const char *waiting = paused ? "paused" : "waiting"; /* with the bus: never taken in hand, or handed back */
+    bool newer = !last && v->taken_ns && s->since_ns > v->taken_ns && p->start.kind == BUS_START_LATEST;
+    const char *waiting = newer ? "newer" : p->paused ? "paused" : "waiting"; /* with the bus, if anywhere */
     const char *state = ended                                   ? trace_end_name(last->end)
                         : !last || last->kind == TRACE_NOTE_END ? waiting
                         : last->attempt.next_wait_ns            ? "retrying"
@@ -187,7 +192,7 @@ static void add_matching(cJSON *list, const struct view *v, size_t i)
     snprintf(name, sizeof name, "%s/%s", p->namespace_name, p->name);
     if (v->event)
         cJSON_AddBoolToObject(s, "matched", filter_match(p->filter, v->event));
-    add_attempts(s, v, v->routing->subscriptions[i]->subject, name, p->paused);
+    add_attempts(s, v, i, name);
     append(list, s);
 }
 
@@ -296,8 +301,10 @@ static void add_view(cJSON *events, struct view *v)
             continue;
         if (!v->event || n->subject == v->subject)
             v->event = n->event;
-        if (n->subject == v->subject)
-            add_taken(taken, v->lookup->notes[i]);
+        if (n->subject != v->subject)
+            continue;
+        v->taken_ns = n->wall_ns;
+        add_taken(taken, v->lookup->notes[i]);
     }
     if (v->event) {
         add_slice(o, "source", ce_event_source(v->event));

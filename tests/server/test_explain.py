@@ -149,6 +149,18 @@ def test_a_paused_subscription(serve, sink):
     assert state(broker, "x-1", "s", "paused")["attempts"] == []
 
 
+def test_a_subscription_made_after_the_event(serve, sink, run):
+    broker = serve([channel("c"), hear("s", "c", sink.url)])
+    assert broker.post("c", b"", event("early")).status == 202
+    state(broker, "early", "s", "delivered")
+    apply(broker, [channel("c"), hear("s", "c", sink.url), hear("t", "c", sink.url)], "now")
+    assert state(broker, "early", "t", "newer")["attempts"] == []
+    assert broker.post("c", b"", event("late")).status == 202
+    state(broker, "late", "t", "delivered")
+    code, out, _ = run("explain", "early", "--server", broker.api)
+    assert code == 0 and "subscription default/t: newer than the event: it was made after it came" in out
+
+
 def test_a_channel_without_subscriptions(serve, run):
     broker = serve([channel("c")])
     assert broker.post("c", b"", event("lonely")).status == 202
