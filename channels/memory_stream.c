@@ -91,8 +91,9 @@ static void pump(struct bus_stream *st)
             return;
     }
     st->gone = NULL;
-    /* So much is in hand here that those who lend may have stopped at their bound. */
-    if (st->credit > 0 && list_empty(&st->slot->borrowed) && stat_read(&st->slot->held) >= MEMORY_LEND_MAX / 2)
+    /* So much is in hand here that those who lend may have stopped at their bound; also without credit, which may come
+     * before anything is settled. */
+    if (list_empty(&st->slot->borrowed) && stat_read(&st->slot->held) >= MEMORY_LEND_MAX / 2)
         memory_slot_nudge_others(st->slot);
     memory_stream_wake(st);
 }

@@ -165,12 +165,13 @@ def post(port, path):
 runs = 0
 
 
-def load(a, peer, sink_port, subscribers, rate, seconds, size=None):
+def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None):
+    """`count` events, or as many as the rate makes in that time; `cpu_us` is the peer's time for each, deliveries too."""
     global runs
     runs += 1
     tag = f"b{os.getpid()}x{runs}"
     get(sink_port, f"/reset?run={tag}")
-    count = 8_000_000 if rate == "max" else int(rate * seconds)
+    count = count or (8_000_000 if rate == "max" else int(rate * seconds))
     command = [TOOLS / "ceload", "--target", f"http://127.0.0.1:{peer.port}{peer.path}", "--mode", "binary", "--run", tag, "--rate", str(rate),
                "--conns", str(a.conns), "--size", str(size or a.size), "--count", str(count), "--max-seconds", str(seconds + (0 if rate == "max" else 2)), "--json",
                "--verify", f"http://127.0.0.1:{sink_port}", "--subs", str(subscribers), "--drain", "3", "--drain-max", "30"]

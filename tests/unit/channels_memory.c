@@ -406,6 +406,27 @@ static void stop_waits_for_nothing_in_the_air(void **state)
     free(of_d.t.items);
 }
 
+/* What is lent has all been taken, with the last of the credit: later credit brings the rest, though nothing was
+ * settled in between. */
+static void later_credit_brings_what_was_not_lent_yet(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct tap t;
+    tap_attach(r, rig_subscribe(r, c, "s"), 1, &t);
+    for (unsigned i = 0; i < 600; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        rig_append(r, 0, c, id, NULL);
+    }
+    tap_credit(&t, 256);
+    rig_until(r, tap_count(&t) == 256);
+    rig_quiet(r);
+    tap_credit(&t, 400);
+    rig_until(r, tap_count(&t) == 600);
+    tap_close(&t);
+}
+
 static void no_more_is_lent_than_overflow_can_spare(void **state)
 {
     struct rig *r = *state;
@@ -737,6 +758,7 @@ int main(void)
         ON(three, unsubscribe_waits_for_what_is_in_the_air),
         ON(three, release_waits_for_what_is_in_the_air),
         ON(three, stop_waits_for_nothing_in_the_air),
+        ON(three, later_credit_brings_what_was_not_lent_yet),
         ON(three, no_more_is_lent_than_overflow_can_spare),
         ON(small, release_and_stop_wait_for_late_appends),
         ON(three, unsubscribe_before_subscribe_has_ended),
