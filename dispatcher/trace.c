@@ -10,8 +10,8 @@
  * gone: everything older than the ring is long (`intact`). Nobody ever takes records out or mends chains. A record lies
  * in one piece; where it does not fit before the end of the ring, the rest there is skipped.
  *
- * Ids and sources are kept as hashes of 64 bits under a secret key, so that a note is small and an attempt's note has
- * a fixed size; an EVENT's note holds the event itself, without data.
+ * Ids and sources are kept as hashes of 64 bits under a secret key, so that notes are small; an EVENT's note holds the
+ * event itself, without data.
  */
 #include "trace.h"
 
@@ -23,9 +23,8 @@
 
 #define SEGMENTS 64          /* so exactly is known how far back the notes go */
 #define BYTES_PER_BUCKET 256 /* about a record each: chains stay short */
-#define WALL_AGAIN_NS                                                                                                  \
-    (NS_PER_S / 10) /* how long the wall clock is reckoned from the loop's before it is read again                     \
-                     */
+/* How long the wall clock is reckoned from the loop's before it is read again. */
+#define WALL_AGAIN_NS (NS_PER_S / 10)
 
 struct record {
     uint64_t before; /* position of the one before in the same bucket */
