@@ -13,6 +13,7 @@ import pytest
 
 from broker import channel, event, subscription
 from leat import Leat, Reply, Sink, binary, request, wait_for
+from topology import mesh, terms, trigger
 
 PARKED = "/leat/v1/dlq/default/subscription/s"
 
@@ -717,3 +718,64 @@ def test_a_client_that_goes_away(serve, refusing):
         with dial(broker.api) as s:
             s.sendall(f"GET {PARKED} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert len(listed(broker)) == 10
+
+
+# ---- the way of the stream's own ----
+
+
+@pytest.mark.parametrize("annotation", ["max-in-flight", "order"])
+def test_a_redrive_keeps_the_limits_of_its_subscription(serve, refusing, annotation):
+    """One at a time, over all loops, however many are redriven."""
+    limit = {"leat.dev/max-in-flight": "1"} if annotation == "max-in-flight" else {"leat.dev/order": "strict"}
+    first = channel("c")
+    first["metadata"]["annotations"]["leat.dev/partitions"] = "1"
+    broker = serve([first, subscription("s", "c", refusing.url, annotations=limit)], "--loops", "2")
+    broker.may_lose = True
+    park(broker, 30)
+    under_way, most, lock = [0], [0], threading.Lock()
+
+    class Counting:
+        """In place of the event that an answer waits for: counts who waits beside it."""
+
+        def wait(self, _):
+            with lock:
+                under_way[0] += 1
+                most[0] = max(most[0], under_way[0])
+            threading.Event().wait(0.002)
+            with lock:
+                under_way[0] -= 1
+
+    refusing.default = Reply(202, hold=Counting())
+    refusing.clear()
+    task = order(broker, "redrive", all=True)
+    assert (task["state"], task["done"], task["failed"]) == ("done", 30, 0)
+    assert most[0] == 1 and len(refusing.requests) == 30
+
+
+def test_a_trigger(serve, refusing, leat):
+    """By its short word, in another namespace; its filter does not count for what it had taken already."""
+    objects = [mesh("b", namespace="shop"), trigger("big", "b", refusing.url, attributes={"type": "t"}, delivery=terms(retry=0), namespace="shop")]
+    broker = serve(objects)
+    broker.may_lose = True
+    assert request("POST", broker.ingress + "/shop/b", b"", event("1")).status == 202
+    wait_parked(broker, 1)
+    code, out, err = leat(broker, "dlq", "list", "trigger/big", "-n", "shop")
+    assert code == 0 and out.splitlines()[1].endswith("  1")
+    broker.reload([objects[0], trigger("big", "b", refusing.url, attributes={"type": "other"}, delivery=terms(retry=0), namespace="shop")])
+    refusing.default = Reply(202)
+    refusing.clear()
+    assert leat(broker, "dlq", "redrive", "trigger/big", "1", "-n", "shop")[0] == 0
+    assert refusing.wait(1)[0].attributes["id"] == "1"
+
+
+def test_redriven_events_are_delivered_beside_the_traffic(serve, refusing):
+    broker = serve(parking(refusing), "--loops", "2")
+    broker.may_lose = True
+    park(broker, 200)
+    refusing.default = Reply(202)
+    refusing.clear()
+    number = broker.ask("POST", PARKED + "/redrive", {"all": True}).json()["id"]
+    for i in range(1000, 1200):
+        assert broker.post("c", b"", event(str(i))).status == 202
+    assert ended(broker, number)["done"] == 200
+    assert sorted(int(r.attributes["id"]) for r in refusing.wait(400)) == [*range(200), *range(1000, 1200)]
