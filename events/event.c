@@ -132,7 +132,8 @@ const struct ce_event *ce_event_head_copy(const struct ce_event *e, void *memory
 {
     struct ce_event *copy = memory;
     assert((uintptr_t)memory % _Alignof(struct ce_event) == 0 && e->data_at <= e->size);
-    memcpy((void *)copy, (const void *)e, e->data_at);
+    size_t from = offsetof(struct ce_event, size); /* other threads count references meanwhile */
+    memcpy((char *)memory + from, (const char *)e + from, e->data_at - from);
     atomic_init(&copy->refs, 1);
     copy->size = e->data_at;
     copy->data_len = 0;
