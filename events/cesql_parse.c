@@ -6,8 +6,6 @@
  */
 #include "cesql_compile.h"
 
-#include <assert.h>
-
 enum level { LEVEL_LOGIC, LEVEL_COMPARISON, LEVEL_SUM, LEVEL_PRODUCT, LEVEL_OPERAND };
 
 static bool parse_expression(struct cesql_compiler *c, struct cesql_part *out);
@@ -209,11 +207,11 @@ static bool parse_word(struct cesql_compiler *c, struct cesql_part *out)
 
 static bool parse_unary(struct cesql_compiler *c, struct cesql_part *out);
 
-static bool parse_prefix(struct cesql_compiler *c, enum cesql_op op, uint8_t type, struct cesql_part *out)
+/* What stands behind NOT or -, which has been taken. */
+static bool parse_prefixed(struct cesql_compiler *c, enum cesql_op op, uint8_t type, size_t at, struct cesql_part *out)
 {
     struct cesql_part operand;
-    size_t at = cesql_at(c);
-    if (!deeper(c) || !cesql_advance(c) || !parse_unary(c, &operand) || !cesql_emit_cast(c, &operand, type, at) ||
+    if (!deeper(c) || !parse_unary(c, &operand) || !cesql_emit_cast(c, &operand, type, at) ||
         !cesql_emit(c, op, type, at, 1))
         return false;
     c->depth--;
@@ -221,20 +219,24 @@ static bool parse_prefix(struct cesql_compiler *c, enum cesql_op op, uint8_t typ
     return cesql_fold(c, out, operand.constant);
 }
 
+/* A sign right before digits belongs to the number: -2147483648 is one, 2147483648 is none. */
 static bool parse_signed(struct cesql_compiler *c, struct cesql_part *out)
 {
     size_t at = cesql_at(c);
     bool minus = c->token == TOKEN_MINUS;
-    bool literal = c->next < c->source.len && c->source.ptr[c->next] >= '0' && c->source.ptr[c->next] <= '9';
-    struct cesql_compiler before = *c;
-    if (literal && !cesql_advance(c))
+    if (!cesql_advance(c))
         return false;
-    if (c->token == TOKEN_INTEGER)
+    if (c->token == TOKEN_INTEGER && cesql_at(c) == at + 1)
         return parse_integer(c, at, minus, out);
-    c->token = before.token; /* a name that begins with a digit */
-    c->word = before.word;
-    c->next = before.next;
-    return minus ? parse_prefix(c, CESQL_OP_MINUS, CESQL_INTEGER, out) : cesql_expected(c, "an expression");
+    if (!minus)
+        return cesql_fail(c, at, "expected an expression, found \"+\"");
+    return parse_prefixed(c, CESQL_OP_MINUS, CESQL_INTEGER, at, out);
+}
+
+static bool parse_not(struct cesql_compiler *c, struct cesql_part *out)
+{
+    size_t at = cesql_at(c);
+    return cesql_advance(c) && parse_prefixed(c, CESQL_OP_NOT, CESQL_BOOLEAN, at, out);
 }
 
 static bool parse_parenthesis(struct cesql_compiler *c, struct cesql_part *out)
@@ -251,7 +253,7 @@ static bool parse_unary(struct cesql_compiler *c, struct cesql_part *out)
     *out = (struct cesql_part){.begin = c->count};
     switch (c->token) {
     case TOKEN_NOT:
-        return parse_prefix(c, CESQL_OP_NOT, CESQL_BOOLEAN, out);
+        return parse_not(c, out);
     case TOKEN_MINUS:
     case TOKEN_PLUS:
         return parse_signed(c, out);
