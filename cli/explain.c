@@ -200,7 +200,8 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
     cJSON_ArrayForEach(x, item(e, "subscriptions"))
         print_subscription(x, from);
     if (number_in(e, "unlisted") > 0)
-        printf("  and %.0f more of which there is nothing to tell; --all lists them\n", number_in(e, "unlisted"));
+        printf("  and %.0f more %s; --all lists them\n", number_in(e, "unlisted"),
+               number_in(e, "unmatched") > 0 ? "that do not match" : "of which nothing is known");
     if (channel && *text_in(channel, "name") && cJSON_GetArraySize(item(e, "subscriptions")) == 0)
         printf("  nobody subscribes to it\n");
     cJSON_ArrayForEach(x, item(e, "made")) {

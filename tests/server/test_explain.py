@@ -83,12 +83,13 @@ def test_why_a_filter_says_no(serve, sink):
     assert (e["unmatched"], e["unlisted"]) == (1, 0)
 
 
-def test_many_that_do_not_match_are_counted_and_some_shown(serve, sink):
+def test_many_that_do_not_match_are_counted_and_some_shown(serve, sink, run):
     broker = serve([mesh("b"), *(trigger(f"t{i:02}", "b", sink.url, attributes={"type": f"type-{i}"}) for i in range(30))])
     assert send(broker, "Broker/b", b"", event("m-1", "type-29")).status == 202
     state(broker, "m-1", "t29", "delivered")
     e = one(broker, "m-1")
     assert (len(e["subscriptions"]), e["unmatched"], e["unlisted"]) == (21, 29, 9)
+    assert run("explain", "m-1", "--server", broker.api)[1].endswith("  and 9 more that do not match; --all lists them")
     e = one(broker, "m-1", all="true")
     assert (len(e["subscriptions"]), e["unmatched"], e["unlisted"]) == (30, 29, 0)
 
