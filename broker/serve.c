@@ -26,7 +26,10 @@
     (32u << 10) /* each connection costs that much; more per request costs time (docs/internals/http_server.md) */
 #define DRAIN_NS (30 * NS_PER_S)
 #define CONTROL_MAILBOX_MAX 4096
-#define SETTLE_NS (200 * NS_PER_MS) /* a burst of new EventTypes is one change */
+/* After a plan the next one waits so many times as long as this one took, up to the limit: a thousand writes over the
+ * API in a row make a few plans, not a thousand, and leave the control loop time to take them. */
+#define PLAN_REST_TIMES 9
+#define PLAN_REST_NS_MAX NS_PER_S
 
 struct server {
     const struct serve_options *options;
@@ -38,7 +41,8 @@ struct server {
     struct api api;
     struct loop_watch signals;
     struct loop_task recompile;
-    struct loop_timer settle; /* EventTypes made themselves: they get their conditions */
+    struct loop_timer recompile_later;
+    uint64_t plan_began_ns, plan_next_ns; /* monotonic; before the latter no write makes another plan */
     char ingress_url[300];
     bool ready_said, stopping;
     enum serve_end end;
@@ -63,8 +67,21 @@ static enum err load(struct server *s)
     return e;
 }
 
+static uint64_t now_ns(const struct server *s)
+{
+    return clock_monotonic_ns(loop_clock(s->loop));
+}
+
+/* A plan is made, or in force. */
+static void plan_rest(struct server *s)
+{
+    uint64_t now = now_ns(s), rest = (now - s->plan_began_ns) * PLAN_REST_TIMES;
+    s->plan_next_ns = now + (rest < PLAN_REST_NS_MAX ? rest : PLAN_REST_NS_MAX);
+}
+
 static void compile(struct server *s)
 {
+    s->plan_began_ns = now_ns(s);
     const struct plan_options o = {s->ingress_url, "memory", "cluster.local", s->options->resolve};
     struct plan *plan;
     enum err e = plan_compile(s->table, &o, &plan);
@@ -74,6 +91,7 @@ static void compile(struct server *s)
     }
     log_line(LOG_INFO, "plan.compiled", "channels=%zu subscriptions=%zu sources=%zu", plan->channel_count,
              plan->subscription_count, plan->source_count);
+    plan_rest(s);
     engine_apply(s->engine, plan);
     plan_unref(plan);
 }
@@ -83,16 +101,21 @@ static void recompile(struct loop_task *t)
     compile(container_of(t, struct server, recompile));
 }
 
-static void settled(struct loop_timer *t)
-{
-    struct server *s = container_of(t, struct server, settle);
-    loop_defer(s->loop, &s->recompile);
-}
-
 static void table_changed(void *arg)
 {
     struct server *s = arg;
-    loop_defer(s->loop, &s->recompile);
+    uint64_t now = now_ns(s);
+    if (now >= s->plan_next_ns)
+        loop_defer(s->loop, &s->recompile);
+    else if (!loop_timer_armed(&s->recompile_later))
+        loop_timer_start(s->loop, &s->recompile_later, s->plan_next_ns - now);
+}
+
+static void recompile_later(struct loop_timer *t)
+{
+    struct server *s = container_of(t, struct server, recompile_later);
+    if (!s->stopping)
+        table_changed(s); /* once more into the queue if a plan has been made meanwhile */
 }
 
 static void reload(struct server *s)
@@ -129,6 +152,7 @@ static void say_ready(struct server *s)
 static void applied(void *arg)
 {
     struct server *s = arg;
+    plan_rest(s);
     api_tail_applied(&s->api);
     if (!s->ready_said)
         say_ready(s);
@@ -173,8 +197,8 @@ static void observed(void *arg, const struct plan_channel *channel, const struct
     enum err err = eventtype_ensure(s->table, channel, ce_event_type(e), ce_event_source(e), schema.value, &new);
     if (err != OK)
         log_line(LOG_WARN, "event_types.failed", "channel=%s error=%s", log_value(channel->key), err_name(err));
-    if (new && !loop_timer_armed(&s->settle))
-        loop_timer_start(s->loop, &s->settle, SETTLE_NS);
+    if (new)
+        table_changed(s); /* it gets its conditions */
 }
 
 /* ---- signals ---- */
@@ -301,6 +325,8 @@ static enum err start(struct server *s, struct diag *d)
 
 static void clean_up(struct server *s)
 {
+    if (s->loop)
+        loop_timer_stop(s->loop, &s->recompile_later);
     http_listener_close(s->api_listener);
     http_server_free(s->api_server);
     engine_free(s->engine);
@@ -319,7 +345,7 @@ enum serve_end serve(const struct serve_options *options)
     struct diag d = {0};
     raise_descriptor_limit();
     loop_task_init(&s.recompile, recompile);
-    loop_timer_init(&s.settle, settled);
+    loop_timer_init(&s.recompile_later, recompile_later);
     enum err e = start(&s, &d);
     if (e != OK) {
         log_line(LOG_ERROR, "serve.failed", "error=%s text=%s", err_name(e), log_value(d.text));

@@ -58,7 +58,7 @@ def test_a_channel_s_whole_life(broker):
 def test_a_subscription_over_the_api_delivers(broker, sink):
     broker.ask("POST", CHANNELS, channel("flow"))
     assert broker.ask("POST", SUBSCRIPTIONS, subscription("to-sink", "flow", sink.url)).status == 201
-    wait_for(lambda: broker.ask("GET", f"{SUBSCRIPTIONS}/to-sink").json()["status"]["conditions"][0], "a condition")
+    wait_for(lambda: broker.ask("GET", f"{SUBSCRIPTIONS}/to-sink").json().get("status"), "a condition")
     wait_for(lambda: broker.post("flow", b"x").status == 202 and sink.requests, "a delivery")
     broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="to-sink")
     broker.ask("DELETE", f"{SUBSCRIPTIONS}/to-sink")
