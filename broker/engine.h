@@ -52,13 +52,13 @@ struct engine_channel {
     char *key;
     char *label_namespace, *label_name; /* for metrics */
     struct engine_bus *bus;
-    struct bus_channel *handle;
+    struct bus_channel *handle; /* written once, before `ready` */
     struct bus_op op;
     struct engine *engine;
-    uint32_t subject; /* its number in traces; never used again in this process */
-    char *params;     /* as the bus got them last; owned */
-    bool ready;       /* provisioned */
-    bool wanted;      /* in the plan being applied */
+    uint32_t subject;   /* its number in traces; never used again in this process */
+    char *params;       /* as the bus got them last; owned */
+    _Atomic bool ready; /* provisioned; a later plan may find the bus willing while the loops look */
+    bool wanted;        /* in the plan being applied */
     _Atomic uint64_t accepted, refused_full;
 };
 

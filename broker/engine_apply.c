@@ -170,11 +170,12 @@ static void provisioned(struct bus_op *op, enum err err)
 static void provisioned_again(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
-    if (err != OK)
+    if (err != OK) {
         channel_failed(c, err, "");
-    else
+    } else {
         engine_report_made(c->engine, c->key, OK, "");
-    c->ready = c->ready || err == OK;
+        c->ready = true;
+    }
     op->done = extra_released;
     c->bus->bus->ops->release(c->bus->bus, c->handle, false, op);
 }
@@ -203,13 +204,18 @@ void engine_channel_provision(struct engine_channel *c, const char *bus_name, co
                               size_t count)
 {
     struct diag d = {0};
+    struct bus_channel *handle;
     if (!c->bus)
         return;
     c->op.done = c->handle ? provisioned_again : provisioned;
     c->engine->pending++;
-    enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &c->handle, &c->op, &d);
-    if (err == OK)
+    enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &handle, &c->op, &d);
+    if (err == OK) {
+        assert(!c->handle || c->handle == handle);
+        if (!c->handle) /* else the loops read it at this moment */
+            c->handle = handle;
         return;
+    }
     c->engine->pending--;
     channel_failed(c, err, d.text);
 }

@@ -5,6 +5,7 @@
  */
 #include "engine_parts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,15 +150,21 @@ static bool up_to_date(struct engine_subscription *s, const struct plan_subscrip
 static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
 {
     struct bus *bus = s->bus->bus;
+    struct bus_subscription *handle;
     if (!s->channel->ready || up_to_date(s, p))
         return OK;
     s->op.done = s->handle ? subscribed_again : subscribed;
     s->engine->pending++;
     enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->filter, p->params,
-                                       p->param_count, &s->handle, &s->op, d);
-    if (err != OK)
+                                       p->param_count, &handle, &s->op, d);
+    if (err != OK) {
         s->engine->pending--;
-    return err;
+        return err;
+    }
+    assert(!s->handle || s->handle == handle);
+    if (!s->handle) /* else the loops may read it at this moment */
+        s->handle = handle;
+    return OK;
 }
 
 static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
