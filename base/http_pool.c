@@ -10,6 +10,7 @@
  * attempt all that wait, unless a connection is open, which will serve them.
  */
 #include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -135,21 +136,42 @@ void http_pool_unreachable(struct http_connection *k, enum err err, const char *
 
 /* ---- origins ---- */
 
-static bool is_origin(const struct http_origin *o, const struct http_url *url)
+static void origin_free(struct http_origin *o)
 {
-    return o->tls == url->tls && o->port == url->port && slice_eq_nocase(slice_str(o->host), url->host);
+    free(o->host);
+    free(o->name);
+    free(o->key);
+    free(o);
 }
 
-static struct http_origin *origin_new(struct http_client *c, const struct http_url *url)
+/* Scheme, host, port, lane: a host has no space. NULL without memory. */
+static char *origin_key(const struct http_url *url, struct slice lane)
+{
+    char *key;
+    int n = asprintf(&key, "%s %.*s %u %.*s", url->tls ? "https" : "http", SLICE_ARG(url->host), url->port,
+                     SLICE_ARG(lane));
+    if (n < 0)
+        return NULL;
+    for (char *c = key; c < key + n - lane.len; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return key;
+}
+
+/* Takes the key over. */
+static struct http_origin *origin_new(struct http_client *c, const struct http_url *url, char *key)
 {
     struct http_origin *o = calloc(1, sizeof(*o));
-    if (!o)
+    if (!o) {
+        free(key);
         return NULL;
+    }
+    o->key = key;
     o->host = strndup(url->host.ptr, url->host.len);
     bool brackets = o->host && strchr(o->host, ':');
-    if (!o->host || asprintf(&o->name, "%s%s%s:%u", brackets ? "[" : "", o->host, brackets ? "]" : "", url->port) < 0) {
-        free(o->host);
-        free(o);
+    if (!o->host || asprintf(&o->name, "%s%s%s:%u", brackets ? "[" : "", o->host, brackets ? "]" : "", url->port) < 0)
+        o->name = NULL;
+    if (!o->name || map_add(&c->origins_by_key, slice_str(key), o) != OK) {
+        origin_free(o);
         return NULL;
     }
     o->client = c;
@@ -164,16 +186,18 @@ static struct http_origin *origin_new(struct http_client *c, const struct http_u
     return o;
 }
 
-enum err http_origin_get(struct http_client *c, const struct http_url *url, struct http_origin **out)
+enum err http_origin_get(struct http_client *c, const struct http_url *url, struct slice lane, struct http_origin **out)
 {
     if (c->closing)
         return ERR_CLOSED;
-    struct http_origin *o = NULL;
-    for (struct list *l = c->origins.next; l != &c->origins && !o; l = l->next)
-        if (is_origin(container_of(l, struct http_origin, link), url))
-            o = container_of(l, struct http_origin, link);
-    if (!o)
-        o = origin_new(c, url);
+    char *key = origin_key(url, lane);
+    if (!key)
+        return ERR_NOMEM;
+    struct http_origin *o = map_get(&c->origins_by_key, slice_str(key));
+    if (o)
+        free(key);
+    else
+        o = origin_new(c, url, key);
     if (!o)
         return ERR_NOMEM;
     o->refs++;
@@ -198,9 +222,9 @@ struct http_origin *http_origin_unref(struct http_origin *o)
     close_all(&o->connecting);
     close_all(&o->idle);
     list_remove(&o->link);
-    free(o->host);
-    free(o->name);
-    free(o);
+    if (o->client)
+        map_remove(&o->client->origins_by_key, slice_str(o->key));
+    origin_free(o);
     return NULL;
 }
 
@@ -234,6 +258,7 @@ enum err http_client_new(struct loop *loop, const struct http_client_options *op
         o->connect_timeout_ns > NS_PER_MS ? o->connect_timeout_ns : NS_PER_MS; /* libcurl's smallest */
     o->idle_timeout_ns = o->idle_timeout_ns ? o->idle_timeout_ns : IDLE_TIMEOUT_NS_DEFAULT;
     list_init(&c->origins);
+    map_init(&c->origins_by_key, SIZE_MAX);
     loop_timer_init(&c->sweep, sweep);
     bool proxy = copy_string(&o->proxy), ca_file = copy_string(&o->ca_file);
     if (!proxy || !ca_file || http_connect_init(c) != OK) {
@@ -265,6 +290,7 @@ static void close_origin(struct http_origin *o)
         http_exchange_finish(x, ERR_CLOSED, NULL, why);
     close_all(&o->connecting);
     close_all(&o->idle);
+    map_remove(&o->client->origins_by_key, slice_str(o->key));
     o->client = NULL;
     list_remove(&o->link);
     http_origin_unref(o);
@@ -280,6 +306,7 @@ void http_client_free(struct http_client *c)
     assert(c->stats.connections_open == 0 && c->stats.exchanges_under_way == 0);
     loop_timer_stop(c->loop, &c->sweep);
     http_connect_fini(c);
+    map_fini(&c->origins_by_key);
     free_strings(c);
     free(c);
 }

@@ -16,6 +16,7 @@
 #include "buf.h"
 #include "http_client.h"
 #include "http_parse.h"
+#include "map.h"
 
 /* Where all connections of a loop receive: an answer that comes in one piece, as nearly all do, is read, parsed and
  * handed over in here, so that connections own no memory while they are idle. */
@@ -30,6 +31,7 @@ struct http_client {
     struct list lost;        /* busy connections that libcurl closed by itself */
     struct loop_timer sweep; /* closes idle connections; armed while there may be one */
     struct list origins;
+    struct map origins_by_key;
     bool closing;
     struct http_client_stats stats;
     char detail[400]; /* the text of the failure that is being reported */
@@ -45,6 +47,7 @@ struct http_origin {
     uint16_t port;
     char *host;                         /* owned, without brackets */
     char *name;                         /* owned: "host:port" as shown to people */
+    char *key;                          /* owned: scheme, name in lower case, and lane */
     struct list connecting, idle, busy; /* idle: the one used last comes first */
     struct list waiting, retrying;      /* exchanges; retrying: only for new connections, and before the others */
     unsigned connecting_count, open_count, waiting_count, retrying_count;

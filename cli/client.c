@@ -90,7 +90,8 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
     cl->answer = out;
     cl->url = url;
     cl->done = cl->good = false;
-    bool good = buf_error(&head) == OK && http_origin_get(cl->http, &parsed, &origin) == OK && exchange(cl, origin);
+    bool good =
+        buf_error(&head) == OK && http_origin_get(cl->http, &parsed, SLICE(""), &origin) == OK && exchange(cl, origin);
     if (origin)
         http_origin_unref(origin);
     http_url_fini(&parsed);

@@ -99,7 +99,7 @@ static int watch_signals(struct stream *s)
 static enum err turn_to_the_end(struct stream *s, const struct http_url *url)
 {
     struct http_origin *origin;
-    enum err e = http_origin_get(s->http, url, &origin);
+    enum err e = http_origin_get(s->http, url, SLICE(""), &origin);
     if (e != OK)
         return e;
     e = http_exchange_start(origin, &s->exchange);

@@ -273,6 +273,8 @@ static void http_sink_free(struct sink *sink)
 
 static const struct sink_ops ops = {.send = http_sink_send, .cancel = http_sink_cancel, .free = http_sink_free};
 
+/* Each URL has connections of its own, or a service that never answers would take all of its host's, and the services
+ * beside it would wait. */
 static enum err prepare(struct http_sink *s, struct slice url, struct diag *d)
 {
     enum err e = http_url_parse(url, &s->url, d);
@@ -283,7 +285,7 @@ static enum err prepare(struct http_sink *s, struct slice url, struct diag *d)
     buf_printf(&s->prefix, "POST %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/" LEAT_VERSION "\r\n",
                SLICE_ARG(s->url.target), SLICE_ARG(s->url.authority));
     e = buf_error(&s->prefix);
-    return e ? e : http_origin_get(s->client, &s->url, &s->origin);
+    return e ? e : http_origin_get(s->client, &s->url, s->url.target, &s->origin);
 }
 
 enum err http_sink_new(struct http_client *client, struct slice url, const struct http_sink_options *options,

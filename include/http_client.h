@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * HTTP/1.1 requests, many at a time, on one loop. libcurl resolves, connects, and does TLS and proxies
- * (CURLOPT_CONNECT_ONLY); the exchange itself is written and parsed here, strictly (RFC 9112). Per origin a bounded
- * pool of kept-alive connections; when all are busy, exchanges wait in order. Redirects are never followed. Everything
- * runs on the client's loop.
+ * (CURLOPT_CONNECT_ONLY); the exchange itself is written and parsed here, strictly (RFC 9112). Per origin and lane a
+ * bounded pool of kept-alive connections; when all are busy, exchanges wait in order. Redirects are never followed.
+ * Everything runs on the client's loop.
  */
 #ifndef LEAT_HTTP_CLIENT_H
 #define LEAT_HTTP_CLIENT_H
@@ -22,8 +22,8 @@ struct http_origin;
 struct http_connection;
 
 struct http_client_options {
-    unsigned connections_max;    /* per origin; 0: 32 */
-    unsigned waiting_max;        /* exchanges that may wait per origin before ERR_FULL; 0: 65536 */
+    unsigned connections_max;    /* per origin and lane; 0: 32 */
+    unsigned waiting_max;        /* exchanges that may wait there before ERR_FULL; 0: 65536 */
     uint64_t connect_timeout_ns; /* 0: 10 s */
     uint64_t idle_timeout_ns;    /* a connection unused that long is closed; 0: 60 s */
     const char *proxy;           /* URL; NULL: none, whatever the environment says */
@@ -52,8 +52,10 @@ struct http_url {
 enum err http_url_parse(struct slice text, struct http_url *out, struct diag *d) must_check;
 void http_url_fini(struct http_url *u);
 
-/* The pool for one scheme, host and port; the same one for the same origin. Ref counted, on the loop. */
-enum err http_origin_get(struct http_client *c, const struct http_url *url, struct http_origin **out) must_check;
+/* The pool for one scheme, host and port; the same one for the same origin and lane. What is in different lanes never
+ * waits for each other's connections; an empty lane is one like any other. Ref counted, on the loop. */
+enum err http_origin_get(struct http_client *c, const struct http_url *url, struct slice lane,
+                         struct http_origin **out) must_check;
 struct http_origin *http_origin_unref(struct http_origin *o);
 
 struct http_response {

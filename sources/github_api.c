@@ -398,7 +398,7 @@ static enum err start_exchange(struct registration *r)
     if (e == OK)
         e = buf_error(&r->request_body);
     if (e == OK && !r->origin)
-        e = http_origin_get(r->client, &r->api, &r->origin);
+        e = http_origin_get(r->client, &r->api, SLICE(""), &r->origin);
     if (e != OK)
         return e;
     r->exchange.done = done;

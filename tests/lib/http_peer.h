@@ -231,7 +231,7 @@ static inline struct http_origin *asker_origin(struct asker *a, const char *sche
     struct http_url url;
     struct http_origin *o;
     snprintf(text, sizeof(text), "%s://%s:%u/", scheme, host, port);
-    if (http_url_parse(slice_str(text), &url, NULL) || http_origin_get(a->client, &url, &o))
+    if (http_url_parse(slice_str(text), &url, NULL) || http_origin_get(a->client, &url, SLICE(""), &o))
         abort();
     http_url_fini(&url);
     return o;

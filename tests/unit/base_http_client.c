@@ -629,6 +629,24 @@ static void a_slow_origin_delays_no_other(void **state)
     peer_stop(&other);
 }
 
+static void lanes_of_an_origin_have_connections_of_their_own(void **state)
+{
+    (void)state;
+    struct http_url url;
+    struct http_origin *lanes[3];
+    static const char *const names[] = {"/a", "/b", "/a"};
+    set_up(peer_answer_all, ANSWER, NULL);
+    assert_int_equal(http_url_parse(SLICE("http://127.0.0.1:9/a"), &url, NULL), OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(http_origin_get(asker.client, &url, slice_str(names[i]), &lanes[i]), OK);
+    assert_ptr_not_equal(lanes[0], lanes[1]);
+    assert_ptr_equal(lanes[0], lanes[2]);
+    for (size_t i = 0; i < 3; i++)
+        http_origin_unref(lanes[i]);
+    http_url_fini(&url);
+    tear_down();
+}
+
 /* ---- no connection ---- */
 
 static void refused_connections_end_all_that_wait(void **state)
@@ -799,6 +817,7 @@ int main(void)
         cmocka_unit_test(silence_ends_in_a_timeout),
         cmocka_unit_test(the_timeout_is_for_the_whole_answer),
         cmocka_unit_test(a_slow_origin_delays_no_other),
+        cmocka_unit_test(lanes_of_an_origin_have_connections_of_their_own),
         cmocka_unit_test(refused_connections_end_all_that_wait),
         cmocka_unit_test(a_name_that_does_not_exist_is_told),
         cmocka_unit_test(what_is_canceled_never_ends),

@@ -48,7 +48,7 @@ static enum err body(struct http_client **client, struct loop *loop, struct ask 
     e = http_url_parse(slice_str(text), &url, NULL);
     if (e)
         return e;
-    e = http_origin_get(*client, &url, &o);
+    e = http_origin_get(*client, &url, SLICE(""), &o);
     http_url_fini(&url);
     if (e)
         return e;
