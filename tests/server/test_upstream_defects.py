@@ -175,6 +175,23 @@ def test_a_dead_letter_sink_that_is_down(serve, recorder, kind):
     wait_for(lambda: not parked(broker, of), "an empty list")
 
 
+def test_what_is_parked_is_listed_and_comes_back_by_the_command_line(serve, run, recorder):
+    sub = recorder.add("sub", always(422, b"why"))
+    broker = serve(one("Broker", sub.url, terms(retry=1, dead=f"http://127.0.0.1:{free_port()}/")))
+    for id in ("a", "b", "c"):
+        post(broker, "Broker/x", id)
+    wait_end(broker, "parked", 3, "t")
+    code, out, err = run("dlq", "list", "trigger/t", "--server", broker.api)
+    assert (code, err) == (0, "") and {line.split()[-1] for line in out.splitlines()} >= set("abc") and "dead-letter-failed" in out, out
+    items = json.loads(run("dlq", "list", "trigger/t", "--server", broker.api, "-o", "json")[1])["items"]
+    assert sorted(i["id"] for i in items) == ["a", "b", "c"] and {i["parked"]["code"] for i in items} == {422}
+    sub.rule = accept()
+    sub.clear()
+    assert run("dlq", "redrive", "trigger/t", "--all", "--server", broker.api)[0] == 0
+    settled(broker)
+    assert sorted(sub.ids) == ["a", "b", "c"] and not parked(broker)
+
+
 REASONS = {
     "not-retryable": (always(400), {}, {}),
     "retries-exhausted": (always(503), {"retry": 2}, {}),
