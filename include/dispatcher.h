@@ -124,8 +124,9 @@ struct dispatch_spec {
     struct filter *filter;
     struct trace *trace; /* of this loop; may be NULL */
     uint32_t trace_subject;
-    /* Parks an event for ever: must call `parked(park_arg2, err)` once, not inside the call; not OK: the dispatcher
-     * tries again with backoff, the event stays unsettled meanwhile. */
+    /* Parks an event for ever: must call `parked(park_arg2, err)` once, not inside the call, but for ERR_NOMEM, when
+     * there is no memory to say it later; not OK: the dispatcher tries again with backoff, the event stays unsettled
+     * meanwhile. */
     void (*park)(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *park_arg2, enum err err),
                  void *park_arg2);
     void *park_arg;
