@@ -132,7 +132,7 @@ void engine_apply(struct engine *e, struct plan *plan);
 struct engine_reports {
     void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message,
                    const char *webhook_id);
-    void (*applied)(void *arg); /* a plan is in force */
+    void (*applied)(void *arg, const struct plan *plan); /* it is in force */
     /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
     void (*made)(void *arg, const char *key, enum err err, const char *text);
     /* An event of a type and source that were new to the channel passed it; may come more than once. */

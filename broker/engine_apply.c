@@ -322,7 +322,7 @@ static void register_all(struct engine *e)
     e->next = NULL;
     e->applied = true;
     if (e->reports.applied)
-        e->reports.applied(e->reports.arg);
+        e->reports.applied(e->reports.arg, e->current->plan);
     engine_plan_done(e);
 }
 

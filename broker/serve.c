@@ -149,9 +149,11 @@ static void say_ready(struct server *s)
              http_listener_address(s->api_listener));
 }
 
-static void applied(void *arg)
+static void applied(void *arg, const struct plan *plan)
 {
     struct server *s = arg;
+    if (plan_publish(s->table, plan) != OK)
+        log_line(LOG_WARN, "plan.publish", "error=nomem");
     plan_rest(s);
     api_tail_applied(&s->api);
     if (!s->ready_said)

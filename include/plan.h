@@ -12,8 +12,9 @@
 #include "resource.h"
 #include "source.h"
 
-#define EVENT_TYPES_AUTO_MAX 10000 /* EventTypes in all: senders choose type and source, and must not fill the memory  \
-                                    */
+#define EVENT_TYPES_AUTO_MAX                                                                                           \
+    10000 /* EventTypes in all: senders choose type and source, and must not fill the memory                           \
+           */
 
 /* Where something is sent: a channel of this plan, or a URL. */
 struct plan_target {
@@ -75,6 +76,7 @@ struct plan_source {
 
 struct plan {
     unsigned refs;
+    uint64_t number; /* of the plans that were compiled from its table, from 1 */
     struct plan_bus *buses;
     size_t bus_count;
     struct plan_channel *channels;
@@ -96,10 +98,14 @@ struct plan_options {
 /* Checks one --resolve argument. */
 enum err plan_resolve_check(const char *argument, struct diag *d) must_check;
 
-/* Compiles the table and writes every object's status: addresses, resolved URIs, conditions with reason and message
+/* Compiles the table and makes every object's status: addresses, resolved URIs, conditions with reason and message
  * (what is missing, what to do). What does not resolve is left out of the plan and said in its condition; it never
  * fails the others. */
 enum err plan_compile(struct resource_table *t, const struct plan_options *options, struct plan **out) must_check;
+/* The plan is in force: shows the statuses that came with it, so that whoever reads Ready may count on it
+ * (knative/specs control-plane.md: a Trigger that is Ready misses nothing from then on). Those of a newer plan wait for
+ * that one. ERR_NOMEM: some stay as they were, until the next plan. */
+enum err plan_publish(struct resource_table *t, const struct plan *plan) must_check;
 /* Makes the EventType that describes what passed a Broker or Channel (`--auto-create-event-types`), unless there is one
  * of its name already: et-NAME-HASH, the hash over type, source, namespace and name. `schema`: the event's dataschema,
  * or empty. *made (may be NULL) says whether it is new. Channels of other kinds have none: OK, nothing made. ERR_FULL

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "plan.h"
 #include "table.h"
 
 static const struct dependents {
@@ -171,20 +172,52 @@ static bool keep_running(cJSON *status, const cJSON *old)
            cJSON_AddStringToObject(status, "webhookIDKey", id);
 }
 
-enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status)
+bool status_keep(const struct resource *r, uint64_t plan, cJSON *status)
 {
-    const cJSON *old = json_object(r->object, "status"),
-                *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
+    struct entry *e = entry_of(r);
+    const cJSON *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
     const char *const *types = dependents_of(r->kind);
-    bool good = status && keep_running(status, old) && faults_put(t, r, status) &&
-                (!types || put_ready(status, types)) && put_times(t, status, old);
-    if (good && generation)
-        good = cJSON_AddNumberToObject(status, "observedGeneration", generation->valuedouble) != NULL;
-    if (!good) {
+    if ((types && !put_ready(status, types)) ||
+        (generation && !cJSON_AddNumberToObject(status, "observedGeneration", generation->valuedouble))) {
         cJSON_Delete(status);
-        return ERR_NOMEM;
+        return false;
     }
-    return resource_set_status(t, r, status);
+    cJSON_Delete(e->next_status);
+    e->next_status = status;
+    e->next_status_plan = plan;
+    return true;
+}
+
+const cJSON *status_newest(const struct resource *r, const char *type)
+{
+    const cJSON *next = entry_of(r)->next_status;
+    return condition_find(next ? next : json_object(r->object, "status"), type);
+}
+
+/* What happened since the plan was compiled is in it as well: sources that report, what the bus refused. */
+static enum err publish(struct resource_table *t, struct entry *e)
+{
+    const struct resource *r = &e->public;
+    const cJSON *old = json_object(r->object, "status");
+    const char *const *types = dependents_of(r->kind);
+    cJSON *status = e->next_status;
+    e->next_status = NULL;
+    if (keep_running(status, old) && faults_put(t, r, status) && (!types || put_ready(status, types)) &&
+        put_times(t, status, old))
+        return resource_set_status(t, r, status);
+    cJSON_Delete(status);
+    return ERR_NOMEM;
+}
+
+enum err plan_publish(struct resource_table *t, const struct plan *plan)
+{
+    enum err e = OK;
+    for (size_t i = 0; i < t->count; i++) {
+        struct entry *entry = t->entries[i];
+        if (entry->next_status && entry->next_status_plan <= plan->number && publish(t, entry) != OK)
+            e = ERR_NOMEM;
+    }
+    return e;
 }
 
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,

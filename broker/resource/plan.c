@@ -62,6 +62,7 @@ enum err plan_compile(struct resource_table *t, const struct plan_options *optio
     }
     plan->refs = 1;
     plan->arena = arena;
+    plan->number = ++t->plans;
     struct planner p = {.table = t, .options = options, .arena = arena, .plan = plan};
     map_init(&p.channels, PLAN_NAMES_MAX);
     map_init(&p.paths, PLAN_NAMES_MAX);

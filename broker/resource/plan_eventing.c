@@ -157,7 +157,7 @@ static void put_dependency(struct planner *p, cJSON *status, const struct resour
                *ns = json_text(ref, "namespace");
     const struct kind *k = kind && version ? kind_find(version, kind) : NULL;
     const struct resource *there = k && name ? resource_get(p->table, k, ns ? ns : r->namespace_name, name) : NULL;
-    const cJSON *ready = there ? condition_find(json_object(there->object, "status"), "Ready") : NULL;
+    const cJSON *ready = there ? status_newest(there, "Ready") : NULL;
     const char *value = json_text(ready, "status");
     struct why why = {"DependencyNotReady", NULL};
     if (text)

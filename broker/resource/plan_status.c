@@ -76,6 +76,6 @@ void put_status(struct planner *p, const struct resource *r, cJSON *status)
         p->nomem = true;
         return;
     }
-    if (status_finish(p->table, r, status) != OK)
+    if (!status_keep(r, p->plan->number, status))
         p->nomem = true;
 }

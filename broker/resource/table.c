@@ -38,6 +38,7 @@ static void entry_free(struct entry *e)
     if (!e)
         return;
     cJSON_Delete(e->public.object);
+    cJSON_Delete(e->next_status);
     free(e->origin);
     free(e);
 }

@@ -12,19 +12,25 @@
 
 struct entry {
     struct resource public;
-    char *origin; /* owned; NULL: made over the API */
-    bool seen;    /* by the sync under way */
-    bool planned; /* the last plan has it: its subscriptions may hold events */
+    char *origin;              /* owned; NULL: made over the API */
+    bool seen;                 /* by the sync under way */
+    bool planned;              /* the last plan has it: its subscriptions may hold events */
+    cJSON *next_status;        /* owned: what a plan says of it that is not in force yet; NULL: nothing */
+    uint64_t next_status_plan; /* that plan's number */
 };
 
 /* For the planner: what it says of an object outlives the plan, and an object's change. */
+static inline struct entry *entry_of(const struct resource *r)
+{
+    return (struct entry *)(uintptr_t)container_of(r, const struct entry, public);
+}
 static inline bool entry_planned(const struct resource *r)
 {
-    return container_of(r, const struct entry, public)->planned;
+    return entry_of(r)->planned;
 }
 static inline void entry_set_planned(const struct resource *r, bool planned)
 {
-    ((struct entry *)(uintptr_t)container_of(r, const struct entry, public))->planned = planned;
+    entry_of(r)->planned = planned;
 }
 
 struct resource_table {
@@ -33,6 +39,7 @@ struct resource_table {
     struct entry **entries; /* sorted by kind, namespace, name */
     size_t count, cap;
     uint64_t version;
+    uint64_t plans;    /* compiled so far */
     struct map faults; /* faults.c: by key of the plan */
 };
 
@@ -50,9 +57,11 @@ bool table_now(const struct resource_table *t, char *out, size_t size);
 bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);
 /* The condition of this type; NULL when there is none. */
 cJSON *condition_find(const cJSON *status, const char *type);
-/* Finishes a status under construction and puts it in force (takes it over): Ready from the conditions that it depends
- * on, times of those that did not change, the conditions of running sources, observedGeneration. */
-enum err status_finish(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
+/* Keeps a status under construction (takes it over) until its plan is in force: with observedGeneration, and Ready from
+ * the conditions that it depends on. false: no memory. */
+bool status_keep(const struct resource *r, uint64_t plan, cJSON *status);
+/* The condition as the newest plan has it, in force or not; NULL when there is none. */
+const cJSON *status_newest(const struct resource *r, const char *type);
 
 /* ---- faults.c ---- */
 

@@ -185,6 +185,17 @@ static void test_compile(void **state)
         if (!fired)
             break;
     }
+    for (unsigned n = 1;; n++) {
+        struct plan *plan = NULL;
+        assert_int_equal(plan_compile(t, &o, &plan), OK);
+        fault_arm(n);
+        enum err e = plan_publish(t, plan);
+        bool fired = fault_disarm();
+        plan_unref(plan);
+        assert_int_equal(e, fired ? ERR_NOMEM : OK);
+        if (!fired)
+            break;
+    }
     assert_string_equal(rig_condition(rig_get(t, "flow", "f"), "Ready"), "True");
     resource_table_free(t);
 }

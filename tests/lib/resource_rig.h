@@ -162,6 +162,7 @@ static inline struct plan *rig_plan(struct resource_table *t, const char *const 
                                    .resolve = resolve};
     struct plan *plan = NULL;
     assert_int_equal(plan_compile(t, &o, &plan), OK);
+    assert_int_equal(plan_publish(t, plan), OK);
     return plan;
 }
 

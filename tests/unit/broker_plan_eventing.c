@@ -558,6 +558,32 @@ static void test_immutable(void **state)
     }
 }
 
+/* A status shows what is in force, not what was compiled: who reads Ready and sends an event may count on it. */
+static void test_statuses_wait_for_their_plan(void **state)
+{
+    const struct plan_options o = {"http://127.0.0.1:8080", "memory", "cluster.local", NULL};
+    (void)state;
+    struct resource_table *t = rig_table(BROKER("b", ""), clock_system());
+    struct plan *first, *second;
+    assert_int_equal(plan_compile(t, &o, &first), OK);
+    assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "Ready"), "(none)");
+    struct manifest *m = rig_good(BROKER("b", "") TRIGGER("t", OF_B));
+    struct problems problems;
+    problems_init(&problems);
+    assert_int_equal(resource_table_sync(t, m, &problems), OK);
+    assert_int_equal(plan_compile(t, &o, &second), OK);
+    assert_int_equal(plan_publish(t, first), OK); /* the second has made both anew: they wait for it */
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "t"), "Ready"), "(none)");
+    assert_int_equal(plan_publish(t, second), OK);
+    assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "Ready"), "True");
+    assert_string_equal(rig_condition(rig_get(t, "trigger", "t"), "Ready"), "True");
+    plan_unref(first);
+    plan_unref(second);
+    manifest_free(m);
+    problems_fini(&problems);
+    resource_table_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_faults_are_bounded),
         cmocka_unit_test(test_immutable),
+        cmocka_unit_test(test_statuses_wait_for_their_plan),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
