@@ -435,10 +435,12 @@ def test_a_channel_does_not_count_hops_of_events_from_outside(serve, recorder):
 # ---- A SLOW SUBSCRIBER HOLDS UP THE OTHERS, AND THE PRODUCER ----
 
 
-def test_one_dead_subscriber_delays_no_other(serve, recorder):
+@pytest.mark.parametrize("where", ["another host", "the same host"])
+def test_one_dead_subscriber_delays_no_other(serve, recorder, where):
     gate = threading.Event()
     with Sink(Reply(202, hold=gate)) as dead:
-        broker = serve([mesh("x"), trigger("hangs", "x", dead.url), trigger("t", "x", recorder["sub"].url)])
+        url = dead.url if where == "another host" else recorder.add("hangs", lambda request, nth: Reply(202, hold=gate)).url
+        broker = serve([mesh("x"), trigger("hangs", "x", url), trigger("t", "x", recorder["sub"].url)])
         for i in range(200):
             post(broker, "Broker/x", str(i))
         recorder["sub"].wait(200)
