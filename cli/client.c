@@ -11,7 +11,8 @@
 
 #include "http_client.h"
 
-#define ANSWER_MAX (64u << 20) /* a list of everything a server has */
+#define ANSWER_MAX (64u << 20)     /* a list of everything a server has */
+#define RETRY_NS (100 * NS_PER_MS) /* between two tries of one who is patient */
 
 struct client {
     const struct command *command;
@@ -20,7 +21,9 @@ struct client {
     /* The request under way. */
     struct http_exchange exchange;
     struct client_answer *answer;
-    const char *url;
+    const char *url, *advice;
+    uint64_t patient_until_ns;
+    bool again; /* the request is to be tried once more */
     bool done, good;
 };
 
@@ -34,7 +37,23 @@ struct client *client_new(const struct command *c)
         return NULL;
     }
     cl->command = c;
+    cl->advice = "Is `leat serve` running there? --server names another.";
     return cl;
+}
+
+static uint64_t now_ns(const struct client *cl)
+{
+    return clock_monotonic_ns(loop_clock(cl->loop));
+}
+
+void client_advise(struct client *cl, const char *advice)
+{
+    cl->advice = advice;
+}
+
+void client_be_patient(struct client *cl, uint64_t ns)
+{
+    cl->patient_until_ns = now_ns(cl) + ns;
 }
 
 void client_free(struct client *cl)
@@ -50,9 +69,11 @@ static void answered(struct http_exchange *x, enum err e, const struct http_resp
 {
     struct client *cl = container_of(x, struct client, exchange);
     cl->done = true;
+    cl->again = now_ns(cl) < cl->patient_until_ns && (e == ERR_UNAVAILABLE || (e == OK && response->status == 503));
+    if (cl->again)
+        return;
     if (e != OK) {
-        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. Is `leat serve` running there? --server names another.", cl->url,
-             detail);
+        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. %s", cl->url, detail, cl->advice);
         return;
     }
     cl->answer->status = response->status;
@@ -60,11 +81,39 @@ static void answered(struct http_exchange *x, enum err e, const struct http_resp
     cl->good = buf_error(&cl->answer->body) == OK;
 }
 
+static void on_pause(struct loop_timer *t)
+{
+    (void)t;
+}
+
+static enum err rest(struct client *cl)
+{
+    struct loop_timer t;
+    enum err e = OK;
+    loop_timer_init(&t, on_pause);
+    loop_timer_start(cl->loop, &t, RETRY_NS);
+    while (e == OK && loop_timer_armed(&t))
+        e = loop_turn(cl->loop, UINT64_MAX);
+    loop_timer_stop(cl->loop, &t);
+    return e;
+}
+
+bool client_wait(struct client *cl)
+{
+    return now_ns(cl) < cl->patient_until_ns && rest(cl) == OK;
+}
+
 static bool exchange(struct client *cl, struct http_origin *origin)
 {
-    enum err e = http_exchange_start(origin, &cl->exchange);
-    while (e == OK && !cl->done)
-        e = loop_turn(cl->loop, UINT64_MAX);
+    enum err e;
+    do {
+        cl->done = cl->good = cl->again = false;
+        e = http_exchange_start(origin, &cl->exchange);
+        while (e == OK && !cl->done)
+            e = loop_turn(cl->loop, UINT64_MAX);
+        if (e == OK && cl->again)
+            e = rest(cl);
+    } while (e == OK && cl->again);
     if (e != OK)
         fail(cl->command, EXIT_CODE_FAILED, "%s: %s.", cl->url, err_name(e));
     return e == OK && cl->good;
@@ -89,7 +138,6 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
         (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
     cl->answer = out;
     cl->url = url;
-    cl->done = cl->good = false;
     bool good =
         buf_error(&head) == OK && http_origin_get(cl->http, &parsed, SLICE(""), &origin) == OK && exchange(cl, origin);
     if (origin)

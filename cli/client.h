@@ -17,6 +17,13 @@ struct client;
 struct client *client_new(const struct command *c);
 void client_free(struct client *cl);
 
+/* What to do when nobody answers, as a sentence, in place of the one about `leat serve`; a literal. */
+void client_advise(struct client *cl, const char *advice);
+/* For so long from now on a request is tried again while nobody answers or the answer is 503. */
+void client_be_patient(struct client *cl, uint64_t ns);
+/* A short wait for whoever asks again by himself; false when the time is over. */
+bool client_wait(struct client *cl);
+
 struct client_answer {
     int status;
     struct buf body; /* buf_fini */

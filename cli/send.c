@@ -16,6 +16,7 @@
 
 #define INPUT_MAX (CE_EVENT_BYTES_MAX)
 #define SECRET_MAX 4096
+#define WAIT_MAX 3600 /* seconds; who waits longer has a mistake somewhere */
 
 static const struct option_spec options[] = {
     {"to", 't', "URL|KIND/NAME", "Where to: a URL, or a resource whose address the server knows.", false},
@@ -30,6 +31,7 @@ static const struct option_spec options[] = {
     {"file", 'f', "FILE", "The whole event as a JSON envelope; - for standard input. The options above change it.",
      false},
     {"structured", 0, NULL, "Send in structured mode.", false},
+    {"wait", 'w', "SECONDS", "Try again for so long while nobody answers, or the answer is 503. Default: 0.", false},
     {"secret", 0, "TEXT", "For GitHub samples: the webhook's secret. $GITHUB_SECRET_TOKEN is a safer place.", false},
     {"secret-file", 0, "FILE", "For GitHub samples: a file with the webhook's secret.", false},
     CLIENT_OPTIONS,
@@ -39,17 +41,25 @@ static const struct option_spec options[] = {
 
 /* ---- the target ---- */
 
+static const char *address_of(const cJSON *object)
+{
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status"),
+                *address = cJSON_GetObjectItemCaseSensitive(status, "address");
+    const char *url = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(address, "url"));
+    return url ? url : cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "webhookURL"));
+}
+
 /* The address that the server knows of a resource, in `out`, terminated; the exit code. */
 static int find_address(const struct invocation *in, struct client *cl, const char *to, const char *url,
                         struct buf *out)
 {
     int status, code = EXIT_CODE_OK;
     cJSON *object = api_send(cl, "GET", url, NULL, &status);
-    const cJSON *st = cJSON_GetObjectItemCaseSensitive(object, "status");
-    const char *address =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(st, "address"), "url"));
-    if (!address)
-        address = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(st, "webhookURL"));
+    while (object && !address_of(object) && client_wait(cl)) { /* its plan may not be in force yet */
+        cJSON_Delete(object);
+        object = api_send(cl, "GET", url, NULL, &status);
+    }
+    const char *address = address_of(object);
     if (address) {
         buf_put_str(out, address);
         buf_put_char(out, '\0');
@@ -210,6 +220,7 @@ static int post(const struct invocation *in, struct client *cl, const char *url,
     buf_put_char(headers, '\0');
     if (buf_error(headers) != OK)
         return fail(in->command, EXIT_CODE_FAILED, "the event's attributes are too large.");
+    client_advise(cl, "--to says where events go; --wait SECONDS tries again.");
     if (!client_send(cl, "POST", url, headers->ptr, body, &answer))
         return EXIT_CODE_FAILED;
     int code = report(in, &answer, id, source, url);
@@ -327,6 +338,7 @@ static int run(const struct invocation *in)
     bool json;
     struct diag d = {0};
     struct parts p = {0};
+    uint64_t seconds;
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
     if (in->operand_count > 0 && !github)
@@ -335,7 +347,12 @@ static int run(const struct invocation *in)
         return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     buf_init(&p.time, 64);
     buf_init(&p.target, 8192);
+    if (decimal_parse(slice_str(option_value(in, "wait", "0")), WAIT_MAX, &seconds) != OK)
+        return usage_error(in->command, "--wait: '%s' is no number of seconds from 0 to %d.",
+                           option_value(in, "wait", "0"), WAIT_MAX);
     struct client *cl = client_new(in->command);
+    if (cl)
+        client_be_patient(cl, seconds * NS_PER_S);
     int code = !cl ? EXIT_CODE_FAILED : github ? send_github(in, cl, &p) : make_and_send(in, cl, &p);
     client_free(cl);
     ce_event_unref(p.from_file);

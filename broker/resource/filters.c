@@ -286,12 +286,19 @@ static enum err parse_json(struct slice text, struct filter **out, struct proble
 {
     struct places places;
     places_init(&places);
-    struct text_reading t = {.check = {.problems = p, .places = &places}, .out = out, .e = ERR_INVALID};
+    struct filter *filter = NULL;
+    size_t errors = p->errors;
+    struct text_reading t = {.check = {.problems = p, .places = &places}, .out = &filter, .e = ERR_INVALID};
     struct reading r = {
         .places = &places, .nodes_left = MANIFEST_NODES_MAX, .document = on_document, .mistake = on_mistake, .arg = &t};
     enum err e = json_read(text, &r);
     places_fini(&places);
-    return e || t.check.nomem ? ERR_NOMEM : t.e;
+    if (e == OK && !t.check.nomem && t.e == OK && p->errors == errors) {
+        *out = filter;
+        return OK;
+    }
+    filter_unref(filter); /* it was read, but for a mistake beside it: a name that is there twice */
+    return e || t.check.nomem || t.e == ERR_NOMEM ? ERR_NOMEM : ERR_INVALID;
 }
 
 enum err filter_parse(struct slice text, struct filter **out, struct problems *p)

@@ -322,10 +322,29 @@ def test_send_to_a_resource(run, serve, sink):
     assert code == 1 and "leat serve" in err and "there is no" not in err
 
 
+def test_send_waits_for_who_is_not_there_yet(run, sink):
+    sink.fail(2, 503)
+    code, out, err = run("send", "--to", sink.url, "--wait", "20")
+    assert code == 0 and "accepted" in out and not err and len(sink.requests) == 3
+    assert len({r.attributes["id"] for r in sink.requests}) == 1, "one event, sent again"
+    port = free_port()
+    with Leat(["send", "--to", f"http://127.0.0.1:{port}/", "--wait", "20"]) as sending, Leat(["listen", f"127.0.0.1:{port}", "--count", "1"]) as listener:
+        assert listener.wait() == 0 and sending.wait() == 0
+
+
+def test_send_does_not_wait_for_what_will_not_change(run, sink):
+    sink.fail(1, 400)
+    assert run("send", "--to", sink.url, "--wait", "20")[0] == 1 and len(sink.requests) == 1
+    sink.fail(1, 503)
+    code, out, err = run("send", "--to", sink.url)
+    assert code == 1 and "503" in err and len(sink.requests) == 2
+    assert run("send", "--to", sink.url, "--wait", "-1")[0] == 2
+
+
 def test_nobody_listens(run):
     url = f"http://127.0.0.1:{free_port()}/"
     code, out, err = run("send", "--to", url)
-    assert code == 1 and not out and url in err and "refused" in err.lower()
+    assert code == 1 and not out and url in err and "refused" in err.lower() and "--to" in err
 
 
 def test_send_github(run, serve, sink):

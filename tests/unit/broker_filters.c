@@ -99,6 +99,7 @@ static void test_mistakes(void **state)
         {"{\"cesql\": 5}", "cesql", "must be a string", 1, 11},
         {"[{\"any\": [{\"cesql\": \"type = \"}]}]", "[0].any[0].cesql", "column 8: expected an expression", 1, 21},
         {"[{\"cesql\": \"a =\\n\\n= 1\"}]", "[0].cesql", "line 3, column 1: expected an expression", 1, 12},
+        {"{\"exact\": {\"a\": \"x\", \"a\": \"x\"}}", NULL, "is there twice", 1, 22},
         {"[{\"exact\": {\"type\": \"x\"}", NULL, "", 1, 25},
         {"[1] x", NULL, "", 1, 5},
     };
