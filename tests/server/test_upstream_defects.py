@@ -449,17 +449,6 @@ def test_one_dead_subscriber_delays_no_other(serve, recorder, where):
         settled(broker)
 
 
-def test_one_dead_subscriber_delays_no_other_of_its_host(serve, recorder):
-    gate = threading.Event()
-    recorder.add("dead", lambda request, nth: Reply(202, hold=gate))
-    broker = serve([mesh("x"), trigger("hangs", "x", recorder["dead"].url), trigger("t", "x", recorder["sub"].url)])
-    for i in range(200):
-        post(broker, "Broker/x", str(i))
-    recorder["sub"].wait(200)
-    gate.set()
-    settled(broker)
-
-
 def test_one_failing_trigger_does_not_make_the_producer_repeat(serve, recorder):
     """The producer has its 202, so it has no reason to send again what the others have got."""
     broker = serve([mesh("x"), trigger("good", "x", recorder["good"].url), trigger("bad", "x", recorder.add("bad", always(500)).url, delivery=terms(dead=recorder["dead"].url))])
