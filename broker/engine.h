@@ -62,6 +62,13 @@ struct engine_channel {
     _Atomic uint64_t accepted, refused_full;
 };
 
+/* A subscription's share on one shard, written by that shard alone. */
+struct engine_share {
+    struct shard_stream *stream; /* NULL: none there */
+    struct dispatch_counters counters;
+    char apart[64]; /* from the next shard's: no cache line is written by two */
+};
+
 struct engine_subscription {
     struct list link;
     char *key, *uid;
@@ -78,9 +85,8 @@ struct engine_subscription {
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
-    bool paused; /* nobody drains it */
-    struct dispatch_counters counters;
-    struct shard_stream *streams[]; /* by shard, each that shard's alone; NULL: none there */
+    bool paused;                  /* nobody drains it */
+    struct engine_share shares[]; /* by shard */
 };
 
 struct engine_source {

@@ -27,7 +27,7 @@ static bool provision_parked(struct engine *e, struct engine_subscription *s)
 static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
                                                      struct engine_channel *channel)
 {
-    struct engine_subscription *s = calloc(1, sizeof *s + e->shard_count * sizeof s->streams[0]);
+    struct engine_subscription *s = calloc(1, sizeof *s + e->shard_count * sizeof s->shares[0]);
     if (!s)
         return NULL;
     list_init(&s->link);

@@ -199,8 +199,11 @@ static struct row subscription_row(struct list *l)
 
 static uint64_t subscription_counter(const void *thing, size_t offset)
 {
-    return get((const uint64_t *)(const void *)((const char *)&((const struct engine_subscription *)thing)->counters +
-                                                offset));
+    const struct engine_subscription *s = thing;
+    uint64_t sum = 0; /* of a gauge too: what one shard took in hand it also counts down */
+    for (size_t i = 0; i < s->engine->shard_count; i++)
+        sum += get((const uint64_t *)(const void *)((const char *)&s->shares[i].counters + offset));
+    return sum;
 }
 
 static uint64_t probe_handle(const struct engine_subscription *s, struct bus_subscription *handle, size_t offset)

@@ -60,7 +60,7 @@ static enum err make_spec(struct shard *s, struct routing *r, const struct plan_
         .trace_subject = stream->subscription->subject,
         .park = park_event,
         .park_arg = &stream->park,
-        .counters = &stream->subscription->counters,
+        .counters = &stream->subscription->shares[s->index].counters,
     };
     enum err e = shard_sink(s, r, &p->subscriber, &spec->subscriber);
     if (e == OK)
@@ -85,7 +85,7 @@ unsigned shard_home(const char *uid, unsigned shard_count)
 
 struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription)
 {
-    const struct shard_stream *found = subscription->streams[s->index];
+    const struct shard_stream *found = subscription->shares[s->index].stream;
     return found ? found->stream : NULL;
 }
 
@@ -116,7 +116,7 @@ static enum err start_stream(struct shard *s, struct routing *r, size_t i)
         return e;
     }
     list_push_back(&s->streams, &stream->link);
-    stream->subscription->streams[s->index] = stream;
+    stream->subscription->shares[s->index].stream = stream;
     return OK;
 }
 
@@ -142,7 +142,7 @@ static void stream_stopped(void *arg)
 static void stop_stream(struct shard *s, struct shard_stream *stream, uint64_t deadline_ns)
 {
     list_remove(&stream->link);
-    stream->subscription->streams[s->index] = NULL;
+    stream->subscription->shares[s->index].stream = NULL;
     s->unfinished++;
     dispatch_stream_stop(stream->stream, deadline_ns, stream_stopped, stream);
 }
@@ -154,7 +154,7 @@ static void route_streams(struct shard *s, struct routing *r)
     for (size_t i = 0; r && i < r->plan->subscription_count; i++) {
         if (!r->subscriptions[i]->ready || !drains(s, &r->plan->subscriptions[i]))
             continue;
-        struct shard_stream *stream = r->subscriptions[i]->streams[s->index];
+        struct shard_stream *stream = r->subscriptions[i]->shares[s->index].stream;
         enum err e = stream ? update_stream(s, r, i, stream) : start_stream(s, r, i);
         if (e != OK)
             failed(s, "stream.failed", r->subscriptions[i]->key, e);

@@ -47,6 +47,7 @@ struct attempt_record {
     uint32_t number;
     int16_t status;
     uint8_t err;
+    uint8_t ended; /* 1 + enum trace_end: the event ended with this attempt; 0: another note tells */
     char text[];
 };
 
@@ -64,6 +65,9 @@ struct trace {
     uint64_t wall_read_ns;
     int64_t wall_less_loop_ns;
     int64_t born_ns;
+    /* The attempt that was noted last, if nothing was noted since and no other attempt follows it; of this event. */
+    struct attempt_record *last;
+    const struct ce_event *last_event;
     struct {
         uint64_t position;
         int64_t wall_ns;
@@ -174,6 +178,7 @@ static void *place(struct trace *t, enum trace_kind kind, const struct ce_event 
     *bucket = t->next;
     t->next += bytes;
     t->offset += bytes;
+    t->last = NULL;
     return r;
 }
 
@@ -228,14 +233,25 @@ void trace_attempt(struct trace *t, const struct ce_event *e, uint32_t subscript
     r->number = a->number;
     r->status = (int16_t)a->status;
     r->err = (uint8_t)a->err;
+    r->ended = 0;
     put_text(&r->head, r->text, text);
+    if (a->next_wait_ns > 0)
+        return;
+    t->last = r;
+    t->last_event = e;
 }
 
+/* Nearly every event ends with its first attempt: then one note tells both. */
 void trace_ended(struct trace *t, const struct ce_event *e, uint32_t subscription, enum trace_end how)
 {
     if (!t)
         return;
     assert(how < TRACE_END_COUNT);
+    if (t->last && t->last_event == e && t->last->head.subject == subscription) {
+        t->last->ended = (uint8_t)(how + 1);
+        t->last = NULL;
+        return;
+    }
     struct record *r = place(t, TRACE_NOTE_END, e, subscription, sizeof *r);
     r->detail = (uint8_t)how;
 }
@@ -288,6 +304,24 @@ static void read_record(const struct record *r, struct trace_note *n)
     assert(false && "a record is of one of these kinds");
 }
 
+/* The notes of a record, newest first; false: no more are wanted. */
+static bool tell(const struct record *r, trace_note_fn *note, void *arg)
+{
+    struct trace_note n;
+    const struct attempt_record *a = (const struct attempt_record *)(const void *)r;
+    read_record(r, &n);
+    if (n.kind == TRACE_NOTE_ATTEMPT && a->ended) {
+        struct trace_note end = {.kind = TRACE_NOTE_END,
+                                 .mark = n.mark,
+                                 .wall_ns = n.wall_ns,
+                                 .subject = n.subject,
+                                 .end = (enum trace_end)(a->ended - 1)};
+        if (!note(arg, &end))
+            return false;
+    }
+    return note(arg, &n);
+}
+
 void trace_find(const struct trace *t, struct slice id, struct slice source, trace_note_fn *note, void *arg)
 {
     uint64_t wanted = hash(t, id), wanted_source = hash(t, source);
@@ -295,12 +329,8 @@ void trace_find(const struct trace *t, struct slice id, struct slice source, tra
     while (intact(t, at)) {
         const struct record *r = (const struct record *)(const void *)(t->ring + at % t->size);
         assert(r->before < at);
-        struct trace_note n;
-        if (r->id == wanted && (source.len == 0 || r->source == wanted_source)) {
-            read_record(r, &n);
-            if (!note(arg, &n))
-                return;
-        }
+        if (r->id == wanted && (source.len == 0 || r->source == wanted_source) && !tell(r, note, arg))
+            return;
         at = r->before;
     }
 }

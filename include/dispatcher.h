@@ -75,7 +75,7 @@ enum dispatch_end {
     DISPATCH_END_COUNT
 };
 
-struct dispatch_counters { /* written on the loop, read by anyone: relaxed atomics */
+struct dispatch_counters { /* written on one loop alone, read by anyone: relaxed */
     /* Sendings to whatever destination, a batch counted for each of its events; those that were not an event's first
      * there. */
     uint64_t attempts, retries;
@@ -130,7 +130,7 @@ struct dispatch_spec {
     void (*park)(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *park_arg2, enum err err),
                  void *park_arg2);
     void *park_arg;
-    struct dispatch_counters *counters; /* shared by the streams of one subscription; outlives them */
+    struct dispatch_counters *counters; /* of one subscription on one loop; outlives its streams there */
 };
 
 /* `prng` (for jitter) is borrowed and outlives it. */

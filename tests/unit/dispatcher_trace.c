@@ -150,6 +150,56 @@ static void an_event_and_what_became_of_it(void **state)
     rig_close(&r);
 }
 
+/* An end right behind an attempt shares its note, but only with its own, and only when no retry follows. */
+static void an_end_belongs_to_its_own_attempt(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, TRACE_BYTES_MIN);
+    const struct ce_event *e = make("e-1", "/shop", 0), *other = make("e-2", "/shop", 0);
+    const struct trace_attempt good = {TRACE_SUBSCRIBER, 1, 202, OK, 1, 0, SLICE("")},
+                               again = {TRACE_SUBSCRIBER, 1, 503, OK, 1, NS_PER_S, SLICE("")};
+    trace_attempt(r.trace, e, 8, &good);
+    trace_ended(r.trace, e, 9, TRACE_FILTERED);
+    trace_ended(r.trace, e, 8, TRACE_DELIVERED);
+    trace_attempt(r.trace, e, 8, &good);
+    trace_ended(r.trace, other, 8, TRACE_EXPIRED);
+    trace_attempt(r.trace, other, 8, &again);
+    trace_ended(r.trace, other, 8, TRACE_RELEASED);
+    trace_attempt(r.trace, e, 8, &good);
+    trace_ended(r.trace, e, 8, TRACE_DELIVERED);
+    trace_ended(r.trace, e, 8, TRACE_DUPLICATE);
+
+    static const struct {
+        enum trace_kind kind;
+        uint32_t subject;
+        enum trace_end end;
+    } first[] = {{TRACE_NOTE_END, 8, TRACE_DUPLICATE},
+                 {TRACE_NOTE_END, 8, TRACE_DELIVERED},
+                 {TRACE_NOTE_ATTEMPT, 8, 0},
+                 {TRACE_NOTE_ATTEMPT, 8, 0},
+                 {TRACE_NOTE_END, 8, TRACE_DELIVERED},
+                 {TRACE_NOTE_END, 9, TRACE_FILTERED},
+                 {TRACE_NOTE_ATTEMPT, 8, 0}},
+      second[] = {{TRACE_NOTE_END, 8, TRACE_RELEASED}, {TRACE_NOTE_ATTEMPT, 8, 0}, {TRACE_NOTE_END, 8, TRACE_EXPIRED}};
+    const struct found *f = find(&r, "e-1", "");
+    assert_int_equal(f->count, sizeof first / sizeof *first);
+    for (size_t i = 0; i < f->count; i++) {
+        assert_int_equal(f->notes[i].kind, first[i].kind);
+        assert_int_equal(f->notes[i].subject, first[i].subject);
+        assert_true(first[i].kind != TRACE_NOTE_END || f->notes[i].end == first[i].end);
+    }
+    f = find(&r, "e-2", "");
+    assert_int_equal(f->count, sizeof second / sizeof *second);
+    for (size_t i = 0; i < f->count; i++) {
+        assert_int_equal(f->notes[i].kind, second[i].kind);
+        assert_true(second[i].kind != TRACE_NOTE_END || f->notes[i].end == second[i].end);
+    }
+    ce_event_unref(e);
+    ce_event_unref(other);
+    rig_close(&r);
+}
+
 static void an_event_made_by_another_is_found_from_both_sides(void **state)
 {
     (void)state;
@@ -397,6 +447,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_event_and_what_became_of_it),
+        cmocka_unit_test(an_end_belongs_to_its_own_attempt),
         cmocka_unit_test(an_event_made_by_another_is_found_from_both_sides),
         cmocka_unit_test(ids_are_unique_per_source),
         cmocka_unit_test(the_reader_may_stop),
