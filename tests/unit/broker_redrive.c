@@ -132,7 +132,7 @@ static void start_stream_here(void)
         .name = "default/s", .subscriber = &subscriber.base, .park = park_here, .counters = &stream.counters};
     assert_int_equal(dispatch_stream_start(stream.dispatcher, bus, stream.subscription, &spec, &stream.place.stream),
                      OK);
-    bench->subscription->streams[home()->index] = &stream.place;
+    bench->subscription->shares[home()->index].stream = &stream.place;
 }
 
 static void stopped(void *arg)
@@ -143,7 +143,7 @@ static void stopped(void *arg)
 
 static void stop_stream_here(void)
 {
-    bench->subscription->streams[home()->index] = NULL;
+    bench->subscription->shares[home()->index].stream = NULL;
     dispatch_stream_stop(stream.place.stream, 0, stopped, NULL);
     until(stream.stopped);
     turn();
