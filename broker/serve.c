@@ -82,7 +82,12 @@ static void plan_rest(struct server *s)
 static void compile(struct server *s)
 {
     s->plan_began_ns = now_ns(s);
-    const struct plan_options o = {s->ingress_url, "memory", "cluster.local", s->options->resolve};
+    const struct plan_options o = {.ingress_url = s->ingress_url,
+                                   .default_bus = s->options->bus,
+                                   .default_bus_params = s->options->bus_params,
+                                   .default_bus_param_count = s->options->bus_param_count,
+                                   .cluster_domain = "cluster.local",
+                                   .resolve = s->options->resolve};
     struct plan *plan;
     enum err e = plan_compile(s->table, &o, &plan);
     if (e != OK) {
@@ -306,6 +311,24 @@ static enum err start_api(struct server *s, struct diag *d)
                    : diag_set(d, e, "out of memory");
 }
 
+/* Opens the default bus for a moment: what is wrong with its parameters is said before anything starts. */
+static enum err check_bus(struct server *s, struct diag *d)
+{
+    const struct serve_options *o = s->options;
+    struct loop *const loops[] = {s->loop};
+    const struct bus_env env = {.control = s->loop, .loops = loops, .loop_count = 1};
+    struct diag why = {0};
+    struct bus *bus;
+    const struct bus_ops *ops = o->bus ? bus_find(o->bus) : NULL;
+    if (!ops)
+        return OK;
+    enum err e = ops->open(&env, o->bus_params, o->bus_param_count, &bus, &why);
+    if (e != OK)
+        return diag_set(d, e, "--bus %s: %s", o->bus, why.text);
+    ops->fini(bus);
+    return OK;
+}
+
 static enum err start(struct server *s, struct diag *d)
 {
     enum err e = loop_new(clock_system(), CONTROL_MAILBOX_MAX, &s->loop);
@@ -313,6 +336,9 @@ static enum err start(struct server *s, struct diag *d)
         e = watch_signals(s);
     if (e != OK)
         return diag_set(d, e, "the control loop could not be made: %s", err_name(e));
+    e = check_bus(s, d);
+    if (e != OK)
+        return e;
     e = kinds_load(d);
     if (e == OK && resource_table_new(clock_system(), &s->table) != OK)
         e = diag_set(d, ERR_NOMEM, "out of memory");

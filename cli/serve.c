@@ -14,6 +14,8 @@
 #include "text.h"
 #include "trace.h"
 
+#define BUS_PARAMS_MAX 32 /* no bus knows so many */
+
 static const struct option_spec options[] = {
     {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.",
      true},
@@ -22,6 +24,10 @@ static const struct option_spec options[] = {
     {"hooks", 0, "ADDR", "A listener of their own for webhooks. Default: /hooks on the ingress listener.", false},
     {"hooks-url", 0, "URL",
      "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
+    {"bus", 0, "NAME[,PARAM=VALUE]",
+     "The bus of channels and brokers that name none. Default: memory. faulty,inner=memory,revoke=0.1 tries out a bad "
+     "day.",
+     false},
     {"resolve", 0, "NAME.NS=URL",
      "The address of a Service or Route that is not declared here. May be given more than once.", true},
     {"ephemeral", 0, NULL, "Keep everything in memory. As yet there is nothing else.", false},
@@ -71,6 +77,28 @@ static bool read_size(const struct invocation *in, const char *name, uint64_t le
                     (unsigned long long)least, (unsigned long long)most);
         return false;
     }
+    return true;
+}
+
+/* NAME[,PARAM=VALUE]...; false (said) when it is no such thing. `text` is a copy to be cut up; the caller frees it. */
+static bool read_bus(const struct invocation *in, struct serve_options *o, char *text, struct bus_param *params)
+{
+    char *rest = text;
+    o->bus = strsep(&rest, ",");
+    if (!bus_find(o->bus)) {
+        usage_error(in->command, "--bus: there is no bus '%s'; there are memory and faulty.", o->bus);
+        return false;
+    }
+    for (char *one; (one = strsep(&rest, ","));) {
+        char *value = strchr(one, '=');
+        if (!value || value == one || o->bus_param_count == BUS_PARAMS_MAX) {
+            usage_error(in->command, "--bus: '%s' is not PARAM=VALUE, or there are more than %d.", one, BUS_PARAMS_MAX);
+            return false;
+        }
+        *value = 0;
+        params[o->bus_param_count++] = (struct bus_param){one, value + 1};
+    }
+    o->bus_params = params;
     return true;
 }
 
@@ -162,12 +190,19 @@ static int run(const struct invocation *in)
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
         !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;
+    struct bus_param bus_params[BUS_PARAMS_MAX];
+    char *bus = strdup(option_value(in, "bus", "memory"));
+    if (bus && !read_bus(in, &o, bus, bus_params)) {
+        free(bus);
+        return EXIT_CODE_USAGE;
+    }
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
     o.paths = paths;
     o.resolve = resolves;
-    int code = paths && resolves ? exit_code(serve(&o)) : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+    int code = bus && paths && resolves ? exit_code(serve(&o)) : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
     free(paths);
     free(resolves);
+    free(bus);
     return code;
 }
 

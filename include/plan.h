@@ -89,8 +89,10 @@ struct plan {
 };
 
 struct plan_options {
-    const char *ingress_url;    /* "http://127.0.0.1:8080": the base of every channel's URL */
-    const char *default_bus;    /* for messaging.knative.dev Channel: "memory" as yet */
+    const char *ingress_url;                    /* "http://127.0.0.1:8080": the base of every channel's URL */
+    const char *default_bus;                    /* the backend of Channels and Brokers that name none; NULL: memory */
+    const struct bus_param *default_bus_params; /* outlive the plan, as does default_bus */
+    size_t default_bus_param_count;
     const char *cluster_domain; /* "cluster.local" */
     const char *const *resolve; /* "NAME.NS=URL", NULL-terminated; may be NULL */
 };

@@ -9,14 +9,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bus.h"
+
 struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
     size_t path_count;
-    const char *ingress, *api;   /* "127.0.0.1:8080", "127.0.0.1:8001" */
-    const char *hooks;           /* a listener of their own for webhooks; NULL: on ingress */
-    const char *hooks_url;       /* where the world reaches it, without a slash at the end; NULL: not known */
-    const char *const *resolve;  /* "NAME.NS=URL", NULL-terminated */
-    const char *proxy, *ca_file; /* for sinks; NULL: none, the system's */
+    const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001" */
+    const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
+    const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
+    const char *bus;           /* the backend of channels that name none; NULL: memory */
+    const struct bus_param *bus_params;
+    size_t bus_param_count;
+    const char *const *resolve;               /* "NAME.NS=URL", NULL-terminated */
+    const char *proxy, *ca_file;              /* for sinks; NULL: none, the system's */
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
     uint64_t drain_ns;                        /* 0: 30 s */
     unsigned loops;                           /* 0: one per core */

@@ -30,7 +30,10 @@ static void planner_fini(struct planner *p)
 
 static void compile(struct planner *p)
 {
-    plan_bus(p, "memory", "memory", NULL, 0); /* always index 0 */
+    const struct plan_options *o = p->options;
+    bool by_default = !o->default_bus || strcmp(o->default_bus, "memory") == 0;
+    plan_bus(p, "memory", "memory", by_default ? o->default_bus_params : NULL, /* always index 0 */
+             by_default ? o->default_bus_param_count : 0);
     plan_messaging_channels(p);
     plan_brokers(p);
     plan_flow_channels(p);

@@ -16,7 +16,7 @@ bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, st
     if (kind && strcmp(kind, "InMemoryChannel") == 0)
         return true;
     if (!kind || strcmp(kind, "Channel") == 0) {
-        *bus = plan_bus(p, type, type, NULL, 0);
+        *bus = plan_bus(p, type, type, p->options->default_bus_params, p->options->default_bus_param_count);
         return true;
     }
     *why = why_of(

@@ -164,7 +164,7 @@ static void test_sync(void **state)
 
 static void test_compile(void **state)
 {
-    const struct plan_options o = {"http://127.0.0.1:8080", "memory", "cluster.local", NULL};
+    const struct plan_options o = {.ingress_url = "http://127.0.0.1:8080", .cluster_domain = "cluster.local"};
     (void)state;
     struct resource_table *t = rig_table(text, clock_system());
     for (unsigned n = 1;; n++) {

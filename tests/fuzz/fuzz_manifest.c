@@ -14,7 +14,7 @@
 
 static void compile(const struct manifest *m, struct problems *p)
 {
-    const struct plan_options options = {"http://127.0.0.1:8080", "memory", "cluster.local", NULL};
+    const struct plan_options options = {.ingress_url = "http://127.0.0.1:8080", .cluster_domain = "cluster.local"};
     struct resource_table *table;
     struct plan *plan;
     if (resource_table_new(clock_system(), &table) != OK)

@@ -89,7 +89,7 @@ def all_suites():
 
 COUNTS = (
     (re.compile(r"^\[  PASSED  \] (\d+) test", re.M), re.compile(r"^\[  FAILED  \] (\d+) test", re.M)),
-    (re.compile(r"(\d+) passed"), re.compile(r"(\d+) (?:failed|error)")),
+    (re.compile(r"(\d+) passed(?=.* in [\d.]+s)"), re.compile(r"(\d+) (?:failed|error)(?=.* in [\d.]+s)")), # pytest's last line
 )
 
 

@@ -397,6 +397,13 @@ def test_a_time_of_delivery_that_is_none(broker, mesh_of_one, where):
     assert answer.status == 400 and "leatdeliverat: 'soon' is no time of RFC 3339" in answer.text
 
 
+def test_a_time_of_delivery_beyond_what_the_bus_holds(serve, shared_sink):
+    broker = serve([channel("orders"), subscription("all", "orders", shared_sink.url)], "--bus", "faulty,inner=memory,hold-ms-max=60000")
+    answer = broker.post("orders", b"", event("far", leatdeliverat="2126-01-01T00:00:00Z"))
+    assert answer.status == 400 and "too far away" in answer.text and "60 seconds" in answer.text
+    assert broker.post("orders", b"", event("past", leatdeliverat="2020-01-01T00:00:00Z")).status == 202
+
+
 def test_a_batch_with_one_event_that_may_not_enter_is_refused_whole(broker, shared_sink):
     good = {"specversion": "1.0", "id": "whole-2", "type": "t", "source": "/s"}
     answer = broker.post("orders", json.dumps([good, {**good, "id": "late", "leatdeliverat": "soon"}, good]).encode(), BATCH)

@@ -561,7 +561,7 @@ static void test_immutable(void **state)
 /* A status shows what is in force, not what was compiled: who reads Ready and sends an event may count on it. */
 static void test_statuses_wait_for_their_plan(void **state)
 {
-    const struct plan_options o = {"http://127.0.0.1:8080", "memory", "cluster.local", NULL};
+    const struct plan_options o = {.ingress_url = "http://127.0.0.1:8080", .cluster_domain = "cluster.local"};
     (void)state;
     struct resource_table *t = rig_table(BROKER("b", ""), clock_system());
     struct plan *first, *second;
@@ -581,6 +581,38 @@ static void test_statuses_wait_for_their_plan(void **state)
     plan_unref(second);
     manifest_free(m);
     problems_fini(&problems);
+    resource_table_free(t);
+}
+
+/* `serve --bus`: Channels and Brokers that name no bus are on it, with its parameters; an InMemoryChannel never is. */
+static void test_default_bus(void **state)
+{
+    static const struct bus_param params[] = {{"inner", "memory"}, {"seed", "7"}}, total[] = {{"total", "1MiB"}};
+    static const char text[] =
+        BROKER("b", "") DOC "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: m}\n";
+    struct plan_options o = {.ingress_url = "http://127.0.0.1:8080",
+                             .default_bus = "faulty",
+                             .default_bus_params = params,
+                             .default_bus_param_count = 2};
+    struct plan *plan;
+    (void)state;
+    struct resource_table *t = rig_table(text, clock_system());
+    assert_int_equal(plan_compile(t, &o, &plan), OK);
+    assert_int_equal(plan->bus_count, 2);
+    assert_string_equal(plan->buses[0].type, "memory");
+    assert_int_equal(plan->buses[0].param_count, 0);
+    assert_string_equal(plan->buses[1].type, "faulty");
+    assert_string_equal(plan->buses[1].params[1].value, "7");
+    for (size_t i = 0; i < plan->channel_count; i++)
+        assert_int_equal(plan->channels[i].bus, strcmp(plan->channels[i].name, "b") == 0 ? 1 : 0);
+    plan_unref(plan);
+    o.default_bus = "memory";
+    o.default_bus_params = total;
+    o.default_bus_param_count = 1;
+    assert_int_equal(plan_compile(t, &o, &plan), OK);
+    assert_int_equal(plan->bus_count, 1);
+    assert_string_equal(plan->buses[0].params[0].value, "1MiB");
+    plan_unref(plan);
     resource_table_free(t);
 }
 
@@ -605,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_faults_are_bounded),
         cmocka_unit_test(test_immutable),
         cmocka_unit_test(test_statuses_wait_for_their_plan),
+        cmocka_unit_test(test_default_bus),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
