@@ -96,13 +96,14 @@ static void print_attempt(const cJSON *a, int64_t from_ns)
     time_in(a, "time", &at);
     printf("    +");
     print_span(at > from_ns ? (double)(at - from_ns) : 0);
+    const char *again = number_in(a, "redrive") > 0 ? "redriven, " : "";
     if (number_in(a, "number") == 0) {
-        printf("  %s, not sent: ", text_in(a, "phase"));
+        printf("  %s%s, not sent: ", again, text_in(a, "phase"));
         print_line_of(text);
         putchar('\n');
         return;
     }
-    printf("  %s %.0f: ", text_in(a, "phase"), number_in(a, "number"));
+    printf("  %s%s %.0f: ", again, text_in(a, "phase"), number_in(a, "number"));
     if (code > 0)
         printf("%.0f", code);
     else

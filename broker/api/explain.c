@@ -122,13 +122,18 @@ static const char *phase_name(enum trace_phase phase)
     return names[phase];
 }
 
-static void add_attempt(cJSON *list, const struct trace_note *n, const char *subscription)
+/* `redrive`: how often the event had been parked before, so that this is of its first, second ... redrive; else 0. */
+static void add_attempt(cJSON *list, const struct trace_note *n, const char *subscription, unsigned redrive)
 {
     const struct trace_attempt *a = &n->attempt;
-    char id[700];
+    char id[700], again[32] = "";
     cJSON *o = cJSON_CreateObject();
-    snprintf(id, sizeof id, "%s/%s/%u", subscription, phase_name(a->phase), a->number);
+    if (redrive)
+        snprintf(again, sizeof again, "redrive-%u/", redrive);
+    snprintf(id, sizeof id, "%s/%s%s/%u", subscription, again, phase_name(a->phase), a->number);
     cJSON_AddStringToObject(o, "id", id);
+    if (redrive)
+        cJSON_AddNumberToObject(o, "redrive", redrive);
     cJSON_AddStringToObject(o, "phase", phase_name(a->phase));
     cJSON_AddNumberToObject(o, "number", a->number);
     add_time(o, "time", n->wall_ns - (int64_t)a->duration_ns);
@@ -151,6 +156,7 @@ static void add_attempts(cJSON *to, const struct view *v, size_t subscription, c
     const struct engine_subscription *s = v->routing->subscriptions[subscription];
     const struct trace_note *last = NULL;
     uint32_t subject = s->subject;
+    unsigned parked = 0;
     cJSON *list = cJSON_AddArrayToObject(to, "attempts");
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
@@ -158,7 +164,9 @@ static void add_attempts(cJSON *to, const struct view *v, size_t subscription, c
             continue;
         last = n;
         if (n->kind == TRACE_NOTE_ATTEMPT)
-            add_attempt(list, n, name);
+            add_attempt(list, n, name, parked);
+        else
+            parked += n->end == TRACE_PARKED;
     }
     bool ended = last && last->kind == TRACE_NOTE_END && last->end != TRACE_RELEASED;
     bool newer = !last && v->taken_ns && s->since_ns > v->taken_ns && p->start.kind == BUS_START_LATEST;

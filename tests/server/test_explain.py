@@ -133,6 +133,22 @@ def test_parked(serve, sink):
     assert [a["code"] for a in s["attempts"] if a["phase"] == "subscriber"] == [503, 503]
 
 
+def test_attempts_of_a_redrive_are_told_apart(serve, sink, run):
+    broker = serve([channel("orders"), subscription("s", "orders", sink.url)])
+    sink.fail(2, 400)
+    broker.post("orders", b"", event("p-1"))
+    state(broker, "p-1", "s", "parked")
+    for end in ("parked", "delivered"):
+        assert broker.ask("POST", "/leat/v1/dlq/default/subscription/s/redrive", {"all": True}).status == 202
+        wait_for(lambda: len([a for a in one(broker, "p-1")["subscriptions"][0]["attempts"] if a["phase"] == "subscriber"]) == (2 if end == "parked" else 3), "the attempt")
+        s = state(broker, "p-1", "s", end)
+    first, second, third = [a for a in s["attempts"] if a["phase"] == "subscriber"]
+    assert "redrive" not in first and (second["redrive"], third["redrive"]) == (1, 2)
+    assert [a["id"] for a in (first, second, third)] == ["default/s/subscriber/1", "default/s/redrive-1/subscriber/1", "default/s/redrive-2/subscriber/1"]
+    said = run("explain", "p-1", "--server", broker.api)[1]
+    assert said.count("redriven, subscriber 1:") == 2 and said.count("subscriber 1:") == 3
+
+
 def test_nobody_answers_and_the_next_attempt_is_far_away(serve, run):
     broker = serve([channel("c"), hear("s", "c", "http://127.0.0.1:1/", delivery=terms(retry=3, backoffDelay="PT1H"))], "--drain", "10ms")
     broker.may_lose = True
