@@ -33,7 +33,8 @@ def post(process, body=BODY, **more):
 def test_the_first_line_says_where_webhooks_go(source):
     process = source()
     process.wait_line("listening on http://127.0.0.1:", "stderr")
-    assert process.stdout[0].startswith("webhook http://127.0.0.1:") and process.stdout[0].endswith("/")
+    said = process.wait_line("webhook", "stdout")
+    assert said == process.stdout[0] and said.startswith("webhook http://127.0.0.1:") and said.endswith("/")
 
 
 def test_event_in_the_sink(source, sink):
