@@ -79,12 +79,14 @@ def event(id="1", type="t", source="/test", **attributes):
 
 
 class Broker(leat.Leat):
-    """`leat serve` on ports that the system picked, with one manifest in `folder` (a fresh pathlib.Path). Ready when made."""
+    """`leat serve` on ports that the system picked, with one manifest in `folder` (a fresh pathlib.Path). Ready when made. $LEAT_BUS, as --bus takes it, is where channels are unless
+    the test says otherwise."""
 
     def __init__(self, folder, objects=(), *args, ready=True, **more):
         self.manifest = folder / "manifest.yaml"
         write_manifest(self.manifest, objects)
-        super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *args], **more)
+        bus = ["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []
+        super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *bus, *args], **more)
         if ready:
             self.wait_line(lambda line: line == "ready", "stdout")
             self.ingress, self.api = self.address("ingress"), self.address("api")

@@ -21,6 +21,8 @@ FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty")
 FETCHED = {"github_payloads": "github-payloads", "cesql_tck": "cesql-tck"}  # suites whose cases a script of tests/setup brings
+ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq")
+BUSES = ("faulty,inner=memory",)  # beside the default; as `serve --bus` takes them
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -70,7 +72,10 @@ def server_suites():
     program = f"{build_dir(san)}/leat"
     for source in sorted((ROOT / "tests/server").glob("test_*.py")):
         name = source.stem.removeprefix("test_")
-        yield Suite(f"server {name}", [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env={"LEAT": str(ROOT / program)})
+        for bus in [None, *(BUSES if name in ON_EVERY_BUS else [])]:
+            env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {})}
+            title = f"server {name}" + (f" ({bus.partition(',')[0]})" if bus else "")
+            yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env=env)
 
 
 def example_suites():
