@@ -18,7 +18,8 @@
 #include "text.h"
 
 #define BODY_MAX (64u << 20)
-#define SHOWN_MAX 300 /* bytes of data printed without --full */
+#define SHOWN_MAX 300  /* bytes of data printed without --full */
+#define BATCH_MAX 1000 /* events in one request: as many as leat sends */
 
 static const struct option_spec options[] = {
     {"fail", 0, "N", "Answer the first N requests of each event with an error. Default: 0.", false},
@@ -26,7 +27,7 @@ static const struct option_spec options[] = {
     {"status", 0, "CODE", "The error. Default: 503.", false},
     {"retry-after", 0, "SECONDS", "Retry-After with the error. Default: none.", false},
     {"delay", 0, "DURATION", "Wait before each answer. Default: none.", false},
-    {"reply", 0, "TYPE", "Answer with an event of this type that carries the same data.", false},
+    {"reply", 0, "TYPE", "Answer with an event of this type that carries the same data; a batch gets none.", false},
     {"count", 0, "N", "Exit after N accepted events.", false},
     {"full", 0, NULL, "Print data whole, however long.", false},
     {"name", 0, "TEXT", "Put before each line, to tell several listeners apart.", false},
@@ -216,33 +217,44 @@ static void end_when_enough(struct listener *l)
         loop_timer_start(l->loop, &l->ending, 50 * NS_PER_MS); /* the last answer has to leave first */
 }
 
+/* One answer for all events of a request: refused when one of them is to be. */
+static void take(struct listener *l, struct http_request *r, const struct ce_event *const *events, size_t n)
+{
+    unsigned tries[BATCH_MAX];
+    bool refuse = l->fail_all, reply = l->reply && n == 1;
+    for (size_t i = 0; i < n; i++) {
+        tries[i] = try_of(l, events[i]);
+        refuse = refuse || tries[i] <= l->fail_first;
+    }
+    for (size_t i = 0; i < n; i++)
+        (l->json ? print_json : print_text)(l, events[i], tries[i], refuse ? l->status : reply ? 200 : 202);
+    fflush(stdout);
+    if (refuse)
+        answer_error(l, r);
+    else if (reply)
+        answer_reply(l, r, events[0]);
+    else
+        http_respond(r, 202, NULL, 0, (struct slice){0});
+    l->accepted += refuse ? 0 : n;
+    end_when_enough(l);
+}
+
 static void handle(struct http_request *r)
 {
-    struct listener *l = http_request_arg(r);
-    const struct ce_http_limits limits = {BODY_MAX + 65536, 1};
+    const struct ce_http_limits limits = {BODY_MAX + 65536, BATCH_MAX};
     struct diag d = {0};
-    const struct ce_event *e;
-    size_t count, n;
+    const struct ce_event *events[BATCH_MAX];
+    size_t count, n = 0;
     const struct http_header *headers = http_request_headers(r, &count);
-    if (ce_http_decode(headers, count, http_request_body(r), &limits, &e, 1, &n, &d) != OK || n == 0) {
+    if (ce_http_decode(headers, count, http_request_body(r), &limits, events, BATCH_MAX, &n, &d) != OK) {
         printf("refused a request that is no CloudEvent: %s\n", d.text);
         fflush(stdout);
         http_respond_text(r, 400, "%s", d.text);
         return;
     }
-    unsigned try = try_of(l, e);
-    bool refuse = l->fail_all || try <= l->fail_first;
-    (l->json ? print_json : print_text)(l, e, try, refuse ? l->status : l->reply ? 200 : 202);
-    fflush(stdout);
-    if (refuse)
-        answer_error(l, r);
-    else if (l->reply)
-        answer_reply(l, r, e);
-    else
-        http_respond(r, 202, NULL, 0, (struct slice){0});
-    l->accepted += !refuse;
-    ce_event_unref(e);
-    end_when_enough(l);
+    take(http_request_arg(r), r, events, n);
+    for (size_t i = 0; i < n; i++)
+        ce_event_unref(events[i]);
 }
 
 static void delay_over(struct loop_timer *t)

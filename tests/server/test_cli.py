@@ -244,6 +244,16 @@ def test_reply(listen):
     assert (answer.headers["ce-type"], answer.headers["ce-causationid"], answer.headers["content-type"]) == ("order.confirmed", "orig", "a/b") and answer.headers["ce-id"] != "orig"
 
 
+def test_a_batch(listen):
+    listener = listen("--fail", "1", "--count", "3", "-o", "json")
+    batch = json.dumps([{"specversion": "1.0", "id": str(i), "type": "t", "source": "/s"} for i in range(3)]).encode()
+    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    assert [request("POST", listener.url, body, headers).status for body in (batch, batch[:-1], batch)] == [503, 400, 202]
+    assert listener.wait() == 0
+    printed = [json.loads(line) for line in listener.stdout if line.startswith("{")]
+    assert [(p["event"]["id"], p["try"], p["status"]) for p in printed] == [("0", 1, 503), ("1", 1, 503), ("2", 1, 503), ("0", 2, 202), ("1", 2, 202), ("2", 2, 202)]
+
+
 def test_delay_and_methods_and_no_events(listen):
     listener = listen("--delay", "50ms")
     assert request("POST", listener.url, b"", event()).status == 202
