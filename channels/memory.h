@@ -45,7 +45,7 @@
 #define MEMORY_LAG 4096       /* bytes that a part may owe to the counters, so that not every entry's end writes them */
 #define MEMORY_LOOK_MAX 64    /* queue entries looked at for one that can be dropped */
 #define MEMORY_APART 64       /* bytes between what two loops write, so that they share no cache line */
-#define MEMORY_FLIGHTS_MIN 16 /* deliveries a stream has room for from the start; grows with credit */
+#define MEMORY_FLIGHTS_MIN 4  /* deliveries a stream has room for from the start; grows with credit */
 
 enum memory_entry_state {
     ENTRY_QUEUED, /* in its home queue */

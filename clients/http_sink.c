@@ -43,7 +43,6 @@ struct http_sink {
     struct buf prefix; /* request line and constant headers */
     struct list free_calls;
     unsigned free_count, calls;
-    struct diag diag; /* of the reply in hand */
 };
 
 /* ---- calls ---- */
@@ -97,36 +96,37 @@ static void call_give(struct http_call *x)
 
 /* ---- answers ---- */
 
-static struct slice malformed(struct sink_answer *a, struct http_sink *s, const char *why)
+static struct slice malformed(struct sink_answer *a, struct diag *d, const char *why)
 {
     a->reply_malformed = true;
     if (why)
-        (void)diag_set(&s->diag, ERR_INVALID, "%s", why);
-    return slice_str(s->diag.text);
+        (void)diag_set(d, ERR_INVALID, "%s", why);
+    return slice_str(d->text);
 }
 
 /* Decodes what came with a 2xx that may carry a reply. The event is ours to unref. */
-static const struct ce_event *read_reply(struct http_sink *s, const struct http_response *r, struct sink_answer *a)
+static const struct ce_event *read_reply(const struct http_sink *s, const struct http_response *r,
+                                         struct sink_answer *a, struct diag *d)
 {
     const struct ce_event *event = NULL;
     enum ce_mode mode;
     size_t count;
     if (!ce_http_is_event(r->headers, r->header_count)) {
         if (r->body.len || r->body_cut)
-            a->detail = malformed(a, s, "the answer's body is no CloudEvent");
+            a->detail = malformed(a, d, "the answer's body is no CloudEvent");
     } else if (r->body_cut || r->body.len > s->options.reply_limits.event_bytes_max) {
-        a->detail = malformed(a, s, "the reply is larger than an event may be");
-    } else if (ce_http_mode(r->headers, r->header_count, &mode, &s->diag) != OK) {
-        a->detail = malformed(a, s, NULL);
+        a->detail = malformed(a, d, "the reply is larger than an event may be");
+    } else if (ce_http_mode(r->headers, r->header_count, &mode, d) != OK) {
+        a->detail = malformed(a, d, NULL);
     } else if (mode == CE_MODE_BATCH) {
-        a->detail = malformed(a, s, "the reply is a batch; one event is allowed");
+        a->detail = malformed(a, d, "the reply is a batch; one event is allowed");
     } else {
         enum err e =
-            ce_http_decode(r->headers, r->header_count, r->body, &s->options.reply_limits, &event, 1, &count, &s->diag);
+            ce_http_decode(r->headers, r->header_count, r->body, &s->options.reply_limits, &event, 1, &count, d);
         if (e == ERR_NOMEM)
             a->err = e, a->detail = SLICE("no memory for the reply");
         else if (e)
-            a->detail = malformed(a, s, NULL);
+            a->detail = malformed(a, d, NULL);
     }
     return event;
 }
@@ -153,17 +153,19 @@ static void answered(struct http_exchange *exchange, enum err err, const struct 
     struct sink_call *call = x->call;
     struct sink_answer a = {.err = err, .detail = slice_str(detail), .url = s->sink.url};
     const struct ce_event *reply = NULL;
+    struct diag d; /* of the reply: a.detail may point into it */
+    d.text[0] = '\0';
     if (r) {
         a.status = r->status;
         a.body = r->body;
         a.retry_after_ns = read_retry_after(s, r);
         if (x->want_reply && r->status / 100 == 2 && r->status != 202)
-            reply = read_reply(s, r, &a);
+            reply = read_reply(s, r, &a, &d);
         a.reply = reply;
     }
     call_give(x);
     s->calls--;
-    sink_ref(&s->sink); /* done may give the last reference back, and with it s->diag and the URL */
+    sink_ref(&s->sink); /* done may give the last reference back, and with it the URL */
     call->state = NULL;
     call->done(call, &a);
     ce_event_unref(reply);

@@ -46,13 +46,17 @@ struct dispatcher {
     struct loop_task bury;
 };
 
+struct report_texts {
+    char url[REPORT_TEXT_MAX], detail[REPORT_TEXT_MAX];
+};
+
 /* What one line a second tells of a stream's failures. */
 struct report {
     struct loop_timer timer;
     uint64_t failed, dead_lettered, parked, park_failed, replies_malformed; /* since the last line */
     int status;
     enum err err;
-    char url[REPORT_TEXT_MAX], detail[REPORT_TEXT_MAX]; /* of the latest failure */
+    struct report_texts *texts; /* of the latest failure; owned, made by the first: most streams never have one */
 };
 
 struct dispatch_stream {

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "flight.h"
 #include "log.h"
@@ -23,7 +24,8 @@ static void say(struct dispatch_stream *s)
              "subscription=%s failed=%" PRIu64 " dead_lettered=%" PRIu64 " parked=%" PRIu64 " park_failed=%" PRIu64
              " replies_malformed=%" PRIu64 " last_sink=%s last_status=%d last_err=%s last_detail=%s",
              log_value(s->terms->spec.name), r->failed, r->dead_lettered, r->parked, r->park_failed,
-             r->replies_malformed, log_value(r->url), r->status, err_name(r->err), log_value(r->detail));
+             r->replies_malformed, log_value(r->texts ? r->texts->url : ""), r->status, err_name(r->err),
+             log_value(r->texts ? r->texts->detail : ""));
     r->failed = r->dead_lettered = r->parked = r->park_failed = r->replies_malformed = 0;
 }
 
@@ -58,10 +60,14 @@ void report_failure(struct dispatch_stream *s, const struct sink_answer *answer,
     assert(url);
     r->status = answer->status;
     r->err = answer->err;
-    snprintf(r->url, sizeof r->url, "%s", url);
-    snprintf(r->detail, sizeof r->detail, "%.*s",
-             (int)(answer->detail.len < REPORT_TEXT_MAX ? answer->detail.len : REPORT_TEXT_MAX),
-             answer->detail.len ? answer->detail.ptr : "");
+    if (!r->texts)
+        r->texts = malloc(sizeof *r->texts);
+    if (r->texts) { /* without memory the line has the rest */
+        snprintf(r->texts->url, sizeof r->texts->url, "%s", url);
+        snprintf(r->texts->detail, sizeof r->texts->detail, "%.*s",
+                 (int)(answer->detail.len < REPORT_TEXT_MAX ? answer->detail.len : REPORT_TEXT_MAX),
+                 answer->detail.len ? answer->detail.ptr : "");
+    }
     report_soon(s);
 }
 
@@ -71,4 +77,6 @@ void report_stop(struct dispatch_stream *s)
     if (due(&s->report))
         say(s);
     assert(!due(&s->report));
+    free(s->report.texts);
+    s->report.texts = NULL;
 }
