@@ -165,24 +165,17 @@ static void applied(void *arg, const struct plan *plan)
         say_ready(s);
 }
 
-/* "Kind.group/ns/name" names the resource; the registration becomes a condition of it. */
+/* The registration becomes a condition of the source's resource. */
 static void source_report(void *arg, const char *key, bool ready, const char *reason, const char *message,
                           const char *webhook_id)
 {
     struct server *s = arg;
-    size_t cursor = 0;
+    const struct resource *r = resource_by_key(s->table, key);
     (void)webhook_id;
     log_line(ready ? LOG_INFO : LOG_WARN, "source.webhook", "source=%s ready=%s reason=%s text=%s", key,
              ready ? "true" : "false", reason ? reason : "", log_value(message ? message : ""));
-    for (const struct resource *r; (r = resource_next(s->table, NULL, NULL, &cursor));) {
-        char name[600];
-        snprintf(name, sizeof name, "%s.%s/%s/%s", r->kind->kind, r->kind->group, r->namespace_name, r->name);
-        if (strcmp(name, key) != 0)
-            continue;
-        if (resource_set_condition(s->table, r, "WebhookConfigured", ready ? "True" : "False", reason, message) != OK)
-            log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", key);
-        return;
-    }
+    if (r && resource_set_condition(s->table, r, "WebhookConfigured", ready ? "True" : "False", reason, message) != OK)
+        log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", key);
 }
 
 /* What the bus refused becomes a condition, and goes from it when the bus takes it. */

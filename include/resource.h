@@ -132,10 +132,11 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
  * `reason`/`message` may be NULL. */
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
                                 const char *status, const char *reason, const char *message) must_check;
+/* The object that a key of the plan ("Kind.group/ns/name", or a part of it) is of; NULL: it is gone. */
+const struct resource *resource_by_key(const struct resource_table *t, const char *key);
 /* What runs the plan reports: what this key of the plan ("Kind.group/ns/name", or a part of it) stands for could not be
  * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. A key
  * without an object is ignored. ERR_NOMEM. */
-enum err resource_report(struct resource_table *t, const char *key, const char *reason,
-                         const char *message) must_check;
+enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message) must_check;
 
 #endif

@@ -54,7 +54,7 @@ static bool key_is_of(struct slice key, const struct resource *r)
            slice_eq_str(group, r->kind->group) && slice_eq_str(ns, r->namespace_name) && slice_eq_str(name, r->name);
 }
 
-static const struct resource *find(const struct resource_table *t, const char *key)
+const struct resource *resource_by_key(const struct resource_table *t, const char *key)
 {
     struct slice rest = slice_str(key), kind, group, ns, name;
     const struct kind *k;
@@ -110,7 +110,7 @@ static void sweep(struct resource_table *t)
 {
     map_each(e, tmp, &t->faults) {
         struct fault *f = e->value;
-        if (find(t, e->key.ptr))
+        if (resource_by_key(t, e->key.ptr))
             continue;
         map_remove(&t->faults, e->key);
         fault_free(f);
@@ -142,7 +142,7 @@ enum err resource_report(struct resource_table *t, const char *key, const char *
     fault_free(old);
     if (!reason && !was)
         return OK;
-    const struct resource *r = find(t, key);
+    const struct resource *r = resource_by_key(t, key);
     const char *type = r ? condition_of(r->kind) : NULL;
     enum err e = reason && type ? remember(t, key, reason, message ? message : "") : OK;
     if (e != OK || !type)
