@@ -217,8 +217,8 @@ static void faulty_unsubscribe(struct bus *b, struct bus_subscription *s, bool r
 }
 
 static enum err faulty_read(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
-                            void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset), void *arg,
-                            struct bus_op *op, struct loop *loop)
+                            void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
+                            void *arg, struct bus_op *op, struct loop *loop)
 {
     struct bus *inner = faulty_of(b)->inner;
     if (!(inner->capabilities & BUS_CAP_BROWSE))

@@ -178,10 +178,14 @@ struct bus_ops {
     /* Each token once, any order, on the stream's loop. */
     void (*settle)(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
 
-    /* Where BROWSE: events by offset or time without any cursor. NULL elsewhere. */
+    /* Where BROWSE (NULL elsewhere): events of the channel by offset or time, oldest first, without any cursor and
+     * beside live traffic. Gives at most `most`, of what was appended (done with OK) before the call; fewer only when
+     * there are no more, so a page that is not full is the last. Offsets grow from event to event, with gaps; the next
+     * page begins at the last offset plus one. `wall_ns`: when it was appended. The event is borrowed for the callback.
+     * op ends after the last of them, on `loop`; ERR_IO, ERR_NOMEM, ERR_CLOSED: what was delivered counts. */
     enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
-                     void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset), void *arg,
-                     struct bus_op *op, struct loop *loop);
+                     void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
+                     void *arg, struct bus_op *op, struct loop *loop);
 
     /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams
      * may still be detached afterwards. */
