@@ -106,6 +106,7 @@ struct bus_probe {
     uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none */
     uint64_t appended, dropped;
     uint64_t unmatched; /* of those appended: no subscription's filter wanted them (BUS_CAP_FILTER) */
+    uint64_t end;       /* of a bus or channel, where BROWSE: above the offset of everything appended so far; else 0 */
     char reason[160];   /* why not healthy; empty else */
 };
 
