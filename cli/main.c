@@ -22,6 +22,7 @@ const struct command *const commands[] = {
     &command_dlq,
     &command_task,
     &command_source,
+    &command_bench,
     &command_help,
     &command_version,
     &command_completion,
