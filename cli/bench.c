@@ -9,7 +9,7 @@
 
 #include "ask.h"
 #include "clock.h"
-#include "data_dir.h"
+#include "chosen_dir.h"
 #include "disk_probe.h"
 #include "file_system.h"
 #include "text.h"
@@ -139,7 +139,7 @@ static int run(const struct invocation *in)
     bool json;
     if (!wants_json(in, &json) || !read_options(in, &b))
         return EXIT_CODE_USAGE;
-    b.dir = data_dir_path(in->command, in->operand_count ? in->operands[0] : NULL);
+    b.dir = chosen_dir(in->command, in->operand_count ? in->operands[0] : NULL);
     if (!b.dir)
         return EXIT_CODE_USAGE;
     enum err e = file_system_of(b.dir, &b.file_system, &d);

@@ -2,7 +2,7 @@
  *
  * The data directory's place: --data-dir, else what systemd gives (StateDirectory=), else the XDG state folder.
  */
-#include "data_dir.h"
+#include "chosen_dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static const char *environment(const char *name)
     return v && v[0] == '/' ? v : NULL; /* both standards have a path that is not absolute ignored */
 }
 
-char *data_dir_path(const struct command *c, const char *given)
+char *chosen_dir(const struct command *c, const char *given)
 {
     const char *state = environment("STATE_DIRECTORY"), *xdg = environment("XDG_STATE_HOME"),
                *home = environment("HOME");

@@ -2,8 +2,8 @@
  *
  * Where `leat serve` keeps what must outlive it, for every verb that looks there.
  */
-#ifndef LEAT_CLI_DATA_DIR_H
-#define LEAT_CLI_DATA_DIR_H
+#ifndef LEAT_CLI_CHOSEN_DIR_H
+#define LEAT_CLI_CHOSEN_DIR_H
 
 #include <stdbool.h>
 
@@ -14,6 +14,6 @@
 
 /* The path; `given` (may be NULL) as it is, else by the environment. NULL (said) when that names none; the caller
  * frees it. */
-char *data_dir_path(const struct command *c, const char *given);
+char *chosen_dir(const struct command *c, const char *given);
 
 #endif
