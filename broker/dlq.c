@@ -11,13 +11,11 @@ void dlq_init(struct dlq *d, struct engine *e)
 {
     d->engine = e;
     list_init(&d->sessions);
-    task_list_init(&d->tasks, loop_clock(engine_control(e)));
 }
 
 void dlq_fini(struct dlq *d)
 {
     assert(list_empty(&d->sessions));
-    task_list_fini(&d->tasks);
 }
 
 const struct engine_subscription *dlq_session_subscription(const struct dlq_session *s)
@@ -81,7 +79,6 @@ static void idle(struct loop_timer *t)
 void dlq_stop_begin(struct dlq *d)
 {
     d->stopping = true;
-    task_cancel_all(&d->tasks);
 }
 
 void dlq_stop(struct dlq *d, void (*stopped)(struct engine *e))

@@ -20,27 +20,23 @@
 
 #include "engine.h"
 #include "filter.h"
-#include "task.h"
+#include "injector.h"
 
-#define DLQ_HELD_MAX 10000                   /* events that a session holds at once: what somebody can look through */
-#define DLQ_HELD_BYTES_MAX (32u << 20)       /* and their bytes; as JSON they still fit into one answer of 64 MiB */
-#define DLQ_IDLE_NS (2 * NS_PER_S)           /* unused for so long, a session hands everything back */
-#define DLQ_QUIET_NS (500 * NS_PER_MS)       /* a bus that brings nothing for so long has no more to bring */
-#define DLQ_REDRIVES_MAX 16                  /* of one task under way at once: a service that was ill is not stormed */
-#define DLQ_FULL_WAIT_NS (20 * NS_PER_MS)    /* until a stream that is full is asked again */
-#define DLQ_CANCEL_POLL_NS (100 * NS_PER_MS) /* how soon a task that waits for its rate sees that it is canceled */
-#define DLQ_IDS_MAX 1000                     /* in one selection; more are better named by a filter */
+#define DLQ_HELD_MAX 10000             /* events that a session holds at once: what somebody can look through */
+#define DLQ_HELD_BYTES_MAX (32u << 20) /* and their bytes; as JSON they still fit into one answer of 64 MiB */
+#define DLQ_IDLE_NS (2 * NS_PER_S)     /* unused for so long, a session hands everything back */
+#define DLQ_QUIET_NS (500 * NS_PER_MS) /* a bus that brings nothing for so long has no more to bring */
+#define DLQ_IDS_MAX 1000               /* in one selection; more are better named by a filter */
 
 struct dlq { /* part of the engine */
     struct engine *engine;
     struct list sessions;
-    struct task_list tasks;
     bool stopping;
     void (*stopped)(struct engine *e);
 };
 void dlq_init(struct dlq *d, struct engine *e);
 void dlq_fini(struct dlq *d);
-/* Nothing new is begun, tasks are canceled. */
+/* Nothing new is begun; the tasks are canceled already. */
 void dlq_stop_begin(struct dlq *d);
 /* After the streams have stopped, so that every redrive has ended: `stopped` when all sessions have ended. */
 void dlq_stop(struct dlq *d, void (*stopped)(struct engine *e));
@@ -91,20 +87,16 @@ void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);
 struct dlq_batch {
     void (*done)(struct dlq_batch *b);
     void *owner;
-    struct task *task;    /* its done and failed are counted, its cancel looked at */
-    bool redrive;         /* else discard */
-    uint64_t interval_ns; /* between the beginnings of two redrives; 0: none */
-    uint64_t due_ns;      /* when the next may begin; carries over from batch to batch */
+    bool redrive;             /* else discard */
+    struct injector injector; /* its task, whose done and failed are counted, and its rate are set */
     const uint64_t *numbers;
     size_t count;
     /* Results beside the task's counts: */
     size_t missing;      /* not there any more: taken back by the bus, or another task's */
     size_t parked_again; /* redriven in vain: there is a new parked event; counted as failed */
     size_t kept;         /* could not be redriven, still parked; counted as failed */
-    bool no_stream;      /* given up: nothing drains the subscription */
     struct dlq_errand errand;
-    struct loop_timer timer; /* private, of the home loop, as what follows */
-    size_t next, under_way;
+    size_t next; /* private, of the home loop */
 };
 void dlq_batch_run(struct dlq_session *session, struct dlq_batch *b);
 

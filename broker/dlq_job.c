@@ -81,7 +81,7 @@ static void finish(struct job *j, enum err e)
     log_line(bad ? LOG_WARN : LOG_INFO, "dlq.task", "id=%llu kind=%s what=%s done=%llu failed=%llu text=%s",
              (unsigned long long)t->id, t->kind, log_value(t->what), (unsigned long long)atomic_load(&t->done),
              (unsigned long long)atomic_load(&t->failed), log_value(t->message));
-    task_end(&j->dlq->tasks, t, bad && !canceled ? TASK_FAILED : TASK_DONE);
+    task_end(engine_tasks(j->dlq->engine), t, bad && !canceled ? TASK_FAILED : TASK_DONE);
     for (; j->at < j->session_count; j->at++)
         dlq_session_close(j->sessions[j->at]);
     free(j->sessions);
@@ -115,10 +115,10 @@ static void batch_done(struct dlq_batch *b)
 {
     struct job *j = container_of(b, struct job, batch);
     size_t ended = b->next - b->missing;
-    j->due_ns = b->due_ns;
+    j->due_ns = b->injector.due_ns;
     j->parked_again += b->parked_again;
     j->kept += b->kept;
-    j->no_stream = j->no_stream || b->no_stream;
+    j->no_stream = j->no_stream || b->injector.no_stream;
     j->budget -= ended < j->budget ? ended : j->budget;
     j->idle_rounds = ended ? 0 : j->idle_rounds + 1;
     if (j->no_stream || j->budget == 0 || j->idle_rounds == IDLE_ROUNDS_MAX || atomic_load(&j->task->cancel))
@@ -154,13 +154,12 @@ static void work(struct job *j, const struct dlq_snapshot *s)
         j->left_alone += j->selected;
         session_end(j);
     } else {
-        j->batch = (struct dlq_batch){.done = batch_done,
-                                      .task = j->task,
-                                      .redrive = j->order.redrive,
-                                      .interval_ns = j->order.interval_ns,
-                                      .due_ns = j->due_ns,
-                                      .numbers = j->numbers,
-                                      .count = j->selected};
+        j->batch =
+            (struct dlq_batch){.done = batch_done,
+                               .redrive = j->order.redrive,
+                               .injector = {.task = j->task, .interval_ns = j->order.interval_ns, .due_ns = j->due_ns},
+                               .numbers = j->numbers,
+                               .count = j->selected};
         dlq_batch_run(j->sessions[j->at], &j->batch);
     }
 }
@@ -201,7 +200,7 @@ enum err dlq_job_start(struct dlq *d, const char *what, struct dlq_order *order,
     assert(c->session_count > 0);
     if (!j)
         return ERR_NOMEM;
-    enum err e = task_start(&d->tasks, order->redrive ? "redrive" : "discard", what, &t);
+    enum err e = task_start(engine_tasks(d->engine), order->redrive ? "redrive" : "discard", what, &t);
     if (e != OK) {
         free(j);
         return e;

@@ -65,6 +65,11 @@ const uint64_t *engine_trace_key(const struct engine *e)
     return e->trace_key;
 }
 
+struct task_list *engine_tasks(struct engine *e)
+{
+    return &e->tasks;
+}
+
 struct dlq *engine_dlq(struct engine *e)
 {
     return &e->dlq;
@@ -133,6 +138,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->channels);
     list_init(&e->subscriptions);
     list_init(&e->sources);
+    task_list_init(&e->tasks, loop_clock(control));
     dlq_init(&e->dlq, e);
     loop_timer_init(&e->timer, NULL);
     struct prng random;
@@ -229,6 +235,7 @@ void engine_free(struct engine *e)
         shard_free(e->shards[i]); /* after the buses: their letters and tasks may still be with the loops */
     http_client_free(e->client);
     dlq_fini(&e->dlq);
+    task_list_fini(&e->tasks);
     plan_unref(e->waiting);
     routing_unref(e->current);
     free(e->shards);
@@ -342,6 +349,7 @@ void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void 
     http_listener_close(e->ingress);
     http_listener_close(e->hooks);
     e->ingress = e->hooks = NULL;
+    task_cancel_all(&e->tasks);
     dlq_stop_begin(&e->dlq);
     e->stop_wanted = true;
     if (!e->applying)

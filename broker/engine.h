@@ -154,7 +154,9 @@ bool engine_ready(struct engine *e, struct buf *why);
  * durable still held. */
 void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg);
 
-/* The access to parked events, and the tasks (dlq.h). */
+/* What runs on somebody's order (task.h), and the access to parked events (dlq.h). */
+struct task_list;
+struct task_list *engine_tasks(struct engine *e);
 struct dlq;
 struct dlq *engine_dlq(struct engine *e);
 /* All subscriptions, also those of which only parked events are left. */

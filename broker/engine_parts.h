@@ -19,6 +19,7 @@ struct engine {
     struct http_client *client; /* the control loop's own: webhook registration */
     struct list buses, channels, subscriptions, sources;
     struct engine_reports reports;
+    struct task_list tasks;
     struct dlq dlq;
     uint32_t subjects;       /* numbers given to channels and subscriptions, from 1 */
     bool applied;            /* a plan is in force */

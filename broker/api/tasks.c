@@ -3,7 +3,7 @@
  * Tasks over HTTP: GET /leat/v1/tasks, GET /leat/v1/tasks/ID, DELETE /leat/v1/tasks/ID (asks for its end; what is under
  * way is finished).
  */
-#include "../dlq.h"
+#include "../task.h"
 #include "api.h"
 #include "text.h"
 
@@ -61,7 +61,7 @@ static void one(struct task_list *tasks, struct http_request *r, struct slice wo
 
 void api_tasks(struct api *a, struct http_request *r)
 {
-    struct task_list *tasks = &engine_dlq(a->engine)->tasks;
+    struct task_list *tasks = engine_tasks(a->engine);
     struct slice rest = slice_from(http_request_path(r), strlen("/leat/v1/tasks"));
     struct slice method = http_request_method(r);
     bool get = slice_eq(method, SLICE("GET")), remove = slice_eq(method, SLICE("DELETE"));

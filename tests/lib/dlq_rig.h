@@ -118,6 +118,7 @@ static inline void begin_on(const char *type, const struct bus_param *params, si
     bench->engine.shards = bench->shard_list;
     bench->engine.shard_count = LOOPS;
     list_init(&bench->engine.subscriptions);
+    task_list_init(&bench->engine.tasks, &bench->clock.base);
     dlq_init(&bench->engine.dlq, &bench->engine);
     open_bus(type, params, count);
     make_subscription();
@@ -150,10 +151,12 @@ static inline int end(void **state)
 {
     struct bus *bus = bench->bus.bus;
     (void)state;
+    task_cancel_all(&bench->engine.tasks);
     dlq_stop_begin(&bench->engine.dlq);
     dlq_stop(&bench->engine.dlq, engine_stopped);
     until(bench->stopped);
     dlq_fini(&bench->engine.dlq);
+    task_list_fini(&bench->engine.tasks);
     bus->ops->stop(bus, op());
     until(bench->ops == 0);
     for (size_t i = 0; i < LOOPS; i++)

@@ -152,6 +152,7 @@ static void test_a_stop_in_the_middle(void **state)
     park(3000, 10);
     struct task *t = discard_all();
     until(t->done > 0);
+    task_cancel_all(&bench->engine.tasks);
     dlq_stop_begin(&bench->engine.dlq);
     assert_int_equal(look(), ERR_CLOSED);
     assert_int_equal(t->state, TASK_RUNNING);
