@@ -75,6 +75,8 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 unit: $(UNIT:%.c=$(B)/%)
+$(B)/tests/crash/peer: $(B)/tests/crash/peer.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@
 $(B)/tests/%.o: WARN += -Wno-missing-prototypes
 $(B)/tests/%.o: CPPFLAGS += -I.
 
@@ -86,6 +88,10 @@ fuzz:
 	@T=fuzz FUZZ_SECONDS='$(or $(SECONDS),60)' python3 tests/lib/suites.py
 bench: all $(BENCHES:%.c=$(B)/%)
 	@tests/bench/run $(BENCH)
+# Kills the real process again and again; the fake disk's simulation is `crash`.
+crash-tools: all $(B)/tests/crash/peer
+crash-real: crash-tools
+	@tests/crash/real.py --long --cycles $(or $(CYCLES),10000) $(if $(SEED),--seed $(SEED))
 lint:
 	@python3 tests/lib/lint.py
 install: all
@@ -98,6 +104,6 @@ install: all
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all unit test demo fuzz bench lint install clean
+.PHONY: all unit test demo fuzz bench crash-tools crash-real lint install clean
 clean:
 	rm -rf build

@@ -83,12 +83,20 @@ def example_suites():
         yield Suite(f"example {run.parent.name}", [run], "all")
 
 
+def crash_suites():
+    """The real process killed under load. The first two show that the proof can fail."""
+    proof = [sys.executable, "tests/crash/real.py"]
+    yield Suite("crash real: lost events are found", [*proof, "--cycles", "2", "--bus", "memory", "--must-fail", "acknowledged and lost"], "crash-tools")
+    yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
+
+
 def all_suites():
     yield Suite("lint", [sys.executable, "tests/lib/lint.py"])
     yield Suite("build clang", ["true"], "all", clang=True)
     yield from unit_suites()
     yield from server_suites()
     yield from example_suites()
+    yield from crash_suites()
     yield from fuzz_suites()
 
 
