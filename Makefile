@@ -68,10 +68,13 @@ $(foreach u,$(UNIT),$(eval $(call test_links,$(u),$(call room_of_unit,$(u)))))
 $(foreach f,$(FUZZ),$(eval $(call test_links,$(f),$(call room_of_fuzz,$(f)))))
 $(foreach f,$(BENCHES),$(eval $(call test_links,$(f),$(if $(call room_of_fuzz,$(f)),$(call room_of_fuzz,$(f)),clients))))
 WRAP := $(foreach f,malloc calloc realloc strdup strndup,-Wl,--wrap=$(f))
-$(UNIT:%.c=$(B)/%): $(B)/%: $(B)/%.o $(B)/tests/lib/fault.o
-	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $^ $(LDLIBS) -lcmocka -o $@
-$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+$(B)/libtests.a: $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
+	@rm -f $@
+	ar rcs $@ $^
+$(UNIT:%.c=$(B)/%): $(B)/%: $(B)/%.o $(B)/libtests.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $< $(B)/libtests.a $(filter-out $< $(B)/libtests.a,$^) $(B)/libtests.a $(LDLIBS) -lcmocka -o $@
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libtests.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $< $(B)/libtests.a $(filter-out $< $(B)/libtests.a,$^) $(LDLIBS) -o $@
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 unit: $(UNIT:%.c=$(B)/%)
