@@ -140,6 +140,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->sources);
     task_list_init(&e->tasks, loop_clock(control));
     dlq_init(&e->dlq, e);
+    list_init(&e->replays);
     loop_timer_init(&e->timer, NULL);
     struct prng random;
     prng_seed_system(&random);
@@ -197,8 +198,8 @@ bool engine_ready(struct engine *e, struct buf *why)
     return ready;
 }
 
-/* ---- stopping: listeners → drain servers → backlog → streams → sessions on parked events → registrations → buses →
- * threads ---- */
+/* ---- stopping: listeners → drain servers → backlog → streams → replays → sessions on parked events → registrations →
+ * buses → threads ---- */
 
 static void free_parts(struct engine *e)
 {
@@ -304,9 +305,24 @@ static void sessions_ended(struct engine *e)
     stop_next_bus(e);
 }
 
-static void streams_stopped(struct engine *e)
+static void replays_stopped(struct engine *e)
 {
     dlq_stop(&e->dlq, sessions_ended);
+}
+
+void engine_replays_check(struct engine *e)
+{
+    void (*stopped)(struct engine *) = e->replays_stopped;
+    if (!stopped || !list_empty(&e->replays))
+        return;
+    e->replays_stopped = NULL;
+    stopped(e);
+}
+
+static void streams_stopped(struct engine *e)
+{
+    e->replays_stopped = replays_stopped; /* they are canceled, and nothing takes their events any more */
+    engine_replays_check(e);
 }
 
 static void stop_streams(struct engine *e)

@@ -59,6 +59,7 @@ struct engine_channel {
     char *params;       /* as the bus got them last; owned */
     _Atomic bool ready; /* provisioned; a later plan may find the bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
+    unsigned replays;   /* that read it: it stays until they have ended */
     _Atomic uint64_t accepted, refused_full;
 };
 
@@ -86,6 +87,7 @@ struct engine_subscription {
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
     bool paused;                  /* nobody drains it */
+    unsigned replays;             /* into it: it stays until they have ended */
     struct engine_share shares[]; /* by shard */
 };
 

@@ -59,7 +59,7 @@ static void drop_subscription(struct engine_subscription *s)
     }
     if (s->parked_handle)
         bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-    if (probe.events > 0 || s->dlq)
+    if (probe.events > 0 || s->dlq || s->replays > 0)
         return; /* parked events outlive their subscription, until they are discarded */
     if (s->parked_handle && (op = loose_op()))
         bus->ops->unsubscribe(bus, s->parked_handle, true, op);
@@ -89,6 +89,8 @@ static void released(struct bus_op *op, enum err err)
 
 static void drop_channel(struct engine_channel *c)
 {
+    if (c->replays > 0)
+        return;
     if (!c->handle) {
         engine_channel_free(c);
         return;
@@ -101,6 +103,12 @@ static void drop_channel(struct engine_channel *c)
     c->ready = false;
     list_remove(&c->link);
     c->bus->bus->ops->release(c->bus->bus, c->handle, true, &r->op);
+}
+
+void engine_channel_unused(struct engine *e, struct engine_channel *c)
+{
+    if (!c->wanted && c->replays == 0 && !e->applying && !e->stopped)
+        drop_channel(c);
 }
 
 void engine_drop_leftovers(struct engine *e)

@@ -21,9 +21,11 @@ struct engine {
     struct engine_reports reports;
     struct task_list tasks;
     struct dlq dlq;
-    uint32_t subjects;       /* numbers given to channels and subscriptions, from 1 */
-    bool applied;            /* a plan is in force */
-    struct routing *current; /* that plan's; NULL before the first */
+    struct list replays;                       /* struct replay */
+    void (*replays_stopped)(struct engine *e); /* who waits for the end of them all; NULL: nobody */
+    uint32_t subjects;                         /* numbers given to channels and subscriptions, from 1 */
+    bool applied;                              /* a plan is in force */
+    struct routing *current;                   /* that plan's; NULL before the first */
     uint64_t trace_key[2];
 
     /* The plan being applied, and one that waits. */
@@ -90,8 +92,11 @@ void engine_sources_register(struct engine *e);
 /* Everything that is not `wanted` goes (engine_leftovers.c). */
 void engine_drop_leftovers(struct engine *e);
 
-/* Nobody looks at its parked events any more: one that the plan has no more goes with the last of them. */
+/* Nobody looks at its parked events or replays into it any more: one that the plan has no more goes. */
 void engine_subscription_unused(struct engine *e, struct engine_subscription *s);
+void engine_channel_unused(struct engine *e, struct engine_channel *c);
+/* A replay has ended. */
+void engine_replays_check(struct engine *e);
 
 /* Fills the maps of a routing whose plan is set (routing.c). */
 enum err routing_index(struct routing *r) must_check;

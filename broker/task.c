@@ -22,6 +22,7 @@ static void forget_oldest(struct task_list *l)
     struct task *t = container_of(list_pop_front(&l->ended), struct task, link);
     l->ended_count--;
     free(t->what);
+    free(t->shown);
     free(t);
 }
 
@@ -117,6 +118,9 @@ void task_put_json(const struct task *t, struct buf *out)
                task_state_name(t->state), t->state == TASK_RUNNING && atomic_load(&t->cancel) ? "true" : "false",
                (unsigned long long)atomic_load(&t->total), (unsigned long long)atomic_load(&t->done),
                (unsigned long long)atomic_load(&t->failed));
+    if (atomic_load(&t->until))
+        buf_printf(out, ",\"offset\":%llu,\"end\":%llu", (unsigned long long)atomic_load(&t->at),
+                   (unsigned long long)atomic_load(&t->until));
     put_time(out, "startedAt", t->started_wall_ns);
     if (t->state != TASK_RUNNING)
         put_time(out, "endedAt", t->ended_wall_ns);
@@ -124,5 +128,7 @@ void task_put_json(const struct task *t, struct buf *out)
         buf_put_str(out, ",\"message\":");
         buf_put_json_string(out, slice_str(t->message));
     }
+    if (t->shown)
+        buf_printf(out, ",\"events\":[%s]", t->shown);
     buf_put_char(out, '}');
 }

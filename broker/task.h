@@ -27,8 +27,10 @@ struct task {
     atomic_bool cancel; /* wanted: the one who works looks at it */
     /* total: how many there are to do, as far as is known; done: ended well; failed: did not. */
     _Atomic uint64_t total, done, failed;
+    _Atomic uint64_t at, until; /* of what goes through a log: the offset it is at, and the end; until 0: it does not */
     int64_t started_wall_ns, ended_wall_ns;
     char message[256]; /* for people: why it failed, or what is left; empty: nothing to say */
+    char *shown;       /* owned: JSON objects with commas between them, of events it tells of; NULL: none */
 };
 
 struct task_list {

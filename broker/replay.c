@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Replays as the control loop sees them: what they hold, how they end, and what is said of that.
+ */
+#include "replay.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "replay_parts.h"
+
+#define SHOWN_BYTES_MAX (1u << 20) /* ids and sources may be long */
+
+static bool all_done(const struct replay *r)
+{
+    return r->last && r->error == OK && r->released == UINT64_MAX;
+}
+
+/* Where it would have to go on; false when there is nothing left of it, or it has not begun. */
+static bool left(const struct replay *r, uint64_t *offset)
+{
+    *offset = r->released != UINT64_MAX ? r->released : r->next.offset;
+    return !all_done(r) && (r->released != UINT64_MAX || r->next.kind == BUS_START_OFFSET);
+}
+
+static void explain(const struct replay *r, bool canceled)
+{
+    struct task *t = r->task;
+    unsigned long long failed = atomic_load(&t->failed);
+    uint64_t offset;
+    char on[64] = "";
+    if (left(r, &offset))
+        snprintf(on, sizeof on, "; --from %llu goes on", (unsigned long long)offset);
+    if (r->error != OK)
+        snprintf(t->message, sizeof t->message, "the channel could not be read: %s%s", err_name(r->error), on);
+    else if (r->injector.no_stream)
+        snprintf(t->message, sizeof t->message,
+                 "nothing drains the subscription: it is paused, gone, or could not be started%s", on);
+    else if (canceled)
+        snprintf(t->message, sizeof t->message, "%s", *on ? on + 2 : "");
+    else if (failed)
+        snprintf(t->message, sizeof t->message, "%llu failed and are parked", failed);
+}
+
+static void replay_free(struct replay *r)
+{
+    filter_unref(r->own);
+    filter_unref(r->order.filter);
+    buf_fini(&r->shown);
+    free(r->events);
+    free(r);
+}
+
+void replay_ended(struct letter *m)
+{
+    struct replay *r = container_of(m, struct replay, letter);
+    struct engine *e = r->engine;
+    struct task *t = r->task;
+    bool canceled = atomic_load(&t->cancel) && !all_done(r);
+    enum task_state state = canceled ? TASK_CANCELED : all_done(r) ? TASK_DONE : TASK_FAILED;
+    explain(r, canceled);
+    atomic_store(&t->total, atomic_load(&t->done) + atomic_load(&t->failed));
+    if (buf_error(&r->shown) == OK)
+        t->shown = buf_take_string(&r->shown);
+    log_line(state == TASK_FAILED ? LOG_WARN : LOG_INFO, "replay.task",
+             "id=%llu kind=%s what=%s done=%llu failed=%llu text=%s", (unsigned long long)t->id, t->kind,
+             log_value(t->what), (unsigned long long)atomic_load(&t->done), (unsigned long long)atomic_load(&t->failed),
+             log_value(t->message));
+    task_end(&e->tasks, t, state);
+    list_remove(&r->link);
+    r->subscription->replays--;
+    r->channel->replays--;
+    engine_subscription_unused(e, r->subscription);
+    engine_channel_unused(e, r->channel);
+    replay_free(r);
+    engine_replays_check(e);
+}
+
+/* ---- the start ---- */
+
+static struct replay *replay_new(struct engine *e, struct engine_subscription *s, const struct replay_order *order)
+{
+    struct replay *r = calloc(1, sizeof *r);
+    struct replay_event *events = calloc(REPLAY_PAGE_MAX, sizeof *events);
+    if (!r || !events) {
+        free(r);
+        free(events);
+        return NULL;
+    }
+    r->events = events;
+    r->engine = e;
+    r->subscription = s;
+    r->channel = s->channel;
+    r->order = *order;
+    r->own = s->filter ? filter_ref(s->filter) : NULL;
+    r->next = order->from;
+    r->now_ns = clock_wall_ns(engine_clock(e));
+    r->released = UINT64_MAX;
+    buf_init(&r->shown, SHOWN_BYTES_MAX);
+    return r;
+}
+
+/* Above the last offset that counts: what is appended from now on does not. */
+static uint64_t end_of(const struct replay *r)
+{
+    struct bus *bus = r->channel->bus->bus;
+    struct bus_probe probe = {0};
+    bus->ops->probe(bus, r->channel->handle, &probe);
+    return r->order.to_offset < probe.end ? r->order.to_offset + 1 : probe.end;
+}
+
+enum err replay_start(struct engine *e, struct engine_subscription *s, const char *what, struct replay_order *order,
+                      struct task **out)
+{
+    assert(order->from.kind != BUS_START_LATEST);
+    if (e->stopped)
+        return ERR_CLOSED;
+    if (!s->ready || !s->channel->ready)
+        return ERR_UNAVAILABLE;
+    if (!(s->bus->bus->capabilities & BUS_CAP_BROWSE))
+        return ERR_UNSUPPORTED;
+    struct replay *r = replay_new(e, s, order);
+    if (!r)
+        return ERR_NOMEM;
+    enum err err = task_start(&e->tasks, order->dry_run ? "dry-run" : "replay", what, &r->task);
+    if (err != OK) {
+        r->order.filter = NULL; /* the caller's still */
+        replay_free(r);
+        return err;
+    }
+    order->filter = NULL;
+    r->end = end_of(r);
+    r->last = r->end == 0;
+    atomic_store(&r->task->until, r->end);
+    r->injector = (struct injector){.home = e->shards[shard_home(s->uid, e->shard_count)],
+                                    .subscription = s,
+                                    .task = r->task,
+                                    .interval_ns = r->order.interval_ns};
+    s->replays++;
+    r->channel->replays++;
+    list_push_back(&e->replays, &r->link);
+    r->letter.run = replay_arrived;
+    loop_post_reserved(r->injector.home->loop, &r->letter);
+    *out = r->task;
+    return OK;
+}

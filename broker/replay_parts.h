@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to replay*.c: a replay with its two sides.
+ */
+#ifndef LEAT_BROKER_REPLAY_PARTS_H
+#define LEAT_BROKER_REPLAY_PARTS_H
+
+#include "engine_parts.h"
+#include "filter.h"
+#include "injector.h"
+#include "replay.h"
+
+#define REPLAY_PAGE_MAX 256          /* events read at once */
+#define REPLAY_PAGE_BYTES (4u << 20) /* and about how many bytes: the next page is as long as the last one's say */
+#define REPLAY_PAGE_FIRST 16         /* when nothing is known of their size yet */
+
+struct replay_event {
+    const struct ce_event *event; /* a reference */
+    uint64_t offset;
+};
+
+/* One injection under way. */
+struct replay_slot {
+    struct dispatch_injection injection;
+    struct replay *replay;
+    uint64_t offset;
+    bool busy;
+};
+
+struct replay {
+    /* Control loop's side. */
+    struct list link; /* of the engine's */
+    struct engine *engine;
+    struct task *task;
+    struct engine_subscription *subscription; /* held, as is the channel */
+    struct engine_channel *channel;
+    struct letter letter; /* there and back */
+
+    /* Set before the home loop sees it. */
+    struct replay_order order;
+    struct filter *own; /* the subscription's when it began; a reference, NULL: everything */
+    uint64_t end;       /* above the last offset that counts */
+    int64_t now_ns;     /* wall time of the start */
+
+    /* The home loop's side. */
+    struct injector injector;
+    struct bus_op op;
+    bool reading, last; /* a page is being read; there is none after it */
+    enum err error;
+    size_t most, seen, bytes; /* of the page */
+    struct bus_start next;    /* where the next page begins */
+    struct replay_event *events;
+    size_t count, at; /* of the page, those that count and are not under way yet */
+    struct replay_slot slots[INJECTIONS_MAX];
+    uint64_t released; /* the lowest offset that was begun in vain; UINT64_MAX: none */
+    struct buf shown;  /* of a dry run: its first events as JSON */
+};
+
+/* Home loop: the letter has arrived (replay_read.c). */
+void replay_arrived(struct letter *m);
+/* Control loop: it has ended there (replay.c). */
+void replay_ended(struct letter *m);
+
+#endif
