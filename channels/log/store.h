@@ -7,7 +7,7 @@
  *     DIR/format          "leat log 1\n" and the log's id: what this is, and which
  *     DIR/00000000000000000001.seg ...   records (record.h); each segment begins with a snapshot of the catalogue
  *     DIR/00000000000000000001.idx ...   of a full segment: its index; made again when it is missing or damaged
- *     DIR/*.tmp           being made; thrown away at open
+ *     DIR/NAME.tmp        being made; thrown away at open
  *
  * Threads. Writer (one thread): log_store_append, _commit, _mark. Keeper (one thread): log_store_reclaim, _prepare. Any
  * thread: readers (each used by one at a time), log_store_committed and what else is marked so. open and close: while
