@@ -28,11 +28,12 @@
 #include "list.h"
 #include "slice.h"
 
-#define SLOT_QUEUE_MAX 256 /* events waiting in memory; more are read again when their turn comes */
-#define SLOT_RANGES_MAX                                                                                                \
-    4096                 /* done ranges of a slot that are written down: above the largest credit; what follows is */
-                         /* delivered again after a crash */
-#define SLOT_PARTS_MAX 4 /* of a ledger, below */
+#define SLOT_QUEUE_MAX 256              /* events waiting in memory; more are read again when their turn comes */
+#define SLOT_QUEUE_BYTES_MAX (1u << 20) /* likewise, but one may always wait */
+/* Done ranges of a slot that are written down: above the largest credit. What follows is delivered again after a crash.
+ */
+#define SLOT_RANGES_MAX 4096
+#define SLOT_PARTS_MAX 4 /* of a ledger: an older one that knows more is forgotten, and delivered again */
 
 enum slot_state { SLOT_QUEUED, SLOT_FLIGHT, SLOT_DONE };
 
@@ -50,7 +51,7 @@ struct slot_ledger; /* below */
 struct slot {
     struct list window;      /* never begins with a DONE entry, and no two of them are neighbours */
     struct list *next;       /* the first queued entry, or the window's head: where slot_take goes on */
-    struct list *fresh;      /* the first that was never taken, or the head: from here on all are queued */
+    struct list *fresh;      /* the first that was never taken, or the head: from here on none is in flight */
     uint64_t position;       /* BEHIND: the first sequence that has not been looked at */
     uint32_t queued, flight; /* how many */
     uint32_t given_back;     /* of the queued, those before `fresh` */
@@ -106,8 +107,8 @@ bool slot_needs(const struct slot *s, uint64_t first, uint64_t last);
  * nothing is forgotten by a second crash soon after the first. All parts differ in their number of slots.
  */
 
-/* Appends where the slots of one subscription stand. `before`: the ledger with which they began, for as long as one of
- * them is BEHIND at a position below its end; else NULL. What it says beyond their positions stays said. */
+/* Appends where the slots of one subscription stand. `before`: the ledger with which they began, at least for as long
+ * as one of them is BEHIND at a position below its end; else NULL. What it says beyond their positions stays said. */
 void slot_ledger_put(const struct slot *slots, size_t count, uint64_t end, const struct slot_ledger *before,
                      struct buf *out);
 /* The same for a cursor that stands at `from` and has done nothing. */
