@@ -15,6 +15,10 @@
  *     60   4  0
  *     64      records, one behind the other; zeros after the last
  *
+ * A compacted segment holds what was kept of the sequences that it covers: they may jump from record to record, but no
+ * bytes lie between two, and its last record has the last sequence (a LOG_MARK that takes the number where nothing else
+ * of that number is kept). So damage can be told from what was left out.
+ *
  * A record:
  *
  *      0   4  bytes of the payload

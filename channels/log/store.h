@@ -167,14 +167,23 @@ struct log_lost {
 uint64_t log_store_lost(const struct log_store *s);
 bool log_store_lost_at(const struct log_store *s, size_t i, struct log_lost *out);
 
-/* ---- housekeeping: the keeper (reclaim.c) ---- */
+/* ---- housekeeping: the keeper (reclaim.c) ----
+ *
+ * R1  From the first segment on every sequence is covered by one: only the oldest are removed, each for good before the
+ *     next. Where nothing is kept further on, a compacted segment without events stays, until it is the oldest or is
+ *     joined with a neighbour. So a gap between segments is a loss.
+ * R2  Joined segments take the name of the first; the others go when it is in its place for good. So a segment whose
+ *     sequences an earlier, compacted one covers is a leftover: opening removes it.
+ * R3  Where something is damaged or lost, a segment is not compacted, so that opening finds and names the loss again.
+ */
 
 struct log_policy {
     /* Whether a cursor may still need something of this channel between these sequences; a cautious yes is fine. */
     bool (*needed)(void *arg, uint32_t channel, uint64_t first, uint64_t last);
     /* Whether it needs this very event. */
     bool (*wanted)(void *arg, const struct log_view *event);
-    /* Beyond need: how long and how many bytes of a channel are kept for replay. */
+    /* Beyond need an event is kept for replay while it is younger than this and among the newest bytes of its channel;
+     * 0 of either: nothing is. */
     void (*retention)(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes);
     bool (*stop)(void *arg); /* asked between records: give up, there is no time */
     void *arg;
@@ -182,8 +191,10 @@ struct log_policy {
 struct log_reclaimed {
     uint64_t segments_removed, segments_compacted, bytes; /* given back to the disk */
 };
-/* Removes what nobody needs and nothing keeps; rewrites segments of which little is needed, and joins small ones, so
- * that a reader that is behind does not pin the disk. Events keep their sequences. */
+/* Removes what nobody needs and nothing keeps; rewrites segments of which less than a quarter is kept, and joins small
+ * ones, so that a reader that is behind does not pin the disk. Events keep their sequences. Not the newest two segments
+ * (S6). *out tells what was done, also of a failure, which leaves all else as it was: ERR_IO, ERR_FULL, ERR_NOMEM. The
+ * policy is asked without any lock. */
 enum err log_store_reclaim(struct log_store *s, const struct log_policy *policy, struct log_reclaimed *out) must_check;
 /* Makes the file of the next segment ahead of need, unless that would leave less than `reserve` bytes: then ERR_FULL.
  */
