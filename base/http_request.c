@@ -16,9 +16,11 @@
 #include "http_connection.h"
 
 #include <assert.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* ---- memory ---- */
 
@@ -336,6 +338,15 @@ struct slice http_request_body(const struct http_request *r)
 struct loop *http_request_loop(const struct http_request *r)
 {
     return r->server->loop;
+}
+
+void http_request_peer(const struct http_request *r, char *out, size_t size)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    if (getpeername(r->fd, (struct sockaddr *)&address, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&address, len, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
+        snprintf(out, size, "unknown");
 }
 
 void *http_request_arg(const struct http_request *r)

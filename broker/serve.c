@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "data_dir.h"
 #include "engine.h"
 #include "log.h"
+#include "resource/store.h"
 
 #define EVENT_BYTES_MAX (1u << 20)
 #define HEAD_BYTES_MAX                                                                                                 \
@@ -34,6 +36,8 @@
 struct server {
     const struct serve_options *options;
     struct loop *loop;
+    struct data_dir *data; /* NULL: everything in memory */
+    struct store *store;
     struct resource_table *table;
     struct engine *engine;
     struct http_server *api_server;
@@ -145,6 +149,8 @@ static void say_ready(struct server *s)
 {
     const char *hooks = engine_hooks(s->engine);
     s->ready_said = true;
+    if (s->data)
+        printf("data %s\n", data_dir_path(s->data));
     printf("ingress %s\napi http://%s\n", s->ingress_url, http_listener_address(s->api_listener));
     if (hooks)
         printf("hooks http://%s\n", hooks);
@@ -297,7 +303,8 @@ static enum err start_engine(struct server *s, struct diag *d)
 static enum err start_api(struct server *s, struct diag *d)
 {
     const struct http_server_options o = {.flag_head_bytes = NULL};
-    s->api = (struct api){.table = s->table, .engine = s->engine, .changed = table_changed, .arg = s};
+    s->api =
+        (struct api){.table = s->table, .store = s->store, .engine = s->engine, .changed = table_changed, .arg = s};
     list_init(&s->api.tails);
     enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
     return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
@@ -322,6 +329,30 @@ static enum err check_bus(struct server *s, struct diag *d)
     return OK;
 }
 
+static void quarantined(void *arg, const char *object, const char *why)
+{
+    size_t *count = arg;
+    ++*count;
+    log_line(LOG_WARN, "resource.quarantined", "object=%s text=%s", log_value(object), log_value(why));
+}
+
+/* What an earlier process has left, or nothing. */
+static enum err open_data(struct server *s, struct diag *d)
+{
+    const char *dir = s->options->data_dir;
+    size_t quarantine = 0;
+    enum err e = dir ? data_dir_open(dir, &s->data, d) : OK;
+    if (e == OK)
+        e = store_open(dir, clock_system(), &s->store, d);
+    if (e == OK && resource_table_new(clock_system(), &s->table) != OK)
+        e = diag_set(d, ERR_NOMEM, "out of memory");
+    if (e == OK)
+        e = resource_table_keep(s->table, s->store, quarantined, &quarantine, d);
+    if (e == OK)
+        log_line(LOG_INFO, "serve.data", "dir=%s quarantined=%zu", dir ? log_value(dir) : "none", quarantine);
+    return e == ERR_INVALID ? ERR_IO : e; /* no manifest is to blame */
+}
+
 static enum err start(struct server *s, struct diag *d)
 {
     enum err e = loop_new(clock_system(), CONTROL_MAILBOX_MAX, &s->loop);
@@ -333,8 +364,8 @@ static enum err start(struct server *s, struct diag *d)
     if (e != OK)
         return e;
     e = kinds_load(d);
-    if (e == OK && resource_table_new(clock_system(), &s->table) != OK)
-        e = diag_set(d, ERR_NOMEM, "out of memory");
+    if (e == OK)
+        e = open_data(s, d);
     if (e == OK && load(s) != OK)
         return diag_set(d, ERR_INVALID, "the manifests have errors; nothing was started");
     if (e == OK)
@@ -351,7 +382,9 @@ static void clean_up(struct server *s)
     http_listener_close(s->api_listener);
     http_server_free(s->api_server);
     engine_free(s->engine);
+    store_close(s->store, s->table ? resource_table_version(s->table) : 0);
     resource_table_free(s->table);
+    data_dir_close(s->data);
     kinds_unload();
     if (s->signals.run) {
         loop_watch_remove(s->loop, &s->signals);

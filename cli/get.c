@@ -55,6 +55,15 @@ static void cell(const cJSON *object, const struct kind_column *column, char *ou
         out[0] = '\0';
 }
 
+/* Who an object belongs to: a file of `serve -f`, or "api". */
+static const char *owner_of(const cJSON *object)
+{
+    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata"),
+                *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(metadata, "managedFields"), 0);
+    const char *manager = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(first, "manager"));
+    return manager ? manager : "";
+}
+
 enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
 
 struct table {
@@ -107,7 +116,7 @@ static void print_table(const struct kind *kind, const cJSON *items)
     printf("%-*s", name_width, "NAME");
     for (size_t i = 0; i < t.count; i++)
         printf("  %-*s", t.widths[i], t.columns[i]->name);
-    putchar('\n');
+    printf("  OWNER\n");
     cJSON_ArrayForEach(item, items) {
         printf("%-*s", name_width, metadata_of(item, "name"));
         for (size_t i = 0; i < t.count; i++) {
@@ -115,7 +124,7 @@ static void print_table(const struct kind *kind, const cJSON *items)
             const char *c = colour(t.columns[i]->name, text);
             printf("  %s%-*s%s", c, t.widths[i], text, *c ? "\033[0m" : "");
         }
-        putchar('\n');
+        printf("  %s\n", owner_of(item));
     }
 }
 

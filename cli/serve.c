@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "data_dir.h"
 #include "log.h"
 #include "plan.h"
 #include "text.h"
@@ -30,7 +31,12 @@ static const struct option_spec options[] = {
      false},
     {"resolve", 0, "NAME.NS=URL",
      "The address of a Service or Route that is not declared here. May be given more than once.", true},
-    {"ephemeral", 0, NULL, "Keep everything in memory. As yet there is nothing else.", false},
+    {"data-dir", 0, "DIR",
+     "Where resources and events are kept. Default: $STATE_DIRECTORY, else $XDG_STATE_HOME/leat, else "
+     "~/.local/state/leat.",
+     false},
+    {"ephemeral", 0, NULL, "Keep everything in memory: nothing is written, and nothing is there after a restart.",
+     false},
     {"max-event-bytes", 0, "SIZE", "The largest event. Default: 1MiB; beyond it 413 is answered.", false},
     {"max-headers", 0, "SIZE",
      "The largest head of a request. Default: 32KiB; beyond it 431 is answered. 80KiB lets an event of 64 KiB pass "
@@ -139,6 +145,21 @@ static bool read_resolves(const struct invocation *in)
     return true;
 }
 
+/* --data-dir, or where the system has such things; NULL with --ephemeral. The caller frees it. */
+static bool read_data_dir(const struct invocation *in, char **out)
+{
+    struct diag d = {0};
+    const char *given = option_value(in, "data-dir", NULL);
+    if (option_given(in, "ephemeral") && given) {
+        usage_error(in->command, "--ephemeral writes nothing: it cannot go with --data-dir.");
+        return false;
+    }
+    if (option_given(in, "ephemeral") || data_dir_choose(given, out, &d) == OK)
+        return true;
+    usage_error(in->command, "%s.", d.text);
+    return false;
+}
+
 static bool start_log(const struct invocation *in)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error"};
@@ -190,10 +211,15 @@ static int run(const struct invocation *in)
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
         !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;
+    char *data_dir = NULL;
+    if (!read_data_dir(in, &data_dir))
+        return EXIT_CODE_USAGE;
+    o.data_dir = data_dir;
     struct bus_param bus_params[BUS_PARAMS_MAX];
     char *bus = strdup(option_value(in, "bus", "memory"));
     if (bus && !read_bus(in, &o, bus, bus_params)) {
         free(bus);
+        free(data_dir);
         return EXIT_CODE_USAGE;
     }
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
@@ -203,6 +229,7 @@ static int run(const struct invocation *in)
     free(paths);
     free(resolves);
     free(bus);
+    free(data_dir);
     return code;
 }
 

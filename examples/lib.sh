@@ -38,7 +38,7 @@ address() { sed -n 's/^listening on //p' "$work/$1"; }
 
 # serve OPTIONS of leat serve: sets $ingress, and LEAT_SERVER for the other verbs
 serve() {
-    "$leat" serve -f "$here" --ingress 127.0.0.1:0 --api 127.0.0.1:0 "$@" > "$work/serve" &
+    "$leat" serve -f "$here" --data-dir "$work/data" --ingress 127.0.0.1:0 --api 127.0.0.1:0 "$@" > "$work/serve" &
     serve=$!
     started="$started $serve"
     await "$work/serve" ready "$serve"

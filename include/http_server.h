@@ -73,6 +73,8 @@ const struct http_header *http_request_headers(const struct http_request *r, siz
 bool http_request_header(const struct http_request *r, const char *name, struct slice *out);
 /* The collected body; whole from `end` on. Valid until the request is closed. */
 struct slice http_request_body(const struct http_request *r);
+/* The client's address without its port, "127.0.0.1" or "::1"; "unknown" when it has gone. */
+void http_request_peer(const struct http_request *r, char *out, size_t size);
 struct loop *http_request_loop(const struct http_request *r);
 void *http_request_arg(const struct http_request *r);
 /* Body bytes allowed; to be set in `head`. 0 at first: an endpoint that takes a body must say how much. */

@@ -103,22 +103,42 @@ struct resource {
     const char *uid;
     const char *origin; /* the file that owns it; NULL: made over the API */
     uint64_t version;   /* metadata.resourceVersion */
+    bool quarantined;   /* what was stored of it is not valid: it is shown, with a condition, and takes no part */
     cJSON *object;      /* the whole of it with status; change only through the table */
 };
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
 void resource_table_free(struct resource_table *t);
+/* Everything that is written is kept in `store` (broker/resource/store.h; outlives the table) from now on, and what is
+ * there comes into the table, which is new. An object that is not valid is quarantined, and told to `said` (may be
+ * NULL). ERR_NOMEM, ERR_CORRUPT, ERR_IO: the table is of no use. */
+struct store;
+enum err resource_table_keep(struct resource_table *t, struct store *store,
+                             void (*said)(void *arg, const char *object, const char *why), void *arg,
+                             struct diag *d) must_check;
 /* Makes the files' objects what `m` holds, all at once: new ones appear, changed ones get a new generation, vanished
- * ones go; objects of the API stay. `m` keeps its objects (they are copied). On conflict with an object of the API:
- * ERR_CONFLICT with a problem, nothing changed. */
+ * ones go; objects of the API stay. Before the first plan a vanished one may come back as itself for a week. `m` keeps
+ * its objects (they are copied). On conflict with an object of the API: ERR_CONFLICT with a problem, nothing changed;
+ * nor when the store refuses (store.h). */
 enum err resource_table_sync(struct resource_table *t, const struct manifest *m, struct problems *p) must_check;
-/* Over the API: `object` is taken over on OK. ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT (owned by a file, or
- * metadata.resourceVersion stale), ERR_INVALID (immutable field), with *d. */
-enum err resource_create(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
-                         struct diag *d) must_check;
-enum err resource_replace(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
-                          struct diag *d) must_check;
-enum err resource_delete(struct resource_table *t, const struct kind *kind, const char *namespace_name,
+/* Over the API: `object` is taken over on OK. `who` asks for it, for the trail of changes. ERR_EXISTS, ERR_NOTFOUND,
+ * ERR_CONFLICT (owned by a file, or metadata.resourceVersion stale), ERR_INVALID (immutable field), or what the store
+ * says, with *d; then nothing has changed. */
+enum err resource_create(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                         const struct resource **out, struct diag *d) must_check;
+enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                          const struct resource **out, struct diag *d) must_check;
+enum err resource_delete(struct resource_table *t, const char *who, const struct kind *kind, const char *namespace_name,
                          const char *name, struct diag *d) must_check;
+/* Stored objects that fit nowhere, since this program has no such kind or their name is none: told, and kept as they
+ * are. */
+struct stranger {
+    int64_t id; /* its number in the store */
+    char *group, *kind, *namespace_name, *name, *why;
+};
+const struct stranger *resource_strangers(const struct resource_table *t, size_t *count);
+/* Deletes one. ERR_NOTFOUND, or what the store says. */
+enum err resource_stranger_delete(struct resource_table *t, const char *who, int64_t id, struct diag *d) must_check;
+/* NULL: there is none. Quarantined ones are found by both. */
 const struct resource *resource_get(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                                     const char *name);
 /* In order of (namespace, name); kind NULL: all kinds; namespace_name NULL: all. `cursor` starts at 0; NULL at the end.

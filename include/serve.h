@@ -14,6 +14,7 @@
 struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
     size_t path_count;
+    const char *data_dir;      /* whole path; NULL: everything in memory */
     const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001" */
     const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
     const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
@@ -36,8 +37,8 @@ enum serve_end {
     SERVE_LOST       /* stopped with events that no longer exist anywhere; their number was said */
 };
 
-/* Runs until SIGTERM or SIGINT. Prints "ingress URL", "api URL", "hooks URL" (when apart) and "ready" as lines on
- * standard output, everything else as log lines. */
+/* Runs until SIGTERM or SIGINT. Prints "data DIR" (when there is one), "ingress URL", "api URL", "hooks URL" (when
+ * apart) and "ready" as lines on standard output, everything else as log lines. */
 enum serve_end serve(const struct serve_options *options);
 
 #endif

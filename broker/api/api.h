@@ -9,8 +9,12 @@
 #include "http_server.h"
 #include "resource.h"
 
+#define API_WHO_MAX 64 /* an address as text */
+
+struct store;
 struct api { /* the argument of api_handler; outlives the server */
     struct resource_table *table;
+    struct store *store; /* the table's */
     struct engine *engine;
     void (*changed)(void *arg); /* the table was written to */
     void *arg;
@@ -38,6 +42,9 @@ void api_tail(struct api *a, struct http_request *r);
 /* Everything under /leat/v1/dlq (dlq.c) and /leat/v1/tasks (tasks.c). */
 void api_dlq(struct api *a, struct http_request *r);
 void api_tasks(struct api *a, struct http_request *r);
+/* GET /leat/v1/audit, and everything under /leat/v1/quarantine (kept.c). */
+void api_audit(struct api *a, struct http_request *r);
+void api_quarantine(struct api *a, struct http_request *r);
 /* A plan is in force: tails of channels that are gone end. */
 void api_tail_applied(struct api *a);
 /* The server stops: every tail says so and ends. */
@@ -45,6 +52,8 @@ void api_tail_stop(struct api *a);
 
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);
+/* The error of a write as Kubernetes says it. */
+void api_refuse(struct http_request *r, enum err e, const struct diag *d);
 /* A Kubernetes Status object as the answer; reason as in its API ("NotFound"). */
 void api_status(struct http_request *r, int code, const char *reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -73,8 +73,7 @@ static void not_found(struct http_request *r, const struct target *t)
                t->kind->group, t->name);
 }
 
-/* The error of a write as Kubernetes says it. */
-static void refuse(struct http_request *r, enum err e, const struct diag *d)
+void api_refuse(struct http_request *r, enum err e, const struct diag *d)
 {
     const char *text = d->text[0] ? d->text : err_name(e);
     switch (e) {
@@ -93,9 +92,60 @@ static void refuse(struct http_request *r, enum err e, const struct diag *d)
     case ERR_TOO_LARGE:
         api_status(r, 413, "RequestEntityTooLarge", "%s", text);
         break;
+    case ERR_FULL:
+    case ERR_UNAVAILABLE:
+        api_status(r, 503, "ServiceUnavailable", "%s", text);
+        break;
     default:
         api_status(r, 500, "InternalError", "%s", text);
     }
+}
+
+/* ---- owners ---- */
+
+/* Who owns an object is told where Kubernetes has it: as the manager of its fields. It is in answers only: what comes
+ * back with an object is forgotten (table_object.c). */
+static cJSON *managed_fields(const struct resource *found)
+{
+    cJSON *list = cJSON_CreateArray(), *entry = cJSON_CreateObject();
+    if (!list || !entry || !cJSON_AddItemToArray(list, entry)) {
+        cJSON_Delete(entry);
+        cJSON_Delete(list);
+        return NULL;
+    }
+    cJSON_AddStringToObject(entry, "manager", found->origin ? found->origin : "api");
+    cJSON_AddStringToObject(entry, "operation", found->origin ? "Apply" : "Update");
+    return list;
+}
+
+/* The object with its owner, of references to its own parts; NULL: no memory. */
+static cJSON *shown(const struct resource *found)
+{
+    cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(), *fields = managed_fields(found), *each;
+    bool good = object && metadata && fields;
+    cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(found->object, "metadata"))
+        good = good && cJSON_AddItemReferenceToObject(metadata, each->string, each);
+    if (good && cJSON_AddItemToObject(metadata, "managedFields", fields))
+        fields = NULL;
+    cJSON_ArrayForEach(each, found->object) {
+        if (strcmp(each->string, "metadata") != 0)
+            good = good && cJSON_AddItemReferenceToObject(object, each->string, each);
+        else if (good && cJSON_AddItemToObject(object, "metadata", metadata))
+            metadata = NULL;
+    }
+    if (good && !fields && !metadata)
+        return object;
+    cJSON_Delete(fields);
+    cJSON_Delete(metadata);
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static void answer_with(struct http_request *r, int status, const struct resource *found)
+{
+    cJSON *tree = shown(found);
+    api_json(r, status, tree);
+    cJSON_Delete(tree);
 }
 
 /* ---- reading ---- */
@@ -104,7 +154,7 @@ static void get_one(struct api *a, struct http_request *r, const struct target *
 {
     const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
     if (found)
-        api_json(r, 200, found->object);
+        answer_with(r, 200, found);
     else
         not_found(r, t);
 }
@@ -127,7 +177,7 @@ static void list(struct api *a, struct http_request *r, const struct target *t)
     cJSON_AddStringToObject(cJSON_AddObjectToObject(tree, "metadata"), "resourceVersion", text);
     const char *scope = t->namespace_name[0] ? t->namespace_name : NULL;
     for (const struct resource *found; (found = resource_next(a->table, t->kind, scope, &cursor));)
-        cJSON_AddItemReferenceToArray(items, found->object);
+        cJSON_AddItemToArray(items, shown(found));
     cJSON_AddItemToObject(tree, "items", items);
     api_json(r, 200, tree);
     cJSON_Delete(tree);
@@ -207,17 +257,19 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
 {
     struct diag d = {0};
     const struct resource *stored = NULL;
+    char who[API_WHO_MAX];
     cJSON *object = read_object(r, t, body);
     if (!object)
         return;
-    enum err e = create ? resource_create(a->table, t->kind, object, &stored, &d)
-                        : resource_replace(a->table, t->kind, object, &stored, &d);
+    http_request_peer(r, who, sizeof who);
+    enum err e = create ? resource_create(a->table, who, t->kind, object, &stored, &d)
+                        : resource_replace(a->table, who, t->kind, object, &stored, &d);
     if (e != OK) {
         cJSON_Delete(object);
-        refuse(r, e, &d);
+        api_refuse(r, e, &d);
         return;
     }
-    api_json(r, create ? 201 : 200, stored->object);
+    answer_with(r, create ? 201 : 200, stored);
     a->changed(a->arg);
 }
 
@@ -290,11 +342,13 @@ static void merge(struct api *a, struct http_request *r, const struct target *t,
 static void delete_one(struct api *a, struct http_request *r, const struct target *t)
 {
     struct diag d = {0};
-    enum err e = resource_delete(a->table, t->kind, t->namespace_name, t->name, &d);
+    char who[API_WHO_MAX];
+    http_request_peer(r, who, sizeof who);
+    enum err e = resource_delete(a->table, who, t->kind, t->namespace_name, t->name, &d);
     if (e == ERR_NOTFOUND) {
         not_found(r, t);
     } else if (e != OK) {
-        refuse(r, e, &d);
+        api_refuse(r, e, &d);
     } else {
         api_status(r, 200, "", "%s \"%s\" deleted", t->kind->plural, t->name);
         a->changed(a->arg);

@@ -115,7 +115,7 @@ enum err eventtype_ensure(struct resource_table *t, const struct plan_channel *c
         return ERR_FULL;
     cJSON *o = object_new(c, name);
     bool good = o && fill_spec(cJSON_AddObjectToObject(o, "spec"), c, &key, type, source, schema);
-    enum err e = good ? resource_create(t, kind, o, NULL, &d) : ERR_NOMEM;
+    enum err e = good ? resource_create(t, "leat", kind, o, NULL, &d) : ERR_NOMEM;
     if (e != OK)
         cJSON_Delete(o);
     else if (made)

@@ -47,14 +47,18 @@ static const struct kind *kind_named(const char *group, const char *kind)
 const struct resource *plan_next(struct planner *p, const char *group, const char *kind, size_t *cursor)
 {
     const struct kind *k = kind_named(group, kind);
-    return k && !p->nomem ? resource_next(p->table, k, NULL, cursor) : NULL;
+    const struct resource *r = k && !p->nomem ? resource_next(p->table, k, NULL, cursor) : NULL;
+    while (r && r->quarantined)
+        r = resource_next(p->table, k, NULL, cursor);
+    return r;
 }
 
 const struct resource *plan_get(struct planner *p, const char *group, const char *kind, const char *ns,
                                 const char *name)
 {
     const struct kind *k = kind_named(group, kind);
-    return k ? resource_get(p->table, k, ns, name) : NULL;
+    const struct resource *r = k ? resource_get(p->table, k, ns, name) : NULL;
+    return r && !r->quarantined ? r : NULL; /* to a plan, what is not valid is not there */
 }
 
 const char *plan_key(struct planner *p, const struct resource *r)

@@ -30,6 +30,7 @@ void store_close(struct store *s, uint64_t version);
 
 /* One as it is stored, whatever has become of it; borrowed for the call. Texts are never NULL but `origin`. */
 struct store_row {
+    int64_t id;
     const char *group, *kind, *namespace_name, *name, *uid;
     const char *origin; /* the file that owns it; NULL: made over the API */
     int64_t generation;
@@ -37,21 +38,26 @@ struct store_row {
     struct slice object; /* JSON */
     bool absent;         /* its file went away while no leat ran: nothing but its identity counts */
 };
-/* All of them, in no order; ends early with what `row` returns but OK. */
+/* All of them, in order of (group, kind, namespace, name); ends early with what `row` returns but OK. */
 enum err store_each(struct store *s, enum err (*row)(void *arg, const struct store_row *row), void *arg,
                     struct diag *d) must_check;
 
 struct store_change {
+    int64_t id; /* the row, where no kind and name lead to it; 0: these do */
     const char *group, *kind, *namespace_name, *name;
     const char *origin;          /* of the next state; NULL: the API's */
     const char *who;             /* "127.0.0.1", "m.yaml": for the trail; NULL: nothing that it would tell of */
     const cJSON *before, *after; /* NULL: it is new; it goes */
+    bool status;                 /* is the user's too, and kept: that of kinds which others fill elsewhere */
     bool absent;                 /* it goes, but its identity is kept for STORE_ABSENT_NS */
 };
 #define STORE_ABSENT_NS (7 * 24 * 3600 * NS_PER_S) /* as long as a bus keeps a cursor that nobody asks for */
 /* All of them or none. `version`: the highest resourceVersion among them. */
 enum err store_write(struct store *s, const struct store_change *changes, size_t count, uint64_t version,
                      struct diag *d) must_check;
+
+/* What was absent for too long goes. */
+enum err store_purge(struct store *s, struct diag *d) must_check;
 
 /* resourceVersion never goes back, and most of them (statuses) are never written: so numbers are reserved in blocks. */
 uint64_t store_version(const struct store *s); /* the table begins behind this one */

@@ -4,8 +4,9 @@
  * stay good until it goes. One counter of versions for all: every write takes the next number, a write that changes
  * nothing takes none.
  *
- * An entry belongs to a file (origin) or to the API. A file's objects change only by resource_table_sync, which
- * prepares everything that could fail before it changes the first entry.
+ * An entry belongs to a file (origin) or to the API. A file's objects change only by resource_table_sync
+ * (table_sync.c). Every write prepares what could fail, writes it to the store (table_kept.c), and only then changes
+ * the first entry, which cannot fail.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -18,9 +19,6 @@
 #include "table.h"
 #include "text.h"
 
-#define META_KEPT_COUNT 3
-static const char *const meta_kept[META_KEPT_COUNT] = {"uid", "creationTimestamp", "generation"};
-
 enum err resource_table_new(const struct clock *clock, struct resource_table **out)
 {
     struct resource_table *t = calloc(1, sizeof *t);
@@ -29,11 +27,12 @@ enum err resource_table_new(const struct clock *clock, struct resource_table **o
     t->clock = clock;
     prng_seed_system(&t->prng);
     map_init(&t->faults, FAULTS_MAX);
+    map_init(&t->absent, SIZE_MAX);
     *out = t;
     return OK;
 }
 
-static void entry_free(struct entry *e)
+void entry_free(struct entry *e)
 {
     if (!e)
         return;
@@ -49,6 +48,7 @@ void resource_table_free(struct resource_table *t)
         entry_free(t->entries[i]);
     if (t) {
         faults_fini(t);
+        kept_fini(t);
         free(t->entries);
     }
     free(t);
@@ -89,7 +89,7 @@ static size_t lower(const struct resource_table *t, const struct kind *kind, con
     return low;
 }
 
-static struct entry *find(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name)
+struct entry *table_find(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name)
 {
     size_t i = lower(t, kind, ns, name);
     return i < t->count && compare(kind, ns, name, &t->entries[i]->public) == 0 ? t->entries[i] : NULL;
@@ -98,7 +98,7 @@ static struct entry *find(const struct resource_table *t, const struct kind *kin
 const struct resource *resource_get(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                                     const char *name)
 {
-    const struct entry *e = find(t, kind, kind->namespaced && namespace_name ? namespace_name : "", name);
+    const struct entry *e = table_find(t, kind, kind->namespaced && namespace_name ? namespace_name : "", name);
     return e ? &e->public : NULL;
 }
 
@@ -119,160 +119,15 @@ const struct resource *resource_next(const struct resource_table *t, const struc
     return NULL;
 }
 
-/* ---- metadata ---- */
-
-static bool text_set(cJSON *object, const char *name, const char *value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-    return cJSON_AddStringToObject(object, name, value) != NULL;
-}
-
-static bool number_set(cJSON *object, const char *name, double value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-    return cJSON_AddNumberToObject(object, name, value) != NULL;
-}
-
-bool table_now(const struct resource_table *t, char *out, size_t size)
-{
-    struct buf b;
-    buf_init(&b, size - 1);
-    rfc3339_put(&b, clock_wall_ns(t->clock), 0);
-    bool good = buf_error(&b) == OK;
-    if (good) {
-        memcpy(out, b.ptr, b.len);
-        out[b.len] = 0;
-    }
-    buf_fini(&b);
-    return good;
-}
-
-/* Points the public view into the object. */
-static void view(struct entry *e)
-{
-    struct resource *r = &e->public;
-    const char *ns = metadata_text(r->object, "namespace");
-    r->namespace_name = r->kind->namespaced && ns ? ns : "";
-    r->name = metadata_text(r->object, "name");
-    r->uid = metadata_text(r->object, "uid");
-    r->origin = e->origin;
-    assert(r->name && r->uid);
-}
-
-/* Room for the longest number, so that putting a version in force cannot fail. */
-static bool version_reserve(cJSON *object)
-{
-    return text_set(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "resourceVersion", "18446744073709551615");
-}
-
-static void version_take(struct resource_table *t, struct entry *e)
-{
-    cJSON *v = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(e->public.object, "metadata"),
-                                                "resourceVersion");
-    assert(v);
-    e->public.version = ++t->version;
-    snprintf(v->valuestring, strlen("18446744073709551615") + 1, "%llu", (unsigned long long)e->public.version);
-}
-
-/* Gives a new object what the server gives: uid, time, generation 1, a room for its version, the namespace's phase. */
-static bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *object)
-{
-    char uid[37], now[40];
-    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    prng_uuid(&t->prng, uid);
-    bool good = table_now(t, now, sizeof now) && text_set(metadata, "uid", uid) &&
-                text_set(metadata, "creationTimestamp", now) && number_set(metadata, "generation", 1) &&
-                version_reserve(object);
-    if (good && kind->group[0] == 0 && strcmp(kind->kind, "Namespace") == 0) {
-        cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
-        good = cJSON_AddStringToObject(cJSON_AddObjectToObject(object, "status"), "phase", "Active") != NULL;
-    }
-    return good;
-}
-
-static bool head_only(const char *name)
-{
-    return strcmp(name, "metadata") == 0 || strcmp(name, "status") == 0;
-}
-
-/* Whether the objects differ outside of metadata and status (or the status of kinds whose status users write). */
-static bool spec_differs(const struct kind *kind, const cJSON *a, const cJSON *b)
-{
-    const cJSON *each;
-    for (int turn = 0; turn < 2; turn++, each = NULL) {
-        const cJSON *x = turn ? b : a, *y = turn ? a : b;
-        cJSON_ArrayForEach(each, x) {
-            if (head_only(each->string) &&
-                !(kind_status_kept(kind) && strcmp(each->string, "status") == 0 && kind->group[0]))
-                continue;
-            const cJSON *other = cJSON_GetObjectItemCaseSensitive(y, each->string);
-            if (!other || !cJSON_Compare(each, other, true))
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool is_served(const char *name)
-{
-    static const char *const served[] = {"uid",           "creationTimestamp", "generation", "resourceVersion",
-                                         "managedFields", "selfLink"};
-    for (size_t i = 0; i < sizeof served / sizeof served[0]; i++)
-        if (strcmp(name, served[i]) == 0)
-            return true;
-    return false;
-}
-
-/* Whether what users write of metadata differs: labels, annotations ... */
-static bool metadata_differs(const cJSON *a, const cJSON *b)
-{
-    const cJSON *am = json_object(a, "metadata"), *bm = json_object(b, "metadata"), *each;
-    for (int turn = 0; turn < 2; turn++) {
-        const cJSON *side = turn ? bm : am;
-        cJSON_ArrayForEach(each, side) {
-            const cJSON *other = cJSON_GetObjectItemCaseSensitive(turn ? am : bm, each->string);
-            if (!is_served(each->string) && (!other || !cJSON_Compare(each, other, true)))
-                return true;
-        }
-    }
-    return false;
-}
-
-/* A copy of `value` under this name, in place of what is there. */
-static bool copy_set(cJSON *object, const char *name, const cJSON *value)
-{
-    cJSON *copy = cJSON_Duplicate(value, true);
-    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-    if (copy && cJSON_AddItemToObject(object, name, copy))
-        return true;
-    cJSON_Delete(copy);
-    return false;
-}
-
-/* Makes `object` the next state of `old`: what the server keeps is carried over. *changed false: there is nothing to
- * do. */
-static bool object_continue(const struct entry *old, cJSON *object, bool *changed)
-{
-    const struct kind *kind = old->public.kind;
-    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    const cJSON *before = json_object(old->public.object, "metadata"),
-                *status = cJSON_GetObjectItemCaseSensitive(old->public.object, "status");
-    bool spec = spec_differs(kind, old->public.object, object), good = true;
-    *changed = spec || metadata_differs(old->public.object, object);
-    for (size_t i = 0; i < META_KEPT_COUNT && good; i++)
-        good = copy_set(metadata, meta_kept[i], cJSON_GetObjectItemCaseSensitive(before, meta_kept[i]));
-    if (good && spec) {
-        cJSON *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
-        cJSON_SetNumberValue(generation, generation->valuedouble + 1);
-    }
-    if (good && status && (kind->has_status || !cJSON_GetObjectItemCaseSensitive(object, "status")))
-        good = copy_set(object, "status", status);
-    return good && version_reserve(object);
-}
-
 /* ---- putting entries in ---- */
 
-static bool reserve(struct resource_table *t, size_t more)
+void table_version_take(struct resource_table *t, struct entry *e)
+{
+    e->public.version = ++t->version;
+    object_version_set(e->public.object, e->public.version);
+}
+
+bool table_reserve(struct resource_table *t, size_t more)
 {
     if (t->count + more <= t->cap)
         return true;
@@ -285,8 +140,7 @@ static bool reserve(struct resource_table *t, size_t more)
     return true;
 }
 
-/* There is room. */
-static void insert(struct resource_table *t, struct entry *e)
+void table_insert(struct resource_table *t, struct entry *e)
 {
     size_t i = lower(t, e->public.kind, e->public.namespace_name, e->public.name);
     assert(t->count < t->cap);
@@ -295,7 +149,7 @@ static void insert(struct resource_table *t, struct entry *e)
     t->count++;
 }
 
-static void take_out(struct resource_table *t, size_t i)
+void table_take_out(struct resource_table *t, size_t i)
 {
     struct entry *e = t->entries[i];
     memmove(&t->entries[i], &t->entries[i + 1], (t->count - i - 1) * sizeof *t->entries);
@@ -304,8 +158,7 @@ static void take_out(struct resource_table *t, size_t i)
     entry_free(e);
 }
 
-/* Takes `object` over on success only. */
-static struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON *object, const char *origin)
+struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON *object, const char *origin)
 {
     struct entry *e = calloc(1, sizeof *e);
     char *copy = origin ? strdup(origin) : NULL;
@@ -317,117 +170,18 @@ static struct entry *entry_new(struct resource_table *t, const struct kind *kind
     e->origin = copy;
     e->public.kind = kind;
     e->public.object = object;
-    view(e);
+    entry_view(e);
     return e;
 }
 
-static void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object)
+void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object)
 {
     cJSON_Delete(e->public.object);
     e->public.object = object;
     e->public.kind = kind;
-    view(e);
-    version_take(t, e);
-}
-
-/* ---- files ---- */
-
-struct change {
-    struct entry *old;       /* NULL: a new one */
-    struct entry *fresh;     /* the new one */
-    cJSON *object;           /* the next state of `old`; NULL: unchanged */
-    const struct kind *kind; /* of the next state: another version of the old one's, perhaps */
-    char *origin;            /* likewise */
-};
-
-static bool sync_problem(struct problems *p, const struct manifest_item *m, const char *text)
-{
-    char label[400];
-    const char *ns = metadata_text(m->object, "namespace"), *name = metadata_text(m->object, "name");
-    snprintf(label, sizeof label, "%s %s%s%s", m->kind->kind, ns ? ns : "", ns ? "/" : "", name ? name : "");
-    return problem_add(p, false, m->file, m->at, label, NULL, text) == OK;
-}
-
-/* One object of the manifest against the table. */
-static enum err prepare(struct resource_table *t, const struct manifest_item *m, struct change *c, struct problems *p)
-{
-    const char *name = metadata_text(m->object, "name"), *ns = metadata_text(m->object, "namespace");
-    struct diag d = {0};
-    if (!name) /* generateName means nothing in a file: each load would make another object */
-        return sync_problem(p, m, "an object in a file needs metadata.name") ? ERR_CONFLICT : ERR_NOMEM;
-    struct entry *old = find(t, m->kind, m->kind->namespaced && ns ? ns : "", name);
-    if (old && !old->origin)
-        return sync_problem(p, m, "was made over the API already; delete it there, or take it out of the file")
-                   ? ERR_CONFLICT
-                   : ERR_NOMEM;
-    if (old && rules_immutable(m->kind, old->public.object, m->object, &d) != OK)
-        return sync_problem(p, m, d.text) ? ERR_CONFLICT : ERR_NOMEM;
-    cJSON *object = cJSON_Duplicate(m->object, true);
-    bool changed = true;
-    if (!object)
-        return ERR_NOMEM;
-    c->old = old;
-    c->kind = m->kind;
-    if (!old) {
-        c->fresh = entry_new(t, m->kind, object, m->file ? m->file : "-");
-    } else if (object_continue(old, object, &changed)) {
-        c->object = object;
-        c->origin = strdup(m->file ? m->file : "-");
-    }
-    if (!c->fresh && (!c->object || !c->origin)) {
-        if (!c->object)
-            cJSON_Delete(object);
-        return ERR_NOMEM;
-    }
-    if (!changed && old->public.kind == m->kind) {
-        cJSON_Delete(c->object);
-        c->object = NULL;
-    }
-    return OK;
-}
-
-static void commit(struct resource_table *t, struct change *c)
-{
-    struct entry *e = c->old ? c->old : c->fresh;
-    e->seen = true;
-    if (c->old) {
-        free(e->origin);
-        e->origin = c->origin;
-        e->public.origin = e->origin;
-        if (c->object)
-            entry_replace(t, e, c->kind, c->object);
-    } else {
-        version_take(t, e);
-        insert(t, e);
-    }
-}
-
-enum err resource_table_sync(struct resource_table *t, const struct manifest *m, struct problems *p)
-{
-    struct change *changes = calloc(m->count + 1, sizeof *changes);
-    enum err result = changes && reserve(t, m->count) ? OK : ERR_NOMEM;
-    for (size_t i = 0; i < m->count && result != ERR_NOMEM; i++) {
-        enum err e = prepare(t, &m->items[i], &changes[i], p);
-        result = e == OK ? result : e;
-    }
-    for (size_t i = 0; changes && i < m->count; i++) {
-        if (result == OK) {
-            commit(t, &changes[i]);
-        } else {
-            entry_free(changes[i].fresh);
-            cJSON_Delete(changes[i].object);
-            free(changes[i].origin);
-        }
-    }
-    free(changes);
-    for (size_t i = t->count; result == OK && i > 0; i--) {
-        struct entry *e = t->entries[i - 1];
-        if (e->origin && !e->seen)
-            take_out(t, i - 1);
-        else
-            e->seen = false;
-    }
-    return result;
+    e->public.quarantined = false;
+    entry_view(e);
+    table_version_take(t, e);
 }
 
 /* ---- the API ---- */
@@ -458,97 +212,133 @@ static bool name_generate(struct resource_table *t, cJSON *object)
     for (size_t i = 0; i < 5; i++)
         name[at++] = letters[prng_below(&t->prng, sizeof letters - 1)];
     name[at] = 0;
-    return text_set(metadata, "name", name);
+    return object_text_set(metadata, "name", name);
 }
 
-enum err resource_create(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
-                         struct diag *d)
+/* Not to be used any more; its object stays the caller's. */
+static void entry_forget(struct entry *e)
+{
+    e->public.object = NULL;
+    entry_free(e);
+}
+
+enum err resource_create(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                         const struct resource **out, struct diag *d)
 {
     char words[200];
     resource_words(kind, words, sizeof words);
     if (!name_generate(t, object))
-        return ERR_NOMEM;
+        return diag_set(d, ERR_NOMEM, "no memory");
     const char *name = metadata_text(object, "name"), *ns = metadata_text(object, "namespace");
     if (!name || !*name)
         return diag_set(d, ERR_INVALID, "metadata.name: an object needs a name");
-    if (find(t, kind, kind->namespaced && ns ? ns : "", name))
-        return diag_set(d, ERR_EXISTS, "%s \"%s\" already exists", words, name);
-    struct entry *e = reserve(t, 1) ? entry_new(t, kind, object, NULL) : NULL;
+    const struct entry *there = table_find(t, kind, kind->namespaced && ns ? ns : "", name);
+    if (there)
+        return diag_set(d, ERR_EXISTS, "%s \"%s\" already exists%s%s", words, name,
+                        there->origin ? "; it belongs to the file " : "", there->origin ? there->origin : "");
+    struct entry *e = table_reserve(t, 1) ? entry_new(t, kind, object, NULL) : NULL;
     if (!e)
         return diag_set(d, ERR_NOMEM, "no memory");
-    version_take(t, e);
-    insert(t, e);
+    object_version_set(object, t->version + 1);
+    enum err err = kept_write(t, who, NULL, e, object, d);
+    if (err != OK) {
+        entry_forget(e);
+        return err;
+    }
+    table_version_take(t, e);
+    table_insert(t, e);
+    kept_absent_forget(t, e);
     if (out)
         *out = &e->public;
     return OK;
 }
 
-enum err resource_replace(struct resource_table *t, const struct kind *kind, cJSON *object, const struct resource **out,
-                          struct diag *d)
+/* Whether the object is the one that the writer has seen. */
+static bool is_stale(const struct entry *e, const cJSON *object)
+{
+    const char *version = metadata_text(object, "resourceVersion"), *uid = metadata_text(object, "uid");
+    return (version && strcmp(version, metadata_text(e->public.object, "resourceVersion")) != 0) ||
+           (uid && strcmp(uid, e->public.uid) != 0);
+}
+
+enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                          const struct resource **out, struct diag *d)
 {
     char words[200];
-    const char *name = metadata_text(object, "name"), *ns = metadata_text(object, "namespace"),
-               *version = metadata_text(object, "resourceVersion"), *uid = metadata_text(object, "uid");
+    const char *name = metadata_text(object, "name"), *ns = metadata_text(object, "namespace");
     resource_words(kind, words, sizeof words);
-    struct entry *e = name ? find(t, kind, kind->namespaced && ns ? ns : "", name) : NULL;
+    struct entry *e = name ? table_find(t, kind, kind->namespaced && ns ? ns : "", name) : NULL;
     if (!e)
         return diag_set(d, ERR_NOTFOUND, "%s \"%s\" not found", words, name ? name : "");
     if (e->origin)
         return owned(e, d);
-    if ((version && strcmp(version, metadata_text(e->public.object, "resourceVersion")) != 0) ||
-        (uid && strcmp(uid, e->public.uid) != 0))
+    if (is_stale(e, object))
         return diag_set(d, ERR_CONFLICT,
                         "Operation cannot be fulfilled on %s \"%s\": the object has been modified; please apply your "
                         "changes to the latest version and try again",
                         words, name);
-    enum err err = rules_immutable(kind, e->public.object, object, d);
+    enum err err = e->public.quarantined ? OK : rules_immutable(kind, e->public.object, object, d);
     if (err != OK)
         return err;
     bool changed = true;
     if (!object_continue(e, object, &changed))
         return diag_set(d, ERR_NOMEM, "no memory");
-    if (changed || e->public.kind != kind)
+    if (changed || e->public.kind != kind) {
+        object_version_set(object, t->version + 1);
+        err = kept_write(t, who, e, e, object, d);
+        if (err != OK)
+            return err;
         entry_replace(t, e, kind, object);
-    else
+    } else {
         cJSON_Delete(object);
+    }
     if (out)
         *out = &e->public;
     return OK;
 }
 
-enum err resource_delete(struct resource_table *t, const struct kind *kind, const char *namespace_name,
+enum err resource_delete(struct resource_table *t, const char *who, const struct kind *kind, const char *namespace_name,
                          const char *name, struct diag *d)
 {
     char words[200];
     const char *ns = kind->namespaced && namespace_name ? namespace_name : "";
     resource_words(kind, words, sizeof words);
-    struct entry *e = find(t, kind, ns, name);
+    struct entry *e = table_find(t, kind, ns, name);
     if (!e)
         return diag_set(d, ERR_NOTFOUND, "%s \"%s\" not found", words, name);
     if (e->origin)
         return owned(e, d);
-    take_out(t, lower(t, kind, ns, name));
-    return OK;
+    enum err err = kept_write(t, who, e, e, NULL, d);
+    if (err == OK)
+        table_take_out(t, lower(t, kind, ns, name));
+    return err;
 }
 
 /* ---- status ---- */
 
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status)
 {
-    struct entry *e = find(t, r->kind, r->namespace_name, r->name);
+    struct entry *e = table_find(t, r->kind, r->namespace_name, r->name);
     assert(e && &e->public == r);
     const cJSON *old = cJSON_GetObjectItemCaseSensitive(e->public.object, "status");
     if (old && status && cJSON_Compare(old, status, true)) {
         cJSON_Delete(status);
         return OK;
     }
-    if (!status || !version_reserve(e->public.object) || !cJSON_AddItemToObject(e->public.object, "status", status)) {
+    struct diag unsaid;
+    enum err reserved = kept_version_reserve(t, &unsaid);
+    if (reserved != OK) {
+        cJSON_Delete(status);
+        return reserved;
+    }
+    if (!status || !object_version_reserve(e->public.object) ||
+        !cJSON_AddItemToObject(e->public.object, "status", status)) {
         cJSON_Delete(status);
         return ERR_NOMEM;
     }
     /* The new one is the last; the old one, which was found first till now, goes. */
     if (old)
         cJSON_Delete(cJSON_DetachItemViaPointer(e->public.object, (cJSON *)(uintptr_t)old));
-    version_take(t, e);
+    table_version_take(t, e);
     return OK;
 }

@@ -9,6 +9,7 @@
 #include "map.h"
 #include "prng.h"
 #include "resource.h"
+#include "store.h"
 
 struct entry {
     struct resource public;
@@ -41,7 +42,56 @@ struct resource_table {
     uint64_t version;
     uint64_t plans;    /* compiled so far */
     struct map faults; /* faults.c: by key of the plan */
+    /* table_kept.c */
+    struct store *store; /* NULL: nothing is kept */
+    struct map absent;   /* "group/kind/ns/name" → struct entry: identities of files' objects that may come back */
+    struct stranger *strangers;
+    size_t stranger_count;
 };
+
+/* ---- table.c ---- */
+
+struct entry *table_find(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name);
+bool table_reserve(struct resource_table *t, size_t more);    /* room for so many; false: no memory */
+void table_insert(struct resource_table *t, struct entry *e); /* there is room */
+void table_take_out(struct resource_table *t, size_t i);
+void table_version_take(struct resource_table *t, struct entry *e);
+/* Takes `object` over on success only. NULL: no memory. */
+struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON *object, const char *origin);
+/* The next state; `object` is taken over. */
+void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object);
+void entry_free(struct entry *e);
+
+/* ---- table_object.c ---- */
+
+bool object_text_set(cJSON *object, const char *name, const char *value); /* false: no memory */
+/* Gives a new object what the server gives: uid, time, generation 1, a room for its version, the namespace's phase.
+ * false: no memory. */
+bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *object);
+/* Makes `object` the next state of `old`: what the server keeps is carried over. *changed false: there is nothing to
+ * do. false: no memory. */
+bool object_continue(const struct entry *old, cJSON *object, bool *changed);
+/* Room for any version; then setting one cannot fail. false: no memory. */
+bool object_version_reserve(cJSON *object);
+void object_version_set(cJSON *object, uint64_t version);
+/* Points the public view into the object. */
+void entry_view(struct entry *e);
+
+/* ---- table_kept.c: the table's side of the store ---- */
+
+void kept_fini(struct resource_table *t);
+/* What a write means to the store: the object of `before` (NULL: there was none) becomes `after` (NULL: it goes), both
+ * of `e`'s kind, place and owner. */
+struct store_change kept_change(const char *who, const struct entry *before, const struct entry *e, const cJSON *after);
+/* One such write, which takes the table's next version. */
+enum err kept_write(struct resource_table *t, const char *who, const struct entry *before, const struct entry *e,
+                    const cJSON *after, struct diag *d) must_check;
+/* Before a version is taken that is not written itself. */
+enum err kept_version_reserve(struct resource_table *t, struct diag *d) must_check;
+/* The identity that a file's object had before its file went away; NULL when there is none. It stays in the map. */
+struct entry *kept_absent(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name);
+/* Takes the identity out of the map: of the entry itself, or of one in its place, which is freed. */
+void kept_absent_forget(struct resource_table *t, const struct entry *e);
 
 /* The present time as a status has it. false: no memory. */
 bool table_now(const struct resource_table *t, char *out, size_t size);

@@ -118,7 +118,8 @@ class Leat:
         self.folder = tempfile.TemporaryDirectory()
         for n in range(0, len(objects), FILE_OBJECTS):
             (pathlib.Path(self.folder.name) / f"{n:06}.yaml").write_text("".join(objects[n:n + FILE_OBJECTS]))
-        command = [BUILD / "leat", "serve", "-f", self.folder.name, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", "--log-level", "error", *options]
+        command = [BUILD / "leat", "serve", "-f", self.folder.name, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", "--log-level", "error",
+                   *([] if "--data-dir" in options else ["--ephemeral"]), *options]
         if a.loops:
             command += ["--loops", a.loops]
         began = time.monotonic()

@@ -241,7 +241,7 @@ static void test_writes(void **state)
         enum err e = object_parse(slice_str(one), NULL, &object, &k, &p);
         assert_int_equal(e == OK, object != NULL);
         if (e == OK) {
-            e = resource_create(t, k, object, &r, &d);
+            e = resource_create(t, "test", k, object, &r, &d);
             if (e != OK)
                 cJSON_Delete(object);
         }

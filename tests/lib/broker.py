@@ -80,13 +80,15 @@ def event(id="1", type="t", source="/test", **attributes):
 
 class Broker(leat.Leat):
     """`leat serve` on ports that the system picked, with one manifest in `folder` (a fresh pathlib.Path). Ready when made. $LEAT_BUS, as --bus takes it, is where channels are unless
-    the test says otherwise."""
+    the test says otherwise; else they are in memory, as everything is unless `args` name a --data-dir. The bus `log` has its data in `folder`."""
 
     def __init__(self, folder, objects=(), *args, ready=True, **more):
         self.manifest = folder / "manifest.yaml"
         write_manifest(self.manifest, objects)
         bus = ["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []
-        super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *bus, *args], **more)
+        kept = any(str(word).startswith("log") for flag, word in zip([*bus, *args], [*bus, *args][1:]) if flag == "--bus")
+        data = [] if "--data-dir" in args else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
+        super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *data, *bus, *args], **more)
         if ready:
             self.wait_line(lambda line: line == "ready", "stdout")
             self.ingress, self.api = self.address("ingress"), self.address("api")

@@ -353,13 +353,13 @@ def test_send_does_not_wait_for_what_will_not_change(run, sink):
 
 @pytest.mark.parametrize("bus, words", [("rabbits", "there are memory and faulty"), ("memory,total", "PARAM=VALUE"), ("memory,=1", "PARAM=VALUE")])
 def test_a_bus_that_there_is_not(run, bus, words):
-    code, out, err = run("serve", "--bus", bus)
+    code, out, err = run("serve", "--ephemeral", "--bus", bus)
     assert code == 2 and not out and "--bus" in err and words in err
 
 
 @pytest.mark.parametrize("bus, words", [("memory,total=much", "total"), ("memory,what=1", "what"), ("faulty,inner=memory,revoke=2", "revoke")])
 def test_a_bus_that_takes_no_such_parameter(run, bus, words):
-    code, out, err = run("serve", "--bus", bus, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0")
+    code, out, err = run("serve", "--ephemeral", "--bus", bus, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0")
     assert code == 3 and not out and f"--bus {bus.partition(',')[0]}: " in err and words in err
 
 

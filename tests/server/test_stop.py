@@ -45,7 +45,7 @@ def test_a_port_in_use(which):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         addresses = {"--ingress": "127.0.0.1:0", "--api": "127.0.0.1:0", which: address}
-        process = Leat(["serve", *(word for pair in addresses.items() for word in pair)])
+        process = Leat(["serve", "--ephemeral", *(word for pair in addresses.items() for word in pair)])
         assert process.wait() == 1
         line = process.wait_line("serve.failed")
         assert address in line and "in use" in line and "ss -ltnp" in line, line
@@ -54,7 +54,7 @@ def test_a_port_in_use(which):
 
 def test_a_port_that_needs_privileges_or_an_address_that_is_none(run):
     for address in ("nonsense", "127.0.0.1:99999", "127.0.0.1", ":x", "192.0.2.1:0"):
-        code, out, err = run("serve", "--ingress", address, "--api", "127.0.0.1:0")
+        code, out, err = run("serve", "--ephemeral", "--ingress", address, "--api", "127.0.0.1:0")
         assert code in (1, 2, 3) and not out and "serve.failed" in err and address.split(":")[0] in err, err
 
 
@@ -68,7 +68,7 @@ def test_bad_manifests(tmp_path):
 
 
 def test_a_manifest_that_is_not_there(run, tmp_path):
-    code, out, err = run("serve", "-f", tmp_path / "none.yaml", "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0")
+    code, out, err = run("serve", "--ephemeral", "-f", tmp_path / "none.yaml", "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0")
     assert code == 3 and "none.yaml" in err and not out
 
 
@@ -235,6 +235,6 @@ def test_a_stop_while_a_plan_is_applied(serve):
 
 def test_a_port_that_nobody_has_is_taken():
     port = free_port()
-    process = Leat(["serve", "--ingress", f"127.0.0.1:{port}", "--api", "127.0.0.1:0"])
+    process = Leat(["serve", "--ephemeral", "--ingress", f"127.0.0.1:{port}", "--api", "127.0.0.1:0"])
     with process:
         assert process.address("ingress") == f"http://127.0.0.1:{port}"

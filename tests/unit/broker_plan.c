@@ -223,7 +223,7 @@ static const struct destination {
                         SERVICE("inner", "type: ClusterIP, ports: [{port: 80, targetPort: http}]") DOC                 \
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: deep}\nstatus: {address: {url: "          \
         "'http://deep.example/a/b'}}\n" DOC "apiVersion: serving.knative.dev/v1\nkind: Route\nmetadata: {name: "       \
-                                            "route}\nstatus: {url: 'http://route.example/x'}\n" DOC                    \
+        "route}\nstatus: {url: 'http://route.example/x'}\n" DOC                                                        \
         "apiVersion: serving.knative.dev/v1alpha1\nkind: Route\nmetadata: {name: route-2018}\nstatus: "                \
         "{domainInternal: route-2018.default.svc.cluster.local}\n" DOC                                                 \
         "apiVersion: serving.knative.dev/v1\nkind: Route\nmetadata: {name: empty}\n"
@@ -284,8 +284,8 @@ static void test_subscriptions_wait(void **state)
     /* It comes right when the channel comes, over the API here. */
     struct manifest *m = rig_good(CHANNEL("a", ""));
     struct diag d;
-    assert_int_equal(resource_create(t, manifest_kind(m, 0), cJSON_Duplicate(manifest_object(m, 0), true), NULL, &d),
-                     OK);
+    assert_int_equal(
+        resource_create(t, "test", manifest_kind(m, 0), cJSON_Duplicate(manifest_object(m, 0), true), NULL, &d), OK);
     manifest_free(m);
     plan_unref(p);
     p = rig_plan(t, NULL);

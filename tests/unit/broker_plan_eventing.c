@@ -38,8 +38,8 @@ static void add(struct resource_table *t, const char *text)
 {
     struct manifest *m = rig_good(text);
     struct diag d;
-    assert_int_equal(resource_create(t, manifest_kind(m, 0), cJSON_Duplicate(manifest_object(m, 0), true), NULL, &d),
-                     OK);
+    assert_int_equal(
+        resource_create(t, "test", manifest_kind(m, 0), cJSON_Duplicate(manifest_object(m, 0), true), NULL, &d), OK);
     manifest_free(m);
 }
 
@@ -511,13 +511,13 @@ static void test_faults_are_bounded(void **state)
             cJSON *o = cJSON_Duplicate(rig_get(t, "broker", "b")->object, true);
             cJSON_ReplaceItemInObject(cJSON_GetObjectItem(o, "metadata"), "name", cJSON_CreateString(name));
             snprintf(key, sizeof key, "Broker.eventing.knative.dev/default/%s/part/%d", name, round);
-            assert_int_equal(resource_create(t, k, o, NULL, &d), OK);
+            assert_int_equal(resource_create(t, "test", k, o, NULL, &d), OK);
             assert_int_equal(resource_report(t, key, "BusRefused", "x"), OK);
         }
         for (int i = 0; i < 500; i++) {
             char name[20];
             snprintf(name, sizeof name, "n%d", i);
-            assert_int_equal(resource_delete(t, k, "default", name, &d), OK);
+            assert_int_equal(resource_delete(t, "test", k, "default", name, &d), OK);
         }
     }
     assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/b", "BusRefused", "kept"), OK);

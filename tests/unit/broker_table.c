@@ -129,7 +129,7 @@ static void test_files_win_nothing_by_force(void **state)
     (void)state;
     struct resource_table *t = table_of(CHANNEL("a", "") "---\n" SUBSCRIPTION("a"));
     const struct kind *k = kind_by_word("channel");
-    assert_int_equal(resource_create(t, k, object_of(CHANNEL("api", "")), &r, &d), OK);
+    assert_int_equal(resource_create(t, "test", k, object_of(CHANNEL("api", "")), &r, &d), OK);
     uint64_t version = resource_table_version(t);
 
     /* The object of the API stays, whatever the files do; a file cannot take it. */
@@ -164,17 +164,17 @@ static void test_api(void **state)
     struct resource_table *t = table_of(CHANNEL("file", ""));
     const struct kind *k = kind_by_word("channel");
     cJSON *o = object_of(CHANNEL("a", ""));
-    assert_int_equal(resource_create(t, k, o, &r, &d), OK);
+    assert_int_equal(resource_create(t, "test", k, o, &r, &d), OK);
     assert_null(r->origin);
     assert_int_equal(generation(r), 1);
 
     o = object_of(CHANNEL("a", ""));
-    assert_int_equal(resource_create(t, k, o, &again, &d), ERR_EXISTS);
+    assert_int_equal(resource_create(t, "test", k, o, &again, &d), ERR_EXISTS);
     assert_string_equal(d.text, "channels.messaging.knative.dev \"a\" already exists");
 
     /* A version that is no longer the present one. */
     cJSON_AddStringToObject(cJSON_GetObjectItem(o, "metadata"), "resourceVersion", "1");
-    assert_int_equal(resource_replace(t, k, o, &again, &d), ERR_CONFLICT);
+    assert_int_equal(resource_replace(t, "test", k, o, &again, &d), ERR_CONFLICT);
     assert_string_equal(d.text, "Operation cannot be fulfilled on channels.messaging.knative.dev \"a\": the object has "
                                 "been modified; please apply your changes to the latest version and try again");
     cJSON_Delete(o);
@@ -185,10 +185,11 @@ static void test_api(void **state)
     strcpy(uid, r->uid);
     assert_int_equal(resource_set_condition(t, r, "Addressable", "True", NULL, NULL), OK);
     version = resource_table_version(t);
-    assert_int_equal(resource_replace(t, k, object_of(CHANNEL("a", "")), &again, &d), OK);
+    assert_int_equal(resource_replace(t, "test", k, object_of(CHANNEL("a", "")), &again, &d), OK);
     assert_int_equal(resource_table_version(t), version);
     clock_fake_advance(&clock_of_test, NS_PER_S);
-    assert_int_equal(resource_replace(t, k, object_of(CHANNEL("a", "spec: {delivery: {retry: 2}}")), &again, &d), OK);
+    assert_int_equal(
+        resource_replace(t, "test", k, object_of(CHANNEL("a", "spec: {delivery: {retry: 2}}")), &again, &d), OK);
     assert_int_equal(resource_table_version(t), version + 1);
     assert_int_equal(generation(again), 2);
     assert_string_equal(again->uid, uid);
@@ -197,24 +198,24 @@ static void test_api(void **state)
 
     /* What is not there, what belongs to a file, what may not change. */
     o = object_of(CHANNEL("x", ""));
-    assert_int_equal(resource_replace(t, k, o, &again, &d), ERR_NOTFOUND);
+    assert_int_equal(resource_replace(t, "test", k, o, &again, &d), ERR_NOTFOUND);
     assert_string_equal(d.text, "channels.messaging.knative.dev \"x\" not found");
     cJSON_Delete(o);
     o = object_of(CHANNEL("file", "spec: {delivery: {retry: 2}}"));
-    assert_int_equal(resource_replace(t, k, o, &again, &d), ERR_CONFLICT);
+    assert_int_equal(resource_replace(t, "test", k, o, &again, &d), ERR_CONFLICT);
     assert_string_equal(d.text, "channels.messaging.knative.dev \"file\" belongs to the file m.yaml; change it there");
     cJSON_Delete(o);
-    assert_int_equal(resource_delete(t, k, "default", "file", &d), ERR_CONFLICT);
+    assert_int_equal(resource_delete(t, "test", k, "default", "file", &d), ERR_CONFLICT);
     o = object_of(
         CHANNEL("a", "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}}"));
-    assert_int_equal(resource_replace(t, k, o, &again, &d), ERR_INVALID);
+    assert_int_equal(resource_replace(t, "test", k, o, &again, &d), ERR_INVALID);
     assert_string_equal(
         d.text, "spec.channelTemplate cannot be changed; delete the Channel and make it anew, or give it another name");
     cJSON_Delete(o);
 
-    assert_int_equal(resource_delete(t, k, "default", "a", &d), OK);
+    assert_int_equal(resource_delete(t, "test", k, "default", "a", &d), OK);
     assert_int_equal(resource_table_version(t), version + 2);
-    assert_int_equal(resource_delete(t, k, "default", "a", &d), ERR_NOTFOUND);
+    assert_int_equal(resource_delete(t, "test", k, "default", "a", &d), ERR_NOTFOUND);
     resource_table_free(t);
 }
 
@@ -226,8 +227,8 @@ static void test_generate_name(void **state)
     struct resource_table *t = table_of("");
     const struct kind *k = kind_by_word("channel");
     const char *text = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {generateName: orders-}\n";
-    assert_int_equal(resource_create(t, k, object_of(text), &a, &d), OK);
-    assert_int_equal(resource_create(t, k, object_of(text), &b, &d), OK);
+    assert_int_equal(resource_create(t, "test", k, object_of(text), &a, &d), OK);
+    assert_int_equal(resource_create(t, "test", k, object_of(text), &b, &d), OK);
     assert_int_equal(strlen(a->name), strlen("orders-") + 5);
     assert_int_equal(strncmp(a->name, "orders-", 7), 0);
     assert_string_not_equal(a->name, b->name);

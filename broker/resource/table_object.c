@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the server keeps in an object: uid, times, generation, version; and how an object becomes the next state of
+ * another. Everything that allocates comes before a write, so that putting a state in force cannot fail.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "buf.h"
+#include "check.h"
+#include "table.h"
+#include "text.h"
+
+#define META_KEPT_COUNT 3
+static const char *const meta_kept[META_KEPT_COUNT] = {"uid", "creationTimestamp", "generation"};
+
+bool object_text_set(cJSON *object, const char *name, const char *value)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    return cJSON_AddStringToObject(object, name, value) != NULL;
+}
+
+static bool number_set(cJSON *object, const char *name, double value)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    return cJSON_AddNumberToObject(object, name, value) != NULL;
+}
+
+bool table_now(const struct resource_table *t, char *out, size_t size)
+{
+    struct buf b;
+    buf_init(&b, size - 1);
+    rfc3339_put(&b, clock_wall_ns(t->clock), 0);
+    bool good = buf_error(&b) == OK;
+    if (good) {
+        memcpy(out, b.ptr, b.len);
+        out[b.len] = 0;
+    }
+    buf_fini(&b);
+    return good;
+}
+
+void entry_view(struct entry *e)
+{
+    struct resource *r = &e->public;
+    const char *ns = metadata_text(r->object, "namespace");
+    r->namespace_name = r->kind->namespaced && ns ? ns : "";
+    r->name = metadata_text(r->object, "name");
+    r->uid = metadata_text(r->object, "uid");
+    r->origin = e->origin;
+    assert(r->name && r->uid);
+}
+
+/* Room for the longest number, so that putting a version in force cannot fail. */
+bool object_version_reserve(cJSON *object)
+{
+    return object_text_set(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "resourceVersion",
+                           "18446744073709551615");
+}
+
+void object_version_set(cJSON *object, uint64_t version)
+{
+    cJSON *v =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "resourceVersion");
+    assert(v);
+    snprintf(v->valuestring, strlen("18446744073709551615") + 1, "%llu", (unsigned long long)version);
+}
+
+/* What only answers show (api/resources.c) is not the object's. */
+static void shown_forget(cJSON *metadata)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "managedFields");
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "selfLink");
+}
+
+bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *object)
+{
+    char uid[37], now[40];
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
+    prng_uuid(&t->prng, uid);
+    shown_forget(metadata);
+    bool good = table_now(t, now, sizeof now) && object_text_set(metadata, "uid", uid) &&
+                object_text_set(metadata, "creationTimestamp", now) && number_set(metadata, "generation", 1) &&
+                object_version_reserve(object);
+    if (good && kind->group[0] == 0 && strcmp(kind->kind, "Namespace") == 0) {
+        cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
+        good = cJSON_AddStringToObject(cJSON_AddObjectToObject(object, "status"), "phase", "Active") != NULL;
+    }
+    return good;
+}
+
+static bool head_only(const char *name)
+{
+    return strcmp(name, "metadata") == 0 || strcmp(name, "status") == 0;
+}
+
+/* Whether the objects differ outside of metadata and status (or the status of kinds whose status users write). */
+static bool spec_differs(const struct kind *kind, const cJSON *a, const cJSON *b)
+{
+    const cJSON *each;
+    for (int turn = 0; turn < 2; turn++, each = NULL) {
+        const cJSON *x = turn ? b : a, *y = turn ? a : b;
+        cJSON_ArrayForEach(each, x) {
+            if (head_only(each->string) &&
+                !(kind_status_kept(kind) && strcmp(each->string, "status") == 0 && kind->group[0]))
+                continue;
+            const cJSON *other = cJSON_GetObjectItemCaseSensitive(y, each->string);
+            if (!other || !cJSON_Compare(each, other, true))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool is_served(const char *name)
+{
+    static const char *const served[] = {"uid",           "creationTimestamp", "generation", "resourceVersion",
+                                         "managedFields", "selfLink"};
+    for (size_t i = 0; i < sizeof served / sizeof served[0]; i++)
+        if (strcmp(name, served[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Whether what users write of metadata differs: labels, annotations ... */
+static bool metadata_differs(const cJSON *a, const cJSON *b)
+{
+    const cJSON *am = json_object(a, "metadata"), *bm = json_object(b, "metadata"), *each;
+    for (int turn = 0; turn < 2; turn++) {
+        const cJSON *side = turn ? bm : am;
+        cJSON_ArrayForEach(each, side) {
+            const cJSON *other = cJSON_GetObjectItemCaseSensitive(turn ? am : bm, each->string);
+            if (!is_served(each->string) && (!other || !cJSON_Compare(each, other, true)))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* A copy of `value` under this name, in place of what is there. */
+static bool copy_set(cJSON *object, const char *name, const cJSON *value)
+{
+    cJSON *copy = cJSON_Duplicate(value, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    if (copy && cJSON_AddItemToObject(object, name, copy))
+        return true;
+    cJSON_Delete(copy);
+    return false;
+}
+
+bool object_continue(const struct entry *old, cJSON *object, bool *changed)
+{
+    const struct kind *kind = old->public.kind;
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
+    const cJSON *before = json_object(old->public.object, "metadata"),
+                *status = cJSON_GetObjectItemCaseSensitive(old->public.object, "status");
+    bool spec = old->public.quarantined || spec_differs(kind, old->public.object, object), good = true;
+    shown_forget(metadata);
+    *changed = spec || metadata_differs(old->public.object, object);
+    for (size_t i = 0; i < META_KEPT_COUNT && good; i++)
+        good = copy_set(metadata, meta_kept[i], cJSON_GetObjectItemCaseSensitive(before, meta_kept[i]));
+    if (good && spec) {
+        cJSON *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
+        cJSON_SetNumberValue(generation, generation->valuedouble + 1);
+    }
+    if (good && status && !old->public.quarantined &&
+        (kind->has_status || !cJSON_GetObjectItemCaseSensitive(object, "status")))
+        good = copy_set(object, "status", status);
+    return good && object_version_reserve(object);
+}
