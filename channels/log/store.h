@@ -187,6 +187,9 @@ struct log_policy {
     void (*retention)(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes);
     bool (*stop)(void *arg); /* asked between records: give up, there is no time */
     void *arg;
+    /* Only segments are looked at whose records all lie below this sequence: of what is committed and not handed to the
+     * cursors yet they do not know that they need it. UINT64_MAX: cursors know of all that is committed. */
+    uint64_t below;
 };
 struct log_reclaimed {
     uint64_t segments_removed, segments_compacted, bytes; /* given back to the disk */
