@@ -99,7 +99,7 @@ static struct dlq_session *session_new(struct dlq *d, struct engine_subscription
         return NULL;
     s->dlq = d;
     s->subscription = subscription;
-    s->home = d->engine->shards[shard_home(subscription->uid, d->engine->shard_count)];
+    s->home = d->engine->shards[shard_home(subscription->cursor, d->engine->shard_count)];
     s->bus = subscription->bus->bus;
     loop_timer_init(&s->idle, idle);
     dlq_table_init(s);

@@ -72,7 +72,8 @@ struct engine_share {
 
 struct engine_subscription {
     struct list link;
-    char *key, *uid;
+    char *key, *cursor;
+    bool keep_cursor; /* as the last plan that has it says */
     char *label_namespace, *label_name;
     struct engine_bus *bus;
     struct engine_channel *channel;

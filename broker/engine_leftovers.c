@@ -24,7 +24,7 @@ void engine_subscription_free(struct engine_subscription *s)
     list_remove(&s->link);
     engine_channel_free(s->parked);
     free(s->key);
-    free(s->uid);
+    free(s->cursor);
     free(s->label_namespace);
     free(s->label_name);
     free(s->params);
@@ -53,9 +53,11 @@ static void drop_subscription(struct engine_subscription *s)
     struct bus_probe probe = {0};
     struct bus_op *op;
     if (s->handle && (op = loose_op())) {
-        bus->ops->unsubscribe(bus, s->handle, true, op);
+        bus->ops->unsubscribe(bus, s->handle, !s->keep_cursor, op);
         s->handle = NULL;
         s->ready = false;
+        free(s->params); /* one that comes back by this cursor is subscribed anew */
+        s->params = NULL;
     }
     if (s->parked_handle)
         bus->ops->probe_subscription(bus, s->parked_handle, &probe);

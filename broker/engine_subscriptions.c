@@ -11,17 +11,15 @@
 #include <string.h>
 
 #include "log.h"
+#include "resource/store.h"
 
 /* The dead-letter channel of a subscription: on the same bus, its oldest events give way (counted) when it is full. */
-static bool provision_parked(struct engine *e, struct engine_subscription *s)
+static bool make_parked(struct engine *e, struct engine_subscription *s)
 {
-    char name[300];
-    snprintf(name, sizeof name, "dead-letter/%s", s->uid);
+    char name[STORE_CURSOR_MAX + sizeof "dead-letter/"];
+    snprintf(name, sizeof name, "dead-letter/%s", s->cursor);
     s->parked = engine_channel_new(e, name, s->label_namespace, s->label_name, s->channel->bus);
-    if (!s->parked)
-        return false;
-    engine_channel_provision(s->parked, name, NULL, 0);
-    return true;
+    return s->parked != NULL;
 }
 
 static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
@@ -37,10 +35,10 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     s->channel = channel;
     s->bus = channel->bus;
     s->key = strdup(p->key);
-    s->uid = strdup(p->uid);
+    s->cursor = strdup(p->cursor);
     s->label_namespace = strdup(p->namespace_name);
     s->label_name = strdup(p->name);
-    if (!s->key || !s->uid || !s->label_namespace || !s->label_name || !provision_parked(e, s)) {
+    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(e, s)) {
         engine_subscription_free(s);
         return NULL;
     }
@@ -48,11 +46,11 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     return s;
 }
 
-/* One that was deleted and lives on for its parked events has no handle, and is not taken up again. */
+/* Also one that was deleted and lives on for its parked events, when what comes takes up its cursor. */
 static bool is_same(const struct engine_subscription *s, const struct plan_subscription *p,
                     const struct engine_channel *channel)
 {
-    return s && s->channel == channel && s->handle && strcmp(s->uid, p->uid) == 0;
+    return s && s->channel == channel && strcmp(s->cursor, p->cursor) == 0;
 }
 
 bool engine_subscriptions_choose(struct engine *e)
@@ -78,6 +76,9 @@ bool engine_subscriptions_choose(struct engine *e)
         e->next->subscriptions[i] = s;
         s->wanted = true;
         s->paused = p->paused;
+        s->keep_cursor = p->keep_cursor;
+        if (!s->parked->ready)
+            engine_channel_provision(s->parked, s->parked->key, NULL, 0);
     }
     map_fini(&known);
     return complete;
@@ -155,7 +156,7 @@ static enum err subscribe(struct engine_subscription *s, const struct plan_subsc
         return OK;
     s->op.done = s->handle ? subscribed_again : subscribed;
     s->engine->pending++;
-    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->uid), &p->start, p->filter, p->params,
+    enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->cursor), &p->start, p->filter, p->params,
                                        p->param_count, &handle, &s->op, d);
     if (err != OK) {
         s->engine->pending--;

@@ -134,7 +134,7 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
     r->end = end_of(r);
     r->last = r->end == 0;
     atomic_store(&r->task->until, r->end);
-    r->injector = (struct injector){.home = e->shards[shard_home(s->uid, e->shard_count)],
+    r->injector = (struct injector){.home = e->shards[shard_home(s->cursor, e->shard_count)],
                                     .subscription = s,
                                     .task = r->task,
                                     .interval_ns = r->order.interval_ns};

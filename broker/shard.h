@@ -79,8 +79,8 @@ void shard_order(struct shard *s, enum shard_order order, void (*ordered)(struct
 /* On the shard's loop: the order is carried out. */
 void shard_answer(struct shard *s);
 /* The one loop of what must not be spread: streams whose limits span loops, sessions on parked events. Always the same
- * for a uid. */
-unsigned shard_home(const char *uid, unsigned shard_count);
+ * for a cursor. */
+unsigned shard_home(const char *cursor, unsigned shard_count);
 /* The stream that drains the subscription here; NULL when there is none, or it is stopping (shard_route.c). */
 struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription);
 /* SHARD_ROUTE and SHARD_STOP (shard_route.c). */

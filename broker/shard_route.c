@@ -77,10 +77,10 @@ static void release_spec(struct dispatch_spec *spec)
     sink_unref(spec->dead_letter);
 }
 
-unsigned shard_home(const char *uid, unsigned shard_count)
+unsigned shard_home(const char *cursor, unsigned shard_count)
 {
     static const uint64_t key[2] = {0, 0};
-    return (unsigned)(siphash13(key, slice_str(uid)) % shard_count);
+    return (unsigned)(siphash13(key, slice_str(cursor)) % shard_count);
 }
 
 struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription)
@@ -93,7 +93,7 @@ struct dispatch_stream *shard_stream_running(const struct shard *s, const struct
  */
 static bool drains(const struct shard *s, const struct plan_subscription *p)
 {
-    return !p->paused && (!p->one_loop || shard_home(p->uid, s->shard_count) == s->index);
+    return !p->paused && (!p->one_loop || shard_home(p->cursor, s->shard_count) == s->index);
 }
 
 static enum err start_stream(struct shard *s, struct routing *r, size_t i)

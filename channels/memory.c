@@ -184,7 +184,9 @@ static enum err channel_params_read(const struct bus_param *params, size_t count
     for (size_t i = 0; i < count; i++) {
         const struct bus_param *p = &params[i];
         enum err e = OK;
-        if (strcmp(p->name, "capacity") == 0)
+        if (strcmp(p->name, "retention-age") == 0 || strcmp(p->name, "retention-bytes") == 0)
+            continue; /* nothing is kept for longer than somebody needs it */
+        else if (strcmp(p->name, "capacity") == 0)
             e = size_read(p, &out->capacity, d);
         else if (strcmp(p->name, "partitions") != 0)
             e = diag_set(d, ERR_INVALID,

@@ -4,6 +4,7 @@
  */
 #include "ask.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,33 @@ void ask_url_put(struct buf *url, const char *text)
         else
             buf_printf(url, "%%%02X", (unsigned)(unsigned char)*text);
     }
+}
+
+bool ask_url_put_target(struct buf *url, const struct invocation *in, const char *say)
+{
+    const char *operand = in->operand_count ? in->operands[0] : "", *slash = strchr(operand, '/');
+    char kind[256];
+    if (!slash || slash == operand || slash[1] == '\0' || (size_t)(slash - operand) >= sizeof kind) {
+        usage_error(in->command, "%s: KIND/NAME, such as subscription/orders or trigger/big.", say);
+        return false;
+    }
+    snprintf(kind, sizeof kind, "%.*s", (int)(slash - operand), operand);
+    ask_url_put(url, namespace_of(in));
+    buf_put_char(url, '/');
+    ask_url_put(url, kind);
+    buf_put_char(url, '/');
+    ask_url_put(url, slash + 1);
+    return true;
+}
+
+bool rate_read(const struct invocation *in, const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    if (end != text && !*end && isfinite(*out) && *out > 0)
+        return true;
+    usage_error(in->command, "--rate: '%s' is not a number of events a second above 0.", text);
+    return false;
 }
 
 bool ask(struct client *cl, const struct invocation *in, const char *method, struct buf *url, struct slice body,

@@ -2,7 +2,6 @@
  *
  * `leat dlq`: parked events, the ones that nobody took: listed, shown, redriven, discarded, exported.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,24 +12,6 @@
 #define EVERYTHING "10000" /* as many as the server looks through at once */
 
 /* ---- requests ---- */
-
-/* "KIND/NAME" into the URL's path; false (said) when the operand is none. */
-static bool put_target(struct buf *url, const struct invocation *in)
-{
-    const char *operand = in->operand_count ? in->operands[0] : "", *slash = strchr(operand, '/');
-    char kind[256];
-    if (!slash || slash == operand || slash[1] == '\0' || (size_t)(slash - operand) >= sizeof kind) {
-        usage_error(in->command, "say whose parked events: KIND/NAME, such as subscription/orders or trigger/big.");
-        return false;
-    }
-    snprintf(kind, sizeof kind, "%.*s", (int)(slash - operand), operand);
-    ask_url_put(url, namespace_of(in));
-    buf_put_char(url, '/');
-    ask_url_put(url, kind);
-    buf_put_char(url, '/');
-    ask_url_put(url, slash + 1);
-    return true;
-}
 
 static void put_parameter(struct buf *url, const char *name, const char *value)
 {
@@ -48,7 +29,7 @@ static int ask_list(const struct invocation *in, struct client *cl, const struct
 {
     struct buf url;
     ask_url(&url, in, "/leat/v1/dlq/");
-    int code = put_target(&url, in) ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+    int code = ask_url_put_target(&url, in, "say whose parked events") ? EXIT_CODE_OK : EXIT_CODE_USAGE;
     put_parameter(&url, "limit", q->limit);
     put_parameter(&url, "filter", q->filter);
     put_parameter(&url, "id", q->id);
@@ -292,7 +273,7 @@ static bool put_order(struct buf *out, const struct invocation *in, const char *
 {
     const char *filter = option_value(in, "filter", NULL), *source = option_value(in, "source", NULL);
     size_t ids = in->operand_count > 1 ? in->operand_count - 1 : 0;
-    char *end;
+    double number = 1;
     if ((ids > 0) + (filter != NULL) + option_given(in, "all") != 1) {
         usage_error(in->command, "say which events: their ids, --filter, or --all; one of them.");
         return false;
@@ -301,11 +282,8 @@ static bool put_order(struct buf *out, const struct invocation *in, const char *
         usage_error(in->command, "--source goes with ids; a filter can ask for the source itself.");
         return false;
     }
-    double number = rate ? strtod(rate, &end) : 1;
-    if (rate && (end == rate || *end || !isfinite(number) || number <= 0)) {
-        usage_error(in->command, "--rate: '%s' is not a number of events a second above 0.", rate);
+    if (rate && !rate_read(in, rate, &number))
         return false;
-    }
     buf_printf(out, "{\"all\":%s", option_given(in, "all") ? "true" : "false");
     put_string_member(out, "filter", filter);
     put_string_member(out, "source", source);
@@ -327,16 +305,10 @@ static int order(const struct invocation *in, struct client *cl, const char *pat
     int code = EXIT_CODE_USAGE;
     ask_url(&url, in, "/leat/v1/dlq/");
     buf_init(&body, MANIFEST_BYTES_MAX);
-    if (put_target(&url, in) && put_order(&body, in, rate)) {
+    if (ask_url_put_target(&url, in, "say whose parked events") && put_order(&body, in, rate)) {
         buf_put_str(&url, path);
-        code = EXIT_CODE_FAILED;
-        if (ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json)) {
-            uint64_t id = member_number(json, "id");
-            if (option_given(in, "no-wait"))
-                printf("%llu\n", (unsigned long long)id);
-            code = option_given(in, "no-wait") ? EXIT_CODE_OK : task_watch(cl, in, id);
-            buf_fini(&answer.body);
-        }
+        code = ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json) ? task_begun(cl, in, &answer, json)
+                                                                           : EXIT_CODE_FAILED;
     }
     buf_fini(&url);
     buf_fini(&body);

@@ -20,6 +20,7 @@ const struct command *const commands[] = {
     &command_filter,
     &command_cesql,
     &command_dlq,
+    &command_replay,
     &command_task,
     &command_source,
     &command_bench,

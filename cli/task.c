@@ -38,6 +38,7 @@ static bool look(struct client *cl, const struct invocation *in, const char *met
 
 struct progress {
     uint64_t id, total, done, failed;
+    uint64_t offset, end; /* end 0: it goes through no log */
     char kind[32], state[32], message[512];
 };
 
@@ -47,6 +48,8 @@ static void read_progress(struct json_value json, struct progress *p)
     p->total = member_number(json, "total");
     p->done = member_number(json, "done");
     p->failed = member_number(json, "failed");
+    p->offset = member_number(json, "offset");
+    p->end = member_number(json, "end");
     member_text(json, (const char *const[]){"kind", NULL}, p->kind, sizeof p->kind);
     member_text(json, (const char *const[]){"state", NULL}, p->state, sizeof p->state);
     member_text(json, (const char *const[]){"message", NULL}, p->message, sizeof p->message);
@@ -55,20 +58,49 @@ static void read_progress(struct json_value json, struct progress *p)
 static void say_progress(const struct progress *p, bool terminal, unsigned looks)
 {
     unsigned long long ended = p->done + p->failed;
+    char how_far[64];
     if (!terminal && looks % LINE_EVERY != LINE_EVERY - 1)
         return;
-    fprintf(stderr, "%stask %llu: %s, %llu of %llu, %llu failed%s", terminal ? "\r\033[K" : "",
-            (unsigned long long)p->id, p->kind, ended, (unsigned long long)p->total, (unsigned long long)p->failed,
-            terminal ? "" : "\n");
+    if (p->end) /* how many of the events on the way count is found out by going there */
+        snprintf(how_far, sizeof how_far, "at offset %llu of %llu", (unsigned long long)p->offset,
+                 (unsigned long long)p->end);
+    else
+        snprintf(how_far, sizeof how_far, "of %llu", (unsigned long long)p->total);
+    fprintf(stderr, "%stask %llu: %s, %llu %s, %llu failed%s", terminal ? "\r\033[K" : "", (unsigned long long)p->id,
+            p->kind, ended, how_far, (unsigned long long)p->failed, terminal ? "" : "\n");
 }
 
 static int say_end(const struct progress *p)
 {
     bool good = strcmp(p->state, "done") == 0 && p->failed == 0;
+    if (good && strcmp(p->kind, "dry-run") == 0) {
+        printf("task %llu: %llu would be delivered.\n", (unsigned long long)p->id, (unsigned long long)p->done);
+        return EXIT_CODE_OK;
+    }
     fprintf(good ? stdout : stderr, "task %llu: %s %s, %llu done, %llu failed%s%s.\n", (unsigned long long)p->id,
             p->kind, p->state, (unsigned long long)p->done, (unsigned long long)p->failed, p->message[0] ? ": " : "",
             p->message);
     return good ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+}
+
+/* The events that the task tells of, such as the first ones of a dry run. */
+static void print_events(struct json_value task)
+{
+    static const char *const heads[] = {"OFFSET", "APPENDED AT", "TYPE", "SOURCE", "ID"};
+    static const char *const names[] = {"offset", "appendedAt", "type", "source", "id"};
+    struct json_value items;
+    struct json_walk w;
+    char text[256];
+    if (!json_find(task, (const char *const[]){"events", NULL}, &items) || items.type != JSON_ARRAY)
+        return;
+    struct ask_table *t = table_new(5);
+    for (size_t i = 0; i < 5; i++)
+        table_cell(t, heads[i]);
+    json_walk_begin(&w, items);
+    while (json_walk_next(&w))
+        for (size_t i = 0; i < 5; i++)
+            table_cell(t, member_text(w.value, (const char *const[]){names[i], NULL}, text, sizeof text));
+    table_print(t);
 }
 
 static void pause_between(void)
@@ -89,12 +121,14 @@ int task_watch(struct client *cl, const struct invocation *in, uint64_t id)
         if (!look(cl, in, "GET", id, &answer, &json))
             return EXIT_CODE_FAILED;
         read_progress(json, &p);
+        bool ended = strcmp(p.state, "running") != 0;
+        if (ended && terminal)
+            fputs("\r\033[K", stderr);
+        if (ended)
+            print_events(json);
         buf_fini(&answer.body);
-        if (strcmp(p.state, "running") != 0) {
-            if (terminal)
-                fputs("\r\033[K", stderr);
+        if (ended)
             return say_end(&p);
-        }
         say_progress(&p, terminal, looks);
         pause_between();
     }
@@ -103,6 +137,16 @@ int task_watch(struct client *cl, const struct invocation *in, uint64_t id)
             "how far it is.\n",
             terminal ? "\n" : "", (unsigned long long)id, (unsigned long long)id, (unsigned long long)id);
     return EXIT_CODE_FAILED;
+}
+
+int task_begun(struct client *cl, const struct invocation *in, struct client_answer *answer, struct json_value json)
+{
+    uint64_t id = member_number(json, "id");
+    buf_fini(&answer->body);
+    if (!option_given(in, "no-wait"))
+        return task_watch(cl, in, id);
+    printf("%llu\n", (unsigned long long)id);
+    return EXIT_CODE_OK;
 }
 
 /* ---- verbs ---- */
@@ -166,12 +210,13 @@ static int run_list(const struct invocation *in)
 
 static void print_one(struct json_value v)
 {
-    static const char *const names[] = {"id",     "kind",  "what",      "state",   "canceling", "done",
-                                        "failed", "total", "startedAt", "endedAt", "message"};
+    static const char *const names[] = {"id",    "kind",   "what", "state",     "canceling", "done",   "failed",
+                                        "total", "offset", "end",  "startedAt", "endedAt",   "message"};
     char text[1024];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (*text_of(v, names[i], text, sizeof text))
             printf("%-11s %s\n", names[i], text);
+    print_events(v);
 }
 
 static bool read_id(const struct invocation *in, uint64_t *id)

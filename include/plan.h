@@ -46,7 +46,9 @@ struct plan_channel {
 
 struct plan_subscription {
     const char *uid, *namespace_name, *name;
-    const char *key; /* stable and unique */
+    const char *key;    /* stable and unique */
+    const char *cursor; /* its name on the bus: its uid, or that of one of the same key, which left it behind */
+    bool keep_cursor;   /* it leaves its cursor behind when it goes */
     size_t channel;
     struct plan_target subscriber, reply, dead_letter; /* of a paused one perhaps none at all: it waits for them */
     struct delivery delivery;

@@ -135,9 +135,13 @@ static const struct {
     bool below; /* and every path below it, with any method: it looks by itself */
     void (*run)(struct api *a, struct http_request *r);
 } pages[] = {
-    {"GET", "/leat/v1/explain", false, api_explain}, {"GET", "/leat/v1/tail", false, api_tail},
-    {"GET", "/leat/v1/audit", false, api_audit},     {NULL, "/leat/v1/quarantine", true, api_quarantine},
-    {NULL, "/leat/v1/dlq", true, api_dlq},           {NULL, "/leat/v1/tasks", true, api_tasks},
+    {"GET", "/leat/v1/explain", false, api_explain},
+    {"GET", "/leat/v1/tail", false, api_tail},
+    {"GET", "/leat/v1/audit", false, api_audit},
+    {NULL, "/leat/v1/quarantine", true, api_quarantine},
+    {NULL, "/leat/v1/dlq", true, api_dlq},
+    {NULL, "/leat/v1/tasks", true, api_tasks},
+    {NULL, "/leat/v1/subscriptions", true, api_subscriptions},
 };
 
 /* Whether the path is the page's, or lies below it. */

@@ -39,9 +39,10 @@ void api_json(struct http_request *r, int status, const cJSON *tree);
 /* GET /leat/v1/explain (explain.c) and /leat/v1/tail (tail.c). */
 void api_explain(struct api *a, struct http_request *r);
 void api_tail(struct api *a, struct http_request *r);
-/* Everything under /leat/v1/dlq (dlq.c) and /leat/v1/tasks (tasks.c). */
+/* Everything under /leat/v1/dlq (dlq.c), /leat/v1/tasks (tasks.c) and /leat/v1/subscriptions (subscriptions.c). */
 void api_dlq(struct api *a, struct http_request *r);
 void api_tasks(struct api *a, struct http_request *r);
+void api_subscriptions(struct api *a, struct http_request *r);
 /* GET /leat/v1/audit, and everything under /leat/v1/quarantine (kept.c). */
 void api_audit(struct api *a, struct http_request *r);
 void api_quarantine(struct api *a, struct http_request *r);

@@ -21,8 +21,7 @@ static void call_free(struct dlq_call *c)
 {
     dlq_collection_close(&c->collection);
     dlq_selection_fini(&c->order.selection);
-    free(c->target.key);
-    free(c->target.what);
+    order_target_fini(&c->target);
     free(c);
 }
 
@@ -41,22 +40,11 @@ static void call_end(struct dlq_call *c)
 
 static void refuse(struct dlq_call *c, enum err e)
 {
-    switch (e) {
-    case ERR_UNAVAILABLE:
+    if (e == ERR_UNAVAILABLE)
         api_status(c->request, 503, "ServiceUnavailable",
                    "the place for parked events of %s is not ready yet; try again", c->target.what);
-        break;
-    case ERR_CLOSED:
-        api_status(c->request, 503, "ServiceUnavailable", "the server is stopping");
-        break;
-    case ERR_FULL:
-        api_status(c->request, 429, "TooManyRequests", "%d tasks are running; wait for one of them, or cancel it",
-                   TASKS_RUNNING_MAX);
-        break;
-    default:
-        api_status(c->request, err_http_status(e), "InternalError", "parked events of %s: %s", c->target.what,
-                   err_name(e));
-    }
+    else
+        order_refuse(c->request, e, c->target.what);
 }
 
 /* ---- orders ---- */
@@ -83,19 +71,12 @@ static bool somebody_delivers(struct dlq_call *c)
 
 static void start(struct dlq_call *c)
 {
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
     struct task *task;
-    struct buf body;
     enum err e = dlq_job_start(engine_dlq(c->api->engine), c->target.what, &c->order, &c->collection, &task);
-    if (e != OK) {
+    if (e == OK)
+        order_answer_task(c->request, task);
+    else
         refuse(c, e);
-        return;
-    }
-    buf_init(&body, 65536);
-    task_put_json(task, &body);
-    buf_put_char(&body, '\n');
-    http_respond(c->request, 202, type, 1, buf_slice(&body));
-    buf_fini(&body);
 }
 
 static void collected(struct dlq_collection *collection, enum err e)
@@ -116,66 +97,27 @@ static void collected(struct dlq_collection *collection, enum err e)
 
 /* ---- what a path means ---- */
 
-static char *decode(struct slice from)
-{
-    struct buf decoded;
-    buf_init(&decoded, 1024);
-    if (percent_decode(from, &decoded) != OK || decoded.len == 0) {
-        buf_fini(&decoded);
-        return NULL;
-    }
-    char *text = buf_take_string(&decoded);
-    buf_fini(&decoded);
-    return text;
-}
-
-/* True when the key is the target's or lies under it: a part of a Sequence or Parallel. */
 static bool is_of_target(void *arg, const struct engine_subscription *s)
 {
-    const struct dlq_call *c = arg;
-    size_t n = strlen(c->target.key);
-    return strncmp(s->key, c->target.key, n) == 0 && (s->key[n] == '\0' || s->key[n] == '/');
-}
-
-static bool set_target(struct dlq_call *c, const char *space, const char *word, const char *name)
-{
-    c->target.kind = kind_by_word(word);
-    if (!c->target.kind) {
-        api_status(c->request, 404, "NotFound",
-                   "there is no kind '%s': events are parked for a subscription, trigger, sequence or parallel", word);
-        return false;
-    }
-    const struct kind *k = c->target.kind;
-    if (asprintf(&c->target.key, "%s.%s/%s/%s", k->kind, k->group, space, name) < 0)
-        c->target.key = NULL;
-    if (asprintf(&c->target.what, "%s/%s in %s", k->singular, name, space) < 0)
-        c->target.what = NULL;
-    if (c->target.key && c->target.what)
-        return true;
-    api_status(c->request, 500, "InternalError", "out of memory");
-    return false;
+    return order_target_has(&((const struct dlq_call *)arg)->target, s->key);
 }
 
 /* NS/KIND/NAME[/redrive|/discard] in `rest`. */
 static bool read_path(struct dlq_call *c, struct slice rest)
 {
-    char *space = decode(slice_split(&rest, '/')), *word = decode(slice_split(&rest, '/')),
-         *name = decode(slice_split(&rest, '/'));
-    bool good = false;
+    static const char pages[] = "/leat/v1/dlq, /leat/v1/dlq/NS/KIND/NAME, and POST to its /redrive and /discard";
+    if (!order_target_read(c->request, &rest, pages, &c->target))
+        return false;
     c->order_given = rest.len > 0;
     c->order.redrive = slice_eq(rest, SLICE("redrive"));
-    if (!space || !word || !name || (c->order_given && !c->order.redrive && !slice_eq(rest, SLICE("discard"))))
-        api_status(c->request, 404, "NotFound",
-                   "no such page: /leat/v1/dlq, /leat/v1/dlq/NS/KIND/NAME, and POST to its /redrive and /discard");
+    if (c->order_given && !c->order.redrive && !slice_eq(rest, SLICE("discard")))
+        api_status(c->request, 404, "NotFound", "no such page: there are %s", pages);
     else if (!slice_eq_str(http_request_method(c->request), c->order_given ? "POST" : "GET"))
         api_status(c->request, 405, "MethodNotAllowed", "%s is for %s", c->order_given ? "this page" : "a list",
                    c->order_given ? "POST" : "GET");
     else
-        good = set_target(c, space, word, name);
-    free(space);
-    free(word);
-    free(name);
-    return good;
+        return true;
+    return false;
 }
 
 static bool begin(struct dlq_call *c, struct slice rest)
@@ -184,7 +126,7 @@ static bool begin(struct dlq_call *c, struct slice rest)
         return false;
     enum err e = dlq_collection_open(engine_dlq(c->api->engine), is_of_target, c, &c->collection);
     if (e == ERR_NOTFOUND)
-        dlq_answer_unknown(c, strrchr(c->target.key, '/') + 1);
+        order_answer_unknown(c->api, c->request, &c->target);
     else if (e != OK)
         refuse(c, e);
     return e == OK;

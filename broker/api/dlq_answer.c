@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parked events as JSON, and what is said of those that are not there.
+ * Parked events as JSON.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -10,8 +10,6 @@
 #include "../parked.h"
 #include "ce_http.h"
 #include "dlq.h"
-
-#define NAMES_SAID_MAX 8 /* of what there is near; more are of no help in one line */
 
 static void respond(struct http_request *r, struct buf *body)
 {
@@ -155,51 +153,22 @@ bool dlq_check_ids(struct dlq_call *c)
 
 /* ---- what is parked where ---- */
 
-/* The parts of "Kind.group/NS/NAME[/PART]". */
-struct key_parts {
-    struct slice kind, space, name, part;
-};
-
-static struct key_parts split_key(const char *key)
-{
-    struct slice rest = slice_str(key), first = slice_split(&rest, '/');
-    struct key_parts p;
-    p.kind = slice_split(&first, '.');
-    p.space = slice_split(&rest, '/');
-    p.name = slice_split(&rest, '/');
-    p.part = rest;
-    return p;
-}
-
 struct summary {
     struct buf *out;
     size_t said;
     uint64_t total;
 };
 
-static void put_member(struct buf *out, const char *name, struct slice value)
-{
-    buf_printf(out, "\"%s\":", name);
-    buf_put_json_string(out, value);
-    buf_put_char(out, ',');
-}
-
 static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct summary *summary = arg;
     struct bus_probe probe = {0};
-    struct key_parts p = split_key(s->key);
     if (s->parked_handle)
         s->bus->bus->ops->probe_subscription(s->bus->bus, s->parked_handle, &probe);
     if (probe.events == 0 && probe.dropped == 0)
         return;
     buf_put_str(summary->out, summary->said++ ? ",\n{" : "\n{");
-    put_member(summary->out, "namespace", p.space);
-    put_member(summary->out, "kind", p.kind);
-    put_member(summary->out, "name", p.name);
-    if (p.part.len)
-        put_member(summary->out, "part", p.part);
-    put_member(summary->out, "subscription", slice_str(s->key));
+    order_key_put(summary->out, s->key);
     buf_printf(summary->out, "\"parked\":%llu,\"bytes\":%llu,\"dropped\":%llu,\"gone\":%s}",
                (unsigned long long)probe.events, (unsigned long long)probe.bytes, (unsigned long long)probe.dropped,
                s->wanted ? "false" : "true");
@@ -215,50 +184,4 @@ void dlq_answer_summary(struct api *a, struct http_request *r)
     engine_each_subscription(a->engine, put_subscription, &summary);
     buf_printf(&body, "],\"total\":%llu}\n", (unsigned long long)summary.total);
     respond(r, &body);
-}
-
-/* ---- what is not there ---- */
-
-struct near {
-    const struct dlq_call *call;
-    struct slice space, last;
-    bool elsewhere; /* looks at other namespaces */
-    struct buf names;
-    size_t count;
-};
-
-static void put_near(void *arg, const struct engine_subscription *s)
-{
-    struct near *near = arg;
-    struct key_parts p = split_key(s->key);
-    struct slice whole = slice_of(p.space.ptr, (size_t)(p.name.ptr + p.name.len - p.space.ptr));
-    if (!slice_eq_str(p.kind, near->call->target.kind->kind) || slice_eq(near->space, p.space) == near->elsewhere ||
-        slice_eq(whole, near->last)) /* the parts of one object come one after the other */
-        return;
-    near->last = whole;
-    if (near->count++ < NAMES_SAID_MAX)
-        buf_printf(&near->names, "%s%.*s", near->names.len ? ", " : "", SLICE_ARG(near->elsewhere ? whole : p.name));
-}
-
-void dlq_answer_unknown(struct dlq_call *c, const char *name)
-{
-    struct near near = {.call = c, .space = split_key(c->target.key).space};
-    buf_init(&near.names, 4096);
-    engine_each_subscription(c->api->engine, put_near, &near);
-    if (near.count == 0) {
-        near.elsewhere = true;
-        engine_each_subscription(c->api->engine, put_near, &near);
-    }
-    const char *kind = c->target.kind->singular;
-    int space_len = (int)near.space.len;
-    if (near.count == 0)
-        api_status(c->request, 404, "NotFound",
-                   "no %s '%s' in %.*s delivers events, nor does any other; events are parked for a subscription, "
-                   "trigger, sequence or parallel",
-                   kind, name, space_len, near.space.ptr);
-    else
-        api_status(c->request, 404, "NotFound", "no %s '%s' in %.*s delivers events; %s: %.*s%s", kind, name, space_len,
-                   near.space.ptr, near.elsewhere ? "in other namespaces there are" : "there are",
-                   SLICE_ARG(buf_slice(&near.names)), near.count > NAMES_SAID_MAX ? " and more" : "");
-    buf_fini(&near.names);
 }

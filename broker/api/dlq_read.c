@@ -2,7 +2,6 @@
  *
  * Which parked events a request means: from its query or its body, each mistake at its place.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,25 +19,6 @@ static bool out_of_memory(struct dlq_call *c)
 {
     api_status(c->request, 500, "InternalError", "out of memory");
     return false;
-}
-
-static bool read_filter(struct dlq_call *c, struct slice text)
-{
-    struct problems p;
-    problems_init(&p);
-    enum err e = filter_parse(text, &c->order.selection.filter, &p);
-    if (e == ERR_NOMEM) {
-        out_of_memory(c);
-    } else if (e != OK) {
-        const struct problem *first = p.count ? &p.list[0] : NULL;
-        char place[64] = "";
-        if (first && first->column)
-            snprintf(place, sizeof place, "line %d, column %d: ", first->line, first->column);
-        api_status(c->request, 400, "BadRequest", "filter: %s%s%s%s", place, first && first->path ? first->path : "",
-                   first && first->path ? ": " : "", first ? first->text : "it is none");
-    }
-    problems_fini(&p);
-    return e == OK;
 }
 
 static bool add_id(struct dlq_call *c, const char *id)
@@ -84,7 +64,7 @@ static bool read_parameter(struct dlq_call *c, struct slice name, const char *va
     if (slice_eq(name, SLICE("source")))
         return s->source ? bad(c, "source: given twice") : set_source(c, value);
     if (slice_eq(name, SLICE("filter")))
-        return s->filter ? bad(c, "filter: given twice") : read_filter(c, slice_str(value));
+        return s->filter ? bad(c, "filter: given twice") : order_filter_read(c->request, slice_str(value), &s->filter);
     if (slice_eq(name, SLICE("full"))) {
         c->full = strcmp(value, "true") == 0;
         return c->full || strcmp(value, "false") == 0 || bad(c, "full: is true or false");
@@ -139,27 +119,7 @@ static bool read_rate(struct dlq_call *c, const cJSON *rate)
 {
     if (!c->order.redrive)
         return bad(c, "rate: is for a redrive; to discard costs nothing");
-    if (!cJSON_IsNumber(rate) || !isfinite(rate->valuedouble) || rate->valuedouble < 1e-6 ||
-        rate->valuedouble > DLQ_RATE_MAX) {
-        api_status(c->request, 400, "BadRequest",
-                   "rate: is the number of events a second, more than 0 and at most %d; without it there is no limit",
-                   DLQ_RATE_MAX);
-        return false;
-    }
-    c->order.interval_ns = (uint64_t)(1e9 / rate->valuedouble);
-    return true;
-}
-
-static bool read_filter_member(struct dlq_call *c, const cJSON *filter)
-{
-    if (cJSON_IsString(filter))
-        return read_filter(c, slice_str(filter->valuestring));
-    if (!cJSON_IsArray(filter) && !cJSON_IsObject(filter))
-        return bad(c, "filter: is an expression in a string, or a filter as in a Trigger");
-    char *text = cJSON_PrintUnformatted(filter);
-    bool good = text ? read_filter(c, slice_str(text)) : out_of_memory(c);
-    cJSON_free(text);
-    return good;
+    return order_rate_read(c->request, rate, &c->order.interval_ns);
 }
 
 static bool read_member(struct dlq_call *c, const cJSON *member)
@@ -167,7 +127,7 @@ static bool read_member(struct dlq_call *c, const cJSON *member)
     if (strcmp(member->string, "ids") == 0)
         return read_ids(c, member);
     if (strcmp(member->string, "filter") == 0)
-        return read_filter_member(c, member);
+        return order_filter_member_read(c->request, member, &c->order.selection.filter);
     if (strcmp(member->string, "rate") == 0)
         return read_rate(c, member);
     if (strcmp(member->string, "source") == 0)

@@ -54,9 +54,36 @@ static enum err check_overflow(const char *value, struct diag *d)
     return one_of(value, (const char *const[]){"refuse", "drop-oldest", NULL}, "refuse or drop-oldest", d);
 }
 
+enum err start_parse(const char *value, int64_t now_wall_ns, struct bus_start *out, struct diag *d)
+{
+    struct slice text = slice_str(value);
+    uint64_t ago;
+    *out = (struct bus_start){.kind = BUS_START_LATEST};
+    if (strcmp(value, "latest") == 0)
+        return OK;
+    out->kind = BUS_START_EARLIEST;
+    if (strcmp(value, "earliest") == 0)
+        return OK;
+    out->kind = BUS_START_OFFSET;
+    if (decimal_parse(text, UINT64_MAX, &out->offset) == OK)
+        return OK;
+    out->kind = BUS_START_TIME;
+    if (rfc3339_parse(text, &out->wall_ns) == OK)
+        return OK;
+    if (now_wall_ns && duration_parse(text, &ago, NULL) == OK) {
+        out->wall_ns = ago < (uint64_t)now_wall_ns ? now_wall_ns - (int64_t)ago : 0;
+        return OK;
+    }
+    return diag_set(d, ERR_INVALID,
+                    "must be earliest, latest, an offset such as 4711, %s 2026-01-31T08:00:00Z (it is "
+                    "\"%.60s\")",
+                    now_wall_ns ? "a duration ago such as 2h, or a time such as" : "or a time such as", value);
+}
+
 static enum err check_start(const char *value, struct diag *d)
 {
-    return one_of(value, (const char *const[]){"latest", "earliest", NULL}, "latest or earliest", d);
+    struct bus_start ignored;
+    return start_parse(value, 0, &ignored, d);
 }
 
 static enum err check_bool(const char *value, struct diag *d)
@@ -74,7 +101,7 @@ static enum err check_partitions(const char *value, struct diag *d)
     return one_of(value, (const char *const[]){"1", NULL}, "1; without it leat chooses the number", d);
 }
 
-static enum err check_capacity(const char *value, struct diag *d)
+static enum err check_bytes(const char *value, struct diag *d)
 {
     uint64_t number;
     struct diag why = {0};
@@ -200,7 +227,9 @@ static const struct annotation_rule {
     unsigned on;
     enum err (*check)(const char *value, struct diag *d);
 } rules[] = {
-    {ANNOTATION_CAPACITY, ON_CHANNEL | ON_FLOW, check_capacity},
+    {ANNOTATION_CAPACITY, ON_CHANNEL | ON_FLOW, check_bytes},
+    {ANNOTATION_RETENTION_AGE, ON_CHANNEL | ON_FLOW, check_time},
+    {ANNOTATION_RETENTION_BYTES, ON_CHANNEL | ON_FLOW, check_bytes},
     {ANNOTATION_PARTITIONS, ON_CHANNEL | ON_FLOW, check_partitions},
     {ANNOTATION_OVERFLOW, ON_CHANNEL | ON_DELIVERIES, check_overflow},
     {ANNOTATION_IN_FLIGHT, ON_DELIVERIES, check_in_flight},
@@ -208,6 +237,7 @@ static const struct annotation_rule {
     {ANNOTATION_ORDER, ON_DELIVERIES, check_order},
     {ANNOTATION_PAUSED, ON_DELIVERIES, check_bool},
     {ANNOTATION_START_FROM, ON_DELIVERIES, check_start},
+    {ANNOTATION_KEEP_CURSOR, ON_DELIVERIES, check_bool},
     {ANNOTATION_DEDUP, ON_DELIVERIES, check_time},
     {ANNOTATION_JITTER, ON_DELIVERIES, check_jitter},
     {ANNOTATION_RETRY_ON, ON_DELIVERIES, check_retry_on},

@@ -6,12 +6,15 @@
 #ifndef LEAT_BROKER_RESOURCE_ANNOTATIONS_H
 #define LEAT_BROKER_RESOURCE_ANNOTATIONS_H
 
+#include "bus.h"
 #include "dispatcher.h"
 #include "err.h"
 #include "resource.h"
 
 #define ANNOTATION_PREFIX "leat.dev/"
 #define ANNOTATION_CAPACITY "leat.dev/capacity"
+#define ANNOTATION_RETENTION_AGE "leat.dev/retention-age"
+#define ANNOTATION_RETENTION_BYTES "leat.dev/retention-bytes"
 #define ANNOTATION_PARTITIONS "leat.dev/partitions"
 #define ANNOTATION_OVERFLOW "leat.dev/overflow"
 #define ANNOTATION_IN_FLIGHT "leat.dev/max-in-flight"
@@ -19,6 +22,7 @@
 #define ANNOTATION_ORDER "leat.dev/order"
 #define ANNOTATION_PAUSED "leat.dev/paused"
 #define ANNOTATION_START_FROM "leat.dev/start-from"
+#define ANNOTATION_KEEP_CURSOR "leat.dev/keep-cursor"
 #define ANNOTATION_DEDUP "leat.dev/dedup-window"
 #define ANNOTATION_JITTER "leat.dev/jitter"
 #define ANNOTATION_RETRY_ON "leat.dev/retry-on"
@@ -46,6 +50,9 @@ enum err annotation_check_kind(const char *name, const struct kind *kind, struct
  * (cJSON_Delete). ERR_INVALID with *d, ERR_NOMEM. */
 enum err dependency_parse(const char *value, cJSON **out, struct diag *d) must_check;
 
+/* Where in a log something begins: "latest", "earliest", an offset, or a time of RFC 3339; where `now_wall_ns` is not 0
+ * also a duration ("2h", "PT2H"), which is so long ago. */
+enum err start_parse(const char *value, int64_t now_wall_ns, struct bus_start *out, struct diag *d) must_check;
 /* "10", "0.5": events a second; the time between two of them. */
 enum err rate_parse(const char *value, uint64_t *interval_ns, struct diag *d) must_check;
 /* "no-answer, 429, 5xx" */

@@ -5,7 +5,8 @@
  * one that spoils it.
  *
  * Some conditions do not spoil it, but Ready repeats their reason: a webhook that could not be made at the origin,
- * since webhooks that come are taken all the same; and deliveries that the user has paused.
+ * since webhooks that come are taken all the same; deliveries that the user has paused; a beginning that the bus
+ * cannot give.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,7 @@ bool condition_put(cJSON *status, const char *type, const char *value, const cha
 /* What Ready repeats though it is True; NULL when there is nothing. */
 static const cJSON *remark_find(const cJSON *status)
 {
-    static const char *const remarks[] = {CONDITION_WEBHOOK, CONDITION_DELIVERING};
+    static const char *const remarks[] = {CONDITION_WEBHOOK, CONDITION_DELIVERING, CONDITION_START};
     for (size_t i = 0; i < sizeof remarks / sizeof remarks[0]; i++) {
         const cJSON *c = condition_find(status, remarks[i]);
         if (c && strcmp(json_text(c, "status"), "False") == 0)

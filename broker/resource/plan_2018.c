@@ -332,7 +332,7 @@ static void subscription(struct planner *p, const struct resource *r)
     put_text(p, status, "subscriberUri", subscriber.url);
     put_text(p, status, "replyUri", reply.url);
     put_condition(p, status, "Dispatching", good, why.reason ? &why : NULL);
-    put_paused(p, status, r);
+    put_remarks(p, status, r, c);
     put_status(p, r, status);
 }
 

@@ -31,12 +31,13 @@ static bool is(const struct resource *r, const char *name, const char *value)
 
 void plan_channel_annotations(struct planner *p, struct channel_plan *c, const struct resource *r)
 {
-    const char *capacity = annotation(r->object, ANNOTATION_CAPACITY),
-               *partitions = annotation(r->object, ANNOTATION_PARTITIONS);
-    if (capacity)
-        plan_channel_param(p, c, "capacity", capacity);
-    if (partitions)
-        plan_channel_param(p, c, "partitions", partitions);
+    static const char *const params[] = {ANNOTATION_CAPACITY, ANNOTATION_PARTITIONS, ANNOTATION_RETENTION_AGE,
+                                         ANNOTATION_RETENTION_BYTES};
+    for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
+        const char *value = annotation(r->object, params[i]);
+        if (value) /* the bus knows them by the names that users do */
+            plan_channel_param(p, c, params[i] + strlen(ANNOTATION_PREFIX), value);
+    }
 }
 
 bool plan_order_possible(struct planner *p, const struct resource *r, const struct resource *channel, struct why *why)
@@ -71,6 +72,16 @@ static void delivery_annotations(struct delivery *d, const struct resource *r)
     d->deadline_ns = duration(r, ANNOTATION_DEADLINE);
 }
 
+/* Where a new one begins. */
+static struct bus_start start_of(const struct resource *r)
+{
+    const char *text = annotation(r->object, ANNOTATION_START_FROM);
+    struct bus_start start;
+    if (!text || start_parse(text, 0, &start, NULL) != OK)
+        start = (struct bus_start){.kind = BUS_START_LATEST};
+    return start;
+}
+
 void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
                                    const struct resource *channel)
 {
@@ -80,8 +91,8 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
     if (overflow)
         plan_subscription_param(p, s, "overflow", overflow);
-    if (is(r, ANNOTATION_START_FROM, "earliest"))
-        s->start.kind = BUS_START_EARLIEST;
+    s->start = start_of(r);
+    s->keep_cursor = is(r, ANNOTATION_KEEP_CURSOR, "true");
     if (rate && rate_parse(rate, &s->rate_interval_ns, &ignored) != OK)
         s->rate_interval_ns = 0;
     s->in_flight_max = number(r, ANNOTATION_IN_FLIGHT);
@@ -91,20 +102,49 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     s->dedup_window_ns = duration(r, ANNOTATION_DEDUP);
     s->batch_max = number(r, ANNOTATION_BATCH_EVENTS);
     s->batch_wait_ns = duration(r, ANNOTATION_BATCH_WAIT);
-    s->paused = s->paused || plan_paused(r);
+    s->paused = s->paused || is(r, ANNOTATION_PAUSED, "true");
     s->one_loop = spans_loops(s);
     delivery_annotations(&s->delivery, r);
 }
 
-bool plan_paused(const struct resource *r)
-{
-    return is(r, ANNOTATION_PAUSED, "true");
-}
+/* ---- what statuses say of it ---- */
 
-void put_paused(struct planner *p, cJSON *status, const struct resource *r)
+static void put_paused(struct planner *p, cJSON *status, const struct resource *r)
 {
     static const struct why paused = {"Paused", "the annotation " ANNOTATION_PAUSED
                                                 " holds deliveries back; the events are kept meanwhile"};
-    if (plan_paused(r))
+    if (is(r, ANNOTATION_PAUSED, "true"))
         put_condition(p, status, CONDITION_DELIVERING, false, &paused);
+}
+
+/* Whether what has passed can be read again on this bus; a decorator can what the bus in it can. */
+static bool browses(const struct plan_bus *b)
+{
+    const struct bus_ops *ops = bus_find(b->type);
+    for (size_t i = 0; i < b->param_count; i++)
+        if (strcmp(b->params[i].name, "inner") == 0)
+            ops = bus_find(b->params[i].value);
+    return ops && ops->capabilities & BUS_CAP_BROWSE;
+}
+
+static void put_start(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel)
+{
+    struct bus_start start = start_of(r);
+    if (!channel || !channel->ready || start.kind == BUS_START_LATEST || start.kind == BUS_START_EARLIEST)
+        return;
+    const struct plan_bus *bus = &p->plan->buses[p->plan->channels[channel->index].bus];
+    const struct why why =
+        why_of(p, "BusKeepsNoPast",
+               "the annotation " ANNOTATION_START_FROM
+               " asks for a time or an offset, but the bus %s keeps no events that were delivered: a "
+               "new one begins with the events from now on",
+               bus->key);
+    if (!browses(bus))
+        put_condition(p, status, CONDITION_START, false, &why);
+}
+
+void put_remarks(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel)
+{
+    put_paused(p, status, r);
+    put_start(p, status, r, channel);
 }

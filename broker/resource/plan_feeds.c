@@ -275,7 +275,7 @@ static void flow(struct planner *p, const struct resource *r)
     put_condition(p, status, "ChannelReady", c->ready, c->why.reason ? &c->why : NULL);
     put_condition(p, status, "SubscriptionReady", s && resolved, s && resolved ? NULL : &waits);
     put_condition(p, status, "FeedReady", fed, feed_why.reason ? &feed_why : NULL);
-    put_paused(p, status, r);
+    put_remarks(p, status, r, c);
     put_webhook(p, status, fed);
     put_status(p, r, status);
 }

@@ -190,7 +190,7 @@ static void flow_end(struct flow *f)
     put_condition(p, f->status, "SubscriptionsReady", f->good, f->good ? NULL : &f->why);
     put_condition(p, f->status, "Addressable", c->ready, c->ready ? NULL : &c->why);
     put_policies(p, f->status);
-    put_paused(p, f->status, f->resource);
+    put_remarks(p, f->status, f->resource, c);
     put_status(p, f->resource, f->status);
 }
 

@@ -164,7 +164,7 @@ static void subscription_status(struct planner *p, const struct resource *r, con
         put_unknown(p, status, "AddedToChannel", "NotResolved",
                     kept ? "its events are kept until everything it names is there again"
                          : "it joins the channel when everything it names is there");
-    put_paused(p, status, r);
+    put_remarks(p, status, r, s->channel);
     put_status(p, r, status);
 }
 

@@ -246,6 +246,7 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
         return NULL;
     p->plan->subscription_count++;
     s->uid = part_text(p, r->uid, part, '-');
+    s->cursor = s->uid;
     s->namespace_name = plan_copy(p, r->namespace_name);
     s->name = plan_copy(p, part && part->name ? part->name : r->name);
     s->key = part_text(p, plan_key(p, r), part, '/');

@@ -107,9 +107,9 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
 /* The annotations that a subscription heeds, its own first, then its channel's. After its delivery was read. */
 void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
                                    const struct resource *channel);
-bool plan_paused(const struct resource *r);
-/* Says in the status that it is paused, where it is. */
-void put_paused(struct planner *p, cJSON *status, const struct resource *r);
+/* What a status says of the annotations that a delivery heeds: that it is paused; that its bus cannot begin where it
+ * was to. `channel` may be NULL. */
+void put_remarks(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel);
 
 /* ---- resolve.c ---- */
 

@@ -102,6 +102,7 @@ bool table_now(const struct resource_table *t, char *out, size_t size);
 
 #define CONDITION_BUILT_IN "BuiltIn"      /* of kinds that are kept and not run: False */
 #define CONDITION_DELIVERING "Delivering" /* of what is paused: False, for people; Ready repeats its reason */
+#define CONDITION_START "StartHeeded" /* False: a new one begins with the latest, whatever was asked for; likewise */
 
 /* Adds a condition to a status under construction. `status`: "True", "False", "Unknown". false: no memory. */
 bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);

@@ -97,7 +97,7 @@ static inline void make_subscription(void)
         bus->ops->subscribe(bus, bench->channel, SLICE("p"), NULL, NULL, NULL, 0, &s->parked_handle, op(), &d), OK);
     until(bench->ops == 0);
     s->key = strdup("Subscription.messaging.knative.dev/default/s");
-    s->uid = strdup("uid");
+    s->cursor = strdup("uid");
     s->bus = &bench->bus;
     s->engine = &bench->engine;
     s->wanted = s->parked_ready = true;
@@ -166,7 +166,7 @@ static inline int end(void **state)
         loop_free(bench->loops[i]);
     loop_free(bench->engine.control);
     free(bench->subscription->key);
-    free(bench->subscription->uid);
+    free(bench->subscription->cursor);
     free(bench->subscription);
     free(bench);
     return 0;

@@ -77,7 +77,8 @@ static const struct rig_mistake mistakes[] = {
     {MSG "kind: Channel\nmetadata: {name: c, annotations: {leat.dev/max-in-flight: '0'}}\n",
      "metadata.annotations[\"leat.dev/max-in-flight\"]: must be a whole number from 1 to 10000 (it is \"0\")"},
     {MSG "kind: Channel\nmetadata: {name: c, annotations: {leat.dev/start-from: now}}\n",
-     "metadata.annotations[\"leat.dev/start-from\"]: must be latest or earliest (it is \"now\")"},
+     "metadata.annotations[\"leat.dev/start-from\"]: must be earliest, latest, an offset such as 4711, or a "
+     "time such as 2026-01-31T08:00:00Z (it is \"now\")"},
     {MSG "kind: Channel\nmetadata: {name: c, annotations: {leat.dev/unheard-of-thing: now}}\n",
      "there is no such annotation; after leat.dev/ leat has: capacity, "},
     /* delivery */
