@@ -8,7 +8,7 @@
  *      8   4  version of the format, LOG_FORMAT
  *     12   4  CRC32C of the other 60 bytes
  *     16  16  the log's id: a segment of another log is none of ours
- *     32   8  sequence of the first record
+ *     32   8  sequence of the first record; of a compacted one: the first that it covers
  *     40   8  last sequence it covers, when it was compacted (then gaps are expected); else 0
  *     48   8  wall time of its making, ns
  *     56   4  size of the file as it was made, in units of 4096 bytes: a shorter file was cut by somebody
@@ -50,6 +50,7 @@
 #define LOG_ID_BYTES 16
 #define LOG_SEGMENT_HEAD 64
 #define LOG_RECORD_HEAD 48
+#define LOG_RECORD_CHECKED 8 /* where what a record's CRC covers begins */
 #define LOG_ALIGN 8
 #define LOG_PAYLOAD_MAX (300u << 20) /* above CE_EVENT_BYTES_MAX with its attributes: more is damage */
 
@@ -57,7 +58,8 @@ enum log_kind {
     LOG_EVENT = 1,       /* payload: the event, ce_pack.h */
     LOG_OBJECT = 2,      /* payload: a channel or cursor as it is from now on (store.h) */
     LOG_OBJECT_GONE = 3, /* payload: likewise, its value empty */
-    LOG_SNAPSHOT = 4,    /* payload: u64, how many LOG_OBJECT follow that are the whole catalogue */
+    LOG_SNAPSHOT = 4,    /* payload: u64, how many LOG_OBJECT follow that are the whole catalogue; then u32 and u32,
+                          * the next numbers of channels and of cursors */
     LOG_MARK = 5         /* no payload: only says what was committed */
 };
 
@@ -94,5 +96,9 @@ void log_record_encode(const struct log_record *r, const unsigned char id[LOG_ID
 enum err log_record_peek(const unsigned char *in, size_t len, struct log_record *out, uint64_t *whole) must_check;
 /* Whether the CRC holds; log_record_size(payload_len) bytes are there. */
 bool log_record_check(const unsigned char *in, const unsigned char id[LOG_ID_BYTES]);
+/* The same for one who has the record in pieces: crc32c goes on from the first over head and payload, from
+ * LOG_RECORD_CHECKED on, and must come to the second. */
+uint32_t log_record_crc_start(const unsigned char id[LOG_ID_BYTES]);
+uint32_t log_record_crc(const unsigned char *head);
 
 #endif

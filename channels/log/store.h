@@ -98,8 +98,8 @@ struct log_write {
 
 /* Writes them in order, into the next segment when this one is full; durable only after commit. A segment's end is
  * synced before the next begins. ERR_FULL: the disk is; what was written before it stays and counts (writes with
- * sequence != 0), the rest may be tried again later. ERR_TOO_LARGE: the first one without a sequence can never be
- * written. Any other error: S5. */
+ * sequence != 0), the rest may be tried again later. ERR_NOMEM: likewise. ERR_TOO_LARGE: the first one without a
+ * sequence can never be written. Any other error: S5. */
 enum err log_store_append(struct log_store *s, struct log_write *writes, size_t count) must_check;
 /* Makes all that was appended durable and visible. ERR_IO: S5; nothing of it is acknowledged. */
 enum err log_store_commit(struct log_store *s) must_check;
