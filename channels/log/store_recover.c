@@ -195,8 +195,7 @@ static enum err scan_segment(struct log_store *s, struct log_walk *w, struct dis
     scan->torn |= w->damaged && e == ERR_NOTFOUND;
     scan->dirty |= scan->torn;
     if (scan->next <= scan->certain) {
-        if (!g->compacted || scan->dirty)
-            gap(s, g, scan->next, scan->certain + 1);
+        gap(s, g, scan->next, scan->certain + 1);
         scan->next = scan->certain + 1;
     }
     return OK;

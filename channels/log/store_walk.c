@@ -130,6 +130,20 @@ static enum err record_at(struct log_walk *w, struct log_view *out, uint64_t *bu
     return OK;
 }
 
+/* Moves on over zeros, of which a head's worth lies at w->offset, to the last place from which a head could begin. */
+static void pass_zeros(struct log_walk *w)
+{
+    const unsigned char *p = w->buf + (w->offset - w->at), *end = w->buf + w->len;
+    uint64_t word;
+    for (; p + LOG_ALIGN <= end; p += LOG_ALIGN, w->offset += LOG_ALIGN) {
+        memcpy(&word, p, sizeof word);
+        if (word)
+            break;
+    }
+    /* A head may begin with a word of zeros: no payload, and a checksum of 0. */
+    w->offset -= 2 * LOG_ALIGN; /* of which the caller's step takes one back */
+}
+
 enum err log_walk_next(struct log_walk *w, struct log_view *out)
 {
     assert(w->file && w->offset % LOG_ALIGN == 0);
@@ -147,7 +161,9 @@ enum err log_walk_next(struct log_walk *w, struct log_view *out)
         }
         if (e == ERR_CORRUPT)
             w->damaged = true;
-        else if (e != ERR_NOTFOUND)
+        else if (e == ERR_NOTFOUND)
+            pass_zeros(w);
+        else
             return e;
     }
     /* What is left is shorter than a head: zeros, unless damaged. */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* room: channels */
+/* The log's store alone: 1 KiB events appended and committed in batches, beside bare write and fdatasync of as many
+ * bytes in a preallocated file; writing without sync; reading back; opening. In a folder made in the one named by the
+ * first argument, else in the current one. Printed, never asserted. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channels/log/store.h"
+
+#define RECORD 1024
+#define BATCH_MAX 256
+#define SECONDS 2.0
+
+static char root[400];
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void must(bool good, const char *what)
+{
+    if (good)
+        return;
+    fprintf(stderr, "%s failed\n", what);
+    exit(1);
+}
+
+static const struct ce_event *event(void)
+{
+    static char data[RECORD];
+    static struct ce_builder b;
+    const struct ce_event *e;
+    memset(data, 'x', sizeof data);
+    ce_builder_init(&b);
+    ce_builder_set(&b, SLICE("id"), CE_STRING, SLICE("7f1d4a58-6b0e-4a0b-9a6e-0f6c1b0d9c11"));
+    ce_builder_set(&b, SLICE("source"), CE_URI_REFERENCE, SLICE("https://github.com/example/repository"));
+    ce_builder_set(&b, SLICE("type"), CE_STRING, SLICE("dev.knative.source.github.push"));
+    ce_builder_data(&b, CE_DATA_BYTES, slice_of(data, sizeof data));
+    must(ce_builder_seal(&b, 1 << 20, &e, NULL) == OK, "an event");
+    return e;
+}
+
+static void notice(void *arg, int severity, const char *code, const char *text)
+{
+    (void)arg, (void)severity;
+    fprintf(stderr, "%s: %s\n", code, text);
+}
+
+static struct log_store *opened(const char *name)
+{
+    char dir[500];
+    struct diag d;
+    struct log_store *s;
+    snprintf(dir, sizeof dir, "%s/%s", root, name);
+    struct log_store_options o = {.disk = disk_system(), .clock = clock_system(), .dir = dir, .notice = notice};
+    enum err e = log_store_open(&o, &s, &d);
+    must(e == OK, e ? d.text : "open");
+    return s;
+}
+
+/* Records a second; `each` the bytes of one in the log. */
+static double appended(const struct ce_event *e, size_t batch, bool sync, uint64_t *each)
+{
+    struct log_store *s = opened(sync ? "synced" : "written");
+    struct log_write writes[BATCH_MAX];
+    for (size_t i = 0; i < batch; i++)
+        writes[i] = (struct log_write){.kind = LOG_EVENT, .channel = 1, .event = e};
+    uint64_t count = 0;
+    double start = now(), end;
+    do {
+        must(log_store_append(s, writes, batch) == OK, "append");
+        must(!sync || log_store_commit(s) == OK, "commit");
+        count += batch;
+        end = now();
+    } while (end - start < SECONDS && (sync || count < 1000000));
+    *each = writes[0].bytes;
+    log_store_close(s);
+    return (double)count / (end - start);
+}
+
+static double bare(size_t batch, uint64_t each)
+{
+    char path[500];
+    snprintf(path, sizeof path, "%s/bare", root);
+    int f = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    const uint64_t size = LOG_SEGMENT_BYTES;
+    must(f >= 0 && posix_fallocate(f, 0, (off_t)size) == 0, path);
+    size_t bytes = batch * (size_t)each;
+    char *data = malloc(bytes);
+    memset(data, 'x', bytes);
+    uint64_t count = 0, offset = 0;
+    double start = now(), end;
+    do {
+        if (offset + bytes > size) { /* a new file, as the log has to make */
+            close(f);
+            unlink(path);
+            f = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+            must(f >= 0 && posix_fallocate(f, 0, (off_t)size) == 0, path);
+            offset = 0;
+        }
+        must(pwrite(f, data, bytes, (off_t)offset) == (ssize_t)bytes && fdatasync(f) == 0, "write");
+        offset += bytes;
+        count += batch;
+        end = now();
+    } while (end - start < SECONDS);
+    free(data);
+    close(f);
+    unlink(path);
+    return (double)count / (end - start);
+}
+
+static void read_back(const char *name)
+{
+    double start = now();
+    struct log_store *s = opened(name);
+    double open_s = now() - start;
+    struct log_reader *r;
+    struct log_view v;
+    must(log_reader_new(s, 1, 0, &r) == OK, "reader");
+    uint64_t count = 0, bytes = 0;
+    start = now();
+    while (log_reader_next(r, &v) == OK)
+        count++, bytes += v.payload.len;
+    double read_s = now() - start;
+    printf("open                              %8.0f ms for %.2f GiB\n", open_s * 1e3, (double)bytes / (1 << 30));
+    printf("read back                         %8.0f records/s, %.2f GiB/s\n", (double)count / read_s,
+           (double)bytes / read_s / (1 << 30));
+    log_reader_free(r);
+    log_store_close(s);
+}
+
+static void scan_all(const char *name)
+{
+    char command[600];
+    snprintf(command, sizeof command, "rm %s/%s/*.idx", root, name);
+    must(system(command) == 0, "removing the indexes");
+    double start = now();
+    log_store_close(opened(name));
+    printf("open without any index            %8.0f ms\n", (now() - start) * 1e3);
+}
+
+int main(int count, char **words)
+{
+    static const size_t batches[] = {1, 32, 128, 256};
+    char command[500];
+    uint64_t each;
+    setbuf(stdout, NULL);
+    snprintf(root, sizeof root, "%s/bench-store-XXXXXX", count > 1 ? words[1] : ".");
+    must(mkdtemp(root) != NULL, root);
+    const struct ce_event *e = event();
+    printf("append without sync               %8.0f records/s\n", appended(e, 256, false, &each));
+    read_back("written");
+    scan_all("written");
+    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
+        double log = appended(e, batches[i], true, &each), disk = bare(batches[i], each);
+        printf("append and commit, batches of %3zu %8.0f records/s, bare write+fdatasync %8.0f: %.0f %%\n", batches[i],
+               log, disk, 100 * log / disk);
+    }
+    ce_event_unref(e);
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    return system(command) != 0;
+}
