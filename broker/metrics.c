@@ -226,6 +226,12 @@ static uint64_t parked_probe(const void *thing, size_t offset)
     return probe_handle(s, s->parked_handle, offset);
 }
 
+static uint64_t subscription_paused(const void *thing, size_t offset)
+{
+    (void)offset;
+    return ((const struct engine_subscription *)thing)->paused;
+}
+
 static void subscriptions(struct engine *e, struct buf *out)
 {
     struct rows r = make_rows("subscription", &e->subscriptions, subscription_row, out);
@@ -244,6 +250,9 @@ static void subscriptions(struct engine *e, struct buf *out)
            offsetof(struct bus_probe, dropped));
     family(out, "leat_backlog_events", "gauge", "Events that wait for a subscription or are under way.");
     series(out, &r, "leat_backlog_events", "", backlog_probe, offsetof(struct bus_probe, events));
+    family(out, "leat_subscription_paused", "gauge",
+           "1 while nothing is delivered: paused, or what it names is not there.");
+    series(out, &r, "leat_subscription_paused", "", subscription_paused, 0);
     family(out, "leat_parked_events", "gauge",
            "Events that neither subscriber nor dead letter sink took, kept in the dead-letter channel.");
     series(out, &r, "leat_parked_events", "", parked_probe, offsetof(struct bus_probe, events));

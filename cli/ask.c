@@ -32,15 +32,15 @@ void ask_url_put(struct buf *url, const char *text)
     }
 }
 
-bool ask_url_put_target(struct buf *url, const struct invocation *in, const char *say)
+bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t operand, const char *say)
 {
-    const char *operand = in->operand_count ? in->operands[0] : "", *slash = strchr(operand, '/');
+    const char *text = operand < in->operand_count ? in->operands[operand] : "", *slash = strchr(text, '/');
     char kind[256];
-    if (!slash || slash == operand || slash[1] == '\0' || (size_t)(slash - operand) >= sizeof kind) {
+    if (!slash || slash == text || slash[1] == '\0' || (size_t)(slash - text) >= sizeof kind) {
         usage_error(in->command, "%s: KIND/NAME, such as subscription/orders or trigger/big.", say);
         return false;
     }
-    snprintf(kind, sizeof kind, "%.*s", (int)(slash - operand), operand);
+    snprintf(kind, sizeof kind, "%.*s", (int)(slash - text), text);
     ask_url_put(url, namespace_of(in));
     buf_put_char(url, '/');
     ask_url_put(url, kind);

@@ -12,8 +12,8 @@
 void ask_url(struct buf *url, const struct invocation *in, const char *path);
 /* Appends a segment of the path, percent-coded. */
 void ask_url_put(struct buf *url, const char *text);
-/* Appends the command line's first operand, "KIND/NAME", as NS/KIND/NAME; false (said, after `say`) when it is none. */
-bool ask_url_put_target(struct buf *url, const struct invocation *in, const char *say);
+/* Appends an operand "KIND/NAME" as NS/KIND/NAME; false (said, after `say`) when it is none, or there is none. */
+bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t operand, const char *say);
 /* Sends and waits; false (said) without an answer, on an error status, or on an answer that is no JSON. `out` is for
  * buf_fini when true; `json` is its value. The URL is terminated by it. */
 bool ask(struct client *cl, const struct invocation *in, const char *method, struct buf *url, struct slice body,

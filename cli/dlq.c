@@ -29,7 +29,7 @@ static int ask_list(const struct invocation *in, struct client *cl, const struct
 {
     struct buf url;
     ask_url(&url, in, "/leat/v1/dlq/");
-    int code = ask_url_put_target(&url, in, "say whose parked events") ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+    int code = ask_url_put_target(&url, in, 0, "say whose parked events") ? EXIT_CODE_OK : EXIT_CODE_USAGE;
     put_parameter(&url, "limit", q->limit);
     put_parameter(&url, "filter", q->filter);
     put_parameter(&url, "id", q->id);
@@ -305,7 +305,7 @@ static int order(const struct invocation *in, struct client *cl, const char *pat
     int code = EXIT_CODE_USAGE;
     ask_url(&url, in, "/leat/v1/dlq/");
     buf_init(&body, MANIFEST_BYTES_MAX);
-    if (ask_url_put_target(&url, in, "say whose parked events") && put_order(&body, in, rate)) {
+    if (ask_url_put_target(&url, in, 0, "say whose parked events") && put_order(&body, in, rate)) {
         buf_put_str(&url, path);
         code = ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json) ? task_begun(cl, in, &answer, json)
                                                                            : EXIT_CODE_FAILED;

@@ -21,6 +21,8 @@ const struct command *const commands[] = {
     &command_cesql,
     &command_dlq,
     &command_replay,
+    &command_pause,
+    &command_resume,
     &command_task,
     &command_source,
     &command_bench,

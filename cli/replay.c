@@ -45,7 +45,7 @@ static int replay(const struct invocation *in, struct client *cl)
     int code = EXIT_CODE_USAGE;
     ask_url(&url, in, "/leat/v1/subscriptions/");
     buf_init(&body, MANIFEST_BYTES_MAX);
-    if (ask_url_put_target(&url, in, "say to whom") && put_order(&body, in)) {
+    if (ask_url_put_target(&url, in, 0, "say to whom") && put_order(&body, in)) {
         buf_put_str(&url, "/replay");
         code = ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json) ? task_begun(cl, in, &answer, json)
                                                                            : EXIT_CODE_FAILED;

@@ -104,6 +104,7 @@ struct resource {
     const char *origin; /* the file that owns it; NULL: made over the API */
     uint64_t version;   /* metadata.resourceVersion */
     bool quarantined;   /* what was stored of it is not valid: it is shown, with a condition, and takes no part */
+    int64_t paused_ns;  /* wall time: since when an operator has paused its deliveries; 0: nobody has */
     cJSON *object;      /* the whole of it with status; change only through the table */
 };
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
@@ -138,6 +139,11 @@ struct stranger {
 const struct stranger *resource_strangers(const struct resource_table *t, size_t *count);
 /* Deletes one. ERR_NOTFOUND, or what the store says. */
 enum err resource_stranger_delete(struct resource_table *t, const char *who, int64_t id, struct diag *d) must_check;
+/* An operator pauses what it delivers, or what is delivered from it, or lets that go on; files' objects too. It stays
+ * so until that is taken back or the object goes. OK also when it is so already. ERR_INVALID: it delivers nothing;
+ * ERR_CONFLICT: to go on, its annotation would have to change; or what the store says, with *d. */
+enum err resource_pause(struct resource_table *t, const char *who, const struct resource *r, bool pause,
+                        struct diag *d) must_check;
 /* NULL: there is none. Quarantined ones are found by both. */
 const struct resource *resource_get(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                                     const char *name);

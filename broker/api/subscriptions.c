@@ -3,8 +3,9 @@
  * What delivers events, over HTTP, under /leat/v1/subscriptions:
  *
  *     GET                        each of them, with its backlog
- *     POST NS/KIND/NAME/replay   {"from": TIME|OFFSET|"earliest", "to": TIME|OFFSET, "filter": .., "rate": a second,
- *                                "dryRun": true}. 202 and the task
+ *     POST NS/KIND/NAME/pause    holds its deliveries back, /resume lets them go on; of a Channel or Broker those of
+ * all its subscriptions POST NS/KIND/NAME/replay   {"from": TIME|OFFSET|"earliest", "to": TIME|OFFSET, "filter": ..,
+ * "rate": a second, "dryRun": true}. 202 and the task
  *
  * KIND is any word for a kind whose objects deliver; a part of a Sequence or Parallel is NAME/steps/0, percent-coded.
  */
@@ -15,8 +16,10 @@
 #include "../replay.h"
 #include "../resource/annotations.h"
 #include "order.h"
+#include "text.h"
 
-#define PAGES "GET /leat/v1/subscriptions, and POST to /leat/v1/subscriptions/NS/KIND/NAME/replay"
+#define PAGES                                                                                                          \
+    "GET /leat/v1/subscriptions, and POST to /leat/v1/subscriptions/NS/KIND/NAME with /replay, /pause or /resume"
 #define NUMBER_MAX 9007199254740992.0 /* a larger one may have been rounded on its way through JSON */
 #define LIST_BYTES_MAX (60u << 20)
 #define PARTS_SAID_MAX 8
@@ -226,6 +229,52 @@ static void replay(struct api *a, struct http_request *r, const struct order_tar
     cJSON_Delete(tree);
 }
 
+/* ---- pause, resume ---- */
+
+static void answer_paused(struct http_request *r, const struct order_target *t, const struct resource *object)
+{
+    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
+    struct buf body;
+    buf_init(&body, 65536);
+    buf_put_str(&body, "{\"what\":");
+    buf_put_json_string(&body, slice_str(t->what));
+    buf_printf(&body, ",\"paused\":%s", object->paused_ns ? "true" : "false");
+    if (object->paused_ns) {
+        buf_put_str(&body, ",\"since\":\"");
+        rfc3339_put(&body, object->paused_ns, 0);
+        buf_put_char(&body, '"');
+    }
+    buf_put_str(&body, "}\n");
+    http_respond(r, 200, type, 1, buf_slice(&body));
+    buf_fini(&body);
+}
+
+static void pause_or_resume(struct api *a, struct http_request *r, const struct order_target *t, bool pause)
+{
+    const struct resource *object = resource_by_key(a->table, t->key);
+    struct slice part = order_key_split(t->key).part;
+    char who[API_WHO_MAX];
+    struct diag d = {0};
+    if (!object) {
+        api_status(r, 404, "NotFound", "there is no %s", t->what);
+        return;
+    }
+    if (part.len) {
+        api_status(r, 400, "BadRequest", "%s %s is paused as a whole: leave out /%.*s", object->kind->kind,
+                   object->name, SLICE_ARG(part));
+        return;
+    }
+    http_request_peer(r, who, sizeof who);
+    enum err e = resource_pause(a->table, who, object, pause, &d);
+    if (e == OK) {
+        answer_paused(r, t, object);
+        a->changed(a->arg);
+        return;
+    }
+    api_status(r, e == ERR_INVALID ? 422 : err_http_status(e), e == ERR_CONFLICT ? "Conflict" : "Invalid", "%s",
+               d.text[0] ? d.text : err_name(e));
+}
+
 /* ---- the front ---- */
 
 static void post(struct api *a, struct http_request *r, struct slice rest)
@@ -235,12 +284,15 @@ static void post(struct api *a, struct http_request *r, struct slice rest)
         order_target_fini(&t);
         return;
     }
-    if (!slice_eq(rest, SLICE("replay")))
+    bool pause = slice_eq(rest, SLICE("pause")), again = slice_eq(rest, SLICE("replay"));
+    if (!pause && !again && !slice_eq(rest, SLICE("resume")))
         api_status(r, 404, "NotFound", "no such page: there are %s", PAGES);
     else if (!slice_eq(http_request_method(r), SLICE("POST")))
         api_status(r, 405, "MethodNotAllowed", "this page is for POST");
-    else
+    else if (again)
         replay(a, r, &t);
+    else
+        pause_or_resume(a, r, &t, pause);
     order_target_fini(&t);
 }
 

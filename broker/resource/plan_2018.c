@@ -270,6 +270,7 @@ static void channel_status(struct planner *p, const struct channel_plan *c)
     put_condition(p, status, "Provisioned", c->ready, why);
     put_condition(p, status, "Routeable", c->ready, c->ready ? NULL : why);
     put_condition(p, status, "Serviceable", c->ready, c->ready ? NULL : why);
+    put_paused(p, status, r, NULL);
     put_status(p, r, status);
 }
 

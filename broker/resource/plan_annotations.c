@@ -102,19 +102,38 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     s->dedup_window_ns = duration(r, ANNOTATION_DEDUP);
     s->batch_max = number(r, ANNOTATION_BATCH_EVENTS);
     s->batch_wait_ns = duration(r, ANNOTATION_BATCH_WAIT);
-    s->paused = s->paused || is(r, ANNOTATION_PAUSED, "true");
+    s->paused = s->paused || is(r, ANNOTATION_PAUSED, "true") || r->paused_ns || channel->paused_ns;
     s->one_loop = spans_loops(s);
     delivery_annotations(&s->delivery, r);
 }
 
 /* ---- what statuses say of it ---- */
 
-static void put_paused(struct planner *p, cJSON *status, const struct resource *r)
+/* "paused by API at TIME" of this object. */
+static const char *paused_text(struct planner *p, const struct resource *r)
 {
-    static const struct why paused = {"Paused", "the annotation " ANNOTATION_PAUSED
-                                                " holds deliveries back; the events are kept meanwhile"};
-    if (is(r, ANNOTATION_PAUSED, "true"))
-        put_condition(p, status, CONDITION_DELIVERING, false, &paused);
+    struct buf text;
+    buf_init(&text, 64);
+    rfc3339_put(&text, r->paused_ns, 0);
+    const char *at = plan_text(p, "%.*s", SLICE_ARG(buf_slice(&text)));
+    buf_fini(&text);
+    return plan_text(p, "paused by API at %s; `leat resume %s/%s` lets it go on, and the events are kept meanwhile", at,
+                     r->kind->singular, r->name);
+}
+
+void put_paused(struct planner *p, cJSON *status, const struct resource *r, const struct resource *channel)
+{
+    static const char annotated[] =
+        "the annotation " ANNOTATION_PAUSED " holds deliveries back; the events are kept meanwhile";
+    struct why why = {"Paused", NULL};
+    if (r->paused_ns)
+        why.message = paused_text(p, r);
+    else if (is(r, ANNOTATION_PAUSED, "true"))
+        why.message = annotated;
+    else if (channel && channel->paused_ns)
+        why.message = plan_text(p, "%s %s: %s", channel->kind->kind, channel->name, paused_text(p, channel));
+    if (why.message)
+        put_condition(p, status, CONDITION_DELIVERING, false, &why);
 }
 
 /* Whether what has passed can be read again on this bus; a decorator can what the bus in it can. */
@@ -145,6 +164,6 @@ static void put_start(struct planner *p, cJSON *status, const struct resource *r
 
 void put_remarks(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel)
 {
-    put_paused(p, status, r);
+    put_paused(p, status, r, channel ? channel->resource : NULL);
     put_start(p, status, r, channel);
 }

@@ -49,6 +49,7 @@ static void broker_status(struct planner *p, const struct channel_plan *c)
     bool resolved = resolve_destination(p, c->resource->namespace_name, sink, &dead, &why);
     put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
     put_policies(p, status);
+    put_paused(p, status, c->resource, NULL);
     put_status(p, c->resource, status);
 }
 

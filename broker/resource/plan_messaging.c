@@ -78,6 +78,7 @@ static void channel_status(struct planner *p, struct channel_plan *c)
         else
             p->nomem = true;
     }
+    put_paused(p, status, r, NULL);
     put_status(p, r, status);
 }
 

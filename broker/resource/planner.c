@@ -237,6 +237,13 @@ void plan_channel_param(struct planner *p, struct channel_plan *c, const char *n
 
 /* ---- subscriptions and sources ---- */
 
+static const char *cursor_base(struct planner *p, const struct resource *r)
+{
+    const char *name = entry_cursor(p->table, r);
+    p->nomem = p->nomem || !name;
+    return name ? name : "";
+}
+
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
                                                 const struct plan_part *part, const struct channel_plan *channel)
 {
@@ -246,7 +253,7 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
         return NULL;
     p->plan->subscription_count++;
     s->uid = part_text(p, r->uid, part, '-');
-    s->cursor = s->uid;
+    s->cursor = part_text(p, cursor_base(p, r), part, '-');
     s->namespace_name = plan_copy(p, r->namespace_name);
     s->name = plan_copy(p, part && part->name ? part->name : r->name);
     s->key = part_text(p, plan_key(p, r), part, '/');

@@ -107,6 +107,8 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
 /* The annotations that a subscription heeds, its own first, then its channel's. After its delivery was read. */
 void plan_subscription_annotations(struct planner *p, struct plan_subscription *s, const struct resource *r,
                                    const struct resource *channel);
+/* Says in a status that its deliveries are paused, or those of its channel (may be NULL), where they are. */
+void put_paused(struct planner *p, cJSON *status, const struct resource *r, const struct resource *channel);
 /* What a status says of the annotations that a delivery heeds: that it is paused; that its bus cannot begin where it
  * was to. `channel` may be NULL. */
 void put_remarks(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel);

@@ -31,7 +31,7 @@
 static const char schema[] =
     "CREATE TABLE objects (id INTEGER PRIMARY KEY, api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT "
     "NULL, name TEXT NOT NULL, uid TEXT NOT NULL, generation INTEGER NOT NULL, created TEXT NOT NULL, origin TEXT, "
-    "absent_since INTEGER, object TEXT NOT NULL, UNIQUE (api_group, kind, namespace, name)) STRICT;"
+    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, UNIQUE (api_group, kind, namespace, name)) STRICT;"
     "CREATE TABLE audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, "
     "api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL, "
     "before TEXT, after TEXT) STRICT;"
@@ -45,14 +45,17 @@ static const char *const texts[STATEMENT_COUNT] = {
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [OBJECT_EACH] = "SELECT api_group, kind, namespace, name, uid, generation, created, origin, object, "
-                    "absent_since, id FROM objects ORDER BY api_group, kind, namespace, name",
+                    "absent_since, id, paused_at FROM objects ORDER BY api_group, kind, namespace, name",
     [OBJECT_PUT] = "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object) "
                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (api_group, kind, namespace, name) DO "
-                   "UPDATE SET uid = ?5, generation = ?6, created = ?7, origin = ?8, object = ?9, absent_since = NULL",
+                   "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), uid = ?5, generation = ?6, created = ?7, "
+                   "origin = ?8, object = ?9, absent_since = NULL",
     [OBJECT_DELETE] = "DELETE FROM objects WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
     [OBJECT_DELETE_ID] = "DELETE FROM objects WHERE id = ?1",
     [OBJECT_ABSENT] = "UPDATE objects SET absent_since = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND "
                       "name = ?4",
+    [OBJECT_PAUSE] = "UPDATE objects SET paused_at = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND "
+                     "name = ?4",
     [OBJECT_PURGE] = "DELETE FROM objects WHERE absent_since < ?1",
     [AUDIT_PUT] = "INSERT INTO audit (at, who, verb, api_group, kind, namespace, name, bytes, before, after) VALUES "
                   "(?5, ?6, ?7, ?1, ?2, ?3, ?4, ?8, ?9, ?10)",
@@ -372,7 +375,8 @@ enum err store_each(struct store *s, enum err (*row)(void *arg, const struct sto
                                     .created = column(st, 6),
                                     .origin = (const char *)sqlite3_column_text(st, 7),
                                     .object = {column(st, 8), (size_t)sqlite3_column_bytes(st, 8)},
-                                    .absent = sqlite3_column_type(st, 9) != SQLITE_NULL};
+                                    .absent = sqlite3_column_type(st, 9) != SQLITE_NULL,
+                                    .paused_ns = sqlite3_column_int64(st, 11)};
         e = sqlite3_errcode(s->db) == SQLITE_NOMEM ? diag_set(d, ERR_NOMEM, "out of memory") : row(arg, &r);
     }
     sqlite3_reset(st);
@@ -425,11 +429,24 @@ static enum err take_object(struct store *s, const struct store_change *c, struc
     return store_run(s, st, d);
 }
 
+static enum err pause_object(struct store *s, const struct store_change *c, struct diag *d)
+{
+    sqlite3_stmt *st = store_statement(s, OBJECT_PAUSE);
+    bind_key(st, c);
+    if (c->pause == STORE_PAUSE)
+        sqlite3_bind_int64(st, 5, c->paused_ns);
+    else
+        sqlite3_bind_null(st, 5);
+    return store_run(s, st, d);
+}
+
 static enum err apply(struct store *s, const struct store_change *c, struct diag *d)
 {
     enum err e = OK;
     assert(c->before || c->after);
-    if (s->path)
+    if (s->path && c->pause != STORE_OBJECT)
+        e = pause_object(s, c, d);
+    else if (s->path)
         e = c->after ? put_object(s, c, d) : take_object(s, c, d);
     return e == OK && c->who ? store_audit_put(s, c, d) : e;
 }

@@ -96,11 +96,19 @@ enum err store_audit_open(struct store *s, struct diag *d)
     return store_number(s, "audit_bytes", &s->audit_bytes, d);
 }
 
+static const char *verb_of(const struct store_change *c)
+{
+    if (c->pause != STORE_OBJECT)
+        return c->pause == STORE_PAUSE ? "pause" : "resume";
+    return !c->before ? "create" : c->after ? "update" : "delete";
+}
+
 enum err store_audit_put(struct store *s, const struct store_change *c, struct diag *d)
 {
     char *before = NULL, *after = NULL;
     enum err e = diag_set(d, ERR_NOMEM, "out of memory");
-    if (trail_json(c, c->before, &before) && trail_json(c, c->after, &after)) {
+    bool objects = c->pause == STORE_OBJECT; /* else the object stays as it is */
+    if (!objects || (trail_json(c, c->before, &before) && trail_json(c, c->after, &after))) {
         size_t bytes = (before ? strlen(before) : 0) + (after ? strlen(after) : 0);
         sqlite3_stmt *st = store_statement(s, AUDIT_PUT);
         store_bind_text(st, 1, c->group);
@@ -109,7 +117,7 @@ enum err store_audit_put(struct store *s, const struct store_change *c, struct d
         store_bind_text(st, 4, c->name);
         sqlite3_bind_int64(st, 5, clock_wall_ns(s->clock));
         store_bind_text(st, 6, c->who);
-        store_bind_text(st, 7, !c->before ? "create" : c->after ? "update" : "delete");
+        store_bind_text(st, 7, verb_of(c));
         sqlite3_bind_int64(st, 8, (int64_t)bytes);
         store_bind_text(st, 9, before);
         store_bind_text(st, 10, after);

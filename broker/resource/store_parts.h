@@ -18,6 +18,7 @@ enum statement {
     OBJECT_DELETE,
     OBJECT_DELETE_ID,
     OBJECT_ABSENT,
+    OBJECT_PAUSE,
     OBJECT_PURGE,
     AUDIT_PUT,
     AUDIT_OLDEST,

@@ -39,6 +39,7 @@ void entry_free(struct entry *e)
     cJSON_Delete(e->public.object);
     cJSON_Delete(e->next_status);
     free(e->origin);
+    free(e->cursor);
     free(e);
 }
 
@@ -155,6 +156,7 @@ void table_take_out(struct resource_table *t, size_t i)
     memmove(&t->entries[i], &t->entries[i + 1], (t->count - i - 1) * sizeof *t->entries);
     t->count--;
     t->version++;
+    entry_cursor_leave(t, e);
     entry_free(e);
 }
 

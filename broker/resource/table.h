@@ -18,6 +18,9 @@ struct entry {
     bool planned;              /* the last plan has it: its subscriptions may hold events */
     cJSON *next_status;        /* owned: what a plan says of it that is not in force yet; NULL: nothing */
     uint64_t next_status_plan; /* that plan's number */
+    /* standing.c */
+    char *cursor;                   /* owned: the name of its cursors where it is not the uid */
+    bool cursor_asked, cursor_kept; /* the store has been asked; it has the name */
 };
 
 /* For the planner: what it says of an object outlives the plan, and an object's change. */
@@ -92,6 +95,14 @@ enum err kept_version_reserve(struct resource_table *t, struct diag *d) must_che
 struct entry *kept_absent(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name);
 /* Takes the identity out of the map: of the entry itself, or of one in its place, which is freed. */
 void kept_absent_forget(struct resource_table *t, const struct entry *e);
+
+/* ---- standing.c ---- */
+
+/* The name under which the cursors of its deliveries lie on their bus; remembered where it wants that. NULL: no memory,
+ * or the store does not answer (logged). */
+const char *entry_cursor(struct resource_table *t, const struct resource *r);
+/* The object goes, and its cursors with it, unless it wants them kept. */
+void entry_cursor_leave(struct resource_table *t, struct entry *e);
 
 /* The present time as a status has it. false: no memory. */
 bool table_now(const struct resource_table *t, char *out, size_t size);
