@@ -228,8 +228,9 @@ static uint64_t parked_probe(const void *thing, size_t offset)
 
 static uint64_t subscription_paused(const void *thing, size_t offset)
 {
+    const struct engine_subscription *s = thing;
     (void)offset;
-    return ((const struct engine_subscription *)thing)->paused;
+    return s->wanted && s->paused;
 }
 
 static void subscriptions(struct engine *e, struct buf *out)
