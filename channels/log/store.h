@@ -183,9 +183,9 @@ struct log_policy {
     /* Whether it needs this very event. */
     bool (*wanted)(void *arg, const struct log_view *event);
     /* Beyond need an event is kept for replay while it is younger than this and among the newest bytes of its channel;
-     * 0 of either: nothing is. */
+     * 0 of either: nothing is. NULL: of no channel. */
     void (*retention)(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes);
-    bool (*stop)(void *arg); /* asked between records: give up, there is no time */
+    bool (*stop)(void *arg); /* asked between records: give up, there is no time; NULL: never */
     void *arg;
     /* Only segments are looked at whose records all lie below this sequence: of what is committed and not handed to the
      * cursors yet they do not know that they need it. UINT64_MAX: cursors know of all that is committed. */
