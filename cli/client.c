@@ -22,6 +22,7 @@ struct client {
     struct http_exchange exchange;
     struct client_answer *answer;
     const char *url, *advice;
+    struct diag *told; /* NULL: failures are said */
     uint64_t patient_until_ns;
     bool again; /* the request is to be tried once more */
     bool done, good;
@@ -51,6 +52,11 @@ void client_advise(struct client *cl, const char *advice)
     cl->advice = advice;
 }
 
+void client_tell(struct client *cl, struct diag *d)
+{
+    cl->told = d;
+}
+
 void client_be_patient(struct client *cl, uint64_t ns)
 {
     cl->patient_until_ns = now_ns(cl) + ns;
@@ -73,7 +79,10 @@ static void answered(struct http_exchange *x, enum err e, const struct http_resp
     if (cl->again)
         return;
     if (e != OK) {
-        fail(cl->command, EXIT_CODE_FAILED, "%s: %s. %s", cl->url, detail, cl->advice);
+        if (cl->told)
+            (void)!diag_set(cl->told, e, "%s: %s", cl->url, detail);
+        else
+            fail(cl->command, EXIT_CODE_FAILED, "%s: %s. %s", cl->url, detail, cl->advice);
         return;
     }
     cl->answer->status = response->status;
@@ -114,7 +123,9 @@ static bool exchange(struct client *cl, struct http_origin *origin)
         if (e == OK && cl->again)
             e = rest(cl);
     } while (e == OK && cl->again);
-    if (e != OK)
+    if (e != OK && cl->told)
+        (void)!diag_set(cl->told, e, "%s: %s", cl->url, err_name(e));
+    else if (e != OK)
         fail(cl->command, EXIT_CODE_FAILED, "%s: %s.", cl->url, err_name(e));
     return e == OK && cl->good;
 }
@@ -128,7 +139,10 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
     struct buf head;
     buf_init(&out->body, ANSWER_MAX);
     if (http_url_parse(slice_str(url), &parsed, &d) != OK) {
-        fail(cl->command, EXIT_CODE_USAGE, "%s: %s", url, d.text);
+        if (cl->told)
+            *cl->told = d;
+        else
+            fail(cl->command, EXIT_CODE_USAGE, "%s: %s", url, d.text);
         return false;
     }
     buf_init(&head, 1u << 20);

@@ -19,6 +19,8 @@ void client_free(struct client *cl);
 
 /* What to do when nobody answers, as a sentence, in place of the one about `leat serve`; a literal. */
 void client_advise(struct client *cl, const char *advice);
+/* From now on what goes wrong with a request is told there, without advice, and not said. */
+void client_tell(struct client *cl, struct diag *d);
 /* For so long from now on a request is tried again while nobody answers or the answer is 503. */
 void client_be_patient(struct client *cl, uint64_t ns);
 /* A short wait for whoever asks again by himself; false when the time is over. */

@@ -25,6 +25,8 @@ const struct command *const commands[] = {
     &command_resume,
     &command_task,
     &command_source,
+    &command_log,
+    &command_doctor,
     &command_bench,
     &command_help,
     &command_version,

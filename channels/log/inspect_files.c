@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where a log lies and which files it is made of, for who only looks.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+#include "inspect.h"
+#include "store.h"
+#include "text.h"
+
+static const char magic[] = "leat log ";
+#define NAME_DIGITS 20
+
+static uint32_t be32(const uint8_t b[4])
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+enum err inspect_path(char out[INSPECT_PATH_MAX], const char *dir, const char *name, struct diag *d)
+{
+    const int n = snprintf(out, INSPECT_PATH_MAX, "%s/%s", dir, name);
+    assert(n > 0);
+    return n < INSPECT_PATH_MAX ? OK : diag_set(d, ERR_INVALID, "the path is too long: %.200s", dir);
+}
+
+static bool numbered(const char *name, const char *suffix)
+{
+    return strspn(name, "0123456789") == NAME_DIGITS && strcmp(name + NAME_DIGITS, suffix) == 0;
+}
+
+/* ---- where ---- */
+
+#define FORMAT_BYTES 256
+#define OPEN_TRIES 3
+
+/* What DIR/format holds; ERR_NOTFOUND without one. */
+static enum err read_format(struct disk *disk, const char *dir, char text[FORMAT_BYTES], size_t *len, struct diag *d)
+{
+    char path[INSPECT_PATH_MAX];
+    struct disk_file *f;
+    enum err e = inspect_path(path, dir, "format", d);
+    if (e == OK)
+        e = disk->ops->open(disk, path, DISK_READ, &f, d);
+    if (e != OK)
+        return e;
+    e = disk->ops->read(disk, f, text, FORMAT_BYTES - 1, 0, len, d);
+    disk->ops->close(disk, f);
+    if (e == OK)
+        text[*len] = '\0';
+    return e;
+}
+
+enum err inspect_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_BYTES], struct diag *d)
+{
+    char text[FORMAT_BYTES];
+    size_t len;
+    uint64_t version;
+    uint8_t crc[4];
+    enum err e = read_format(disk, dir, text, &len, d);
+    if (e != OK)
+        return e;
+    struct slice rest = slice_of(text, len), line = slice_split(&rest, '\n'), hex = slice_split(&rest, '\n');
+    const size_t checked = rest.ptr ? (size_t)(rest.ptr - text) : len;
+    const struct slice sum = slice_split(&rest, '\n');
+    if (hex_decode(sum, crc, sizeof crc) != OK || be32(crc) != crc32c(0, text, checked) ||
+        !slice_has_prefix(line, slice_str(magic)))
+        return diag_set(d, ERR_CORRUPT, "its checksum does not hold");
+    if (decimal_parse(slice_from(line, sizeof magic - 1), UINT32_MAX, &version) != OK || version > LOG_FORMAT)
+        return diag_set(d, ERR_UNSUPPORTED, "%s: '%.*s', and this program knows up to %u: use a newer one", dir,
+                        SLICE_ARG(line), LOG_FORMAT);
+    if (hex_decode(hex, id, LOG_ID_BYTES) != OK)
+        return diag_set(d, ERR_CORRUPT, "it does not say which log this is");
+    return OK;
+}
+
+static void count_segment(void *arg, const char *name)
+{
+    *(size_t *)arg += numbered(name, ".seg");
+}
+
+/* OK: there is a log, damaged as it may be. ERR_NOTFOUND; ERR_INVALID: it is there and no log. */
+static enum err is_log(struct disk *disk, const char *dir, struct diag *d)
+{
+    char text[FORMAT_BYTES];
+    size_t len, segments = 0;
+    enum err e = read_format(disk, dir, text, &len, d);
+    if (e == OK && slice_has_prefix(slice_of(text, len), slice_str(magic)))
+        return OK;
+    if (e != OK && e != ERR_NOTFOUND)
+        return e;
+    e = disk->ops->list(disk, dir, count_segment, &segments, d);
+    return e != OK ? e : segments ? OK : ERR_INVALID;
+}
+
+enum err inspect_find(struct disk *disk, const char *dir, char out[INSPECT_PATH_MAX], struct diag *d)
+{
+    enum err e = is_log(disk, dir, d);
+    if (e == OK) {
+        const int n = snprintf(out, INSPECT_PATH_MAX, "%s", dir);
+        return n < INSPECT_PATH_MAX ? OK : diag_set(d, ERR_INVALID, "the path is too long: %.200s", dir);
+    }
+    if (e == ERR_NOTFOUND)
+        return diag_set(d, e, "there is no directory %s", dir);
+    if (e != ERR_INVALID)
+        return e;
+    e = inspect_path(out, dir, "log", d);
+    if (e == OK)
+        e = is_log(disk, out, d);
+    if (e == ERR_NOTFOUND || e == ERR_INVALID)
+        return diag_set(d, ERR_NOTFOUND, "there is no log in %s, nor in a folder log below it", dir);
+    return e;
+}
+
+enum err inspect_open(const char *dir, char path[INSPECT_PATH_MAX], struct log_store **out, struct diag *d)
+{
+    const struct log_store_options options = {
+        .disk = disk_system(), .clock = clock_system(), .dir = path, .read_only = true};
+    struct log_store *s = NULL;
+    enum err e = inspect_find(options.disk, dir, path, d);
+    for (int tries = 0; e == OK && tries < OPEN_TRIES; tries++) {
+        log_store_close(s); /* one that misses something perhaps looked while a segment began or went */
+        s = NULL;
+        e = log_store_open(&options, &s, d);
+        if (e == ERR_NOTFOUND && tries + 1 < OPEN_TRIES)
+            e = OK;
+        else if (e != OK || log_store_lost(s) == 0)
+            break;
+    }
+    if (e == OK)
+        *out = s;
+    return e;
+}
+
+/* ---- which files ---- */
+
+static void visit(void *arg, const char *name)
+{
+    struct inspect_files *files = arg;
+    const size_t len = strlen(name);
+    if (numbered(name, ".seg")) {
+        if (files->count == files->cap) {
+            const size_t cap = files->cap ? files->cap * 2 : 64;
+            struct inspect_file *grown = realloc(files->segments, cap * sizeof *grown);
+            files->no_memory = files->no_memory || !grown;
+            if (!grown)
+                return;
+            files->segments = grown;
+            files->cap = cap;
+        }
+        struct inspect_file *f = &files->segments[files->count++];
+        snprintf(f->name, sizeof f->name, "%s", name);
+        f->first = strtoull(name, NULL, 10);
+        return;
+    }
+    if (numbered(name, ".idx") || strcmp(name, "lock") == 0 || strcmp(name, "format") == 0 ||
+        strcmp(name, "lost+found") == 0 || (len > 4 && strcmp(name + len - 4, ".tmp") == 0) ||
+        files->strange_count == INSPECT_STRANGE_MAX)
+        return;
+    snprintf(files->strange[files->strange_count++], sizeof files->strange[0], "%s", name);
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct inspect_file *x = a, *y = b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+enum err inspect_list(struct disk *disk, const char *dir, struct inspect_files *out, struct diag *d)
+{
+    struct inspect_files files = {0};
+    enum err e = disk->ops->list(disk, dir, visit, &files, d);
+    if (e == OK && files.no_memory)
+        e = diag_set(d, ERR_NOMEM, "out of memory");
+    if (e != OK) {
+        inspect_files_fini(&files);
+        return e;
+    }
+    if (files.count)
+        qsort(files.segments, files.count, sizeof *files.segments, by_first);
+    *out = files;
+    return OK;
+}
+
+void inspect_files_fini(struct inspect_files *f)
+{
+    free(f->segments);
+    *f = (struct inspect_files){0};
+}
