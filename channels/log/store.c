@@ -1,6 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening and closing the store, what it says, and what it lost.
+ * The store. Here: opening and closing it, what it says, what it lost; and how all of it works. The byte layout is
+ * record.h's, promises S1 to S7 are store.h's, R1 to R3 of reclaiming too.
+ *
+ * Writing (store_append.c). Records go behind the last one of the newest segment, many in one write; commit is one
+ * fdatasync of that file. `durable` is the highest sequence of which a sync has told that all up to it is on the disk;
+ * each record carries it as its `committed`. What a record says was committed was therefore synced before the record
+ * was written. A mark is a record that only says so; it is written when the log is idle and at its end.
+ *
+ * A full segment is synced, then the next is made under another name: preallocated, head, the catalogue as it is now,
+ * sync, rename, sync of the directory. Only then does a record go into it. So
+ *
+ *   C1  all segments but the newest were synced whole: what is missing in them was lost by the disk;
+ *   C2  a segment that has its name has its head and its snapshot, synced;
+ *   C3  a segment's records end where the next one's first sequence begins, whatever bytes follow there.
+ *
+ * After a roll the old segment gets its index (store_sidecar.c): so one that has an index had a segment behind it.
+ *
+ * Nobody truncates or overwrites. A byte of a segment is written once; the two exceptions change no meaning: opening
+ * writes the end of the newest segment once more as it reads it, because the sync before may have failed and left the
+ * pages in memory looking clean; and a write that met a full disk has its first head wiped. Where anything is wrong in
+ * the newest segment, it is left as it is, and the next record begins a new one (C3 makes what lies behind void). So
+ * there are no stale records that a later crash could bring to light, and a crash while opening changes nothing (S7).
+ *
+ * Opening (store_format.c, store_recover.c). Segments of this log are sorted by the first sequence in their heads. Full
+ * ones are believed to be as their index says; without one they are read whole. The newest is read whole, twice: first
+ * for the highest `committed` in any good record of it, however far behind damage; that, and the snapshot, is
+ * `certain`. Then from its beginning:
+ *
+ *   the record fits               it counts
+ *   damage, then a good record n  if all before n is certain: a lost range, named, and n counts.
+ *                                 else: the log ends here; what of the gap is certain is lost, named; the rest is cut
+ *   damage or zeros to the end    the log ends here; likewise
+ *
+ * What a crash leaves, and what is found then:
+ *
+ *   between write and sync        any of the sectors: whole records in order up to the first that is torn. They count,
+ *                                 though nobody was told so (S2), and are synced before anybody is
+ *   after the sync                all of them (S1)
+ *   while rolling                 NAME.tmp, thrown away; or the new segment with a snapshot and nothing behind it
+ *   while reclaiming              a leftover whose sequences a compacted one covers: removed
+ *   while writing an index        half of one: its checksum tells, and it is made again
+ *   while opening                 what was there
+ *
+ * The catalogue (store_catalogue.c) is the newest segment's snapshot with the changes behind it. When the snapshot is
+ * damaged, the segment before it is read first (S6). A cursor's record says what was settled of records that came
+ * before it, in the same sequence (S4): losing the end of the log loses the cursor's record before what it speaks of.
+ *
+ * Reading (store_reader.c, store_walk.c). A reader has its own buffer and no more; it enters one segment at a time and
+ * reads up to its `visible` byte, which commit moves (S3). Damage is passed over by looking for the next good record,
+ * and named. Recovery reads with the same walker.
+ *
+ * A full disk: making the next segment fails, nothing has changed, and it is tried again with the next append. Blocks
+ * were reserved when the segment was made, so that writes inside meet no full disk, except where the file system does
+ * not keep that promise; then the segment is given up as described. Any other error of a write or sync ends all writing
+ * (S5); reading goes on.
  */
 #include "store_parts.h"
 
