@@ -4,6 +4,8 @@
  */
 #include "../lib/resource_rig.h"
 
+#include "../../broker/resource/table.h"
+
 #define DOC "---\n"
 #define CHANNEL(name, rest)                                                                                            \
     DOC "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: " name "}\n" rest "\n"
@@ -316,6 +318,43 @@ static void test_annotations(void **state)
     assert_string_equal(s->params[0].value, "refuse");
     assert_int_equal(s->in_flight_max, 0);
     assert_int_equal(s->start.kind, BUS_START_LATEST);
+    done(t, p);
+}
+
+static void test_where_a_new_one_begins(void **state)
+{
+    (void)state;
+    BUILT_IN_PLAN(CHANNEL("a", "") SUBSCRIPTION("s, annotations: {leat.dev/start-from: '4711'}", TO_URL)
+                      SUBSCRIPTION("u, annotations: {leat.dev/start-from: '2018-07-31T12:00:00Z'}", TO_URL)
+                          SUBSCRIPTION("v, annotations: {leat.dev/start-from: earliest}", TO_URL));
+    const struct plan_subscription *s = subscription_of(p, "s");
+    assert_int_equal(s->start.kind, BUS_START_OFFSET);
+    assert_int_equal(s->start.offset, 4711);
+    s = subscription_of(p, "u");
+    assert_int_equal(s->start.kind, BUS_START_TIME);
+    assert_int_equal(s->start.wall_ns, 1533038400ll * 1000000000ll);
+    for (const char *name = "su"; *name; name++) {
+        const struct resource *r = rig_get(t, "subscription", (const char[]){*name, 0});
+        assert_string_equal(rig_condition(r, "StartHeeded"),
+                            "False BusKeepsNoPast the annotation leat.dev/start-from asks for a time or an offset, but "
+                            "the bus memory keeps no events that were delivered: a new one begins with the events from "
+                            "now on");
+        assert_true(strncmp(rig_condition(r, "Ready"), "True BusKeepsNoPast", 19) == 0);
+    }
+    assert_null(condition_find(cJSON_GetObjectItem(rig_get(t, "subscription", "v")->object, "status"), "StartHeeded"));
+    done(t, p);
+}
+
+static void test_retention_is_the_channel_s(void **state)
+{
+    (void)state;
+    BUILT_IN_PLAN(CHANNEL("a, annotations: {leat.dev/retention-age: P7D, leat.dev/retention-bytes: 1GiB}", ""));
+    const struct plan_channel *c = channel_of(p, "Channel.messaging.knative.dev/default/a");
+    assert_int_equal(c->param_count, 2);
+    assert_string_equal(c->params[0].name, "retention-age");
+    assert_string_equal(c->params[0].value, "P7D");
+    assert_string_equal(c->params[1].name, "retention-bytes");
+    assert_string_equal(c->params[1].value, "1GiB");
     done(t, p);
 }
 
@@ -726,6 +765,8 @@ int main(void)
         cmocka_unit_test(test_destinations),
         cmocka_unit_test(test_subscriptions_wait),
         cmocka_unit_test(test_annotations),
+        cmocka_unit_test(test_where_a_new_one_begins),
+        cmocka_unit_test(test_retention_is_the_channel_s),
         cmocka_unit_test(test_github_source),
         cmocka_unit_test(test_github_sources_that_cannot_run),
         cmocka_unit_test(test_2018_channels),
