@@ -291,6 +291,37 @@ static void sources(struct engine *e, struct buf *out)
     free(r.list);
 }
 
+static uint64_t bus_probe(const struct engine_bus *b, size_t offset)
+{
+    struct bus_probe p = {0};
+    b->bus->ops->probe(b->bus, NULL, &p);
+    return *(const uint64_t *)(const void *)((const char *)&p + offset);
+}
+
+static void buses(struct engine *e, struct buf *out)
+{
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+    } families[] = {
+        {"leat_bus_commits_total", "Times that a bus waited for its disk to keep what was appended.",
+         offsetof(struct bus_probe, commits)},
+        {"leat_bus_committed_records_total", "Records that those made durable: events, and where subscriptions stand.",
+         offsetof(struct bus_probe, committed)},
+        {"leat_bus_lost_records_total", "Records that the disk has damaged; they were skipped.",
+         offsetof(struct bus_probe, lost)},
+    };
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        family(out, families[i].name, "counter", families[i].help);
+        list_each(l, tmp, &e->buses) {
+            const struct engine_bus *b = container_of(l, struct engine_bus, link);
+            buf_printf(out, "%s{bus=", families[i].name);
+            label(out, b->key);
+            buf_printf(out, "} %llu\n", (unsigned long long)bus_probe(b, families[i].offset));
+        }
+    }
+}
+
 static void process(struct buf *out)
 {
     unsigned long pages = 0;
@@ -313,5 +344,6 @@ void engine_metrics(struct engine *e, struct buf *out)
     channels(e, out);
     subscriptions(e, out);
     sources(e, out);
+    buses(e, out);
     process(out);
 }

@@ -107,7 +107,10 @@ struct bus_probe {
     uint64_t appended, dropped;
     uint64_t unmatched; /* of those appended: no subscription's filter wanted them (BUS_CAP_FILTER) */
     uint64_t end;       /* of a bus or channel, where BROWSE: above the offset of everything appended so far; else 0 */
-    char reason[160];   /* why not healthy; empty else */
+    /* Of the whole bus, where SYNCED; else 0. */
+    uint64_t commits, committed; /* syncs that made something durable, and the records in them */
+    uint64_t lost;               /* records that the disk damaged and that were skipped */
+    char reason[160];            /* why not healthy; empty else */
 };
 
 struct bus_start { /* where a new subscription begins */

@@ -32,6 +32,9 @@ FAMILIES = {  # name: type, labels of each series
     "leat_subscription_paused": ("gauge", SUBSCRIPTION),
     "leat_deliveries_dropped_total": ("counter", ("from", *SUBSCRIPTION)),
     "leat_source_events_total": ("counter", ("namespace", "result", "source")),
+    "leat_bus_commits_total": ("counter", ("bus",)),
+    "leat_bus_committed_records_total": ("counter", ("bus",)),
+    "leat_bus_lost_records_total": ("counter", ("bus",)),
     "process_resident_memory_bytes": ("gauge", ()),
     "leat_build_info": ("gauge", ("version",)),
 }
