@@ -147,24 +147,19 @@ static enum err follow(struct segment *w, const struct log_view *view, uint64_t 
     return missing(w, first, sequence > first ? sequence - 1 : first, expected_at, text);
 }
 
-/* Behind the last record: zeros, or what is left of a write that nobody was told to be safe, or of lost records. */
+/* Behind the last record: zeros, or what is left of lost records; in the newest perhaps of a write that nobody was told
+ * to be safe. What lies behind the last sequence of another is not looked at: it was given up when that one began. */
 static enum err end(struct segment *w, uint64_t offset)
 {
     struct verify *v = w->v;
-    const uint64_t last = w->head.last ? w->head.last : w->until ? w->until - 1 : 0, first = v->next;
+    const uint64_t first = v->next, last = w->head.last ? w->head.last : w->until ? w->until - 1 : 0;
     if (last >= first) {
         v->next = last + 1;
         return missing(w, first, last, offset,
                        w->walk.damaged ? "what follows is no record"
                                        : "nothing follows: the segment behind it is missing");
     }
-    if (!w->walk.damaged)
-        return OK;
-    if (!w->until)
-        return missing(w, first, first, offset, "what follows is no record");
-    verify_say(v, LOG_VERDICT_NOTE, 0, 0, w->file, offset,
-               "behind its last record lies a write that was not finished and that nobody was told to be safe");
-    return OK;
+    return w->walk.damaged ? missing(w, first, first, offset, "what follows is no record") : OK;
 }
 
 /* The next record. What did not hold is read again, for it may have been written at this moment. */
