@@ -76,6 +76,11 @@ bool read_file(const struct command *c, const char *path, size_t most, struct bu
 struct ce_event;
 bool read_event(const struct command *c, const char *path, const struct ce_event **out);
 
+/* For a table of these objects: gives each that delivers a member for the column of what waits for it; false when none
+ * of the kind does. */
+extern const struct kind_column backlog_column;
+bool backlog_put(struct client *cl, const struct invocation *in, const struct kind *kind, cJSON *items);
+
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_YAML, OUTPUT_NAME };
 /* -o; false (said) when it is none of these. */
 bool read_output(const struct invocation *in, enum output *out);

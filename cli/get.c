@@ -102,7 +102,7 @@ static const char *colour(const char *column, const char *text)
     return strcmp(text, "True") == 0 ? "\033[32m" : strcmp(text, "False") == 0 ? "\033[31m" : "\033[33m";
 }
 
-static void print_table(const struct kind *kind, const cJSON *items)
+static void print_table(const struct kind *kind, const cJSON *items, bool backlog)
 {
     struct table t;
     const cJSON *item;
@@ -112,6 +112,8 @@ static void print_table(const struct kind *kind, const cJSON *items)
         if ((int)strlen(metadata_of(item, "name")) > name_width)
             name_width = (int)strlen(metadata_of(item, "name"));
     choose_columns(kind, &t);
+    if (backlog && t.count < COLUMNS_MAX)
+        t.columns[t.count++] = &backlog_column;
     measure(&t, items);
     printf("%-*s", name_width, "NAME");
     for (size_t i = 0; i < t.count; i++)
@@ -135,7 +137,8 @@ static void print_names(const struct kind *kind, const cJSON *items)
         printf("%s%s%s/%s\n", kind->singular, kind->group[0] ? "." : "", kind->group, metadata_of(item, "name"));
 }
 
-static void print_one_or_list(const struct kind *kind, cJSON *tree, bool one, enum output form)
+static void print_one_or_list(struct client *cl, const struct invocation *in, const struct kind *kind, cJSON *tree,
+                              bool one, enum output form)
 {
     if (form == OUTPUT_JSON || form == OUTPUT_YAML) {
         print_tree(tree, form);
@@ -149,7 +152,7 @@ static void print_one_or_list(const struct kind *kind, cJSON *tree, bool one, en
     else if (cJSON_GetArraySize(items) == 0)
         fprintf(stderr, "No %s found.\n", kind->plural);
     else
-        print_table(kind, items);
+        print_table(kind, items, backlog_put(cl, in, kind, items));
     if (one)
         cJSON_Delete(items);
 }
@@ -182,7 +185,7 @@ static int get_them(const struct invocation *in, enum output form)
     cJSON *tree = api_send(cl, "GET", url.ptr, NULL, &status);
     int code = tree ? EXIT_CODE_OK : EXIT_CODE_FAILED;
     if (tree)
-        print_one_or_list(kind, tree, name != NULL, form);
+        print_one_or_list(cl, in, kind, tree, name != NULL, form);
     else if (status == 404)
         fail(in->command, code, "there is no %s '%s' in the namespace %s.", kind->singular, name ? name : "",
              namespace_of(in));
