@@ -2,6 +2,7 @@
 # One rule per kind of file; everything is built under build/ (or build/SAN for a sanitizer build).
 #   make            build/leat, libcloudevents.a              make test [T=WORD] [SAN=address,undefined|thread]
 #   make demo       the example of the README                 make fuzz [SECONDS=60]   make bench   make lint
+#   make crash [POINTS=10000000] [SEED=s:p]   the log's crash simulation; SEED replays one
 VERSION  ?= 0.1.0
 CC       ?= gcc
 ifeq ($(origin CC),default)
@@ -89,6 +90,8 @@ demo: all
 	@examples/github-to-service/run
 fuzz:
 	@T=fuzz FUZZ_SECONDS='$(or $(SECONDS),60)' python3 tests/lib/suites.py
+crash: $(B)/tests/unit/channels_log_crash
+	@POINTS='$(POINTS)' SEED='$(SEED)' $<
 bench: all $(BENCHES:%.c=$(B)/%)
 	@tests/bench/run $(BENCH)
 # Kills the real process again and again; the fake disk's simulation is `crash`.
@@ -107,6 +110,6 @@ install: all
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all unit test demo fuzz bench crash-tools crash-real lint install clean
+.PHONY: all unit test demo fuzz crash bench crash-tools crash-real lint install clean
 clean:
 	rm -rf build

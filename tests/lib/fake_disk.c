@@ -320,7 +320,7 @@ static enum err enter(struct fake_disk *d, enum fake_op op, const char *path)
         fprintf(stderr, "  %llu %s %s\n", (unsigned long long)d->stamp, op_names[op], path);
     if (d->stopped)
         return ERR_IO;
-    if (!(d->fault.ops & FAKE_BIT(op)))
+    if (!(d->fault.ops & FAKE_BIT(op)) || d->hold)
         return OK;
     d->fault_seen++;
     if (d->fault_seen != d->fault.nth && !(d->fault.for_ever && d->fault_seen > d->fault.nth))
@@ -697,6 +697,11 @@ void fake_disk_fault(struct fake_disk *d, const struct fake_fault *f)
     d->fault_seen = d->fault_fired = 0;
 }
 
+void fake_disk_hold_faults(struct fake_disk *d, bool hold)
+{
+    d->hold = hold;
+}
+
 uint64_t fake_disk_faults(const struct fake_disk *d)
 {
     return d->fault_fired;
@@ -742,6 +747,11 @@ unsigned fake_disk_breaches(const struct fake_disk *d)
     return d->breaches;
 }
 
+void fake_disk_restart(struct fake_disk *d)
+{
+    list_each(l, tmp, &d->nodes) container_of(l, struct node, link)->sync_failed = false;
+}
+
 size_t fake_disk_open_files(const struct fake_disk *d)
 {
     size_t n = 0;
@@ -753,6 +763,11 @@ size_t fake_disk_open_files(const struct fake_disk *d)
 void fake_disk_trace(struct fake_disk *d, bool on)
 {
     d->tracing = on;
+}
+
+bool fake_disk_traced(const struct fake_disk *d)
+{
+    return d->tracing;
 }
 
 /* ---- files as a whole ---- */

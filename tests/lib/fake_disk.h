@@ -6,7 +6,7 @@
  * What it permits itself, as POSIX and the field's file systems do:
  *   - A sector (512 bytes) that was written since its file's last sync holds any of its versions since then, whatever
  *     its neighbours hold; or is torn: part of one version, part of the next, or garbage. Bytes that a write did not
- *     cover stay (as SQLite assumes: "powersafe overwrite").
+ *     change stay (as SQLite assumes of those that it did not cover: "powersafe overwrite").
  *   - A length that changed since the last sync is any of the lengths since then; what was never written is zeros.
  *   - Creates, renames and unlinks since the last sync_dir of their directory happened or not, in any subset that can
  *     be carried out in order; a rename is atomic. What lies in a directory that did not survive is gone.
@@ -69,6 +69,8 @@ struct fake_fault {
 };
 /* Counting begins now; one fault at a time. NULL: none. */
 void fake_disk_fault(struct fake_disk *d, const struct fake_fault *f);
+/* In between, nothing fails and nothing is counted. */
+void fake_disk_hold_faults(struct fake_disk *d, bool hold);
 /* How often it has failed. */
 uint64_t fake_disk_faults(const struct fake_disk *d);
 /* The power fails in the n-th change from now: it is carried out as far as a crash lets it, and from then on every call
@@ -86,11 +88,14 @@ uint64_t fake_disk_used(const struct fake_disk *d);
 void fake_disk_watch(struct fake_disk *d, void (*changing)(void *arg, enum fake_op op), void *arg);
 /* Operations of the kinds in `ops` so far, failed ones included. */
 uint64_t fake_disk_count(const struct fake_disk *d, unsigned ops);
-/* How often a rule of disk.h was broken: a sync after one that failed, in the same process. */
+/* How often a rule of disk.h was broken: a file is synced again after that failed, by the same process. */
 unsigned fake_disk_breaches(const struct fake_disk *d);
+/* Another process begins, with what is in memory and on the disk as it is. */
+void fake_disk_restart(struct fake_disk *d);
 size_t fake_disk_open_files(const struct fake_disk *d);
 /* Prints every operation to stderr. */
 void fake_disk_trace(struct fake_disk *d, bool on);
+bool fake_disk_traced(const struct fake_disk *d);
 
 /* ---- files as a whole, synced, without faults or counting ---- */
 

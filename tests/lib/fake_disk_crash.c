@@ -65,7 +65,8 @@ static bool covers(const struct change *c, uint64_t *from, uint64_t *to, bool *z
     return a < b;
 }
 
-/* Tears a sector: part of the first change from `version` on that covers it is there too, or garbage in its place. */
+/* Tears a sector: part of the first change from `version` on that covers it is there too, or garbage in its place:
+ * but a byte that the write would not have changed is what it was. */
 static void tear(const struct node *n, struct page **pages, uint64_t sector, size_t version, size_t end,
                  struct prng *random)
 {
@@ -84,8 +85,11 @@ static void tear(const struct node *n, struct page **pages, uint64_t sector, siz
             return;
         }
         unsigned char garbage[FAKE_SECTOR];
+        const unsigned char *written = n->journal[i].bytes + (from - n->journal[i].offset);
+        node_get(pages, from, garbage, to - from);
         for (size_t k = 0; k < to - from; k++)
-            garbage[k] = (unsigned char)prng_next(random);
+            if (garbage[k] != written[k])
+                garbage[k] = (unsigned char)prng_next(random);
         node_put(pages, from, garbage, to - from);
         return;
     }

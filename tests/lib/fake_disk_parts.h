@@ -80,7 +80,7 @@ struct fake_disk {
     struct fake_fault fault;
     uint64_t fault_seen, fault_fired;
     uint64_t stop_in; /* changes to go, the last one included; 0: not asked for */
-    bool stopped, tracing;
+    bool stopped, tracing, hold;
     uint64_t capacity;
     unsigned breaches;
     void (*changing)(void *arg, enum fake_op op);

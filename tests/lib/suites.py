@@ -56,6 +56,12 @@ def unit_suites():
             yield Suite(f"{kind} {name}" + (" (threads)" if san == "thread" and not SAN else ""), [program], program, san)
 
 
+def crash_suites():
+    """The log's crash laboratory once more without sanitizers: at full length, since it can afford ten times as many crashes."""
+    for program in ("unit/channels_log_crash", "unit/channels_log_damage", "fault/channels_log_faults"):
+        yield Suite(f"crash {program.partition('/')[2]}", [f"build/tests/{program}"], f"build/tests/{program}")
+
+
 def fuzz_suites():
     for source in sorted((ROOT / "tests/fuzz").glob("fuzz_*.c")):
         name = source.stem
@@ -94,6 +100,7 @@ def all_suites():
     yield Suite("lint", [sys.executable, "tests/lib/lint.py"])
     yield Suite("build clang", ["true"], "all", clang=True)
     yield from unit_suites()
+    yield from crash_suites()
     yield from server_suites()
     yield from example_suites()
     yield from crash_suites()
