@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "text.h"
+
 #define FORMAT_WORDS "leat data "
 
 struct data_dir {
@@ -185,8 +187,8 @@ static enum err write_format(int dir, const char *path, struct diag *d)
 
 enum err data_dir_format(const char *path, unsigned *format, struct diag *d)
 {
-    char text[64], end;
-    unsigned number;
+    char text[64];
+    uint64_t number;
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0 && errno == ENOENT)
         return diag_set(d, ERR_NOTFOUND, "%.200s is not there", path);
@@ -203,13 +205,16 @@ enum err data_dir_format(const char *path, unsigned *format, struct diag *d)
     close(fd);
     if (n < 0)
         return refused(d, error, path, "cannot be read");
-    text[n] = '\0';
-    if (sscanf(text, FORMAT_WORDS "%9u%c", &number, &end) != 2 || end != '\n' || number == 0)
+    struct slice line = slice_of(text, (size_t)n);
+    if (!slice_has_prefix(line, SLICE(FORMAT_WORDS)) || !slice_has_suffix(line, SLICE("\n")) ||
+        decimal_parse(slice_of(text + sizeof FORMAT_WORDS - 1, line.len - sizeof FORMAT_WORDS), UINT32_MAX, &number) !=
+            OK ||
+        number == 0)
         return diag_set(d, ERR_CORRUPT,
                         "%.200s/format does not say which format the data have; it should be a line like 'leat data "
                         "%d'. Restore it from a backup",
                         path, DATA_DIR_FORMAT);
-    *format = number;
+    *format = (unsigned)number;
     return OK;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "quarantine.h"
 
 static int delete_one(const struct invocation *in)
 {
@@ -13,6 +14,8 @@ static int delete_one(const struct invocation *in)
     const char *name;
     struct buf url;
     int status;
+    if (is_quarantined_word(in->operands[0]))
+        return quarantine_delete(in);
     if (!parse_reference(in, &kind, &name))
         return EXIT_CODE_USAGE;
     if (!name)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "quarantine.h"
 
 /* Follows a JSON path of the schemas' columns: ".status.address.url", ".status.conditions[?(@.type=='Ready')].status".
  * NULL when absent. */
@@ -176,6 +177,8 @@ static int get_them(const struct invocation *in, enum output form)
     struct client *cl;
     if (in->operand_count == 0)
         return list_kinds();
+    if (is_quarantined_word(in->operands[0]))
+        return quarantine_get(in, form);
     if (!parse_reference(in, &kind, &name))
         return EXIT_CODE_USAGE;
     if (!(cl = client_new(in->command)))
@@ -220,7 +223,8 @@ const struct command command_get = {
     .summary = "Show resources of a running server",
     .operands = "[KIND[/NAME]]",
     .operand_max = 2,
-    .text = "A kind is given by plural, singular or short name; without one, all kinds are listed.",
+    .text = "A kind is given by plural, singular or short name; without one, all kinds are listed.\n"
+            "`leat get quarantined` lists what was stored and is not valid.",
     .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json",
     .options = get_options,
     .run = run_get,

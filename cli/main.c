@@ -13,6 +13,7 @@ const struct command *const commands[] = {
     &command_apply,
     &command_get,
     &command_delete,
+    &command_audit,
     &command_send,
     &command_listen,
     &command_explain,

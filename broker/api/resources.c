@@ -8,6 +8,7 @@
  *
  * GET (one or a list), POST, PUT, PATCH (JSON merge patch, RFC 7396), DELETE. Errors are Status objects.
  */
+#include "../resource/check.h"
 #include "api.h"
 
 #include <stdio.h>
@@ -124,12 +125,12 @@ static cJSON *shown(const struct resource *found)
     cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(), *fields = managed_fields(found), *each;
     bool good = object && metadata && fields;
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(found->object, "metadata"))
-        good = good && cJSON_AddItemReferenceToObject(metadata, each->string, each);
+        good = good && json_refer(metadata, each);
     if (good && cJSON_AddItemToObject(metadata, "managedFields", fields))
         fields = NULL;
     cJSON_ArrayForEach(each, found->object) {
         if (strcmp(each->string, "metadata") != 0)
-            good = good && cJSON_AddItemReferenceToObject(object, each->string, each);
+            good = good && json_refer(object, each);
         else if (good && cJSON_AddItemToObject(object, "metadata", metadata))
             metadata = NULL;
     }

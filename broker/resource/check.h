@@ -58,6 +58,10 @@ const cJSON *json_object(const cJSON *object, const char *name);
 const char *metadata_text(const cJSON *object, const char *name);
 const char *annotation(const cJSON *object, const char *name);
 
+/* Adds a node to `object` that refers to another object's member, under its name, both of which must outlive it.
+ * (cJSON's own function leaks where memory ends.) false: no memory. */
+bool json_refer(cJSON *object, const cJSON *member);
+
 /* The schema of metadata. */
 const cJSON *kind_metadata_schema(void);
 /* Whether an unknown kind is somebody else's, to be left alone (*why says so), rather than a slip in one of ours. */

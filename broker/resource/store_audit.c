@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "check.h"
 #include "store_parts.h"
 #include "text.h"
 
@@ -25,7 +26,7 @@ static cJSON *without(const cJSON *object, const char *one, const char *two)
     cJSON_ArrayForEach(each, object) {
         if ((one && strcmp(each->string, one) == 0) || (two && strcmp(each->string, two) == 0))
             continue;
-        if (copy && !cJSON_AddItemReferenceToObject(copy, each->string, (cJSON *)(uintptr_t)each)) {
+        if (copy && !json_refer(copy, each)) {
             cJSON_Delete(copy);
             copy = NULL;
         }

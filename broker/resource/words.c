@@ -77,3 +77,15 @@ const char *annotation(const cJSON *object, const char *name)
 {
     return json_text(json_object(json_object(object, "metadata"), "annotations"), name);
 }
+
+bool json_refer(cJSON *object, const cJSON *member)
+{
+    cJSON *node = cJSON_CreateNull();
+    if (!node)
+        return false;
+    *node = *member;
+    node->string = NULL;
+    node->next = node->prev = NULL;
+    node->type |= cJSON_IsReference;
+    return cJSON_AddItemToObjectCS(object, member->string, node); /* allocates nothing */
+}

@@ -14,7 +14,7 @@ import pytest
 from broker import channel, event, github_source, subscription
 from leat import Leat, Reply, binary, free_port, request, wait_for
 
-VERBS = ["serve", "validate", "apply", "get", "delete", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "log", "doctor", "bench", "help", "version", "completion", "man"]
+VERBS = ["serve", "validate", "apply", "get", "delete", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "log", "doctor", "bench", "help", "version", "completion", "man"]
 COLOUR = "\033["
 
 
