@@ -295,7 +295,7 @@ def test_the_trail(start, tmp_path):
     ]
     update = trail[2]
     assert "spec" not in update["before"] and update["after"]["spec"]["delivery"]["retry"] == 4 and "status" not in update["after"]
-    assert "before" not in trail[3] and "after" not in trail[1] and trail[1]["before"] == update["after"]
+    assert "before" not in trail[3] and "after" not in trail[1] and trail[1]["before"]["spec"] == update["after"]["spec"]
     assert [e["time"] for e in trail] == sorted((e["time"] for e in trail), reverse=True)
     assert [e["name"] for e in audit(broker, "?kind=Channel&name=f")] == ["f", "f"]
     assert len(audit(broker, "?limit=2")) == 2 and audit(broker, "?namespace=nowhere") == []
