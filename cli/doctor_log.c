@@ -9,7 +9,6 @@
 #include "doctor.h"
 #include "log_tool.h"
 
-#define FORGOTTEN_NS (24 * 3600 * (int64_t)NS_PER_S) /* a cursor that nobody used for so long is worth a word */
 #define FUTURE_NS (60 * (int64_t)NS_PER_S)
 
 struct damage { /* what verify found */
@@ -62,27 +61,26 @@ static void say_losses(struct doctor *k, const struct log_inspect *i)
 static void say_cursors(struct doctor *k, const struct log_inspect *i, int64_t now_ns)
 {
     const struct log_inspect_cursor *oldest = NULL;
-    size_t unreadable = 0, forgotten = 0;
+    size_t unreadable = 0, unused = 0;
     for (size_t n = 0; n < i->cursor_count; n++) {
         const struct log_inspect_cursor *c = &i->cursors[n];
         unreadable += !c->readable;
-        if (now_ns - c->since_wall_ns < FORGOTTEN_NS)
-            continue;
-        forgotten++;
-        if (!oldest || c->since_wall_ns < oldest->since_wall_ns)
+        unused += c->unused_since_wall_ns != 0;
+        if (c->unused_since_wall_ns && (!oldest || c->unused_since_wall_ns < oldest->unused_since_wall_ns))
             oldest = c;
     }
     if (unreadable)
-        doctor_say(k, VERDICT_FAIL, "cursors", "`leat log inspect` names them; those subscriptions begin anew",
+        doctor_say(k, VERDICT_FAIL, "cursors",
+                   "`leat log inspect` names them; their subscriptions get again what the log still has",
                    "%zu of %zu cannot be read", unreadable, i->cursor_count);
-    else if (forgotten)
+    else if (unused)
         doctor_say(k, VERDICT_WARN, "cursors",
-                   "Declare its subscription again, or let it go: after 7 days it does, with what it keeps",
-                   "%zu of %zu were not used for a day and keep what they need: %s on %s for %lld hours", forgotten,
+                   "Declare its subscription again to go on from there; 7 days after its last use it goes by itself",
+                   "%zu of %zu belong to no subscription and keep what they need: %s on %s for %lld hours", unused,
                    i->cursor_count, oldest->name, oldest->channel,
-                   (long long)((now_ns - oldest->since_wall_ns) / (3600 * (int64_t)NS_PER_S)));
+                   (long long)((now_ns - oldest->unused_since_wall_ns) / (3600 * (int64_t)NS_PER_S)));
     else
-        doctor_say(k, VERDICT_PASS, "cursors", NULL, "%zu, none forgotten", i->cursor_count);
+        doctor_say(k, VERDICT_PASS, "cursors", NULL, "%zu, each with a subscription", i->cursor_count);
 }
 
 void doctor_log(struct doctor *k)

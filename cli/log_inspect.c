@@ -58,7 +58,7 @@ static void print_channels(const struct log_inspect *i)
 
 static void print_cursors(const struct log_inspect *i)
 {
-    struct ask_table *t = TABLE("CURSOR", "CHANNEL", "AT", "BEHIND", "BYTES", "OLDEST", "LAST USED");
+    struct ask_table *t = TABLE("CURSOR", "CHANNEL", "AT", "BEHIND", "BYTES", "OLDEST", "UNUSED SINCE");
     for (size_t n = 0; n < i->cursor_count; n++) {
         const struct log_inspect_cursor *c = &i->cursors[n];
         table_cell(t, c->name);
@@ -70,7 +70,7 @@ static void print_cursors(const struct log_inspect *i)
         table_number(t, c->events);
         table_bytes(t, c->bytes);
         table_time(t, c->oldest_wall_ns);
-        table_time(t, c->since_wall_ns);
+        table_time(t, c->unused_since_wall_ns);
     }
     if (i->cursor_count)
         putchar('\n');
@@ -164,7 +164,7 @@ static void put_cursors(struct buf *b, const struct log_inspect *i)
         put_number(b, "behindEvents", c->events);
         put_number(b, "behindBytes", c->bytes);
         put_time(b, "oldest", c->oldest_wall_ns);
-        put_time(b, "lastUsed", c->since_wall_ns);
+        put_time(b, "unusedSince", c->unused_since_wall_ns);
         buf_put_char(b, '}');
     }
     buf_put_char(b, ']');

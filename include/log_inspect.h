@@ -36,12 +36,12 @@ struct log_inspect_channel {
     int64_t first_wall_ns, last_wall_ns;
 };
 struct log_inspect_cursor {
-    const char *name, *channel; /* channel: "" when the catalogue no longer has it */
-    int64_t since_wall_ns;      /* when somebody used it last, as far as the log knows */
-    uint64_t from;              /* everything before it is settled */
-    uint64_t events, bytes;     /* of its channel from there on that it has not settled; its filter may want fewer */
-    int64_t oldest_wall_ns;     /* of the first of them; 0: none */
-    bool readable;              /* false: where it stands cannot be read, and `from`, `events`, `bytes` are 0 */
+    const char *name, *channel;   /* channel: "" when the catalogue no longer has it */
+    int64_t unused_since_wall_ns; /* since when no subscription uses it; 0: one did when the log was written last */
+    uint64_t from;                /* everything before it is settled */
+    uint64_t events, bytes;       /* of its channel from there on that it has not settled; its filter may want fewer */
+    int64_t oldest_wall_ns;       /* of the first of them; 0: none */
+    bool readable;                /* false: where it stands cannot be read, and `from`, `events`, `bytes` are 0 */
 };
 struct log_inspect_loss {
     uint64_t first, last; /* sequences, both included */

@@ -77,7 +77,7 @@ static void visit_object(void *arg, const struct log_object *o)
         free(name);
         return;
     }
-    c->seen = (struct log_inspect_cursor){.name = name, .since_wall_ns = o->since_ns};
+    c->seen = (struct log_inspect_cursor){.name = name, .unused_since_wall_ns = o->since_ns};
     c->channel = o->channel;
     enum err e = slot_ledger_read(o->value, &c->ledger);
     k->no_memory = k->no_memory || e == ERR_NOMEM;

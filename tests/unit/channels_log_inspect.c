@@ -202,7 +202,7 @@ static void channels_segments_and_cursors_are_told(void **state)
     assert_int_equal(i->cursors[0].events, 100);
     assert_int_equal(i->cursors[0].bytes, i->channels[0].bytes);
     assert_int_equal(i->cursors[0].oldest_wall_ns, i->channels[0].first_wall_ns);
-    assert_int_equal(i->cursors[0].since_wall_ns, 5);
+    assert_int_equal(i->cursors[0].unused_since_wall_ns, 5);
 }
 
 static void what_was_settled_out_of_order_is_not_behind(void **state)
