@@ -288,7 +288,7 @@ static size_t run_at(const struct round *r, size_t at)
         kept += r->items[at + sparse++].kept;
     if (sparse)
         return sparse;
-    most = r->s->segment_bytes / 2;
+    most = r->s->segment_bytes;
     kept = 0;
     while (at + small < r->count && is_small(&r->items[at + small], r->s->segment_bytes) &&
            !is_sparse(&r->items[at + small]) && kept + r->items[at + small].kept <= most)

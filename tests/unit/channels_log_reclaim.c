@@ -8,102 +8,28 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ce_pack.h"
-#include "channels/log/store.h"
-#include "prng.h"
+#include "tests/lib/reclaim_rig.h"
 
 #define SEGMENT (512u << 10) /* of eight blocks */
-#define EVENTS_MAX 20000
-#define CHANNELS 3
 
-struct kept {
-    uint32_t channel, size;
-    int64_t wall_ns;
-    bool needed;
-};
-
-struct rig {
-    char dir[64];
-    struct clock_fake clock;
-    struct log_store *store;
-    struct kept events[EVENTS_MAX]; /* by sequence; channel 0: no event */
-    uint64_t last;
-    int64_t age_ns[CHANNELS + 1];
-    uint64_t bytes[CHANNELS + 1];
-    bool cautious; /* needed() knows of the channel only */
-    unsigned lost_notices, stop_after, asked;
-    struct prng p;
-};
-
-static void notice(void *arg, int severity, const char *code, const char *text)
+static struct rig *real_rig(uint64_t seed)
 {
-    struct rig *r = arg;
-    (void)severity;
-    (void)text;
-    r->lost_notices += !strcmp(code, "LogLost");
+    char root[] = "/tmp/leat-reclaim-XXXXXX", dir[64];
+    assert_non_null(mkdtemp(root));
+    snprintf(dir, sizeof dir, "%s/log", root);
+    return rig_new(disk_system(), dir, SEGMENT, seed);
 }
 
-static void open_store(struct rig *r)
+static void remove_file(struct rig *r, const char *path)
 {
-    struct log_store_options o = {.disk = disk_system(),
-                                  .clock = &r->clock.base,
-                                  .dir = r->dir,
-                                  .segment_bytes = SEGMENT,
-                                  .notice = notice,
-                                  .arg = r};
-    struct diag d = {0};
-    if (log_store_open(&o, &r->store, &d))
-        fail_msg("%s", d.text);
-}
-
-static void reopen(struct rig *r)
-{
-    log_store_close(r->store);
-    open_store(r);
-}
-
-static struct rig *rig_new(uint64_t seed)
-{
-    struct rig *r = calloc(1, sizeof *r);
-    assert_non_null(r);
-    strcpy(r->dir, "/tmp/leat-reclaim-XXXXXX");
-    assert_non_null(mkdtemp(r->dir));
-    clock_fake_init(&r->clock, 1, 1800000000ll * (int64_t)NS_PER_S);
-    prng_seed(&r->p, seed);
-    open_store(r);
-    return r;
-}
-
-/* Calls visit with the path of each file that ends so; returns how many there are. */
-static unsigned each_file(struct rig *r, const char *suffix, void (*visit)(const char *path))
-{
-    unsigned n = 0;
-    DIR *dir = opendir(r->dir);
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        if (e->d_name[0] == '.' || !slice_has_suffix(slice_str(e->d_name), slice_str(suffix)))
-            continue;
-        char path[400];
-        snprintf(path, sizeof path, "%s/%s", r->dir, e->d_name);
-        n++;
-        if (visit)
-            visit(path);
-    }
-    closedir(dir);
-    return n;
-}
-
-static void remove_file(const char *path)
-{
+    (void)r;
     assert_int_equal(unlink(path), 0);
 }
 
@@ -112,192 +38,9 @@ static void rig_free(struct rig *r)
     log_store_close(r->store);
     each_file(r, "", remove_file);
     assert_int_equal(rmdir(r->dir), 0);
+    *strrchr(r->dir, '/') = 0;
+    assert_int_equal(rmdir(r->dir), 0);
     free(r);
-}
-
-/* ---- events, known by their sequence ---- */
-
-static const struct ce_event *event_of(uint64_t number, uint32_t size)
-{
-    char id[24];
-    char *data = malloc(size + 1);
-    const struct ce_event *e = NULL;
-    assert_non_null(data);
-    for (uint32_t i = 0; i < size; i++)
-        data[i] = (char)(number * 31 + i);
-    snprintf(id, sizeof id, "%" PRIu64, number);
-    struct ce_builder b;
-    ce_builder_init(&b);
-    ce_builder_set(&b, SLICE("id"), CE_STRING, slice_str(id));
-    ce_builder_set(&b, SLICE("source"), CE_STRING, SLICE("s"));
-    ce_builder_set(&b, SLICE("type"), CE_STRING, SLICE("t"));
-    ce_builder_data(&b, CE_DATA_BYTES, slice_of(data, size));
-    assert_int_equal(ce_builder_seal(&b, 1 << 24, &e, NULL), OK);
-    free(data);
-    return e;
-}
-
-/* An event whose id is the sequence that it is expected to get; segments take some of their own. Not committed. */
-static uint64_t append(struct rig *r, uint32_t channel, uint32_t size)
-{
-    uint64_t guess = log_store_last(r->store) + 1;
-    for (;;) {
-        const struct ce_event *e = event_of(guess, size);
-        struct log_write w = {.kind = LOG_EVENT, .channel = channel, .event = e};
-        assert_int_equal(log_store_append(r->store, &w, 1), OK);
-        ce_event_unref(e);
-        uint64_t sequence = w.sequence;
-        assert_true(sequence < EVENTS_MAX);
-        r->last = sequence;
-        if (sequence == guess) {
-            r->events[sequence] = (struct kept){channel, size, w.wall_ns, false};
-            return sequence;
-        }
-        guess = sequence + 1; /* it was in a new segment: the event stays there under a wrong name, of no channel */
-    }
-}
-
-static void fill_segments(struct rig *r, uint32_t channel, unsigned segments)
-{
-    unsigned before = each_file(r, ".seg", NULL);
-    while (each_file(r, ".seg", NULL) < before + segments)
-        for (int i = 0; i < 10; i++)
-            append(r, channel, 8000);
-}
-
-/* ---- the policy ---- */
-
-static bool needed(void *arg, uint32_t channel, uint64_t first, uint64_t last)
-{
-    struct rig *r = arg;
-    for (uint64_t s = r->cautious ? 1 : first; s <= (r->cautious ? r->last : last) && s < EVENTS_MAX; s++)
-        if (r->events[s].channel == channel && r->events[s].needed)
-            return true;
-    return false;
-}
-
-static bool wanted(void *arg, const struct log_view *v)
-{
-    struct rig *r = arg;
-    assert_int_equal(v->record.kind, LOG_EVENT);
-    return r->events[v->record.sequence].needed;
-}
-
-static void retention(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes)
-{
-    struct rig *r = arg;
-    *age_ns = r->age_ns[channel];
-    *bytes = r->bytes[channel];
-}
-
-static bool stop(void *arg)
-{
-    struct rig *r = arg;
-    return r->stop_after && ++r->asked > r->stop_after;
-}
-
-static enum err reclaim(struct rig *r, struct log_reclaimed *out)
-{
-    struct log_policy p = {.needed = needed, .wanted = wanted, .retention = retention, .stop = stop, .arg = r};
-    p.below = UINT64_MAX;
-    assert_int_equal(log_store_commit(r->store), OK);
-    return log_store_reclaim(r->store, &p, out);
-}
-
-/* Until there is nothing to do any more. */
-static struct log_reclaimed reclaim_all(struct rig *r)
-{
-    struct log_reclaimed sum = {0}, one;
-    for (int round = 0; round < 50; round++) {
-        assert_int_equal(reclaim(r, &one), OK);
-        sum.segments_removed += one.segments_removed;
-        sum.segments_compacted += one.segments_compacted;
-        sum.bytes += one.bytes;
-        if (!one.segments_removed && !one.segments_compacted)
-            return sum;
-    }
-    fail_msg("reclaiming comes to no end");
-    return sum;
-}
-
-/* ---- what is there ---- */
-
-static void is_the_event(const struct rig *r, const struct log_view *v)
-{
-    const struct kept *k = &r->events[v->record.sequence];
-    const struct ce_event *expected = event_of(v->record.sequence, k->size), *got = NULL;
-    assert_int_equal(v->record.channel, k->channel);
-    assert_int_equal(v->record.wall_ns, k->wall_ns);
-    assert_int_equal(ce_unpack(v->payload, &got, NULL), OK);
-    assert_true(ce_event_equal(expected, got));
-    ce_event_unref(expected);
-    ce_event_unref(got);
-}
-
-/* Reads everything, by channel and whole: what is needed is there, what is there is right, in order. `seen` may be
- * NULL; returns how many events there are. */
-static unsigned check(struct rig *r, bool *seen)
-{
-    unsigned count = 0;
-    static bool there[EVENTS_MAX];
-    assert_int_equal(log_store_commit(r->store), OK);
-    memset(there, 0, sizeof there);
-    for (uint32_t channel = 0; channel <= CHANNELS; channel++) {
-        struct log_reader *reader;
-        struct log_view v;
-        uint64_t before = 0;
-        enum err e;
-        assert_int_equal(log_reader_new(r->store, channel, 1, &reader), OK);
-        while ((e = log_reader_next(reader, &v)) == OK) {
-            assert_true(v.record.sequence > before);
-            before = v.record.sequence;
-            if (v.record.kind != LOG_EVENT || !r->events[before].channel)
-                continue;
-            is_the_event(r, &v);
-            count += channel == 0;
-            if (channel == 0)
-                there[before] = true;
-            else
-                assert_true(there[before]);
-        }
-        assert_int_equal(e, ERR_PENDING);
-        log_reader_free(reader);
-        for (uint64_t s = 1; s <= r->last && channel; s++)
-            if (r->events[s].needed && r->events[s].channel == channel)
-                assert_true(there[s]);
-    }
-    assert_int_equal(log_store_lost(r->store), 0);
-    if (seen)
-        memcpy(seen, there, sizeof there);
-    return count;
-}
-
-struct seen_segments {
-    unsigned count, compacted;
-    uint64_t next, size;
-};
-
-static void look_at_segment(void *arg, const struct log_segment_info *i, const struct log_channel_usage *usage,
-                            size_t count)
-{
-    struct seen_segments *s = arg;
-    (void)usage;
-    (void)count;
-    if (s->count++)
-        assert_int_equal(i->first, s->next); /* R1 */
-    s->next = i->last + 1;
-    s->compacted += i->compacted;
-    s->size += i->size;
-}
-
-static struct seen_segments segments(struct rig *r)
-{
-    struct seen_segments s = {0};
-    assert_int_equal(log_store_commit(r->store), OK);
-    log_store_each_segment(r->store, look_at_segment, &s);
-    assert_int_equal(s.count, each_file(r, ".seg", NULL));
-    assert_int_equal(each_file(r, ".tmp", NULL), 0);
-    return s;
 }
 
 /* ---- the cases ---- */
@@ -305,13 +48,15 @@ static struct seen_segments segments(struct rig *r)
 static void what_nobody_needs_goes(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(1);
+    struct rig *r = real_rig(1);
     fill_segments(r, 1, 5);
     struct log_reclaimed out = reclaim_all(r);
     assert_int_equal(out.segments_removed, 3);
     assert_int_equal(out.segments_compacted, 0);
     assert_int_equal(out.bytes, 3 * SEGMENT);
     assert_int_equal(segments(r).count, 2); /* the newest two stay (S6) */
+    assert_int_equal(each_file(r, ".seg", NULL), 2);
+    assert_int_equal(each_file(r, ".tmp", NULL), 0);
     assert_int_equal(each_file(r, ".idx", NULL), 1);
     check(r, NULL);
     reopen(r);
@@ -323,7 +68,7 @@ static void what_nobody_needs_goes(void **state)
 static void one_event_does_not_pin_the_disk(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(2);
+    struct rig *r = real_rig(2);
     append(r, 1, 1000);
     uint64_t one = append(r, 1, 1000);
     r->events[one].needed = true;
@@ -353,7 +98,7 @@ static void one_event_does_not_pin_the_disk(void **state)
 static void a_little_of_each(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(3);
+    struct rig *r = real_rig(3);
     for (int i = 0; i < 2000; i++) {
         uint64_t s = append(r, 1 + (uint32_t)(i % 2), 4000);
         r->events[s].needed = i % 160 == 0;
@@ -372,7 +117,7 @@ static void a_little_of_each(void **state)
 static void what_is_needed_much_is_left_alone(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(4);
+    struct rig *r = real_rig(4);
     for (int i = 0; i < 400; i++)
         r->events[append(r, 1, 8000)].needed = i < 200;
     unsigned before = segments(r).count;
@@ -386,7 +131,7 @@ static void what_is_needed_much_is_left_alone(void **state)
 static void kept_for_replay_by_age(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(5);
+    struct rig *r = real_rig(5);
     r->age_ns[1] = 100 * (int64_t)NS_PER_S;
     r->bytes[1] = UINT64_MAX;
     uint64_t first[10];
@@ -409,7 +154,7 @@ static void kept_for_replay_by_age(void **state)
 static void kept_for_replay_by_bytes(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(6);
+    struct rig *r = real_rig(6);
     r->age_ns[1] = INT64_MAX;
     r->bytes[1] = 3 * SEGMENT;
     fill_segments(r, 1, 10);
@@ -426,7 +171,7 @@ static void kept_for_replay_by_bytes(void **state)
 static void it_stops_when_it_is_told(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(7);
+    struct rig *r = real_rig(7);
     r->events[append(r, 1, 1000)].needed = true;
     fill_segments(r, 1, 6);
     unsigned before = segments(r).count;
@@ -446,7 +191,7 @@ static void it_stops_when_it_is_told(void **state)
 static void the_cursors_must_know_first(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(8);
+    struct rig *r = real_rig(8);
     fill_segments(r, 1, 5);
     struct log_policy p = {.needed = needed, .wanted = wanted, .arg = r, .below = 2};
     struct log_reclaimed out;
@@ -463,7 +208,7 @@ static void the_cursors_must_know_first(void **state)
 static void who_reads_is_not_disturbed(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(9);
+    struct rig *r = real_rig(9);
     fill_segments(r, 1, 8);
     assert_int_equal(log_store_commit(r->store), OK);
     for (uint64_t s = 1; s <= r->last; s += 60)
@@ -499,8 +244,9 @@ static void who_reads_is_not_disturbed(void **state)
 
 static char saved_dir[64];
 
-static void save_file(const char *path)
+static void save_file(struct rig *r, const char *path)
 {
+    (void)r;
     char command[600];
     snprintf(command, sizeof command, "cp -p %s %s/", path, saved_dir);
     assert_int_equal(system(command), 0);
@@ -510,7 +256,7 @@ static void save_file(const char *path)
 static void leftovers_of_joining_go(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(10);
+    struct rig *r = real_rig(10);
     for (int i = 0; i < 6; i++) {
         r->events[append(r, 1, 1000)].needed = true;
         fill_segments(r, 2, 1);
@@ -529,6 +275,7 @@ static void leftovers_of_joining_go(void **state)
     assert_true(each_file(r, ".seg", NULL) > count);
     open_store(r);
     assert_int_equal(segments(r).count, count);
+    assert_int_equal(each_file(r, ".seg", NULL), count);
     check(r, NULL);
     reopen(r);
     check(r, NULL);
@@ -539,8 +286,9 @@ static void leftovers_of_joining_go(void **state)
 
 static char first_segment[400];
 
-static void note_first(const char *path)
+static void note_first(struct rig *r, const char *path)
 {
+    (void)r;
     if (!first_segment[0] || strcmp(path, first_segment) < 0)
         strcpy(first_segment, path);
 }
@@ -565,7 +313,7 @@ static void damage(struct rig *r, off_t at, size_t len, int how)
 static void damage_is_not_tidied_away(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(11);
+    struct rig *r = real_rig(11);
     uint64_t one = append(r, 1, 1000);
     r->events[one].needed = true;
     fill_segments(r, 1, 5);
@@ -596,7 +344,7 @@ static void damage_in_what_was_compacted_is_named(void **state)
 {
     (void)state;
     for (int where = 0; where < 3; where++) {
-        struct rig *r = rig_new(12);
+        struct rig *r = real_rig(12);
         uint64_t some[3];
         for (int i = 0; i < 3; i++) {
             some[i] = append(r, 1, 1000);
@@ -626,7 +374,7 @@ static void damage_in_what_was_compacted_is_named(void **state)
 static void the_next_segment_is_made_ahead(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(13);
+    struct rig *r = real_rig(13);
     assert_int_equal(log_store_prepare(r->store, UINT64_MAX / 2), ERR_FULL);
     assert_int_equal(each_file(r, ".tmp", NULL), 0);
     assert_int_equal(log_store_prepare(r->store, 0), OK);
@@ -694,7 +442,7 @@ static void random_operations(void **state)
 {
     (void)state;
     for (uint64_t seed = 100; seed < 106; seed++) {
-        struct rig *r = rig_new(seed);
+        struct rig *r = real_rig(seed);
         r->age_ns[1] = (int64_t)prng_below(&r->p, 60 * NS_PER_S);
         r->bytes[1] = prng_below(&r->p, 3000000);
         for (int i = 0; i < 120 && r->last < EVENTS_MAX - 1000; i++)
