@@ -54,8 +54,8 @@ const struct command command_delete = {
     .summary = "Take a resource away from a running server",
     .operands = "KIND/NAME",
     .operand_max = 2,
-    .text = "Events that wait for a deleted subscription are gone with it; parked ones stay until they are discarded\n"
-            "(`leat dlq`).",
+    .text = "Events that wait for a deleted subscription are gone with it, unless its annotation leat.dev/keep-cursor\n"
+            "is true; parked ones stay until they are discarded (`leat dlq`).",
     .examples = "  leat delete subscription/orders-to-billing",
     .options = delete_options,
     .run = run_delete,
