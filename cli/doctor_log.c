@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "doctor.h"
+#include "log_owners.h"
 #include "log_tool.h"
 
 #define FUTURE_NS (60 * (int64_t)NS_PER_S)
@@ -58,6 +59,20 @@ static void say_losses(struct doctor *k, const struct log_inspect *i)
         doctor_say(k, VERDICT_PASS, "lost events", NULL, "none");
 }
 
+static void say_unused(struct doctor *k, const struct log_inspect *i, size_t unused,
+                       const struct log_inspect_cursor *oldest, int64_t now_ns)
+{
+    struct log_owners *owners = log_owners_read(i->dir);
+    char owner[600];
+    log_owner(owners, oldest->name, owner, sizeof owner);
+    doctor_say(k, VERDICT_WARN, "cursors",
+               "Declare its subscription again to go on from there; 7 days after its last use it goes by itself",
+               "%zu of %zu belong to no subscription and keep what they need: %s on %s for %lld hours", unused,
+               i->cursor_count, *owner ? owner : oldest->name, oldest->channel,
+               (long long)((now_ns - oldest->unused_since_wall_ns) / (3600 * (int64_t)NS_PER_S)));
+    log_owners_free(owners);
+}
+
 static void say_cursors(struct doctor *k, const struct log_inspect *i, int64_t now_ns)
 {
     const struct log_inspect_cursor *oldest = NULL;
@@ -74,11 +89,7 @@ static void say_cursors(struct doctor *k, const struct log_inspect *i, int64_t n
                    "`leat log inspect` names them; their subscriptions get again what the log still has",
                    "%zu of %zu cannot be read", unreadable, i->cursor_count);
     else if (unused)
-        doctor_say(k, VERDICT_WARN, "cursors",
-                   "Declare its subscription again to go on from there; 7 days after its last use it goes by itself",
-                   "%zu of %zu belong to no subscription and keep what they need: %s on %s for %lld hours", unused,
-                   i->cursor_count, oldest->name, oldest->channel,
-                   (long long)((now_ns - oldest->unused_since_wall_ns) / (3600 * (int64_t)NS_PER_S)));
+        say_unused(k, i, unused, oldest, now_ns);
     else
         doctor_say(k, VERDICT_PASS, "cursors", NULL, "%zu, each with a subscription", i->cursor_count);
 }

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "log_owners.h"
 #include "log_tool.h"
+
+#define OWNER_MAX 600
 
 /* ---- tables ---- */
 
@@ -38,9 +40,10 @@ static void print_segments(const struct log_inspect *i)
     table_print(t);
 }
 
-static void print_channels(const struct log_inspect *i)
+static void print_channels(const struct log_inspect *i, const struct log_owners *owners)
 {
-    struct ask_table *t = TABLE("CHANNEL", "EVENTS", "BYTES", "FIRST", "LAST", "OLDEST", "NEWEST");
+    struct ask_table *t = TABLE("CHANNEL", "EVENTS", "BYTES", "FIRST", "LAST", "OLDEST", "NEWEST", "WHAT");
+    char owner[OWNER_MAX];
     for (size_t n = 0; n < i->channel_count; n++) {
         const struct log_inspect_channel *c = &i->channels[n];
         table_cell(t, c->name);
@@ -50,19 +53,28 @@ static void print_channels(const struct log_inspect *i)
         table_number(t, c->last);
         table_time(t, c->first_wall_ns);
         table_time(t, c->last_wall_ns);
+        table_cell(t, log_owner(owners, c->name, owner, sizeof owner));
     }
     if (i->channel_count)
         putchar('\n');
     table_print(t);
 }
 
-static void print_cursors(const struct log_inspect *i)
+/* The owner's name where it is known. */
+static void owner_cell(struct ask_table *t, const struct log_owners *owners, const char *name)
 {
-    struct ask_table *t = TABLE("CURSOR", "CHANNEL", "AT", "BEHIND", "BYTES", "OLDEST", "UNUSED SINCE");
+    char owner[OWNER_MAX];
+    log_owner(owners, name, owner, sizeof owner);
+    table_cell(t, *owner ? owner : name);
+}
+
+static void print_cursors(const struct log_inspect *i, const struct log_owners *owners)
+{
+    struct ask_table *t = TABLE("CURSOR OF", "CHANNEL", "AT", "BEHIND", "BYTES", "OLDEST", "UNUSED SINCE");
     for (size_t n = 0; n < i->cursor_count; n++) {
         const struct log_inspect_cursor *c = &i->cursors[n];
-        table_cell(t, c->name);
-        table_cell(t, *c->channel ? c->channel : "(gone)");
+        owner_cell(t, owners, c->name);
+        owner_cell(t, owners, *c->channel ? c->channel : "(gone)");
         if (c->readable)
             table_number(t, c->from);
         else
@@ -90,7 +102,7 @@ static void print_losses(const struct log_inspect *i)
     table_print(t);
 }
 
-static void print_tables(const struct log_inspect *i)
+static void print_tables(const struct log_inspect *i, const struct log_owners *owners)
 {
     char used[32], size[32];
     printf("%s: format %u, id %s\n", i->dir, i->format, i->id);
@@ -99,8 +111,8 @@ static void print_tables(const struct log_inspect *i)
     printf("%llu events, %s used of %s in %zu segments\n", (unsigned long long)i->events, bytes_text(i->bytes, used),
            bytes_text(i->size, size), i->segment_count);
     print_segments(i);
-    print_channels(i);
-    print_cursors(i);
+    print_channels(i, owners);
+    print_cursors(i, owners);
     print_losses(i);
 }
 
@@ -134,12 +146,19 @@ static void put_segments(struct buf *b, const struct log_inspect *i)
     buf_put_char(b, ']');
 }
 
-static void put_channels(struct buf *b, const struct log_inspect *i)
+static void put_owner(struct buf *b, const struct log_owners *owners, const char *name)
+{
+    char owner[OWNER_MAX];
+    put_string(b, ",\"owner\":", log_owner(owners, name, owner, sizeof owner));
+}
+
+static void put_channels(struct buf *b, const struct log_inspect *i, const struct log_owners *owners)
 {
     buf_put_str(b, ",\"channels\":[");
     for (size_t n = 0; n < i->channel_count; n++) {
         const struct log_inspect_channel *c = &i->channels[n];
         put_string(b, n ? ",{\"name\":" : "{\"name\":", c->name);
+        put_owner(b, owners, c->name);
         put_number(b, "number", c->number);
         put_number(b, "events", c->events);
         put_number(b, "bytes", c->bytes);
@@ -152,12 +171,13 @@ static void put_channels(struct buf *b, const struct log_inspect *i)
     buf_put_char(b, ']');
 }
 
-static void put_cursors(struct buf *b, const struct log_inspect *i)
+static void put_cursors(struct buf *b, const struct log_inspect *i, const struct log_owners *owners)
 {
     buf_put_str(b, ",\"cursors\":[");
     for (size_t n = 0; n < i->cursor_count; n++) {
         const struct log_inspect_cursor *c = &i->cursors[n];
         put_string(b, n ? ",{\"name\":" : "{\"name\":", c->name);
+        put_owner(b, owners, c->name);
         put_string(b, ",\"channel\":", c->channel);
         buf_printf(b, ",\"readable\":%s", c->readable ? "true" : "false");
         put_number(b, "at", c->from);
@@ -182,7 +202,7 @@ static void put_losses(struct buf *b, const struct log_inspect *i)
     buf_put_char(b, ']');
 }
 
-static int print_json(const struct invocation *in, const struct log_inspect *i)
+static int print_json(const struct invocation *in, const struct log_inspect *i, const struct log_owners *owners)
 {
     struct buf b;
     buf_init(&b, 1u << 30);
@@ -196,8 +216,8 @@ static int print_json(const struct invocation *in, const struct log_inspect *i)
     put_number(&b, "size", i->size);
     put_number(&b, "lost", i->lost);
     put_segments(&b, i);
-    put_channels(&b, i);
-    put_cursors(&b, i);
+    put_channels(&b, i, owners);
+    put_cursors(&b, i, owners);
     put_losses(&b, i);
     buf_put_str(&b, "}\n");
     const bool whole = buf_error(&b) == OK;
@@ -223,10 +243,12 @@ static int run(const struct invocation *in)
     log_progress_end(&progress);
     if (e != OK)
         code = log_tool_fail(in, e, &d);
-    else if (json)
-        code = print_json(in, i);
-    else
-        print_tables(i);
+    struct log_owners *owners = e == OK ? log_owners_read(i->dir) : NULL;
+    if (e == OK && json)
+        code = print_json(in, i, owners);
+    else if (e == OK)
+        print_tables(i, owners);
+    log_owners_free(owners);
     log_inspect_free(i);
     free(dir);
     return code;
