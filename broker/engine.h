@@ -76,8 +76,8 @@ struct engine_subscription {
     bool keep_cursor; /* as the last plan that has it says */
     char *label_namespace, *label_name;
     struct engine_bus *bus;
-    struct engine_channel *channel;
-    struct engine_channel *parked; /* its dead-letter channel */
+    struct engine_channel *channel; /* NULL: it is gone, and lives on for its parked events */
+    struct engine_channel *parked;  /* its dead-letter channel */
     struct bus_subscription *handle, *parked_handle;
     struct bus_op op, parked_op;
     struct engine *engine;

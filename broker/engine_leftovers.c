@@ -61,8 +61,10 @@ static void drop_subscription(struct engine_subscription *s)
     }
     if (s->parked_handle)
         bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-    if (probe.events > 0 || s->dlq || s->replays > 0)
-        return; /* parked events outlive their subscription, until they are discarded */
+    if (probe.events > 0 || s->dlq || s->replays > 0) {
+        s->channel = NULL; /* it may go before */
+        return;            /* parked events outlive their subscription, until they are discarded */
+    }
     if (s->parked_handle && (op = loose_op()))
         bus->ops->unsubscribe(bus, s->parked_handle, true, op);
     if (s->parked->handle && (op = loose_op()))

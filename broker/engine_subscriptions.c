@@ -46,11 +46,12 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     return s;
 }
 
-/* Also one that was deleted and lives on for its parked events, when what comes takes up its cursor. */
+/* Also one that was deleted and lives on for its parked events, when what comes takes up its cursor; its channel may
+ * have been another one. */
 static bool is_same(const struct engine_subscription *s, const struct plan_subscription *p,
                     const struct engine_channel *channel)
 {
-    return s && s->channel == channel && strcmp(s->cursor, p->cursor) == 0;
+    return s && (s->channel == channel || (!s->channel && s->bus == channel->bus)) && strcmp(s->cursor, p->cursor) == 0;
 }
 
 bool engine_subscriptions_choose(struct engine *e)
@@ -74,6 +75,7 @@ bool engine_subscriptions_choose(struct engine *e)
         if (!s)
             break;
         e->next->subscriptions[i] = s;
+        s->channel = channel;
         s->wanted = true;
         s->paused = p->paused;
         s->keep_cursor = p->keep_cursor;

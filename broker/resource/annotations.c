@@ -237,7 +237,7 @@ static const struct annotation_rule {
     {ANNOTATION_ORDER, ON_DELIVERIES, check_order},
     {ANNOTATION_PAUSED, ON_DELIVERIES, check_bool},
     {ANNOTATION_START_FROM, ON_DELIVERIES, check_start},
-    {ANNOTATION_KEEP_CURSOR, ON_DELIVERIES, check_bool},
+    {ANNOTATION_KEEP_CURSOR, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_bool}, /* a flow's go with its channels */
     {ANNOTATION_DEDUP, ON_DELIVERIES, check_time},
     {ANNOTATION_JITTER, ON_DELIVERIES, check_jitter},
     {ANNOTATION_RETRY_ON, ON_DELIVERIES, check_retry_on},

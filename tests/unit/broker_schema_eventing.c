@@ -54,6 +54,10 @@ static const struct rig_mistake mistakes[] = {
     {EVENTING "kind: Trigger\nmetadata: {name: t, annotations: {leat.dev/capacity: 1MiB}}\nspec:\n" TO_BROKER,
      "metadata.annotations[\"leat.dev/capacity\"]: means nothing on a Trigger; it is for: Channel, InMemoryChannel, "
      "Broker, Sequence, Parallel, Flow"},
+    {FLOWS "kind: Sequence\nmetadata: {name: s, annotations: {leat.dev/keep-cursor: 'true'}}\nspec:\n  steps: [{uri: "
+           "'http://x/'}]\n",
+     "metadata.annotations[\"leat.dev/keep-cursor\"]: means nothing on a Sequence; it is for: Subscription, Trigger, "
+     "Flow"},
     {TYPES "kind: EventType\nmetadata: {name: t}\nspec:\n  attributes: [{name: type}, {name: source}, {name: id}]\n",
      "m.yaml:5:3: error: EventType default/t: spec.attributes: specversion is missing"},
     {TYPES "kind: EventType\nmetadata: {name: t}\nspec:\n  attributes: [{name: Type}]\n",

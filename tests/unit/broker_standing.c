@@ -7,15 +7,13 @@
 
 #include "../../broker/resource/store.h"
 #include "../../broker/resource/table.h"
+#include "../lib/fault.h"
 
 #define CHANNEL "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n"
 #define SUBSCRIPTION(annotations)                                                                                      \
     "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s, annotations: {" annotations    \
     "}}\nspec: {channel: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: c}, subscriber: {uri: "           \
     "'http://x/'}}\n"
-#define SEQUENCE                                                                                                       \
-    "---\napiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q, annotations: {leat.dev/keep-cursor: "  \
-    "'true'}}\nspec: {steps: [{uri: 'http://x/'}, {uri: 'http://y/'}]}\n"
 #define KEEP "leat.dev/keep-cursor: 'true'"
 
 static struct {
@@ -80,16 +78,21 @@ static int end_on_disk(void **state)
     return rmdir(at.dir);
 }
 
-/* These files, and the plan of them. */
-static void sync_files(const char *text)
+static void sync_table(const char *text)
 {
-    static const struct plan_options options = {.ingress_url = "http://h"};
     struct problems p;
     struct manifest *m = rig_good(text);
     problems_init(&p);
     assert_int_equal(resource_table_sync(at.table, m, &p), OK);
     problems_fini(&p);
     manifest_free(m);
+}
+
+/* These files, and the plan of them. */
+static void sync_files(const char *text)
+{
+    static const struct plan_options options = {.ingress_url = "http://h"};
+    sync_table(text);
     plan_unref(at.plan);
     assert_int_equal(plan_compile(at.table, &options, &at.plan), OK);
     assert_int_equal(plan_publish(at.table, at.plan), OK);
@@ -183,19 +186,27 @@ static void test_the_annotation_comes_and_goes(void **state)
     assert_string_equal(cursor(), object()->uid);
 }
 
-static void test_parts_of_a_sequence(void **state)
+/* Without memory it may fail, and never has another cursor than the one that was kept. */
+static void test_without_memory(void **state)
 {
-    char names[2][STORE_CURSOR_MAX];
+    static const struct plan_options options = {.ingress_url = "http://h"};
     (void)state;
-    sync_files(SEQUENCE);
-    assert_int_equal(at.plan->subscription_count, 2);
-    for (size_t i = 0; i < 2; i++)
-        strcpy(names[i], at.plan->subscriptions[i].cursor);
-    assert_string_not_equal(names[0], names[1]);
-    sync_files(CHANNEL);
-    sync_files(SEQUENCE);
-    for (size_t i = 0; i < 2; i++)
-        assert_string_equal(at.plan->subscriptions[i].cursor, names[i]);
+    sync_files(CHANNEL SUBSCRIPTION(KEEP));
+    const char *first = cursor();
+    for (unsigned n = 1;; n++) {
+        struct plan *p = NULL;
+        sync_files(CHANNEL);
+        sync_table(CHANNEL SUBSCRIPTION(KEEP));
+        fault_arm(n);
+        enum err e = plan_compile(at.table, &options, &p);
+        bool fired = fault_disarm();
+        assert_true(e == OK || (fired && e == ERR_NOMEM));
+        if (e == OK)
+            assert_string_equal(p->subscriptions[0].cursor, first);
+        plan_unref(p);
+        if (!fired)
+            return;
+    }
 }
 
 static void test_kept_over_a_restart(void **state)
@@ -299,7 +310,7 @@ int main(void)
         TEST(test_kept_it_is_passed_on),
         TEST(test_the_last_one_decides),
         TEST(test_the_annotation_comes_and_goes),
-        TEST(test_parts_of_a_sequence),
+        TEST(test_without_memory),
         DISK(test_kept_over_a_restart),
         TEST(test_paused_and_resumed),
         TEST(test_the_annotation_is_not_taken_back),
