@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: channels */
 /* The log's store alone: 1 KiB events appended and committed in batches, beside bare write and fdatasync of as many
- * bytes in a preallocated file; writing without sync; reading back; opening. In a folder made in the one named by the
- * first argument, else in the current one. Printed, never asserted. */
+ * bytes in a preallocated file; writing without sync; reading back; opening; appending with the keeper at work. In a
+ * folder made in the one named by the first argument, else in the current one. Printed, never asserted. */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +149,77 @@ static void scan_all(const char *name)
     printf("open without any index            %8.0f ms\n", (now() - start) * 1e3);
 }
 
+/* ---- the keeper at work beside the writer ---- */
+
+/* Of each 50,000 records, about a segment, 2,500 are needed. */
+static bool needed(void *arg, uint32_t channel, uint64_t first, uint64_t last)
+{
+    (void)arg, (void)channel;
+    return first % 50000 < 2500 || first / 50000 != last / 50000;
+}
+
+static bool wanted(void *arg, const struct log_view *v)
+{
+    return needed(arg, v->record.channel, v->record.sequence, v->record.sequence);
+}
+
+struct keeper {
+    struct log_store *store;
+    _Atomic bool work, end;
+    double seconds; /* spent on reclaiming that did something */
+    struct log_reclaimed sum;
+};
+
+static void *keep(void *arg)
+{
+    struct keeper *k = arg;
+    struct log_policy p = {.needed = needed, .wanted = wanted, .arg = k, .below = UINT64_MAX};
+    while (!k->end) {
+        must(log_store_prepare(k->store, 0) == OK, "prepare");
+        struct log_reclaimed out = {0};
+        double start = now();
+        must(!k->work || log_store_reclaim(k->store, &p, &out) == OK, "reclaim");
+        if (out.bytes) {
+            k->seconds += now() - start;
+            k->sum.bytes += out.bytes;
+            k->sum.segments_compacted += out.segments_compacted;
+        }
+        usleep(50000);
+    }
+    return NULL;
+}
+
+/* Turns with the keeper at work and without, so that both meet the same noise. */
+static void with_keeper(const struct ce_event *e)
+{
+    struct keeper k = {.store = opened("kept")};
+    struct log_write writes[BATCH_MAX];
+    double seconds[2] = {0};
+    uint64_t records[2] = {0};
+    pthread_t thread;
+    for (size_t i = 0; i < BATCH_MAX; i++)
+        writes[i] = (struct log_write){.kind = LOG_EVENT, .channel = 1, .event = e};
+    must(pthread_create(&thread, NULL, keep, &k) == 0, "a thread");
+    for (int turn = 0; turn < 24; turn++) {
+        k.work = turn % 2;
+        double start = now(), end;
+        do {
+            must(log_store_append(k.store, writes, BATCH_MAX) == OK && log_store_commit(k.store) == OK, "append");
+            records[turn % 2] += BATCH_MAX;
+            end = now();
+        } while (end - start < SECONDS / 4);
+        seconds[turn % 2] += end - start;
+    }
+    k.end = true;
+    pthread_join(thread, NULL);
+    double without = (double)records[0] / seconds[0], with = (double)records[1] / seconds[1];
+    printf("append and commit, keeper idle    %8.0f records/s, at work %8.0f: %.0f %%\n", without, with,
+           100 * with / without);
+    printf("compaction                        %8.0f segments, %.2f GiB/s given back while it lasts\n",
+           (double)k.sum.segments_compacted, (double)k.sum.bytes / k.seconds / (1 << 30));
+    log_store_close(k.store);
+}
+
 int main(int count, char **words)
 {
     static const size_t batches[] = {1, 32, 128, 256};
@@ -164,6 +237,7 @@ int main(int count, char **words)
         printf("append and commit, batches of %3zu %8.0f records/s, bare write+fdatasync %8.0f: %.0f %%\n", batches[i],
                log, disk, 100 * log / disk);
     }
+    with_keeper(e);
     ce_event_unref(e);
     snprintf(command, sizeof command, "rm -rf %s", root);
     return system(command) != 0;
