@@ -9,5 +9,6 @@
 
 extern const struct bus_ops bus_memory;
 extern const struct bus_ops bus_faulty;
+extern const struct bus_ops bus_log;
 
 #endif

@@ -12,6 +12,7 @@ static const struct {
 } table[] = {
     {"memory", &bus_memory},
     {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
+    {"log", &bus_log},
     {"faulty", &bus_faulty},
 };
 
@@ -26,6 +27,6 @@ const struct bus_ops *bus_find(const char *name)
 
 const char *const *bus_names(void)
 {
-    static const char *const names[] = {"memory", "faulty", NULL};
+    static const char *const names[] = {"memory", "log", "faulty", NULL};
     return names;
 }

@@ -186,7 +186,8 @@ struct bus_ops {
      * beside live traffic. Gives at most `most`, of what was appended (done with OK) before the call; fewer only when
      * there are no more, so a page that is not full is the last. Offsets grow from event to event, with gaps; the next
      * page begins at the last offset plus one. `wall_ns`: when it was appended. The event is borrowed for the callback.
-     * op ends after the last of them, on `loop`; ERR_IO, ERR_NOMEM, ERR_CLOSED: what was delivered counts. */
+     * op ends after the last of them, on `loop`; ERR_IO, ERR_NOMEM, ERR_CLOSED: what was delivered counts. Refused
+     * at once (ERR_NOMEM, ERR_CLOSED), op does not end. */
     enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
                      void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
                      void *arg, struct bus_op *op, struct loop *loop);

@@ -34,16 +34,21 @@ static void threads_stop(struct rig *r)
     r->running = false;
 }
 
-static void bus_open_with(struct rig *r, const char *params)
+static void bus_open_with(struct rig *r, const char *params, struct bus **out)
 {
-    char text[300];
+    char text[400];
     struct bus_param list[16];
     struct diag d = {0};
     snprintf(text, sizeof text, "%s", params);
     size_t n = rig_params(text, list, 16);
-    enum err e = r->ops->open(&r->env, list, n, &r->bus, &d);
+    enum err e = r->ops->open(&r->env, list, n, out, &d);
     if (e)
         fail_msg("open: %s", d.text);
+}
+
+static void bus_open(struct rig *r)
+{
+    bus_open_with(r, r->params, &r->bus);
     for (size_t i = 0; i < r->loop_count; i++)
         assert_int_equal(r->ops->bind(r->bus, r->loops[i]), OK);
 }
@@ -69,7 +74,8 @@ static int contract_setup(void **state)
     loops_new(r);
     r->ops = bus_find(c->bus);
     must(r->ops);
-    bus_open_with(r, c->params);
+    rig_params_fill(r, c->params, r->params, sizeof r->params);
+    bus_open(r);
     if (c->how == THREADS)
         threads_start(r);
     *state = r;
@@ -90,6 +96,7 @@ static int contract_teardown(void **state)
     for (size_t i = 0; i < r->loop_count; i++)
         loop_free(r->loops[i]);
     loop_free(r->control);
+    rig_folders_remove(r);
     pthread_mutex_destroy(&r->lock);
     free(r);
     return 0;
@@ -112,7 +119,7 @@ void contract_fill(struct CMUnitTest *tests, const char *stamp, const struct con
 
 static void needs(const struct rig *r, unsigned capability)
 {
-    if (!(r->bus->capabilities & capability))
+    if ((r->bus->capabilities & capability) != capability)
         skip();
 }
 
@@ -160,7 +167,9 @@ void contract_fini_is_legal_after_open(void **state)
 {
     struct rig *r = *state;
     struct bus *other = NULL;
-    assert_int_equal(r->ops->open(&r->env, NULL, 0, &other, NULL), OK);
+    char params[400];
+    rig_params_fill(r, r->contract->params, params, sizeof params);
+    bus_open_with(r, params, &other);
     assert_ptr_equal(other->ops, r->ops);
     r->ops->fini(other);
 }
@@ -1110,12 +1119,114 @@ void contract_revoked_comes_again(void **state)
     tap_close(&t);
 }
 
+/* A page of read() as it came. */
+struct page {
+    struct rig *r;
+    struct bus_channel *c;
+    struct bus_start from;
+    size_t loop, most, count;
+    char ids[64][16];
+    uint64_t offsets[64];
+    int64_t walls[64];
+    struct rig_op op;
+    enum err at_once;
+};
+
+static void page_event(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns)
+{
+    struct page *p = arg;
+    struct slice id = ce_event_id(event);
+    must(!p->r->inside[p->loop] && p->count < 64 && p->op.ended == 0);
+    snprintf(p->ids[p->count], sizeof p->ids[0], "%.*s", SLICE_ARG(id));
+    p->offsets[p->count] = offset;
+    p->walls[p->count++] = wall_ns;
+}
+
+static void page_done(struct bus_op *op, enum err err)
+{
+    struct page *p = container_of(container_of(op, struct rig_op, op), struct page, op);
+    must(!p->r->inside[p->loop]);
+    pthread_mutex_lock(&p->r->lock);
+    p->op.err = err;
+    p->op.ended++;
+    pthread_mutex_unlock(&p->r->lock);
+}
+
+static bool page_ended(struct page *p)
+{
+    pthread_mutex_lock(&p->r->lock);
+    bool ended = p->op.ended > 0;
+    pthread_mutex_unlock(&p->r->lock);
+    return ended;
+}
+
+static void page_here(void *arg)
+{
+    struct page *p = arg;
+    struct rig *r = p->r;
+    r->inside[p->loop] = true;
+    p->at_once = r->ops->read(r->bus, p->c, &p->from, p->most, page_event, p, &p->op.op, r->loops[p->loop]);
+    r->inside[p->loop] = false;
+}
+
+static struct page *page_read(struct page *p, struct rig *r, struct bus_channel *c, struct bus_start from, size_t most)
+{
+    *p = (struct page){.r = r, .c = c, .from = from, .most = most, .loop = r->loop_count - 1};
+    p->op.op.done = page_done;
+    rig_on(r, p->loop, page_here, p);
+    assert_int_equal(p->at_once, OK);
+    rig_until(r, page_ended(p));
+    assert_int_equal(p->op.err, OK);
+    return p;
+}
+
 void contract_read_where_browse(void **state)
 {
     struct rig *r = *state;
-    if (!(r->bus->capabilities & BUS_CAP_BROWSE))
-        skip();
-    assert_non_null(r->ops->read);
+    needs(r, BUS_CAP_BROWSE);
+    struct bus_channel *c = rig_channel(r, "ns/c"), *other = rig_channel(r, "ns/other");
+    struct bus_start earliest = {.kind = BUS_START_EARLIEST}, latest = {.kind = BUS_START_LATEST};
+    static struct page p, q;
+    assert_int_equal(page_read(&p, r, c, earliest, 10)->count, 0);
+    rig_append_many(r, c, 20); /* no subscription: kept all the same */
+    rig_append(r, 0, other, "elsewhere", NULL);
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    for (unsigned i = 20; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        rig_append(r, i % r->loop_count, c, id, i % 2 ? "k" : NULL);
+    }
+    assert_int_equal(page_read(&p, r, c, earliest, 64)->count, 30); /* all, in the order of their appends */
+    for (size_t i = 0; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%zu", i);
+        assert_string_equal(p.ids[i], id);
+        assert_true(i == 0 || (p.offsets[i] > p.offsets[i - 1] && p.walls[i] >= p.walls[i - 1]));
+    }
+    assert_int_equal(page_read(&q, r, c, latest, 64)->count, 0);
+
+    struct bus_start from = {.kind = BUS_START_OFFSET, .offset = p.offsets[7]};
+    assert_int_equal(page_read(&q, r, c, from, 5)->count, 5); /* a full page, and the next begins behind it */
+    assert_string_equal(q.ids[0], "e7");
+    from.offset = q.offsets[4] + 1;
+    assert_int_equal(page_read(&q, r, c, from, 64)->count, 18);
+    assert_string_equal(q.ids[0], "e12");
+    from.offset = p.offsets[29] + 1;
+    assert_int_equal(page_read(&q, r, c, from, 64)->count, 0);
+
+    struct bus_start time = {.kind = BUS_START_TIME, .wall_ns = p.walls[25]};
+    page_read(&q, r, c, time, 64);
+    assert_true(q.count >= 5 && q.walls[0] >= p.walls[25]);
+    assert_string_equal(q.ids[q.count - 1], "e29");
+    time.wall_ns = p.walls[29] + (int64_t)NS_PER_S;
+    assert_int_equal(page_read(&q, r, c, time, 64)->count, 0);
+
+    assert_int_equal(backlog(r, s), 10); /* reading is beside it */
+    struct tap t;
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 10);
+    tap_close(&t);
+    assert_int_equal(page_read(&q, r, c, earliest, 64)->count, 30); /* settled, and still to be read */
 }
 
 /* ---- stop ---- */
@@ -1242,6 +1353,107 @@ void contract_probe_counts(void **state)
     assert_int_equal(p.bytes, 0);
     assert_int_equal(p.oldest_age_ns, 0);
     assert_int_equal(p.appended, 9);
+}
+
+/* ---- opened anew ---- */
+
+/* Stops the bus, frees it, and opens it with the same parameters. */
+static void open_anew(struct rig *r)
+{
+    rig_stop(r);
+    threads_stop(r);
+    for (size_t i = 0; i < r->loop_count; i++)
+        r->ops->unbind(r->bus, r->loops[i]);
+    r->ops->fini(r->bus);
+    r->bus = NULL;
+    atomic_store(&r->silent, false);
+    bus_open(r);
+    if (r->contract->how == THREADS)
+        threads_start(r);
+}
+
+void contract_opened_anew_keeps_what_is_not_settled(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_DURABLE);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s"), *u = rig_subscribe(r, c, "u");
+    struct tap t;
+    rig_append_many(r, c, 30);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 100);
+    unsigned acked = 0;
+    for (unsigned i = 0; i < 30; i += 2, acked++) { /* every second one, so what is settled has gaps */
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        rig_until(r, tap_settle(&t, id, BUS_ACK));
+        while (tap_settle(&t, id, BUS_ACK))
+            continue;
+    }
+    tap_close(&t);
+    for (int round = 0; round < 3; round++) { /* more than once: what one start knew the next has not forgotten */
+        open_anew(r);
+        c = rig_channel(r, "ns/c");
+        s = rig_subscribe(r, c, "s");
+        u = rig_subscribe(r, c, "u");
+        rig_until(r, backlog(r, s) == 30 - acked);
+        rig_until(r, backlog(r, u) == 30);
+    }
+    tap_drain(r, s, r->loop_count - 1, &t);
+    takes_exactly(&t, 30 - acked);
+    for (unsigned i = 0; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        assert_int_equal(tap_is(&t, id), i % 2 == 1);
+    }
+    tap_close(&t);
+    rig_append(r, 0, c, "new", NULL);
+    tap_drain(r, u, 0, &t);
+    takes_exactly(&t, 31);
+    tap_close(&t);
+    open_anew(r);
+    c = rig_channel(r, "ns/c");
+    u = rig_subscribe(r, c, "u");
+    tap_drain(r, u, 0, &t);
+    takes_exactly(&t, 0);
+    tap_close(&t);
+    s = rig_subscribe(r, c, "s");
+    rig_until(r, backlog(r, s) == 1);
+}
+
+void contract_opened_anew_keeps_cursors_and_filters(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_DURABLE | BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c"), *gone = rig_channel(r, "ns/gone");
+    subscribe_filtered(r, c, "a", key_is("a"));
+    subscribe_filtered(r, c, "b", key_is("b"));
+    struct bus_subscription *removed = rig_subscribe(r, c, "removed"), *kept = rig_subscribe(r, c, "kept");
+    rig_append(r, 0, c, "1", "a");
+    rig_append(r, r->loop_count - 1, c, "2", "b");
+    rig_append(r, 0, gone, "3", NULL);
+    rig_unsubscribe(r, removed, true);
+    rig_unsubscribe(r, kept, false);
+    rig_release(r, gone, true);
+    open_anew(r);
+    c = rig_channel(r, "ns/c");
+    rig_append(r, 0, c, "4", "a"); /* before anybody has come back */
+    struct bus_subscription *a = subscribe_filtered(r, c, "a", key_is("a")),
+                            *b = subscribe_filtered(r, c, "b", key_is("b"));
+    removed = rig_subscribe(r, c, "removed");
+    kept = rig_subscribe(r, c, "kept");
+    rig_append(r, r->loop_count - 1, c, "5", "b");
+    rig_until(r, backlog(r, a) == 2 && backlog(r, b) == 2 && backlog(r, kept) == 4);
+    assert_int_equal(backlog(r, removed), 1);
+    assert_int_equal(backlog(r, rig_subscribe(r, rig_channel(r, "ns/gone"), "s")), 0);
+    struct tap t;
+    tap_drain(r, a, 0, &t);
+    takes_exactly(&t, 2);
+    assert_true(tap_is(&t, "1") && tap_is(&t, "4"));
+    tap_close(&t);
+    tap_drain(r, kept, r->loop_count - 1, &t);
+    takes_exactly(&t, 4);
+    tap_close(&t);
 }
 
 /* ---- all of it ---- */

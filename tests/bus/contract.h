@@ -21,11 +21,16 @@
 
 enum contract_loops { TURNED, THREADS };
 
+struct bus;
+
 struct contract {
     const char *bus;
-    const char *params; /* "name=value name=value" */
+    const char *params; /* "name=value name=value"; a value of @ is a fresh folder of its own, gone afterwards */
     unsigned loops;
     enum contract_loops how;
+    /* Of a bus with threads of its own: waits until they have nothing to do, so that a turn by hand is one. May be
+     * NULL. */
+    void (*idle)(struct bus *b);
 };
 
 /* One line per promise of include/bus.h. */
@@ -78,6 +83,8 @@ struct contract {
     X(stop_with_streams_attached)                                                                                      \
     X(stop_twice)                                                                                                      \
     X(probe_counts)                                                                                                    \
+    X(opened_anew_keeps_what_is_not_settled)                                                                           \
+    X(opened_anew_keeps_cursors_and_filters)                                                                           \
     X(everything_at_once)
 
 #define CONTRACT_DECLARE(name) void contract_##name(void **state);
@@ -88,7 +95,9 @@ CONTRACT_CASES(CONTRACT_DECLARE)
 
 /* Stamps the suite as `contract_STAMP`, an array of struct CMUnitTest. */
 #define BUS_CONTRACT(stamp, bus_name, parameters, loop_count, how_run)                                                 \
-    static const struct contract stamp = {bus_name, parameters, loop_count, how_run};                                  \
+    BUS_CONTRACT_IDLE(stamp, bus_name, parameters, loop_count, how_run, NULL)
+#define BUS_CONTRACT_IDLE(stamp, bus_name, parameters, loop_count, how_run, wait_idle)                                 \
+    static const struct contract stamp = {bus_name, parameters, loop_count, how_run, wait_idle};                       \
     static struct CMUnitTest contract_##stamp[CONTRACT_COUNT];                                                         \
     __attribute__((constructor)) static void contract_stamp_##stamp(void)                                              \
     {                                                                                                                  \

@@ -9,6 +9,7 @@
 #ifndef LEAT_TESTS_CONTRACT_RIG_H
 #define LEAT_TESTS_CONTRACT_RIG_H
 
+#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 
 #define RIG_LOOPS_MAX 4
 #define RIG_MAILBOX 4096
+#define RIG_DIRS_MAX 2
 #define RIG_TURNS_MAX 30000 /* a fact that is not there by then never comes */
 
 #define must(fact)                                                                                                     \
@@ -39,8 +41,11 @@ struct rig {
     const struct bus_ops *ops;
     struct bus *bus;
     pthread_t threads[RIG_LOOPS_MAX];
-    bool running;               /* threads */
-    bool finished;              /* the bus is gone */
+    bool running;     /* threads */
+    bool finished;    /* the bus is gone */
+    char params[400]; /* the contract's, with a folder for each @ */
+    char dirs[RIG_DIRS_MAX][64];
+    size_t dir_count;
     pthread_mutex_t lock;       /* of taps and calls */
     bool inside[RIG_LOOPS_MAX]; /* a call into the bus is running on this loop: no callback may */
     atomic_bool silent;         /* stop has ended: no callback may */
@@ -55,6 +60,8 @@ static inline void rig_turn(struct rig *r)
         return;
     }
     clock_fake_advance(&r->fake, NS_PER_MS);
+    if (r->contract->idle && r->bus && !r->finished)
+        r->contract->idle(r->bus);
     for (size_t i = 0; i < r->loop_count; i++)
         must(loop_turn(r->loops[i], 0) == OK);
     must(loop_turn(r->control, 0) == OK);
@@ -118,6 +125,58 @@ static inline void rig_quiet(struct rig *r)
     }
 }
 
+/* "a=1 b=2" as parameters; `text` is cut up. */
+static inline size_t rig_params(char *text, struct bus_param *out, size_t most)
+{
+    size_t n = 0;
+    for (char *save = NULL, *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        char *equals = strchr(word, '=');
+        must(equals && n < most);
+        *equals = '\0';
+        out[n++] = (struct bus_param){word, equals + 1};
+    }
+    return n;
+}
+
+/* ---- folders ---- */
+
+static inline void rig_folder_new(struct rig *r)
+{
+    must(r->dir_count < RIG_DIRS_MAX);
+    const char *base = getenv("TMPDIR");
+    char *dir = r->dirs[r->dir_count++];
+    must(snprintf(dir, sizeof r->dirs[0], "%s/leat-bus-XXXXXX", base ? base : "/tmp") < (int)sizeof r->dirs[0]);
+    must(mkdtemp(dir));
+}
+
+/* `params` with a fresh folder for each value @. */
+static inline void rig_params_fill(struct rig *r, const char *params, char *out, size_t room)
+{
+    size_t n = 0;
+    for (const char *p = params; *p; p++) {
+        const char *text = (char[]){*p, '\0'};
+        if (*p == '@') {
+            rig_folder_new(r);
+            text = r->dirs[r->dir_count - 1];
+        }
+        n += (size_t)snprintf(out + n, room - n, "%s", text);
+        must(n < room);
+    }
+    out[n] = '\0';
+}
+
+static inline int rig_remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static inline void rig_folders_remove(struct rig *r)
+{
+    while (r->dir_count)
+        must(nftw(r->dirs[--r->dir_count], rig_remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
+}
+
 /* ---- operations of control ---- */
 
 struct rig_op {
@@ -138,19 +197,6 @@ static inline void rig_wait(struct rig *r, struct rig_op *o)
     rig_until(r, o->ended > 0);
     assert_int_equal(o->ended, 1);
     assert_int_equal(o->err, OK);
-}
-
-/* "a=1 b=2" as parameters; `text` is cut up. */
-static inline size_t rig_params(char *text, struct bus_param *out, size_t most)
-{
-    size_t n = 0;
-    for (char *save = NULL, *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-        char *equals = strchr(word, '=');
-        must(equals && n < most);
-        *equals = '\0';
-        out[n++] = (struct bus_param){word, equals + 1};
-    }
-    return n;
 }
 
 static inline struct bus_channel *rig_channel_with(struct rig *r, const char *name, const char *params)

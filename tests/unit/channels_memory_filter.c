@@ -5,8 +5,8 @@
 #include "../bus/contract.c"
 #include "../lib/fault.h"
 
-static const struct contract on_one = {"memory", "", 1, TURNED}, on_two = {"memory", "", 2, TURNED},
-                             on_lease = {"faulty", "inner=memory hold-ms-max=60000", 1, TURNED};
+static const struct contract on_one = {"memory", "", 1, TURNED, NULL}, on_two = {"memory", "", 2, TURNED, NULL},
+                             on_lease = {"faulty", "inner=memory hold-ms-max=60000", 1, TURNED, NULL};
 
 static struct bus_probe probe(struct rig *r, struct bus_channel *c)
 {

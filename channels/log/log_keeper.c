@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * K, the keeper: the disk's space. It watches how much is left, has the next segment made before W needs it, and gives
+ * back what no cursor needs and no retention keeps.
+ *
+ * The reserve. Below it appends are refused (ERR_FULL), before the disk itself refuses: deliveries and cursors go on,
+ * and space comes back as events are settled. It ends by itself when there is a quarter more than the reserve again.
+ *
+ * Runs when W has written a good part of a segment, and every LOG_KEEP_TICKS ticks.
+ */
+#include "ce_pack.h"
+#include "log_bus.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+void log_keeper_wake(struct log_bus *g)
+{
+    struct log_keeper *k = &g->keeper;
+    pthread_mutex_lock(&k->lock);
+    if (!k->due)
+        pthread_cond_signal(&k->work);
+    k->due = true;
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* ---- space ---- */
+
+void log_keeper_space(struct log_bus *g)
+{
+    uint64_t available, total;
+    if (g->disk->ops->space(g->disk, g->dir, &available, &total, NULL))
+        return; /* what cannot be asked is not short */
+    bool low = atomic_load(&g->low);
+    if (!low && available < g->reserve) {
+        atomic_store(&g->low, true);
+        log_notice(g, 2, "LogDiskLow",
+                   "the disk of %s has %" PRIu64 " MiB left, less than the reserve of %" PRIu64
+                   " MiB: new events are refused until there is more; make room, or give the bus a smaller reserve",
+                   g->dir, available >> 20, g->reserve >> 20);
+    } else if (low && available >= g->reserve + g->reserve / 4) {
+        atomic_store(&g->low, false);
+        log_notice(g, 0, "LogDiskEnough", "the disk of %s has %" PRIu64 " MiB left: events are taken again", g->dir,
+                   available >> 20);
+    }
+}
+
+/* ---- what is needed ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    const struct bus_channel *x = *(struct bus_channel *const *)a, *y = *(struct bus_channel *const *)b;
+    uint32_t m = atomic_load(&x->number), n = atomic_load(&y->number);
+    return m < n ? -1 : m > n;
+}
+
+static void channels_let_go(struct log_keeper *k)
+{
+    while (k->count)
+        log_channel_unpin(k->channels[--k->count]);
+}
+
+static enum err channels_take(struct log_bus *g)
+{
+    struct log_keeper *k = &g->keeper;
+    enum err e = OK;
+    pthread_mutex_lock(&g->catalogue);
+    if (k->room < g->channels.count) {
+        struct bus_channel **grown = realloc(k->channels, g->channels.count * sizeof *grown);
+        e = grown ? OK : ERR_NOMEM;
+        if (grown) {
+            k->channels = grown;
+            k->room = g->channels.count;
+        }
+    }
+    if (!e) {
+        map_each(entry, tmp, &g->channels)
+            k->channels[k->count++] = log_channel_pin(entry->value);
+    }
+    pthread_mutex_unlock(&g->catalogue);
+    if (k->count)
+        qsort(k->channels, k->count, sizeof(struct bus_channel *), by_number);
+    return e;
+}
+
+static struct bus_channel *find(const struct log_keeper *k, uint32_t number)
+{
+    size_t low = 0, high = k->count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (atomic_load(&k->channels[mid]->number) < number)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < k->count && atomic_load(&k->channels[low]->number) == number ? k->channels[low] : NULL;
+}
+
+static bool slots_need(struct bus_subscription *s, uint64_t first, uint64_t last)
+{
+    for (size_t i = 0; i < s->slot_count; i++) {
+        if (slot_needs(&s->slots[i], first, last))
+            return true;
+    }
+    return false;
+}
+
+static bool needed(void *arg, uint32_t channel, uint64_t first, uint64_t last)
+{
+    struct bus_channel *c = find(arg, channel);
+    bool yes = false;
+    if (!c)
+        return false;
+    pthread_rwlock_rdlock(&c->index_lock);
+    map_each(entry, tmp, &c->subscriptions) {
+        struct bus_subscription *s = entry->value;
+        pthread_mutex_lock(&s->lock);
+        yes = !s->gone && slots_need(s, first, last);
+        pthread_mutex_unlock(&s->lock);
+        if (yes)
+            break;
+    }
+    pthread_rwlock_unlock(&c->index_lock);
+    return yes;
+}
+
+/* Under the lock: whether this slot needs it and its filter lets it pass. A cursor that nobody has subscribed to yet
+ * has no filter that is known. */
+static bool wants(struct bus_subscription *s, const struct log_view *v, const struct ce_event **event)
+{
+    uint64_t sequence = v->record.sequence;
+    const struct slot *slot = &s->slots[v->record.spread % s->slot_count];
+    if (s->gone || !slot_needs(slot, sequence, sequence))
+        return false;
+    if (slot->behind && sequence >= slot->position && s->before &&
+        slot_ledger_done(s->before, sequence, v->record.spread))
+        return false;
+    const struct filter *f = s->indexed ? log_subscription_judge(s, sequence) : NULL;
+    if (!f)
+        return true;
+    if (!*event && ce_unpack(v->payload, event, NULL))
+        return true;
+    return filter_match(f, *event);
+}
+
+static bool wanted(void *arg, const struct log_view *v)
+{
+    struct bus_channel *c = find(arg, v->record.channel);
+    const struct ce_event *event = NULL;
+    bool yes = false;
+    if (!c)
+        return false;
+    pthread_rwlock_rdlock(&c->index_lock);
+    map_each(entry, tmp, &c->subscriptions) {
+        struct bus_subscription *s = entry->value;
+        pthread_mutex_lock(&s->lock);
+        yes = wants(s, v, &event);
+        pthread_mutex_unlock(&s->lock);
+        if (yes)
+            break;
+    }
+    pthread_rwlock_unlock(&c->index_lock);
+    ce_event_unref(event);
+    return yes;
+}
+
+static void retention(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes)
+{
+    const struct bus_channel *c = find(arg, channel);
+    *age_ns = c ? (int64_t)stat_read(&c->retention_ns) : 0;
+    *bytes = c ? stat_read(&c->retention_bytes) : 0;
+}
+
+static bool stop(void *arg)
+{
+    struct log_keeper *k = arg;
+    pthread_mutex_lock(&k->lock);
+    bool quit = k->quit;
+    pthread_mutex_unlock(&k->lock);
+    return quit;
+}
+
+static void reclaim(struct log_bus *g)
+{
+    struct log_keeper *k = &g->keeper;
+    struct log_reclaimed done = {0};
+    const struct log_policy policy = {.needed = needed,
+                                      .wanted = wanted,
+                                      .retention = retention,
+                                      .stop = stop,
+                                      .arg = k,
+                                      .below = atomic_load(&g->routed) + 1};
+    if (channels_take(g) == OK && log_store_reclaim(g->store, &policy, &done))
+        log_notice(g, 1, "LogReclaimFailed", "old segments could not be given back to the disk; it is tried again");
+    channels_let_go(k);
+}
+
+/* ---- the thread ---- */
+
+static void work(struct log_bus *g)
+{
+    atomic_store(&g->unswept, 0);
+    log_keeper_space(g);
+    reclaim(g);
+    if (!atomic_load(&g->low) && log_store_prepare(g->store, g->reserve))
+        return; /* W makes it itself then, or finds the disk full */
+    log_keeper_space(g);
+}
+
+static void *run(void *arg)
+{
+    struct log_keeper *k = arg;
+    struct log_bus *g = container_of(k, struct log_bus, keeper);
+    pthread_mutex_lock(&k->lock);
+    while (!k->quit) {
+        if (!k->due) {
+            pthread_cond_wait(&k->work, &k->lock);
+            continue;
+        }
+        k->due = false;
+        pthread_mutex_unlock(&k->lock);
+        work(g);
+        pthread_mutex_lock(&k->lock);
+    }
+    pthread_mutex_unlock(&k->lock);
+    return NULL;
+}
+
+enum err log_keeper_start(struct log_bus *g)
+{
+    enum err e = log_thread_start(&g->keeper.thread, run, &g->keeper);
+    g->keeper.started = !e;
+    return e;
+}
+
+void log_keeper_quit(struct log_bus *g)
+{
+    struct log_keeper *k = &g->keeper;
+    if (k->started) {
+        pthread_mutex_lock(&k->lock);
+        k->quit = true;
+        pthread_cond_signal(&k->work);
+        pthread_mutex_unlock(&k->lock);
+        pthread_join(k->thread, NULL);
+        k->started = false;
+    }
+    assert(k->count == 0);
+    free(k->channels);
+    k->channels = NULL;
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * R, the reader: the one thread that reads the log, for subscriptions that are BEHIND and for read(). Subscriptions
+ * take turns, LOG_TURN_EVENTS or LOG_TURN_BYTES each, so a long backlog does not hold up the others; and pages of
+ * read() take turns with them.
+ *
+ * A turn of a subscription: from the lowest position of those of its slots that want more, read records in order; each
+ * is one slot's. Slots that take part move on with the reading; one that has no more room stops where it is, and what
+ * was read beyond that is read again for it in its own time. Events that the ledger knows to be done are kept in mind,
+ * those that the filter of their time does not let pass are nothing.
+ *
+ * Beside that R counts, once, the backlog of a subscription that was found at open or began in the past (census); and
+ * it drops the oldest of one that is over its capacity and has them in the log only (trim).
+ *
+ * The lock is held for the bookkeeping of one record at a time, never while reading or unpacking; `turn` tells whether
+ * positions were set anew meanwhile.
+ */
+#include "ce_pack.h"
+#include "log_bus.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* ---- who waits ---- */
+
+static void refill_signal(struct log_refill *r)
+{
+    if (!r->waits)
+        return;
+    r->waits = false;
+    pthread_cond_signal(&r->work);
+}
+
+static void want_on(struct bus_subscription *s, struct list *head)
+{
+    struct log_refill *r = &s->channel->bus->refill;
+    pthread_mutex_lock(&r->lock);
+    if (!r->closed && list_empty(&s->want)) {
+        log_subscription_pin(s);
+        list_push_back(head, &s->want);
+        refill_signal(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+void log_refill_want(struct bus_subscription *s)
+{
+    want_on(s, &s->channel->bus->refill.want);
+}
+
+void log_refill_tick(struct log_bus *g)
+{
+    struct log_refill *r = &g->refill;
+    pthread_mutex_lock(&r->lock);
+    if (!list_empty(&r->stalled)) {
+        list_splice_back(&r->want, &r->stalled);
+        refill_signal(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+void log_refill_read(struct log_bus *g, struct list *link)
+{
+    struct log_refill *r = &g->refill;
+    pthread_mutex_lock(&r->lock);
+    bool closed = r->closed;
+    if (!closed)
+        list_push_back(&r->reads, link);
+    refill_signal(r);
+    pthread_mutex_unlock(&r->lock);
+    if (closed)
+        log_read_close(link);
+}
+
+/* ---- readers: a few open ones, for whoever read last ---- */
+
+static void pooled_close(struct log_pooled *p)
+{
+    log_reader_free(p->reader);
+    *p = (struct log_pooled){0};
+}
+
+static void pool_forget(struct log_refill *r, const struct bus_subscription *s)
+{
+    for (size_t i = 0; i < LOG_READERS; i++) {
+        if (r->pool[i].of == s->number && r->pool[i].reader)
+            pooled_close(&r->pool[i]);
+    }
+}
+
+static enum err pool_get(struct log_refill *r, struct bus_subscription *s, uint64_t from, struct log_pooled **out)
+{
+    struct log_pooled *oldest = &r->pool[0];
+    for (size_t i = 0; i < LOG_READERS; i++) {
+        struct log_pooled *p = &r->pool[i];
+        if (p->of == s->number && p->reader) {
+            if (p->next != from)
+                log_reader_seek(p->reader, from);
+            p->next = from;
+            p->used = ++r->clock;
+            *out = p;
+            return OK;
+        }
+        if (p->used < oldest->used)
+            oldest = p;
+    }
+    pooled_close(oldest);
+    struct log_bus *g = s->channel->bus;
+    enum err e = log_reader_new(g->store, atomic_load(&s->channel->number), from, &oldest->reader);
+    if (e)
+        return e;
+    oldest->of = s->number;
+    oldest->next = from;
+    oldest->used = ++r->clock;
+    *out = oldest;
+    return OK;
+}
+
+/* ---- a turn ---- */
+
+struct turn {
+    struct bus_subscription *s;
+    unsigned number;     /* of s->turn: else positions were set anew */
+    bool trim;           /* drops instead of pushing */
+    uint64_t from, next; /* read: [from, next) */
+    unsigned events;
+    uint64_t bytes;
+    bool over; /* the turn ends */
+};
+
+/* Under the lock. False: nobody wants anything. */
+static bool turn_begin(struct turn *t, struct bus_subscription *s)
+{
+    *t = (struct turn){.s = s, .number = s->turn, .trim = s->trim, .from = UINT64_MAX};
+    for (size_t i = 0; i < s->slot_count && !s->gone; i++) {
+        bool part = s->trim ? s->slots[i].behind && s->slots[i].queued == 0 : log_slots_wants(s, i);
+        s->shares[i].moving = part;
+        if (part && s->slots[i].position < t->from)
+            t->from = s->slots[i].position;
+    }
+    t->next = t->from;
+    return t->from != UINT64_MAX;
+}
+
+static bool turn_stale(const struct turn *t)
+{
+    return t->s->gone || t->s->turn != t->number;
+}
+
+static void trim_check(struct turn *t)
+{
+    struct bus_subscription *s = t->s;
+    uint64_t capacity = stat_read(&s->channel->capacity);
+    int64_t bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+    if (bytes > 0 && (uint64_t)bytes > capacity - capacity / 16)
+        return;
+    s->trim = false;
+    t->over = true;
+}
+
+/* Under the lock, when the filter lets it pass. */
+static void take_in(struct turn *t, size_t i, const struct log_view *v, const struct ce_event *event)
+{
+    struct bus_subscription *s = t->s;
+    struct slot *slot = &s->slots[i];
+    uint64_t bytes = log_record_size(v->payload.len), before = slot->queued_bytes;
+    if (t->trim) {
+        slot_looked(slot, v->record.sequence + 1);
+        log_slots_dropped(s, bytes);
+        trim_check(t);
+        return;
+    }
+    bool room = log_slots_room(s, i);
+    if (!room || slot_push(slot, v->record.sequence, event, (uint32_t)bytes)) {
+        s->shares[i].moving = false;
+        return;
+    }
+    log_slots_queued(s, before, slot->queued_bytes);
+    t->events++;
+    if (s->shares[i].drainer)
+        log_loop_ready(s->shares[i].drainer);
+}
+
+/* Under the lock. Whether this record has to be looked at more closely: *filter then, a reference. */
+static bool look(struct turn *t, size_t i, const struct log_view *v, struct filter **filter)
+{
+    struct bus_subscription *s = t->s;
+    struct slot *slot = &s->slots[i];
+    uint64_t sequence = v->record.sequence;
+    if (turn_stale(t)) {
+        t->over = true;
+        return false;
+    }
+    if (!s->shares[i].moving || !slot->behind || sequence < slot->position)
+        return false;
+    if (s->before && slot_ledger_done(s->before, sequence, v->record.spread)) {
+        if (slot_push_done(slot, sequence))
+            s->shares[i].moving = false;
+        return false;
+    }
+    struct filter *f = log_subscription_judge(s, sequence);
+    *filter = f ? filter_ref(f) : NULL;
+    return true;
+}
+
+static void record(struct turn *t, const struct log_view *v)
+{
+    struct bus_subscription *s = t->s;
+    size_t i = v->record.spread % s->slot_count;
+    struct filter *filter = NULL;
+    const struct ce_event *event = NULL;
+    pthread_mutex_lock(&s->lock);
+    bool closer = look(t, i, v, &filter);
+    pthread_mutex_unlock(&s->lock);
+    t->bytes += v->payload.len;
+    if (!closer)
+        return;
+    enum err e = ce_unpack(v->payload, &event, NULL);
+    bool passes = !e && filter_match(filter, event);
+    filter_unref(filter);
+    pthread_mutex_lock(&s->lock);
+    if (turn_stale(t))
+        t->over = true;
+    else if (passes)
+        take_in(t, i, v, event);
+    else if (e == ERR_NOMEM)
+        s->shares[i].moving = false;
+    pthread_mutex_unlock(&s->lock);
+    ce_event_unref(event);
+    if (e == ERR_CORRUPT)
+        log_notice(s->channel->bus, 2, "LogEventBad", "the event at %llu of channel %s cannot be unpacked: skipped",
+                   (unsigned long long)v->record.sequence, s->channel->name);
+}
+
+/* Under the lock: those that took part have looked at all that was read; at the end of the log they are LIVE. */
+static void turn_end(struct turn *t, bool at_end)
+{
+    struct bus_subscription *s = t->s;
+    if (turn_stale(t))
+        return;
+    bool unread = false;
+    for (size_t i = 0; i < s->slot_count; i++) {
+        struct slot *slot = &s->slots[i];
+        struct log_share *share = &s->shares[i];
+        if (s->shares[i].moving && slot->behind) {
+            slot_looked(slot, t->next);
+            if (at_end && slot->position > share->passed && slot->position >= s->barrier) { /* I3 */
+                share->seen = slot->position;
+                slot_catch_up(slot);
+            }
+        }
+        unread |= slot->behind;
+    }
+    if (s->trim && !unread)
+        s->trim = false;
+    log_subscription_epochs_prune(s);
+}
+
+static enum err read_on(struct log_refill *r, struct turn *t, bool *at_end)
+{
+    struct log_bus *g = t->s->channel->bus;
+    struct log_pooled *p;
+    struct log_view v;
+    enum err e = pool_get(r, t->s, t->from, &p);
+    for (unsigned n = 0; !e && !t->over && n < LOG_TURN_RECORDS; n++) {
+        if (t->events >= LOG_TURN_EVENTS || t->bytes >= LOG_TURN_BYTES)
+            break;
+        uint64_t committed = log_store_committed(g->store);
+        e = log_reader_next(p->reader, &v);
+        if (e == ERR_PENDING) {
+            t->next = committed + 1 > t->next ? committed + 1 : t->next;
+            *at_end = true;
+        }
+        if (e)
+            break;
+        t->next = v.record.sequence + 1;
+        p->next = t->next;
+        if (v.record.kind == LOG_EVENT)
+            record(t, &v);
+        bool any = false;
+        for (size_t i = 0; i < t->s->slot_count; i++)
+            any |= t->s->shares[i].moving;
+        t->over |= !any;
+    }
+    if (e == ERR_PENDING) {
+        p->next = t->next;
+        return OK;
+    }
+    if (e)
+        pool_forget(r, t->s);
+    return e;
+}
+
+/* ---- the census ---- */
+
+/* One turn of counting; false: it is done. The reader is the pool's too, so it is one or the other at a time. */
+static enum err census(struct log_refill *r, struct bus_subscription *s)
+{
+    struct log_bus *g = s->channel->bus;
+    struct log_pooled *p;
+    struct log_view v;
+    uint64_t next = s->census.next, until = s->census.until;
+    enum err e = pool_get(r, s, next, &p);
+    for (unsigned n = 0; !e && n < LOG_TURN_RECORDS && next < until; n++) {
+        e = log_reader_next(p->reader, &v);
+        next = e ? next : v.record.sequence + 1;
+        if (e || v.record.sequence >= until || v.record.kind != LOG_EVENT)
+            continue;
+        if (s->census.done && slot_ledger_done(s->census.done, v.record.sequence, v.record.spread))
+            continue;
+        pthread_mutex_lock(&s->lock);
+        struct filter *f = log_subscription_judge(s, v.record.sequence);
+        f = f ? filter_ref(f) : NULL;
+        pthread_mutex_unlock(&s->lock);
+        const struct ce_event *event = NULL;
+        bool passes = !f;
+        if (f && ce_unpack(v.payload, &event, NULL) == OK)
+            passes = filter_match(f, event);
+        filter_unref(f);
+        ce_event_unref(event);
+        if (passes)
+            log_slots_counted(s, log_record_size(v.payload.len));
+    }
+    p = e && e != ERR_PENDING ? NULL : p;
+    if (p)
+        p->next = next;
+    pthread_mutex_lock(&s->lock);
+    s->census.next = next;
+    if (e == ERR_PENDING && log_store_committed(g->store) + 1 >= until)
+        s->census.next = until; /* what was before it is no more */
+    if (s->census.next >= until) {
+        s->census.wanted = false;
+        slot_ledger_free(s->census.done);
+        s->census.done = NULL;
+        log_subscription_epochs_prune(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (e && e != ERR_PENDING)
+        pool_forget(r, s);
+    return e == ERR_PENDING ? OK : e;
+}
+
+/* ---- the thread ---- */
+
+static void post_all(struct log_bus *g)
+{
+    for (size_t i = 0; i < g->env.loop_count; i++)
+        log_loop_post(&g->loops[i]);
+}
+
+/* Whether it waits for another turn. At the end of what is committed nothing more comes before W has committed more;
+ * what is still behind then waits for its barrier, and W asks again. */
+static void go_on(struct log_refill *r, struct bus_subscription *s, bool at_end, uint64_t next)
+{
+    struct log_bus *g = s->channel->bus;
+    bool behind = false;
+    for (size_t i = 0; i < s->slot_count; i++)
+        behind |= s->slots[i].behind;
+    if (!behind && !s->census.wanted)
+        pool_forget(r, s); /* a reader at rest would hold a segment's file */
+    uint64_t end = log_store_committed(g->store) + 1;
+    if (s->census.wanted && s->census.next < end)
+        log_refill_want(s);
+    if (!at_end || next < end)
+        log_slots_want(s);
+}
+
+static void serve(struct log_refill *r, struct bus_subscription *s)
+{
+    struct log_bus *g = s->channel->bus;
+    struct turn t;
+    bool at_end = false;
+    enum err e = OK;
+    pthread_mutex_lock(&s->lock);
+    bool wanted = turn_begin(&t, s), counting = s->census.wanted && !s->gone;
+    pthread_mutex_unlock(&s->lock);
+    if (wanted)
+        e = read_on(r, &t, &at_end);
+    if (counting && !e)
+        e = census(r, s);
+    pthread_mutex_lock(&s->lock);
+    if (wanted)
+        turn_end(&t, at_end && !e);
+    if (s->gone)
+        pool_forget(r, s);
+    else if (e)
+        want_on(s, &r->stalled);
+    else
+        go_on(r, s, at_end, t.next);
+    pthread_mutex_unlock(&s->lock);
+    post_all(g);
+    log_subscription_unpin(s);
+}
+
+static void *run(void *arg)
+{
+    struct log_refill *r = arg;
+    struct log_bus *g = container_of(r, struct log_bus, refill);
+    pthread_mutex_lock(&r->lock);
+    while (!r->quit) {
+        struct list *read = list_pop_front(&r->reads), *want = list_pop_front(&r->want);
+        if (!read && !want) {
+            r->waits = true;
+            pthread_cond_broadcast(&r->idle);
+            pthread_cond_wait(&r->work, &r->lock);
+            r->waits = false;
+            continue;
+        }
+        pthread_mutex_unlock(&r->lock);
+        if (read)
+            log_read_page(g, read);
+        if (want)
+            serve(r, container_of(want, struct bus_subscription, want));
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+enum err log_refill_start(struct log_bus *g)
+{
+    enum err e = log_thread_start(&g->refill.thread, run, &g->refill);
+    g->refill.started = !e;
+    return e;
+}
+
+void log_refill_close(struct log_bus *g)
+{
+    struct log_refill *r = &g->refill;
+    struct list *l;
+    pthread_mutex_lock(&r->lock);
+    r->closed = r->quit = true;
+    pthread_cond_signal(&r->work);
+    pthread_mutex_unlock(&r->lock);
+    if (r->started)
+        pthread_join(r->thread, NULL);
+    r->started = false;
+    for (size_t i = 0; i < LOG_READERS; i++)
+        pooled_close(&r->pool[i]);
+    pthread_mutex_lock(&r->lock);
+    list_splice_back(&r->want, &r->stalled);
+    while ((l = list_pop_front(&r->want))) {
+        pthread_mutex_unlock(&r->lock);
+        log_subscription_unpin(container_of(l, struct bus_subscription, want));
+        pthread_mutex_lock(&r->lock);
+    }
+    r->waits = true;
+    pthread_cond_broadcast(&r->idle);
+    while ((l = list_pop_front(&r->reads))) {
+        pthread_mutex_unlock(&r->lock);
+        log_read_close(l);
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    post_all(g);
+}

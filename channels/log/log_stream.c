@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streams of the log bus: what reaches a subscriber on its loop, how much of it, and what comes back. All on the
+ * stream's loop, with the subscription's lock where slots are touched, and never over a callback.
+ *
+ * Deliveries are made by the pump: at the end of a turn, and once a turn, at most LOG_DELIVER_MAX at a time, so that a
+ * subscriber that takes and gives back for ever does not hold its loop. It takes a few events under the lock, delivers
+ * them without it, and so on.
+ */
+#include "log_bus.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define NO_FLIGHT UINT32_MAX
+#define TAKE_MAX 32 /* events taken under the lock at once */
+
+struct taken {
+    const struct ce_event *event;
+    struct bus_token token;
+    unsigned attempt;
+};
+
+/* ---- flights ---- */
+
+/* Makes room for `count` flights. ERR_NOMEM leaves what there is. */
+static enum err flights_grow(struct bus_stream *st, uint32_t count)
+{
+    assert(count > st->flight_count);
+    struct log_flight *flights = realloc(st->flights, count * sizeof *flights);
+    if (!flights)
+        return ERR_NOMEM;
+    for (uint32_t i = st->flight_count; i < count; i++)
+        flights[i] = (struct log_flight){.next_free = i + 1 < count ? i + 1 : st->first_free};
+    st->first_free = st->flight_count;
+    st->flights = flights;
+    st->flight_count = count;
+    return OK;
+}
+
+static struct bus_token flight_begin(struct bus_stream *st, struct slot *slot, struct slot_entry *e)
+{
+    uint32_t index = st->first_free;
+    struct log_flight *f = &st->flights[index];
+    assert(index < st->flight_count && !f->entry);
+    st->first_free = f->next_free;
+    f->entry = e;
+    f->slot = slot;
+    f->generation++;
+    return (struct bus_token){.a = index, .b = f->generation};
+}
+
+static struct log_flight *flight_end(struct bus_stream *st, struct bus_token token)
+{
+    assert(token.a < st->flight_count);
+    struct log_flight *f = &st->flights[token.a];
+    assert(f->entry && f->generation == token.b); /* else: settled before, or never delivered */
+    f->next_free = st->first_free;
+    st->first_free = (uint32_t)token.a;
+    return f;
+}
+
+/* ---- the pump ---- */
+
+/* The next event of any slot that this stream drains; slots take turns. */
+static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
+{
+    struct bus_subscription *s = st->subscription;
+    for (size_t n = 0; n < s->slot_count; n++) {
+        size_t i = (st->next_slot + n) % s->slot_count;
+        struct slot *slot = &s->slots[i];
+        if (s->shares[i].drainer != st || slot->queued == 0)
+            continue;
+        uint64_t before = slot->queued_bytes;
+        struct slot_entry *e = slot_take(slot);
+        log_slots_queued(s, before, slot->queued_bytes);
+        st->next_slot = (i + 1) % s->slot_count;
+        *from = slot;
+        return e;
+    }
+    return NULL;
+}
+
+static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
+{
+    struct bus_subscription *s = st->subscription;
+    struct slot *slot = NULL;
+    unsigned n = 0;
+    pthread_mutex_lock(&s->lock);
+    st->busy = true;
+    while (n < most && stat_read(&st->credit) > 0 &&
+           !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
+        if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2))
+            break; /* the next settle makes room */
+        struct slot_entry *e = take_next(st, &slot);
+        if (!e)
+            break;
+        stat_add(&st->credit, -1ull);
+        out[n++] = (struct taken){e->event, flight_begin(st, slot, e), e->attempt};
+    }
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* I6: whoever waits for a slot gets it now. */
+static void rest(struct bus_stream *st)
+{
+    struct bus_subscription *s = st->subscription;
+    pthread_mutex_lock(&s->lock);
+    st->busy = false;
+    log_slots_route(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void pump(struct bus_stream *st)
+{
+    struct taken taken[TAKE_MAX];
+    bool gone = false;
+    unsigned n = 0, k;
+    st->awake = false;
+    st->gone = &gone;
+    st->pumped = true;
+    st->pumped_ns = loop_now_ns(st->at->loop);
+    st->dry = false;
+    do {
+        k = take(st, taken, LOG_DELIVER_MAX - n < TAKE_MAX ? LOG_DELIVER_MAX - n : TAKE_MAX);
+        for (unsigned i = 0; i < k; i++) {
+            st->callbacks.deliver(st->arg, st, taken[i].event, taken[i].token, taken[i].attempt);
+            if (gone)
+                return;
+        }
+        n += k;
+    } while (k > 0 && n < LOG_DELIVER_MAX);
+    st->gone = NULL;
+    st->dry = k == 0;
+    rest(st);
+    if (!st->dry)
+        log_stream_wake(st);
+}
+
+static void pump_task(struct loop_task *t)
+{
+    pump(container_of(t, struct bus_stream, task));
+}
+
+static void pump_timer(struct loop_timer *t)
+{
+    pump(container_of(t, struct bus_stream, timer));
+}
+
+void log_stream_wake(struct bus_stream *st)
+{
+    st->dry = false;
+    if (st->awake || st->gone)
+        return;
+    st->awake = true;
+    if (st->pumped && st->pumped_ns == loop_now_ns(st->at->loop))
+        loop_timer_start(st->at->loop, &st->timer, 0);
+    else
+        loop_defer(st->at->loop, &st->task);
+}
+
+/* ---- the operations ---- */
+
+void log_stream_free(struct bus_stream *st)
+{
+    free(st->flights);
+    free(st);
+}
+
+enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                    const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
+{
+    struct log_bus *g = log_of(b);
+    struct log_loop *l = log_loop_find(g, loop);
+    assert(l->bound);
+    if (atomic_load(&g->closed))
+        return ERR_CLOSED;
+    struct bus_stream *st = calloc(1, sizeof *st);
+    if (!st)
+        return ERR_NOMEM;
+    st->first_free = NO_FLIGHT;
+    if (flights_grow(st, LOG_FLIGHTS_MIN)) {
+        free(st);
+        return ERR_NOMEM;
+    }
+    st->subscription = s;
+    st->at = l;
+    st->callbacks = *callbacks;
+    st->arg = arg;
+    list_init(&st->ready_link);
+    loop_task_init(&st->task, pump_task);
+    loop_timer_init(&st->timer, pump_timer);
+    pthread_mutex_lock(&s->lock);
+    assert(!s->at[l->index] && s->barrier != UINT64_MAX);
+    s->at[l->index] = st;
+    s->streams++;
+    log_slots_route(s);
+    pthread_mutex_unlock(&s->lock);
+    *out = st;
+    return OK;
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct slot_entry *x = ((const struct log_flight *)a)->entry, *y = ((const struct log_flight *)b)->entry;
+    uint64_t p = x ? x->sequence : 0, q = y ? y->sequence : 0;
+    return p < q ? -1 : p > q;
+}
+
+/* Youngest first, so that each finds its place at the front. */
+static void give_back_flights(struct bus_stream *st)
+{
+    qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
+    for (uint32_t i = st->flight_count; i-- > 0;) {
+        struct log_flight *f = &st->flights[i];
+        if (!f->entry)
+            continue;
+        uint64_t before = f->slot->queued_bytes;
+        slot_give_back(f->slot, f->entry);
+        log_slots_queued(st->subscription, before, f->slot->queued_bytes);
+    }
+}
+
+void log_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
+{
+    struct bus_subscription *s = st->subscription;
+    struct log_loop *l = st->at;
+    (void)b;
+    if (st->gone)
+        *st->gone = true;
+    loop_task_cancel(&st->task);
+    loop_timer_stop(l->loop, &st->timer);
+    pthread_mutex_lock(&s->lock);
+    assert(s->at[l->index] == st && s->streams > 0);
+    give_back_flights(st);
+    s->at[l->index] = NULL;
+    s->streams--;
+    for (size_t i = 0; i < s->slot_count; i++) {
+        if (s->shares[i].drainer == st)
+            s->shares[i].drainer = NULL;
+    }
+    if (s->streams == 0)
+        log_slots_forget(s);
+    log_slots_route(s);
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&l->lock); /* nobody finds it any more to put it there */
+    list_remove(&st->ready_link);
+    pthread_mutex_unlock(&l->lock);
+    bus_op_end(l->loop, op, OK);
+    log_stream_free(st);
+}
+
+void log_credit(struct bus *b, struct bus_stream *st, unsigned n)
+{
+    (void)b;
+    uint64_t before = atomic_fetch_add_explicit(&st->credit, n, memory_order_relaxed);
+    if (before == 0 || !st->dry) /* R may have waited for it */
+        log_stream_wake(st);
+}
+
+static void settled(struct bus_subscription *s)
+{
+    struct log_bus *g = s->channel->bus;
+    log_subscription_dirty(s);
+    if (atomic_fetch_add_explicit(&g->settled, 1, memory_order_relaxed) + 1 == LOG_SETTLED_MAX)
+        log_writer_wake(g, true, false);
+}
+
+/* Another stream may drain the slot by now. */
+static void give_back(struct bus_subscription *s, struct slot *slot, struct slot_entry *e)
+{
+    struct bus_stream *drainer = s->shares[slot - s->slots].drainer;
+    slot_give_back(slot, e);
+    if (!drainer)
+        return;
+    log_loop_ready(drainer);
+    log_loop_post(drainer->at);
+}
+
+void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
+{
+    struct bus_subscription *s = st->subscription;
+    (void)b;
+    pthread_mutex_lock(&s->lock);
+    bool starved = st->first_free == NO_FLIGHT;
+    struct log_flight *f = flight_end(st, token);
+    struct slot_entry *e = f->entry;
+    uint64_t before = f->slot->queued_bytes, bytes = e->bytes;
+    f->entry = NULL;
+    if (how == BUS_ACK)
+        slot_acknowledge(f->slot, e);
+    else
+        give_back(s, f->slot, e);
+    log_slots_queued(s, before, f->slot->queued_bytes);
+    pthread_mutex_unlock(&s->lock);
+    if (how == BUS_ACK) {
+        log_slots_settled(s, bytes);
+        settled(s);
+    }
+    if (starved)
+        log_stream_wake(st);
+}
