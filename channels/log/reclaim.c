@@ -316,6 +316,9 @@ enum err log_store_reclaim(struct log_store *s, const struct log_policy *policy,
     struct round r = {.s = s, .policy = policy, .out = out, .now_wall_ns = clock_wall_ns(s->clock)};
     size_t all = 0, at = 0;
     enum err e = survey(&r, &all);
+    /* What a join left may still come back, with gaps: gone for good before that which covers it (R2). */
+    if (!e && r.count && r.items[0].kept == 0 && s->disk->ops->sync_dir(s->disk, s->dir, NULL))
+        e = ERR_IO;
     while (!e && !stopped(&r) && at < r.count && r.items[at].kept == 0) {
         e = remove_oldest(&r, r.items[at].segment);
         at++;

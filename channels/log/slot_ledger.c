@@ -188,7 +188,7 @@ static void read_stand(struct cursor *c, struct filling *f)
     struct stand s;
     s.from = get(c, 8);
     s.count = (uint32_t)get(c, 4);
-    c->bad |= s.from == 0 || s.count > SLOT_RANGES_MAX;
+    c->bad |= s.from == 0 || s.from == UINT64_MAX || s.count > SLOT_RANGES_MAX;
     s.ranges = f->l ? f->ranges + f->range_count : NULL;
     uint64_t above = s.from;
     for (uint32_t i = 0; i < s.count && !c->bad; i++) {

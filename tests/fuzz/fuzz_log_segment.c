@@ -70,10 +70,14 @@ static size_t seal(const uint8_t *data, size_t size, unsigned char *to, size_t r
     uint64_t sequence = 0;
     while (size >= 8) {
         size_t len = data[5] | (size_t)(data[6] & 7) << 8;
-        struct log_record r = {.kind = (enum log_kind)data[0], .channel = data[3], .spread = data[4]};
+        struct log_record r = {.kind = (enum log_kind)(1 + data[0] % 5), .channel = data[3], .spread = data[4]};
         uint8_t broken = data[7];
         sequence = r.sequence = signed_step(sequence, data[1]);
+        if (sequence == 0)
+            return used;
         r.committed = signed_step(sequence, data[2]);
+        if (r.committed >= sequence) /* is never sealed */
+            r.committed = sequence - 1;
         r.wall_ns = now.wall + data[3];
         data += 8;
         size -= 8;

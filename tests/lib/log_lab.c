@@ -16,17 +16,18 @@
 
 const struct lab_profile lab_profiles[LAB_PROFILES] = {
     {.name = "small",
-     .share = 25,
+     .share = 20,
      .sizes_to = 0,
      .append = 5,
      .commit = 5,
      .mark = 1,
      .read = 1,
      .reopen = 1,
+     .prepare = 1,
      .batch_max = 3,
      .steps = 30},
     {.name = "one size",
-     .share = 25,
+     .share = 20,
      .sizes_from = 1,
      .sizes_to = 1,
      .append = 6,
@@ -48,17 +49,18 @@ const struct lab_profile lab_profiles[LAB_PROFILES] = {
      .steps = 40,
      .kills = true},
     {.name = "rolls",
-     .share = 10,
+     .share = 8,
      .sizes_from = 2,
      .sizes_to = 4,
      .append = 8,
      .commit = 3,
      .object = 2,
      .read = 1,
+     .prepare = 2,
      .batch_max = 6,
      .steps = 20},
     {.name = "mixed",
-     .share = 10,
+     .share = 8,
      .sizes_to = 4,
      .append = 6,
      .commit = 4,
@@ -67,11 +69,13 @@ const struct lab_profile lab_profiles[LAB_PROFILES] = {
      .reopen = 2,
      .read = 1,
      .advance = 2,
+     .prepare = 1,
+     .reclaim = 1,
      .batch_max = 12,
      .steps = 25,
      .kills = true},
     {.name = "giants",
-     .share = 10,
+     .share = 6,
      .sizes_from = 4,
      .sizes_to = 5,
      .append = 4,
@@ -81,6 +85,36 @@ const struct lab_profile lab_profiles[LAB_PROFILES] = {
      .advance = 1,
      .batch_max = 2,
      .steps = 10,
+     .kills = true},
+    {.name = "reclaim",
+     .share = 12,
+     .sizes_from = 4,
+     .sizes_to = 4,
+     .append = 8,
+     .commit = 4,
+     .object = 4,
+     .read = 1,
+     .reopen = 1,
+     .reclaim = 6,
+     .prepare = 1,
+     .advance = 1,
+     .batch_max = 4,
+     .steps = 30,
+     .kills = true},
+    {.name = "full",
+     .share = 6,
+     .sizes_from = 2,
+     .sizes_to = 4,
+     .append = 8,
+     .commit = 4,
+     .object = 3,
+     .read = 1,
+     .reopen = 1,
+     .reclaim = 2,
+     .prepare = 1,
+     .batch_max = 4,
+     .steps = 40,
+     .capacity = 400 << 10,
      .kills = true},
 };
 
@@ -224,6 +258,8 @@ void lab_init(struct lab *l, uint64_t seed, const struct lab_profile *p)
     *l = (struct lab){.seed = seed, .story = "lab", .profile = p, .segment_bytes = LOG_SEGMENT_BYTES_MIN};
     prng_seed(&l->random, seed);
     l->disk = fake_disk_new(prng_next(&l->random));
+    if (p->capacity)
+        fake_disk_capacity(l->disk, p->capacity);
     clock_fake_init(&l->clock, 1000, 1700000000ll * 1000000000);
 }
 
@@ -367,7 +403,7 @@ enum err lab_put_object(struct lab *l)
     if (what < 3 || !random_object(l, &r)) {
         r = (struct lab_record){.kind = LOG_OBJECT, .type = prng_below(&l->random, 3) ? LOG_CURSOR : LOG_CHANNEL};
         r.object = log_store_next_number(l->store, r.type);
-        r.channel = r.type == LOG_CURSOR ? 1 + (uint32_t)prng_below(&l->random, LAB_CHANNELS_MAX) : 0;
+        r.channel = r.type == LOG_CURSOR ? 1 + (uint32_t)prng_below(&l->random, 2) : 0; /* the others nobody needs */
         lab_check(l, r.object > m->numbers[r.type], "number %u of type %u was used", r.object, r.type);
     } else {
         r.kind = what == 9 ? LOG_OBJECT_GONE : LOG_OBJECT;
@@ -379,6 +415,18 @@ enum err lab_put_object(struct lab *l)
     r.spread = 0;
     m->tentatives = 1;
     m->tentative[0] = r;
+    return append_tentative(l);
+}
+
+enum err lab_put_cursor(struct lab *l, uint32_t number, uint32_t channel, uint64_t position)
+{
+    l->model.tentatives = 1;
+    l->model.tentative[0] = (struct lab_record){.kind = LOG_OBJECT,
+                                                .type = LOG_CURSOR,
+                                                .object = number ? number : log_store_next_number(l->store, LOG_CURSOR),
+                                                .channel = channel,
+                                                .position = position,
+                                                .version = ++l->model.versions};
     return append_tentative(l);
 }
 
@@ -413,7 +461,8 @@ static enum err reopen(struct lab *l)
 enum err lab_step(struct lab *l)
 {
     const struct lab_profile *p = l->profile;
-    const unsigned weights[] = {p->append, p->commit, p->object, p->mark, p->reopen, p->read, p->advance};
+    const unsigned weights[] = {p->append, p->commit,  p->object,  p->mark,   p->reopen,
+                                p->read,   p->advance, p->reclaim, p->prepare};
     unsigned sum = 0, at = 0;
     for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++)
         sum += weights[i];
@@ -434,8 +483,12 @@ enum err lab_step(struct lab *l)
     case 5:
         lab_look(l);
         return OK;
-    default:
+    case 6:
         clock_fake_advance(&l->clock, prng_below(&l->random, 5) * NS_PER_S);
         return OK;
+    case 7:
+        return lab_reclaim(l);
+    default:
+        return log_store_prepare(l->store, prng_below(&l->random, 2) << 17);
     }
 }

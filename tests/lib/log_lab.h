@@ -29,15 +29,16 @@
 /* What is written, in which mix. */
 struct lab_profile {
     const char *name;
-    unsigned sizes_from, sizes_to;                                /* of events, as classes */
-    unsigned append, commit, object, mark, reopen, read, advance; /* weights of the steps */
+    unsigned sizes_from, sizes_to;                                                  /* of events, as classes */
+    unsigned append, commit, object, mark, reopen, read, advance, reclaim, prepare; /* weights of the steps */
     unsigned batch_max;
-    unsigned steps; /* of one session: from open to close or crash */
-    bool kills;     /* sessions also end by a killed process */
-    unsigned share; /* of crash points, in percent: the cheap ones get more */
+    unsigned steps;    /* of one session: from open to close or crash */
+    uint64_t capacity; /* of the disk; 0: endless. Then steps may give ERR_FULL */
+    bool kills;        /* sessions also end by a killed process */
+    unsigned share;    /* of crash points, in percent: the cheap ones get more */
 };
 
-#define LAB_PROFILES 6
+#define LAB_PROFILES 8
 extern const struct lab_profile lab_profiles[LAB_PROFILES];
 
 struct lab_record {
@@ -106,7 +107,11 @@ void lab_close(struct lab *l);
 enum err lab_step(struct lab *l) must_check;
 enum err lab_append(struct lab *l, size_t count) must_check;
 enum err lab_put_object(struct lab *l) must_check;
+/* Makes or moves a cursor; `number` 0: a new one. */
+enum err lab_put_cursor(struct lab *l, uint32_t number, uint32_t channel, uint64_t position) must_check;
 enum err lab_commit(struct lab *l) must_check;
+/* What cursors need is kept, of the rest what the store likes. */
+enum err lab_reclaim(struct lab *l) must_check;
 
 /* After an open: reads and compares everything; what was found and not acknowledged so far is so from now on. */
 void lab_verify(struct lab *l);
