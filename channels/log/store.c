@@ -25,8 +25,8 @@
  *
  * Opening (store_format.c, store_recover.c). Segments of this log are sorted by the first sequence in their heads. Full
  * ones are believed to be as their index says; without one they are read whole. The newest is read whole, twice: first
- * for the highest `committed` in any good record of it, however far behind damage; that, and the snapshot, is
- * `certain`. Then from its beginning:
+ * for the highest `committed` in any good record of it, however far behind damage: that much is `certain`. Then
+ * from its beginning:
  *
  *   the record fits               it counts
  *   damage, then a good record n  if all before n is certain: a lost range, named, and n counts.

@@ -133,8 +133,8 @@ struct scan {
     enum log_kind kind; /* out: of the last record */
 };
 
-/* What the good records of the newest segment say was committed. A segment gets its name when its snapshot is synced,
- * so that is certain too. */
+/* What the good records of the newest segment say was committed. A segment gets its name when its snapshot is synced:
+ * its first record is certain, so that whatever follows gets another name. */
 static enum err find_certain(struct log_walk *w, struct disk_file *f, struct log_segment *g, uint64_t *certain)
 {
     struct log_view v;
@@ -142,11 +142,8 @@ static enum err find_certain(struct log_walk *w, struct disk_file *f, struct log
     log_walk_begin(w, f, LOG_SEGMENT_HEAD, g->size, g->first, g->first + g->size / LOG_RECORD_HEAD);
     enum err e;
     while ((e = log_walk_next(w, &v)) == OK) {
-        uint64_t says = v.record.committed;
-        if (v.record.kind == LOG_SNAPSHOT && v.record.sequence == g->first)
-            says = g->first + log_snapshot_count(v.payload);
-        if (says > *certain)
-            *certain = says;
+        if (v.record.committed > *certain)
+            *certain = v.record.committed;
     }
     return e == ERR_NOTFOUND ? OK : e;
 }

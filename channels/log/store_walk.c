@@ -12,6 +12,7 @@
 
 #include "crc32c.h"
 
+#define PIECE_BYTES 4096
 #define SEARCH_BYTES (1ull << 30) /* checksums computed in one search; then the rest of the file is given up */
 
 void log_walk_init(struct log_walk *w, struct log_store *s, size_t chunk)
@@ -54,6 +55,29 @@ static enum err grow(struct log_walk *w, size_t room)
     return OK;
 }
 
+/* A bad spot of the disk is damage like any other: what can be read around it is, and the rest is made to look like no
+ * record. When nothing can be read, it is the disk that is in trouble. */
+static enum err read_around(struct log_walk *w, size_t want, uint64_t offset)
+{
+    bool any = false;
+    w->len = 0;
+    while (w->len < want) {
+        size_t n = want - w->len < PIECE_BYTES ? want - w->len : PIECE_BYTES, got = 0;
+        enum err e = w->disk->ops->read(w->disk, w->file, w->buf + w->len, n, offset + w->len, &got, NULL);
+        if (e && e != ERR_IO)
+            return e;
+        if (e) {
+            memset(w->buf + w->len, 0xff, n);
+            got = n;
+        }
+        any |= e == OK;
+        w->len += got;
+        if (got < n)
+            break;
+    }
+    return any ? OK : ERR_IO;
+}
+
 /* *out gets the bytes at `offset`, of which `need` are there, or fewer (*got) at the end. */
 static enum err bytes_at(struct log_walk *w, uint64_t offset, size_t need, const unsigned char **out, size_t *got)
 {
@@ -69,8 +93,12 @@ static enum err bytes_at(struct log_walk *w, uint64_t offset, size_t need, const
     size_t want = left < w->room ? (size_t)left : w->room;
     w->len = 0;
     e = w->disk->ops->read(w->disk, w->file, w->buf, want, offset, &w->len, NULL);
-    if (e)
+    if (e == ERR_IO)
+        e = read_around(w, want, offset);
+    if (e) {
+        w->len = 0;
         return e == ERR_NOMEM ? e : ERR_IO;
+    }
     w->at = offset;
     *out = w->buf;
     *got = w->len < need ? w->len : need;

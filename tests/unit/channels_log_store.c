@@ -575,6 +575,103 @@ static void a_damaged_snapshot_is_made_good_from_the_segment_before(void **state
     expect(r, sequences, EVENTS, 0, 0);
 }
 
+/* ---- a disk that fails now and then ---- */
+
+static struct {
+    struct disk base;
+    struct disk_ops ops;
+    const struct disk_ops *system;
+    bool full;          /* the next write is done, and said to have met a full disk */
+    uint64_t bad_at;    /* an offset that cannot be read; 0: none */
+    unsigned bad_reads; /* reads that met it */
+} flawed;
+
+static enum err flawed_write(struct disk *k, struct disk_file *f, const void *from, size_t len, uint64_t offset,
+                             struct diag *d)
+{
+    enum err e = flawed.system->write(k, f, from, len, offset, d);
+    bool full = flawed.full;
+    flawed.full = false;
+    return e || !full ? e : diag_set(d, ERR_FULL, "no space left");
+}
+
+static enum err flawed_read(struct disk *k, struct disk_file *f, void *to, size_t len, uint64_t offset, size_t *got,
+                            struct diag *d)
+{
+    if (flawed.bad_at && offset <= flawed.bad_at && flawed.bad_at < offset + len) {
+        flawed.bad_reads++;
+        return diag_set(d, ERR_IO, "input/output error");
+    }
+    return flawed.system->read(k, f, to, len, offset, got, d);
+}
+
+static void use_flawed(struct rig *r)
+{
+    memset(&flawed, 0, sizeof flawed);
+    flawed.system = disk_system()->ops;
+    flawed.ops = *flawed.system;
+    flawed.ops.write = flawed_write;
+    flawed.ops.read = flawed_read;
+    flawed.base.ops = &flawed.ops;
+    r->disk = &flawed.base;
+}
+
+static void what_was_refused_on_a_full_disk_does_not_come_back(void **state)
+{
+    struct rig *r = *state;
+    uint64_t sequences[3];
+    struct log_write writes[4];
+    char command[300];
+    use_flawed(r);
+    assert_int_equal(rig_open(r), OK);
+    fill(r, 1, sequences);
+    for (unsigned i = 0; i < 4; i++)
+        writes[i] = (struct log_write){.kind = LOG_EVENT, .channel = 1, .event = rig_event(i, 1000)};
+    flawed.full = true;
+    assert_int_equal(log_store_append(r->store, writes, 4), ERR_FULL);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(writes[i].sequence, 0);
+        ce_event_unref(writes[i].event);
+    }
+    assert_string_equal(r->said, "LogFull ");
+    assert_false(log_store_failed(r->store, NULL));
+    /* The next one has the size of the first that was refused; the process dies right behind it. */
+    fill(r, 1, sequences + 1);
+    snprintf(command, sizeof command, "cp -a %s %s/copy", r->dir, r->root);
+    assert_int_equal(system(command), 0);
+    strcat(r->dir, "/../copy");
+    rig_close(r);
+    assert_int_equal(rig_open(r), OK);
+    expect(r, sequences, 2, 0, 0);
+}
+
+static void a_bad_spot_of_the_disk_is_a_named_loss(void **state)
+{
+    struct rig *r = *state;
+    uint64_t sequences[40];
+    use_flawed(r);
+    assert_int_equal(rig_open(r), OK);
+    fill(r, 20, sequences);
+    fill(r, 20, sequences + 20);
+    struct where w = find(r, sequences[7]);
+    flawed.bad_at = w.offset + 200;
+    uint64_t out[40];
+    size_t n = rig_read(r, 1, 0, out, 40);
+    uint64_t lost = log_store_lost(r->store);
+    assert_true(flawed.bad_reads > 0);
+    assert_in_range(lost, 1, 6); /* what shares its 4 KiB */
+    assert_int_equal(n, 40 - lost);
+    rig_close(r);
+    assert_int_equal(rig_open(r), OK);
+    assert_int_equal(rig_read(r, 1, 0, out, 40), n);
+    assert_int_equal(log_store_lost(r->store), lost);
+    rig_close(r);
+    flawed.bad_at = 0; /* it was the cable */
+    assert_int_equal(rig_open(r), OK);
+    expect(r, sequences, 40, 0, 0);
+    assert_int_equal(log_store_lost(r->store), 0);
+}
+
 /* ---- the directory ---- */
 
 static void the_directory_is_one_logs_and_one_process(void **state)
@@ -844,6 +941,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_segment_of_another_log_is_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_index_is_believed_only_when_it_is_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_snapshot_is_made_good_from_the_segment_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_refused_on_a_full_disk_does_not_come_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_bad_spot_of_the_disk_is_a_named_loss, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_directory_is_one_logs_and_one_process, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_format_file_is_made_good_and_a_later_one_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_only_changes_nothing, set_up, tear_down),
