@@ -96,7 +96,7 @@ static void print_attempt(const cJSON *a, int64_t from_ns)
     time_in(a, "time", &at);
     printf("    +");
     print_span(at > from_ns ? (double)(at - from_ns) : 0);
-    const char *again = number_in(a, "redrive") > 0 ? "redriven, " : "";
+    const char *again = number_in(a, "redrive") > 0 ? "redriven, " : number_in(a, "replay") > 0 ? "replayed, " : "";
     if (number_in(a, "number") == 0) {
         printf("  %s%s, not sent: ", again, text_in(a, "phase"));
         print_line_of(text);

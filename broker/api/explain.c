@@ -122,18 +122,26 @@ static const char *phase_name(enum trace_phase phase)
     return names[phase];
 }
 
-/* `redrive`: how often the event had been parked before, so that this is of its first, second ... redrive; else 0. */
-static void add_attempt(cJSON *list, const struct trace_note *n, const char *subscription, unsigned redrive)
+/* How a subscription's delivery of the event has ended before: what follows a parking is a redrive, what follows
+ * another end a replay. */
+struct past_ends {
+    unsigned parked, others;
+    bool last_parked;
+};
+
+static void add_attempt(cJSON *list, const struct trace_note *n, const char *subscription, const struct past_ends *past)
 {
     const struct trace_attempt *a = &n->attempt;
     char id[700], again[32] = "";
     cJSON *o = cJSON_CreateObject();
-    if (redrive)
-        snprintf(again, sizeof again, "redrive-%u/", redrive);
+    const char *why = past->last_parked ? "redrive" : "replay";
+    unsigned times = past->last_parked ? past->parked : past->others;
+    if (times)
+        snprintf(again, sizeof again, "%s-%u/", why, times);
     snprintf(id, sizeof id, "%s/%s%s/%u", subscription, again, phase_name(a->phase), a->number);
     cJSON_AddStringToObject(o, "id", id);
-    if (redrive)
-        cJSON_AddNumberToObject(o, "redrive", redrive);
+    if (times)
+        cJSON_AddNumberToObject(o, why, times);
     cJSON_AddStringToObject(o, "phase", phase_name(a->phase));
     cJSON_AddNumberToObject(o, "number", a->number);
     add_time(o, "time", n->wall_ns - (int64_t)a->duration_ns);
@@ -156,7 +164,7 @@ static void add_attempts(cJSON *to, const struct view *v, size_t subscription, c
     const struct engine_subscription *s = v->routing->subscriptions[subscription];
     const struct trace_note *last = NULL;
     uint32_t subject = s->subject;
-    unsigned parked = 0;
+    struct past_ends past = {0};
     cJSON *list = cJSON_AddArrayToObject(to, "attempts");
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
@@ -164,12 +172,16 @@ static void add_attempts(cJSON *to, const struct view *v, size_t subscription, c
             continue;
         last = n;
         if (n->kind == TRACE_NOTE_ATTEMPT)
-            add_attempt(list, n, name, parked);
-        else
-            parked += n->end == TRACE_PARKED;
+            add_attempt(list, n, name, &past);
+        if (n->kind == TRACE_NOTE_ATTEMPT || n->end == TRACE_RELEASED)
+            continue;
+        past.last_parked = n->end == TRACE_PARKED;
+        past.parked += past.last_parked;
+        past.others += !past.last_parked;
     }
     bool ended = last && last->kind == TRACE_NOTE_END && last->end != TRACE_RELEASED;
-    bool newer = !last && v->taken_ns && s->since_ns > v->taken_ns && p->start.kind == BUS_START_LATEST;
+    bool newer = !last && v->taken_ns && s->since_ns > v->taken_ns && p->start.kind == BUS_START_LATEST &&
+                 strcmp(p->cursor, p->uid) == 0; /* else it has taken up what was kept for it */
     const char *waiting = newer ? "newer" : p->paused ? "paused" : "waiting"; /* with the bus, if anywhere */
     const char *state = ended                                   ? trace_end_name(last->end)
                         : !last || last->kind == TRACE_NOTE_END ? waiting
