@@ -18,14 +18,13 @@
 #include "clock.h"
 #include "prng.h"
 
-#define SAMPLES_MAX (1u << 20) /* syncs of one run of which the time is kept; a run ends there */
+#define SAMPLES_MAX (1u << 20) /* syncs of one result of which the time is kept; a run ends there */
 
 struct disk_probe {
     char *path; /* owned */
     int fd;     /* -1: no file */
     uint64_t file_bytes, offset;
-    uint64_t *samples; /* owned; each sync's time in ns */
-    sigset_t before;   /* the signals that were blocked already */
+    sigset_t before; /* the signals that were blocked already */
 };
 
 static enum err system_error(const struct disk_probe *p, const char *what, struct diag *d)
@@ -84,8 +83,7 @@ enum err disk_probe_new(const char *dir, uint64_t file_bytes, struct disk_probe 
     p->fd = -1;
     block_signals(&p->before);
     p->file_bytes = file_bytes;
-    p->samples = malloc(SAMPLES_MAX * sizeof *p->samples);
-    if (!p->samples || asprintf(&p->path, "%s/disk-probe-%d.tmp", dir, (int)getpid()) < 0) {
+    if (asprintf(&p->path, "%s/disk-probe-%d.tmp", dir, (int)getpid()) < 0) {
         p->path = NULL;
         disk_probe_free(p);
         return diag_set(d, ERR_NOMEM, "out of memory");
@@ -106,7 +104,6 @@ void disk_probe_free(struct disk_probe *p)
     remove_file(p);
     pthread_sigmask(SIG_SETMASK, &p->before, NULL);
     free(p->path);
-    free(p->samples);
     free(p);
 }
 
@@ -138,13 +135,30 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void sum_up(struct disk_probe *p, struct disk_probe_result *r)
+uint64_t disk_probe_quantile(struct disk_probe_result *r, double p)
 {
-    assert(r->syncs > 0 && r->syncs <= SAMPLES_MAX);
-    qsort(p->samples, r->syncs, sizeof *p->samples, by_size);
-    r->p50_ns = p->samples[(r->syncs - 1) / 2];
-    r->p99_ns = p->samples[(r->syncs - 1) * 99 / 100];
-    r->max_ns = p->samples[r->syncs - 1];
+    assert(r->syncs > 0 && p > 0 && p <= 1);
+    qsort(r->samples, r->syncs, sizeof *r->samples, by_size);
+    return r->samples[(size_t)((double)(r->syncs - 1) * p)];
+}
+
+void disk_probe_result_fini(struct disk_probe_result *r)
+{
+    free(r->samples);
+    *r = (struct disk_probe_result){0};
+}
+
+static enum err reserve_sample(struct disk_probe_result *r, struct diag *d)
+{
+    if (r->syncs < r->room)
+        return OK;
+    const size_t room = r->room ? 2 * r->room : 1024;
+    uint64_t *grown = realloc(r->samples, room * sizeof *grown);
+    if (!grown)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    r->samples = grown;
+    r->room = room;
+    return OK;
 }
 
 /* One batch, written and synced. */
@@ -152,24 +166,25 @@ static enum err one_batch(struct disk_probe *p, const char *bytes, size_t len, s
                           struct diag *d)
 {
     const struct clock *clock = clock_system();
+    enum err e = reserve_sample(r, d);
     const uint64_t begun = clock_monotonic_ns(clock);
-    enum err e = write_all(p, bytes, len, d);
+    if (e == OK)
+        e = write_all(p, bytes, len, d);
     if (e != OK)
         return e;
     const uint64_t written = clock_monotonic_ns(clock);
     if (fdatasync(p->fd) != 0)
         return system_error(p, "fdatasync", d);
     const uint64_t synced = clock_monotonic_ns(clock);
-    p->samples[r->syncs++] = synced - written;
+    r->samples[r->syncs++] = synced - written;
     r->elapsed_ns += synced - begun;
     return OK;
 }
 
-enum err disk_probe_run(struct disk_probe *p, uint64_t batch, uint64_t size, uint64_t ns, struct disk_probe_result *out,
+enum err disk_probe_run(struct disk_probe *p, uint64_t batch, uint64_t size, uint64_t ns, struct disk_probe_result *r,
                         struct diag *d)
 {
-    const uint64_t len = batch * size;
-    struct disk_probe_result r = {0};
+    const uint64_t len = batch * size, until_ns = r->elapsed_ns + ns;
     struct prng prng;
     enum err e = OK;
     assert(len > 0 && len <= p->file_bytes);
@@ -183,15 +198,10 @@ enum err disk_probe_run(struct disk_probe *p, uint64_t batch, uint64_t size, uin
         if (p->offset + len > p->file_bytes)
             e = make_file(p, d);
         if (e == OK)
-            e = one_batch(p, bytes, len, &r, d);
-    } while (e == OK && !canceled() && r.elapsed_ns < ns && r.syncs < SAMPLES_MAX);
+            e = one_batch(p, bytes, len, r, d);
+        if (e == OK)
+            r->records += batch;
+    } while (e == OK && !canceled() && r->elapsed_ns < until_ns && r->syncs < SAMPLES_MAX);
     free(bytes);
-    if (e == OK && canceled())
-        e = diag_set(d, ERR_CANCELED, "canceled");
-    if (e != OK)
-        return e;
-    r.records = r.syncs * batch;
-    sum_up(p, &r);
-    *out = r;
-    return OK;
+    return e == OK && canceled() ? diag_set(d, ERR_CANCELED, "canceled") : e;
 }

@@ -6,6 +6,7 @@
 #ifndef LEAT_CLI_DISK_PROBE_H
 #define LEAT_CLI_DISK_PROBE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "err.h"
@@ -14,10 +15,15 @@
  * when one comes, and it takes effect when the probe is freed. */
 struct disk_probe;
 
+/* Begins zeroed; several runs add to one. */
 struct disk_probe_result {
-    uint64_t records, syncs, elapsed_ns; /* elapsed: writes and syncs, without what the probe does between */
-    uint64_t p50_ns, p99_ns, max_ns;     /* of one fdatasync */
+    uint64_t records, elapsed_ns; /* elapsed: writes and syncs, without what the probe does between */
+    uint64_t *samples;            /* owned: of each fdatasync its ns */
+    size_t syncs, room;
 };
+/* How long the p-th part of all fdatasyncs took at most: 0.5, 0.99, 1. There is one at least. Sorts the samples. */
+uint64_t disk_probe_quantile(struct disk_probe_result *r, double p);
+void disk_probe_result_fini(struct disk_probe_result *r);
 
 /* `file_bytes`: what is preallocated; when it is written full, a new one follows. ERR_NOTFOUND, ERR_DENIED, ERR_FULL,
  * ERR_IO, ERR_NOMEM with *d. */
@@ -26,7 +32,7 @@ enum err disk_probe_new(const char *dir, uint64_t file_bytes, struct disk_probe 
 void disk_probe_free(struct disk_probe *p);
 /* Writes batches of `batch` records of `size` bytes, each followed by an fdatasync, for `ns`; one at least. Fits:
  * batch * size is at most the file's bytes. ERR_CANCELED: a signal waits. */
-enum err disk_probe_run(struct disk_probe *p, uint64_t batch, uint64_t size, uint64_t ns, struct disk_probe_result *out,
+enum err disk_probe_run(struct disk_probe *p, uint64_t batch, uint64_t size, uint64_t ns, struct disk_probe_result *r,
                         struct diag *d) must_check;
 
 #endif

@@ -146,37 +146,40 @@ static void say_file_system(struct doctor *k)
         doctor_say(k, VERDICT_PASS, "file system", NULL, "%s", fs.name);
 }
 
+static void say_latency(struct doctor *k, struct disk_probe_result *r)
+{
+    struct file_system fs = {0};
+    const uint64_t p50_ns = disk_probe_quantile(r, 0.5), p99_ns = disk_probe_quantile(r, 0.99);
+    const double p50 = (double)p50_ns / NS_PER_US, p99 = (double)p99_ns / NS_PER_US;
+    const bool known = file_system_of(k->data_dir, &fs, NULL) == OK && !fs.warning;
+    if (known && p50_ns < INCREDIBLE_SYNC_NS)
+        doctor_say(k, VERDICT_WARN, "fdatasync",
+                   "See that nothing turns syncs off (eatmydata, nobarrier, a driver's cache)",
+                   "p50 %.1f us: no disk is that fast, so a power loss may take what was acknowledged", p50);
+    else if (p99_ns > SLOW_SYNC_NS)
+        doctor_say(k, VERDICT_WARN, "fdatasync", "Use a faster disk; `leat bench disk` measures it",
+                   "p50 %.0f us, p99 %.0f us: each 202 waits for one", p50, p99);
+    else
+        doctor_say(k, VERDICT_PASS, "fdatasync", NULL, "p50 %.0f us, p99 %.0f us, %zu measured", p50, p99, r->syncs);
+}
+
 static void say_sync(struct doctor *k)
 {
     struct disk_probe *p;
-    struct disk_probe_result r;
-    struct file_system fs = {0};
+    struct disk_probe_result r = {0};
     struct diag d = {0};
     enum err e = disk_probe_new(k->data_dir, PROBE_BYTES, &p, &d);
     if (e == OK) {
         e = disk_probe_run(p, 1, 1024, PROBE_NS, &r, &d);
         disk_probe_free(p);
     }
-    if (e == ERR_DENIED) {
+    if (e == OK)
+        say_latency(k, &r);
+    else if (e == ERR_DENIED)
         doctor_say(k, VERDICT_WARN, "fdatasync", "Run this as the user of the server", "not measured: %s", d.text);
-        return;
-    }
-    if (e != OK) {
-        doctor_say(k, VERDICT_FAIL, "fdatasync", "Look at the system's log for errors of the disk", "%s", d.text);
-        return;
-    }
-    const double p50 = (double)r.p50_ns / NS_PER_US, p99 = (double)r.p99_ns / NS_PER_US;
-    const bool known = file_system_of(k->data_dir, &fs, NULL) == OK && !fs.warning;
-    if (known && r.p50_ns < INCREDIBLE_SYNC_NS)
-        doctor_say(k, VERDICT_WARN, "fdatasync",
-                   "See that nothing turns syncs off (eatmydata, nobarrier, a driver's cache)",
-                   "p50 %.1f us: no disk is that fast, so a power loss may take what was acknowledged", p50);
-    else if (r.p99_ns > SLOW_SYNC_NS)
-        doctor_say(k, VERDICT_WARN, "fdatasync", "Use a faster disk; `leat bench disk` measures it",
-                   "p50 %.0f us, p99 %.0f us: each 202 waits for one", p50, p99);
     else
-        doctor_say(k, VERDICT_PASS, "fdatasync", NULL, "p50 %.0f us, p99 %.0f us, %llu measured", p50, p99,
-                   (unsigned long long)r.syncs);
+        doctor_say(k, VERDICT_FAIL, "fdatasync", "Look at the system's log for errors of the disk", "%s", d.text);
+    disk_probe_result_fini(&r);
 }
 
 /* ---- resources.db ---- */
