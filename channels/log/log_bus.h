@@ -64,9 +64,14 @@ struct log_keeper {
     pthread_mutex_t lock;
     pthread_cond_t work;
     bool due, quit;
-    /* K's own: channels by number, pinned for the time of one pass. */
-    struct bus_channel **channels;
+    /* K's own: channels by number, pinned for the time of one pass. W gives new ones their number meanwhile, so the
+     * numbers are those of the beginning; events of the new ones are not looked at yet (log_policy.below). */
+    struct log_kept {
+        uint32_t number;
+        struct bus_channel *channel;
+    } * channels;
     size_t count, room;
+    bool told; /* that reclaiming fails */
 };
 
 struct log_note { /* for control */

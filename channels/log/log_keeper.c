@@ -50,15 +50,14 @@ void log_keeper_space(struct log_bus *g)
 
 static int by_number(const void *a, const void *b)
 {
-    const struct bus_channel *x = *(struct bus_channel *const *)a, *y = *(struct bus_channel *const *)b;
-    uint32_t m = atomic_load(&x->number), n = atomic_load(&y->number);
+    uint32_t m = ((const struct log_kept *)a)->number, n = ((const struct log_kept *)b)->number;
     return m < n ? -1 : m > n;
 }
 
 static void channels_let_go(struct log_keeper *k)
 {
     while (k->count)
-        log_channel_unpin(k->channels[--k->count]);
+        log_channel_unpin(k->channels[--k->count].channel);
 }
 
 static enum err channels_take(struct log_bus *g)
@@ -67,7 +66,7 @@ static enum err channels_take(struct log_bus *g)
     enum err e = OK;
     pthread_mutex_lock(&g->catalogue);
     if (k->room < g->channels.count) {
-        struct bus_channel **grown = realloc(k->channels, g->channels.count * sizeof *grown);
+        struct log_kept *grown = realloc(k->channels, g->channels.count * sizeof *grown);
         e = grown ? OK : ERR_NOMEM;
         if (grown) {
             k->channels = grown;
@@ -75,12 +74,14 @@ static enum err channels_take(struct log_bus *g)
         }
     }
     if (!e) {
-        map_each(entry, tmp, &g->channels)
-            k->channels[k->count++] = log_channel_pin(entry->value);
+        map_each(entry, tmp, &g->channels) {
+            struct bus_channel *c = log_channel_pin(entry->value);
+            k->channels[k->count++] = (struct log_kept){atomic_load(&c->number), c};
+        }
     }
     pthread_mutex_unlock(&g->catalogue);
     if (k->count)
-        qsort(k->channels, k->count, sizeof(struct bus_channel *), by_number);
+        qsort(k->channels, k->count, sizeof *k->channels, by_number);
     return e;
 }
 
@@ -89,12 +90,12 @@ static struct bus_channel *find(const struct log_keeper *k, uint32_t number)
     size_t low = 0, high = k->count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (atomic_load(&k->channels[mid]->number) < number)
+        if (k->channels[mid].number < number)
             low = mid + 1;
         else
             high = mid;
     }
-    return low < k->count && atomic_load(&k->channels[low]->number) == number ? k->channels[low] : NULL;
+    return low < k->count && k->channels[low].number == number ? k->channels[low].channel : NULL;
 }
 
 static bool slots_need(struct bus_subscription *s, uint64_t first, uint64_t last)
@@ -168,7 +169,8 @@ static bool wanted(void *arg, const struct log_view *v)
 static void retention(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes)
 {
     const struct bus_channel *c = find(arg, channel);
-    *age_ns = c ? (int64_t)stat_read(&c->retention_ns) : 0;
+    uint64_t ns = c ? stat_read(&c->retention_ns) : 0;
+    *age_ns = ns < INT64_MAX ? (int64_t)ns : INT64_MAX;
     *bytes = c ? stat_read(&c->retention_bytes) : 0;
 }
 
@@ -191,9 +193,11 @@ static void reclaim(struct log_bus *g)
                                       .stop = stop,
                                       .arg = k,
                                       .below = atomic_load(&g->routed) + 1};
-    if (channels_take(g) == OK && log_store_reclaim(g->store, &policy, &done))
-        log_notice(g, 1, "LogReclaimFailed", "old segments could not be given back to the disk; it is tried again");
+    bool failed = channels_take(g) == OK && log_store_reclaim(g->store, &policy, &done);
     channels_let_go(k);
+    if (failed && !k->told && !log_store_failed(g->store, NULL))
+        log_notice(g, 1, "LogReclaimFailed", "old segments could not be given back to the disk; it is tried again");
+    k->told = failed;
 }
 
 /* ---- the thread ---- */

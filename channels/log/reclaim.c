@@ -106,7 +106,11 @@ static enum err refine(struct round *r, struct reclaim_item *item)
     const struct log_segment *g = item->segment;
     enum err e = log_sidecar_blocks(r->s, g, &blocks, &count);
     if (e)
-        return e == ERR_NOMEM ? e : OK; /* no index: the first estimate stays */
+        return e == ERR_NOMEM ? e : OK;                                        /* no index: the first estimate stays */
+    if (count * LOG_BLOCK < g->used || blocks[0].offset != LOG_SEGMENT_HEAD) { /* it does not tell of all */
+        free(blocks);
+        return OK;
+    }
     uint64_t kept = 0;
     for (size_t i = 0, next; i < count && kept * SPARSE < g->used; i = next) {
         for (next = i + 1; next < count && blocks[next].offset == 0;)

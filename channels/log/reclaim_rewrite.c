@@ -248,11 +248,9 @@ static enum err take_place(struct rewrite *w)
     size_t at = log_segments_find(s, g->first);
     assert(s->segments[at] == w->items[0].segment);
     log_segments_replace(s, at, w->count, g);
-    if (indexed) { /* who reads in it loads them from there */
-        free(g->index.blocks);
-        g->index.blocks = NULL;
-        g->index.block_count = 0;
-    }
+    g->indexed = indexed;
+    if (indexed) /* who reads in it loads them from there */
+        log_index_drop_blocks(&g->index);
     log_store_unlock(s);
     /* While it is not certain that the new one is there, the others are what a crash leaves. */
     for (size_t i = 1; i < w->count && !synced; i++)

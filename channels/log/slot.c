@@ -65,7 +65,7 @@ enum err slot_push(struct slot *s, uint64_t sequence, const struct ce_event *eve
 {
     assert(sequence > 0 && event);
     assert(!s->behind || sequence >= s->position);
-    if (s->queued >= SLOT_QUEUE_MAX || (s->queued && s->queued_bytes + bytes > SLOT_QUEUE_BYTES_MAX))
+    if (s->queued >= SLOT_QUEUE_MAX)
         return ERR_FULL;
     struct slot_entry *e = append(s, sequence, SLOT_QUEUED);
     if (!e)

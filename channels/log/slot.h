@@ -28,8 +28,7 @@
 #include "list.h"
 #include "slice.h"
 
-#define SLOT_QUEUE_MAX 256              /* events waiting in memory; more are read again when their turn comes */
-#define SLOT_QUEUE_BYTES_MAX (1u << 20) /* likewise, but one may always wait */
+#define SLOT_QUEUE_MAX 256 /* events waiting in memory; more are read again when their turn comes */
 /* Done ranges of a slot that are written down: above the largest credit. What follows is delivered again after a crash.
  */
 #define SLOT_RANGES_MAX 4096

@@ -375,10 +375,10 @@ static void switch_to(struct log_store *s, struct log_segment *g, struct making 
     s->marked = true;
     if (!seal)
         return;
-    enum err e = log_sidecar_write(s, old);
-    (void)e; /* made again when it is missing */
+    bool indexed = log_sidecar_write(s, old) == OK; /* made again when it is missing */
     log_store_lock(s);
-    if (old->readers == 0 && !e)
+    old->indexed = indexed;
+    if (old->readers == 0 && indexed)
         log_index_drop_blocks(&old->index);
     log_store_unlock(s);
 }

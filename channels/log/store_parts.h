@@ -72,6 +72,7 @@ struct log_segment {
     unsigned char head[LOG_SEGMENT_HEAD]; /* as in the file: what a sidecar must belong to */
     bool compacted;                       /* gaps are expected */
     bool gone;                            /* under the lock: no longer in the list; its file may be another's by now */
+    bool indexed;                         /* under the lock: the blocks are in its sidecar, and may go from memory */
     struct log_index index;               /* under the lock, but for the writer's own additions to usage_room */
 };
 

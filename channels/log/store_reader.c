@@ -94,6 +94,7 @@ static enum err bring_blocks(struct log_reader *r)
     } else {
         g->index.blocks = blocks;
         g->index.block_count = count;
+        g->indexed = true;
     }
     log_store_unlock(r->store);
     return OK;

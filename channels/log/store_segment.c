@@ -59,14 +59,14 @@ enum err log_segment_enter(struct log_store *s, struct log_segment *g, struct di
     return OK;
 }
 
-/* The last one out closes the file; and lets go of the blocks, which the sidecar has, but those of the newest. */
+/* The last one out closes the file; and lets go of the blocks that the sidecar has. */
 void log_segment_leave(struct log_store *s, struct log_segment *g)
 {
     assert(g->readers > 0 && g->file);
     if (--g->readers == 0) {
         s->disk->ops->close(s->disk, g->file);
         g->file = NULL;
-        if (atomic_load_explicit(&g->end, memory_order_relaxed) != UINT64_MAX)
+        if (g->indexed)
             log_index_drop_blocks(&g->index);
     }
     log_segment_unref(s, g);

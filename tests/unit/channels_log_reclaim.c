@@ -395,6 +395,45 @@ static void the_next_segment_is_made_ahead(void **state)
     rig_free(r);
 }
 
+/* The last reader leaves the newest segment while the writer begins the next one: the index of the full one is whole
+ * all the same, and reclaiming goes by it. */
+static struct log_reader *leaver;
+
+static void close_and_leave(struct disk *k, struct disk_file *f)
+{
+    struct log_reader *r = leaver;
+    leaver = NULL;
+    log_reader_free(r);
+    disk_system()->ops->close(k, f);
+}
+
+static void a_reader_leaves_while_a_segment_ends(void **state)
+{
+    (void)state;
+    struct disk_ops ops = *disk_system()->ops;
+    struct disk disk = {&ops};
+    ops.close = close_and_leave;
+    struct rig *r = real_rig(15);
+    log_store_close(r->store);
+    r->disk = &disk;
+    open_store(r);
+    struct log_view v;
+    r->events[append(r, 1, 1000)].needed = true;
+    assert_int_equal(log_store_commit(r->store), OK);
+    struct log_reader *reader;
+    assert_int_equal(log_reader_new(r->store, 1, 1, &reader), OK);
+    assert_int_equal(log_reader_next(reader, &v), OK);
+    leaver = reader; /* goes with the next file that is closed: the full segment's */
+    fill_segments(r, 1, 4);
+    assert_null(leaver);
+    r->cautious = true;
+    reclaim_all(r);
+    check(r, NULL);
+    reopen(r);
+    check(r, NULL);
+    rig_free(r);
+}
+
 /* ---- all threads at once ---- */
 
 #define MANY 6000
@@ -585,6 +624,7 @@ int main(void)
         cmocka_unit_test(damage_is_not_tidied_away),
         cmocka_unit_test(damage_in_what_was_compacted_is_named),
         cmocka_unit_test(the_next_segment_is_made_ahead),
+        cmocka_unit_test(a_reader_leaves_while_a_segment_ends),
         cmocka_unit_test(all_at_once),
         cmocka_unit_test(random_operations),
     };

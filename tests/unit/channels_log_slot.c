@@ -188,20 +188,6 @@ static void a_full_queue_falls_behind(void **state)
     slot_fini(&s);
 }
 
-/* Large events fill a queue by their bytes; but one may always wait, however large. */
-static void large_events_fill_a_queue(void **state)
-{
-    (void)state;
-    struct slot s;
-    slot_init(&s, 0, false);
-    assert_int_equal(slot_push(&s, 1, event, SLOT_QUEUE_BYTES_MAX + 1), OK);
-    assert_int_equal(slot_push(&s, 2, event, 1), ERR_FULL);
-    slot_acknowledge(&s, take(&s, 1));
-    assert_int_equal(slot_push(&s, 2, event, SLOT_QUEUE_BYTES_MAX), OK);
-    assert_int_equal(slot_push(&s, 3, event, 1), ERR_FULL);
-    slot_fini(&s);
-}
-
 static void known_ones_are_skipped(void **state)
 {
     (void)state;
@@ -704,7 +690,6 @@ int main(void)
         cmocka_unit_test(given_back_comes_first),
         cmocka_unit_test(the_oldest_is_dropped),
         cmocka_unit_test(a_full_queue_falls_behind),
-        cmocka_unit_test(large_events_fill_a_queue),
         cmocka_unit_test(known_ones_are_skipped),
         cmocka_unit_test(without_memory),
         cmocka_unit_test(a_fresh_ledger),
