@@ -16,7 +16,8 @@
 
 #define RECORD 1024
 #define BATCH_MAX 256
-#define SECONDS 2.0
+#define SECONDS 3.0 /* for each of the two that are compared */
+#define TURNS 12
 
 static char root[400];
 
@@ -68,55 +69,98 @@ static struct log_store *opened(const char *name)
     return s;
 }
 
-/* Records a second; `each` the bytes of one in the log. */
-static double appended(const struct ce_event *e, size_t batch, bool sync, uint64_t *each)
+static void batch_of(const struct ce_event *e, struct log_write *writes, size_t batch)
 {
-    struct log_store *s = opened(sync ? "synced" : "written");
-    struct log_write writes[BATCH_MAX];
     for (size_t i = 0; i < batch; i++)
         writes[i] = (struct log_write){.kind = LOG_EVENT, .channel = 1, .event = e};
-    uint64_t count = 0;
-    double start = now(), end;
-    do {
-        must(log_store_append(s, writes, batch) == OK, "append");
-        must(!sync || log_store_commit(s) == OK, "commit");
-        count += batch;
-        end = now();
-    } while (end - start < SECONDS && (sync || count < 1000000));
-    *each = writes[0].bytes;
-    log_store_close(s);
-    return (double)count / (end - start);
 }
 
-static double bare(size_t batch, uint64_t each)
+static void written(const struct ce_event *e)
+{
+    struct log_store *s = opened("written");
+    struct log_write writes[BATCH_MAX];
+    batch_of(e, writes, BATCH_MAX);
+    const unsigned records = 1000000;
+    double start = now();
+    for (unsigned i = 0; i < records; i += BATCH_MAX)
+        must(log_store_append(s, writes, BATCH_MAX) == OK, "append");
+    printf("append without sync               %8.0f records/s\n", records / (now() - start));
+    log_store_close(s);
+}
+
+struct bare {
+    int file;
+    char *data;
+    uint64_t offset;
+};
+
+/* A new file whenever one is full, as the log has to make; its making is not counted. */
+static void bare_next(struct bare *b, size_t bytes)
 {
     char path[500];
+    if (b->file >= 0 && b->offset + bytes <= LOG_SEGMENT_BYTES)
+        return;
+    if (b->file >= 0)
+        close(b->file);
     snprintf(path, sizeof path, "%s/bare", root);
-    int f = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    const uint64_t size = LOG_SEGMENT_BYTES;
-    must(f >= 0 && posix_fallocate(f, 0, (off_t)size) == 0, path);
-    size_t bytes = batch * (size_t)each;
-    char *data = malloc(bytes);
-    memset(data, 'x', bytes);
-    uint64_t count = 0, offset = 0;
-    double start = now(), end;
-    do {
-        if (offset + bytes > size) { /* a new file, as the log has to make */
-            close(f);
-            unlink(path);
-            f = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-            must(f >= 0 && posix_fallocate(f, 0, (off_t)size) == 0, path);
-            offset = 0;
-        }
-        must(pwrite(f, data, bytes, (off_t)offset) == (ssize_t)bytes && fdatasync(f) == 0, "write");
-        offset += bytes;
-        count += batch;
-        end = now();
-    } while (end - start < SECONDS);
-    free(data);
-    close(f);
     unlink(path);
-    return (double)count / (end - start);
+    b->file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    b->offset = 0;
+    must(b->file >= 0 && posix_fallocate(b->file, 0, LOG_SEGMENT_BYTES) == 0 && fsync(b->file) == 0, path);
+}
+
+static void *prepare(void *arg)
+{
+    struct log_store *s = ((void **)arg)[0];
+    _Atomic bool *end = ((void **)arg)[1];
+    while (!*end) {
+        must(log_store_prepare(s, 0) == OK, "prepare");
+        usleep(20000);
+    }
+    return NULL;
+}
+
+/* The log and the bare file take turns, so that both meet the same noise. */
+static void compare(const struct ce_event *e, size_t batch)
+{
+    struct log_store *s = opened("synced");
+    struct log_write writes[BATCH_MAX];
+    struct bare b = {.file = -1, .data = calloc(BATCH_MAX, 2 * RECORD)};
+    _Atomic bool end = false;
+    void *args[] = {s, (void *)&end};
+    pthread_t thread;
+    double seconds[2] = {0};
+    uint64_t records[2] = {0};
+    must(b.data && pthread_create(&thread, NULL, prepare, args) == 0, "a thread");
+    batch_of(e, writes, batch);
+    memset(b.data, 'x', BATCH_MAX * 2 * RECORD);
+    for (int turn = 0; turn < 2 * TURNS; turn++) {
+        double spent = 0;
+        while (spent < SECONDS / TURNS) {
+            size_t bytes = batch * (size_t)writes[0].bytes;
+            if (turn % 2)
+                bare_next(&b, bytes);
+            double start = now();
+            if (turn % 2) {
+                must(pwrite(b.file, b.data, bytes, (off_t)b.offset) == (ssize_t)bytes && fdatasync(b.file) == 0,
+                     "write");
+                b.offset += bytes;
+            } else {
+                must(log_store_append(s, writes, batch) == OK && log_store_commit(s) == OK, "append");
+            }
+            spent += now() - start;
+            records[turn % 2] += batch;
+        }
+        seconds[turn % 2] += spent;
+    }
+    end = true;
+    pthread_join(thread, NULL);
+    double log = (double)records[0] / seconds[0], disk = (double)records[1] / seconds[1];
+    printf("append and commit, batches of %3zu %8.0f records/s, bare write+fdatasync %8.0f: %.0f %%\n", batch, log,
+           disk, 100 * log / disk);
+    log_store_close(s);
+    close(b.file);
+    free(b.data);
 }
 
 static void read_back(const char *name)
@@ -197,8 +241,7 @@ static void with_keeper(const struct ce_event *e)
     double seconds[2] = {0};
     uint64_t records[2] = {0};
     pthread_t thread;
-    for (size_t i = 0; i < BATCH_MAX; i++)
-        writes[i] = (struct log_write){.kind = LOG_EVENT, .channel = 1, .event = e};
+    batch_of(e, writes, BATCH_MAX);
     must(pthread_create(&thread, NULL, keep, &k) == 0, "a thread");
     for (int turn = 0; turn < 24; turn++) {
         k.work = turn % 2;
@@ -224,19 +267,15 @@ int main(int count, char **words)
 {
     static const size_t batches[] = {1, 32, 128, 256};
     char command[500];
-    uint64_t each;
     setbuf(stdout, NULL);
     snprintf(root, sizeof root, "%s/bench-store-XXXXXX", count > 1 ? words[1] : ".");
     must(mkdtemp(root) != NULL, root);
     const struct ce_event *e = event();
-    printf("append without sync               %8.0f records/s\n", appended(e, 256, false, &each));
+    written(e);
     read_back("written");
     scan_all("written");
-    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
-        double log = appended(e, batches[i], true, &each), disk = bare(batches[i], each);
-        printf("append and commit, batches of %3zu %8.0f records/s, bare write+fdatasync %8.0f: %.0f %%\n", batches[i],
-               log, disk, 100 * log / disk);
-    }
+    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++)
+        compare(e, batches[i]);
     with_keeper(e);
     ce_event_unref(e);
     snprintf(command, sizeof command, "rm -rf %s", root);
