@@ -127,6 +127,10 @@ void log_idle(struct bus *b)
     while (!g->refill.waits)
         pthread_cond_wait(&g->refill.idle, &g->refill.lock);
     pthread_mutex_unlock(&g->refill.lock);
+    pthread_mutex_lock(&g->keeper.lock);
+    while (!g->keeper.waits)
+        pthread_cond_wait(&g->keeper.idle, &g->keeper.lock);
+    pthread_mutex_unlock(&g->keeper.lock);
 }
 
 /* ---- opening ---- */
@@ -145,6 +149,7 @@ static void locks_init(struct log_bus *g)
     pthread_cond_init(&g->refill.work, NULL);
     pthread_cond_init(&g->refill.idle, NULL);
     pthread_cond_init(&g->keeper.work, NULL);
+    pthread_cond_init(&g->keeper.idle, NULL);
     list_init(&g->ops);
     list_init(&g->dirty);
     list_init(&g->notes);
@@ -339,6 +344,7 @@ static void locks_fini(struct log_bus *g)
     pthread_cond_destroy(&g->refill.work);
     pthread_cond_destroy(&g->refill.idle);
     pthread_cond_destroy(&g->keeper.work);
+    pthread_cond_destroy(&g->keeper.idle);
 }
 
 static void log_fini(struct bus *b)

@@ -62,8 +62,8 @@ struct log_keeper {
     pthread_t thread;
     bool started;
     pthread_mutex_t lock;
-    pthread_cond_t work;
-    bool due, quit;
+    pthread_cond_t work, idle;
+    bool due, quit, waits;
     /* K's own: channels by number, pinned for the time of one pass. W gives new ones their number meanwhile, so the
      * numbers are those of the beginning; events of the new ones are not looked at yet (log_policy.below). */
     struct log_kept {

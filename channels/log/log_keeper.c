@@ -22,6 +22,7 @@ void log_keeper_wake(struct log_bus *g)
     if (!k->due)
         pthread_cond_signal(&k->work);
     k->due = true;
+    k->waits = false;
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -219,9 +220,12 @@ static void *run(void *arg)
     pthread_mutex_lock(&k->lock);
     while (!k->quit) {
         if (!k->due) {
+            k->waits = true;
+            pthread_cond_broadcast(&k->idle);
             pthread_cond_wait(&k->work, &k->lock);
             continue;
         }
+        k->waits = false;
         k->due = false;
         pthread_mutex_unlock(&k->lock);
         work(g);

@@ -12,7 +12,7 @@
 /* As bus_log's open; the disk is borrowed. */
 enum err log_open_on(const struct bus_env *env, struct disk *disk, const struct bus_param *params, size_t count,
                      struct bus **out, struct diag *d) must_check;
-/* Waits until the writer and the reader have nothing to do. */
+/* Waits until its threads have nothing to do. */
 void log_idle(struct bus *b);
 
 #endif

@@ -125,7 +125,8 @@ struct turn {
     uint64_t from, next; /* read: [from, next) */
     unsigned events;
     uint64_t bytes;
-    bool over; /* the turn ends */
+    bool over;    /* the turn ends */
+    bool starved; /* there was no memory: another time */
 };
 
 /* Under the lock. False: nobody wants anything. */
@@ -170,8 +171,9 @@ static void take_in(struct turn *t, size_t i, const struct log_view *v, const st
         trim_check(t);
         return;
     }
-    bool room = log_slots_room(s, i);
-    if (!room || slot_push(slot, v->record.sequence, event, (uint32_t)bytes)) {
+    enum err e = log_slots_room(s, i) ? slot_push(slot, v->record.sequence, event, (uint32_t)bytes) : ERR_FULL;
+    t->starved |= e == ERR_NOMEM;
+    if (e) {
         s->shares[i].moving = false;
         return;
     }
@@ -194,8 +196,8 @@ static bool look(struct turn *t, size_t i, const struct log_view *v, struct filt
     if (!s->shares[i].moving || !slot->behind || sequence < slot->position)
         return false;
     if (s->before && slot_ledger_done(s->before, sequence, v->record.spread)) {
-        if (slot_push_done(slot, sequence))
-            s->shares[i].moving = false;
+        t->starved |= slot_push_done(slot, sequence) != OK;
+        s->shares[i].moving &= !t->starved;
         return false;
     }
     struct filter *f = log_subscription_judge(s, sequence);
@@ -223,8 +225,10 @@ static void record(struct turn *t, const struct log_view *v)
         t->over = true;
     else if (passes)
         take_in(t, i, v, event);
-    else if (e == ERR_NOMEM)
+    else if (e == ERR_NOMEM) {
         s->shares[i].moving = false;
+        t->starved = true;
+    }
     pthread_mutex_unlock(&s->lock);
     ce_event_unref(event);
     if (e == ERR_CORRUPT)
@@ -383,7 +387,7 @@ static void serve(struct log_refill *r, struct bus_subscription *s)
         turn_end(&t, at_end && !e);
     if (s->gone)
         pool_forget(r, s);
-    else if (e)
+    else if (e || t.starved)
         want_on(s, &r->stalled);
     else
         go_on(r, s, at_end, t.next);

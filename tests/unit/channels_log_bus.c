@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the log bus promises beyond the contract, on a disk in memory: who holds memory and who does not, what overflow
+ * drops, where subscriptions can begin, what a crash brings again, and what happens when the disk is full or fails.
+ */
+#include "../bus/contract.c"
+#include "../lib/fake_disk.h"
+#include "../lib/fault.h"
+
+#include "channels/log/log_bus.h"
+
+static const struct contract on_one = {"log", "dir=/data/log segment=64KiB reserve=0", 1, TURNED, log_idle},
+                             on_three = {"log", "dir=/data/log segment=64KiB reserve=0", 3, TURNED, log_idle},
+                             on_small = {"log", "dir=/data/log segment=64KiB reserve=512KiB retention-bytes=0", 2,
+                                         TURNED, log_idle};
+
+/* The rig's bus lies on this disk; one test at a time. */
+static struct {
+    struct fake_disk *disk;
+    struct bus_ops ops; /* the log's, opening there */
+    char codes[64][32];
+    size_t code_count;
+} world;
+
+static enum err open_on_fake(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                             struct diag *d)
+{
+    return log_open_on(env, fake_disk_base(world.disk), params, count, out, d);
+}
+
+static void notice(void *arg, struct bus *b, int severity, const char *code, const char *text)
+{
+    (void)arg, (void)b;
+    must(*text && severity >= 0 && severity <= 2 && world.code_count < 64);
+    snprintf(world.codes[world.code_count++], sizeof world.codes[0], "%s", code);
+}
+
+static size_t told(const char *code)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < world.code_count; i++)
+        n += strcmp(world.codes[i], code) == 0;
+    return n;
+}
+
+static int setup(void **state)
+{
+    const struct contract *c = *state;
+    struct rig *r = calloc(1, sizeof *r);
+    must(r);
+    memset(&world, 0, sizeof world);
+    world.disk = fake_disk_new(1);
+    world.ops = *bus_find("log");
+    world.ops.open = open_on_fake;
+    r->contract = c;
+    r->loop_count = c->loops;
+    r->ops = &world.ops;
+    pthread_mutex_init(&r->lock, NULL);
+    loops_new(r);
+    r->env.notice = notice;
+    snprintf(r->params, sizeof r->params, "%s", c->params);
+    bus_open(r);
+    *state = r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    contract_teardown(state);
+    fake_disk_free(world.disk);
+    return 0;
+}
+
+/* The process ends without stop, and another begins: what was written is there, what was not written down is not. */
+static void crash(struct rig *r)
+{
+    for (size_t i = 0; i < r->loop_count; i++)
+        r->ops->unbind(r->bus, r->loops[i]);
+    r->ops->fini(r->bus);
+    r->bus = NULL;
+    fake_disk_restart(world.disk);
+    bus_open(r);
+}
+
+static struct bus_probe probe(struct rig *r, struct bus_channel *c)
+{
+    struct bus_probe p;
+    r->ops->probe(r->bus, c, &p);
+    return p;
+}
+
+static struct bus_probe probe_subscription(struct rig *r, struct bus_subscription *s)
+{
+    struct bus_probe p;
+    r->ops->probe_subscription(r->bus, s, &p);
+    return p;
+}
+
+/* Time passes, as ticks see it. */
+static void pass(struct rig *r, uint64_t seconds)
+{
+    for (uint64_t i = 0; i < seconds; i++) {
+        clock_fake_advance(&r->fake, NS_PER_S);
+        rig_turn(r);
+        rig_turn(r);
+    }
+}
+
+static enum err append_sized(struct rig *r, struct bus_channel *c, unsigned n, size_t bytes)
+{
+    char id[16];
+    snprintf(id, sizeof id, "e%u", n);
+    const struct ce_event *event = rig_event(id, NULL, bytes);
+    enum err e = rig_append_try(r, n % r->loop_count, c, event);
+    ce_event_unref(event);
+    return e;
+}
+
+static uint64_t queued(struct rig *r)
+{
+    return stat_read(&log_of(r->bus)->queued);
+}
+
+/* ---- memory ---- */
+
+static void nobody_attached_holds_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 300);
+    assert_int_equal(queued(r), 0);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 10);
+    rig_until(r, tap_open(&t) == 10);
+    rig_quiet(r);
+    assert_true(queued(r) > 0);
+    for (unsigned i = 0; i < 5; i++)
+        assert_true(tap_settle(&t, NULL, BUS_ACK));
+    tap_close(&t);
+    assert_int_equal(queued(r), 0);
+    for (size_t i = 0; i < r->loop_count; i++)
+        assert_true(list_empty(&s->slots[i].window));
+    assert_int_equal(backlog(r, s), 295); /* and what was settled stays settled */
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 295);
+    tap_close(&t);
+}
+
+static void queues_together_are_bounded(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct tap taps[8];
+    struct bus_subscription *s[8];
+    for (unsigned i = 0; i < 8; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "s%u", i);
+        s[i] = rig_subscribe(r, c, name);
+        tap_attach(r, s[i], i % r->loop_count, &taps[i]); /* no credit: a subscriber that stands still */
+    }
+    for (unsigned n = 0; n < 100; n++)
+        assert_int_equal(append_sized(r, c, n, 100000), OK);
+    assert_true(queued(r) > 1 << 20 && queued(r) < LOG_QUEUED_MAX + 8 * 100000);
+    for (unsigned i = 0; i < 8; i++) {
+        taps[i].acks = true;
+        tap_credit(&taps[i], 4);
+    }
+    for (unsigned i = 0; i < 8; i++) { /* and everybody goes on */
+        takes_exactly(&taps[i], 100);
+        tap_close(&taps[i]);
+        assert_int_equal(backlog(r, s[i]), 0);
+    }
+    assert_int_equal(queued(r), 0);
+}
+
+static void a_long_backlog_comes_in_order_and_catches_up(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    for (unsigned n = 0; n < 2000; n++) {
+        char id[16], key[2] = {(char)('a' + n % 8), '\0'};
+        snprintf(id, sizeof id, "%s-%u", key, n + 1);
+        rig_append(r, 0, c, id, key);
+    }
+    tap_drain(r, s, 0, &t);
+    rig_until(r, tap_acked(&t) == 2000);
+    int last[8] = {0};
+    keys_are_in_order(&t, last);
+    rig_quiet(r);
+    for (size_t i = 0; i < r->loop_count; i++)
+        assert_false(s->slots[i].behind);
+    rig_append(r, 0, c, "a-3000", "a");
+    takes_exactly(&t, 2001);
+    tap_close(&t);
+}
+
+/* ---- overflow ---- */
+
+static void drop_oldest_of(struct rig *r, bool attached)
+{
+    struct bus_channel *c = rig_channel_with(r, "ns/c", "capacity=64KiB");
+    struct bus_subscription *s = rig_subscribe_with(r, c, "s", "overflow=drop-oldest");
+    struct tap t;
+    if (attached)
+        tap_attach(r, s, 0, &t);
+    for (unsigned n = 0; n < 200; n++)
+        assert_int_equal(append_sized(r, c, n, 1000), OK);
+    rig_quiet(r);
+    struct bus_probe p = probe_subscription(r, s);
+    assert_true(p.bytes <= 64 << 10 && p.events >= 40 && p.dropped > 100);
+    assert_int_equal(p.events + p.dropped, 200);
+    assert_int_equal(probe(r, c).dropped, p.dropped);
+    if (attached)
+        tap_close(&t);
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, (unsigned)p.events);
+    assert_true(tap_is(&t, "e199") && !tap_is(&t, "e0"));
+    assert_int_equal(probe_subscription(r, s).bytes, 0);
+    tap_close(&t);
+}
+
+static void overflow_drops_the_oldest_in_memory(void **state)
+{
+    drop_oldest_of(*state, true);
+}
+
+static void overflow_drops_the_oldest_in_the_log(void **state)
+{
+    drop_oldest_of(*state, false);
+}
+
+static void bad_parameters_are_named(void **state)
+{
+    struct rig *r = *state;
+    static const struct bus_param bus[] = {{"capacity", "0"}, {"segment", "1KiB"},        {"reserve", "much"},
+                                           {"dir", ""},       {"retention-age", "later"}, {"retention-bytes", "-1"}};
+    for (size_t i = 0; i < sizeof bus / sizeof *bus; i++) {
+        struct bus *b = NULL;
+        struct diag d = {0};
+        assert_int_equal(r->ops->open(&r->env, &bus[i], 1, &b, &d), ERR_INVALID);
+        assert_non_null(strstr(d.text, bus[i].name));
+    }
+    struct diag d = {0};
+    struct bus *b = NULL;
+    assert_int_equal(r->ops->open(&r->env, NULL, 0, &b, &d), ERR_INVALID);
+    assert_non_null(strstr(d.text, "dir"));
+    struct bus_param again = {"dir", "/data/log"};
+    assert_int_equal(r->ops->open(&r->env, &again, 1, &b, &d), ERR_CONFLICT); /* one at a time */
+    assert_null(b);
+}
+
+/* ---- starts ---- */
+
+static struct bus_subscription *subscribe_from(struct rig *r, struct bus_channel *c, const char *name,
+                                               struct bus_start start, struct filter *f)
+{
+    struct bus_subscription *s;
+    struct rig_op o = {.op.done = rig_op_done};
+    assert_int_equal(r->ops->subscribe(r->bus, c, slice_str(name), &start, f, NULL, 0, &s, &o.op, NULL), OK);
+    rig_wait(r, &o);
+    return s;
+}
+
+static void subscriptions_begin_in_the_past(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_append_many(r, c, 10);
+    uint64_t end = probe(r, c).end;
+    pass(r, 2);
+    int64_t then = clock_wall_ns(&r->fake.base);
+    for (unsigned n = 10; n < 15; n++)
+        assert_int_equal(append_sized(r, c, n, 10), OK);
+    struct filter *f = id_begins_with("e1");
+    struct bus_subscription *s[] = {
+        subscribe_from(r, c, "earliest", (struct bus_start){.kind = BUS_START_EARLIEST}, NULL),
+        subscribe_from(r, c, "time", (struct bus_start){.kind = BUS_START_TIME, .wall_ns = then}, NULL),
+        subscribe_from(r, c, "offset", (struct bus_start){.kind = BUS_START_OFFSET, .offset = end}, NULL),
+        subscribe_from(r, c, "future", (struct bus_start){.kind = BUS_START_OFFSET, .offset = end + 1000}, NULL),
+        subscribe_from(r, c, "filtered", (struct bus_start){.kind = BUS_START_EARLIEST}, f),
+        subscribe_from(r, c, "latest", (struct bus_start){.kind = BUS_START_LATEST}, NULL)};
+    filter_unref(f);
+    static const unsigned has[] = {16, 6, 6, 1, 7, 1};
+    assert_int_equal(append_sized(r, c, 15, 10), OK);
+    for (size_t i = 0; i < 6; i++) {
+        struct tap t;
+        rig_until(r, backlog(r, s[i]) == has[i]);
+        tap_drain(r, s[i], i % r->loop_count, &t);
+        takes_exactly(&t, has[i]);
+        tap_close(&t);
+        assert_int_equal(backlog(r, s[i]), 0);
+    }
+}
+
+/* ---- crashes ---- */
+
+static void a_crash_brings_again_what_was_not_written_down(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 60);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 60);
+    rig_until(r, tap_open(&t) == 60);
+    for (unsigned n = 0; n < 20; n++) { /* out of order: the odd ones */
+        char id[16];
+        snprintf(id, sizeof id, "e%u", 2 * n + 1);
+        assert_true(tap_settle(&t, id, BUS_ACK));
+    }
+    pass(r, 3);                                 /* written down */
+    assert_true(tap_settle(&t, "e0", BUS_ACK)); /* and this one is not */
+    tap_close(&t);
+    crash(r);
+    c = rig_channel(r, "ns/c");
+    s = rig_subscribe(r, c, "s");
+    rig_until(r, backlog(r, s) == 40);
+    tap_drain(r, s, r->loop_count - 1, &t);
+    takes_exactly(&t, 40);
+    assert_true(tap_is(&t, "e0") && !tap_is(&t, "e1") && !tap_is(&t, "e39") && tap_is(&t, "e41"));
+    tap_close(&t);
+}
+
+static void many_settlements_are_written_down_at_once(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 1500);
+    uint64_t before = r->fake.monotonic;
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 1500);
+    while (tap_count(&t) < 1500) /* time stands still: no tick */
+        assert_int_equal(loop_turn(r->loops[0], NS_PER_MS), OK);
+    while (tap_settle(&t, NULL, BUS_ACK))
+        continue;
+    tap_close(&t);
+    assert_true(r->fake.monotonic - before < NS_PER_S);
+    log_idle(r->bus);
+    crash(r);
+    c = rig_channel(r, "ns/c");
+    s = rig_subscribe(r, c, "s");
+    tap_drain(r, s, 0, &t);
+    rig_until(r, backlog(r, s) == 0);
+    assert_true(tap_acked(&t) <= LOG_SETTLED_MAX);
+    tap_close(&t);
+}
+
+static void another_number_of_loops_forgets_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    for (unsigned n = 0; n < 40; n++) {
+        char id[16], key[2] = {(char)('a' + n % 8), '\0'};
+        snprintf(id, sizeof id, "%s-%u", key, n + 1);
+        rig_append(r, n % r->loop_count, c, id, n % 3 ? key : NULL);
+    }
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 40);
+    rig_until(r, tap_open(&t) == 40);
+    for (unsigned n = 0; n < 40; n += 2) {
+        char id[16];
+        snprintf(id, sizeof id, "%c-%u", (char)('a' + n % 8), n + 1);
+        assert_true(tap_settle(&t, id, BUS_ACK));
+    }
+    tap_close(&t);
+    for (size_t loops = 3; loops-- > 1;) { /* 2, then 1, each time stopped before anything is read */
+        rig_stop(r);
+        for (size_t i = 0; i < r->loop_count; i++)
+            r->ops->unbind(r->bus, r->loops[i]);
+        r->ops->fini(r->bus);
+        atomic_store(&r->silent, false);
+        loop_free(r->loops[loops]);
+        r->loop_count = r->env.loop_count = loops;
+        bus_open(r);
+        c = rig_channel(r, "ns/c");
+        s = rig_subscribe(r, c, "s");
+        rig_until(r, backlog(r, s) == 20);
+    }
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 20);
+    assert_false(tap_is(&t, "a-1") || tap_is(&t, "c-3"));
+    tap_close(&t);
+}
+
+/* ---- costs ---- */
+
+struct volley {
+    struct rig *r;
+    struct bus_channel *c;
+    const struct ce_event *event;
+    struct rig_append appends[500];
+};
+
+static void volley_here(void *arg)
+{
+    struct volley *v = arg;
+    for (size_t i = 0; i < 500; i++) {
+        v->appends[i] = (struct rig_append){.r = v->r, .c = v->c, .event = v->event};
+        rig_append_here(&v->appends[i]);
+    }
+}
+
+static void many_appends_share_a_sync(void **state)
+{
+    struct rig *r = *state;
+    static struct volley v;
+    v = (struct volley){.r = r, .c = rig_channel(r, "ns/c"), .event = rig_event("e", NULL, 10)};
+    rig_subscribe(r, v.c, "s");
+    uint64_t before = fake_disk_count(world.disk, FAKE_BIT(FAKE_SYNC));
+    volley_here(&v);
+    for (size_t i = 0; i < 500; i++) {
+        rig_until(r, rig_append_ended(&v.appends[i]));
+        assert_int_equal(v.appends[i].err, OK);
+    }
+    assert_true(fake_disk_count(world.disk, FAKE_BIT(FAKE_SYNC)) - before < 250);
+    ce_event_unref(v.event);
+}
+
+static void at_rest_nothing_is_written(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    for (unsigned i = 0; i < 20; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "s%u", i);
+        rig_subscribe(r, c, name);
+    }
+    rig_append_many(r, c, 5);
+    pass(r, 6); /* cursors, a mark, the next segment */
+    uint64_t before = fake_disk_count(world.disk, FAKE_CHANGES);
+    pass(r, 30);
+    assert_int_equal(fake_disk_count(world.disk, FAKE_CHANGES), before);
+}
+
+static void what_is_settled_gives_its_space_back(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s"), *behind = rig_subscribe(r, c, "behind");
+    struct tap t;
+    tap_drain(r, s, 0, &t);
+    for (unsigned n = 0; n < 1000; n++)
+        assert_int_equal(append_sized(r, c, n, 1000), OK);
+    pass(r, 6);
+    assert_true(fake_disk_used(world.disk) > 1 << 20); /* somebody still needs it */
+    rig_unsubscribe(r, behind, true);
+    rig_until(r, backlog(r, s) == 0);
+    for (unsigned i = 0; fake_disk_used(world.disk) > 512 << 10; i++) {
+        pass(r, 1);
+        assert_true(i < 100);
+    }
+    tap_close(&t);
+}
+
+/* ---- trouble ---- */
+
+static void below_the_reserve_appends_are_refused(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    fake_disk_capacity(world.disk, 2 << 20);
+    unsigned n = 0;
+    enum err e = OK;
+    while (!e && n < 5000) {
+        e = append_sized(r, c, n, 1000);
+        n += !e;
+        if (n % 64 == 0)
+            pass(r, 1);
+    }
+    assert_int_equal(e, ERR_FULL);
+    assert_true(n > 100);
+    rig_until(r, told("LogDiskLow") == 1);
+    assert_true(probe(r, NULL).healthy); /* it serves: publishers are told to come again */
+    assert_int_equal(append_sized(r, c, n, 10), ERR_FULL);
+    tap_drain(r, s, 0, &t); /* deliveries and cursors go on, and make room */
+    rig_until(r, backlog(r, s) == 0);
+    for (unsigned i = 0; append_sized(r, c, n, 10) != OK; i++) {
+        pass(r, 1);
+        assert_true(i < 200);
+    }
+    assert_int_equal(told("LogDiskEnough"), 1);
+    takes_exactly(&t, n + 1);
+    tap_close(&t);
+}
+
+static void a_full_disk_heals(void **state)
+{
+    struct rig *r = *state; /* reserve=0: the disk itself refuses */
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    fake_disk_capacity(world.disk, fake_disk_used(world.disk) + (200 << 10));
+    unsigned n = 0;
+    enum err e = OK;
+    while (!e && n < 2000) {
+        e = append_sized(r, c, n, 1000);
+        n += !e;
+    }
+    assert_int_equal(e, ERR_FULL);
+    fake_disk_capacity(world.disk, UINT64_MAX);
+    for (unsigned i = 0; append_sized(r, c, n, 10) != OK; i++) {
+        pass(r, 1);
+        assert_true(i < 100);
+    }
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, n + 1);
+    tap_close(&t);
+}
+
+static void a_failed_sync_ends_writing_not_delivering(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 10);
+    fake_disk_fault(world.disk, &(struct fake_fault){.ops = FAKE_BIT(FAKE_SYNC), .nth = 1, .err = ERR_IO});
+    assert_int_equal(append_sized(r, c, 10, 10), ERR_IO); /* the waiter */
+    fake_disk_fault(world.disk, NULL);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(append_sized(r, c, 11, 10), ERR_UNAVAILABLE);
+    struct bus_probe p = probe(r, NULL);
+    assert_false(p.healthy);
+    assert_true(strlen(p.reason) > 10);
+    rig_until(r, told("LogSyncFailed") == 1);
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 10); /* what was acknowledged, and no more */
+    tap_close(&t);
+    assert_int_equal(backlog(r, s), 0);
+    rig_stop(r); /* ends all the same */
+    assert_int_equal(fake_disk_breaches(world.disk), 0);
+}
+
+/* ---- who nobody uses ---- */
+
+static void cursors_that_nobody_uses_are_kept_for_a_week(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    rig_subscribe(r, rig_channel(r, "ns/other"), "o");
+    rig_append_many(r, c, 5);
+    rig_unsubscribe(r, s, false);
+    for (unsigned day = 0; day < 6; day++) { /* a restart each day does not begin the week anew */
+        clock_fake_advance(&r->fake, 24 * 3600 * NS_PER_S);
+        crash(r);
+        pass(r, 70);
+        assert_int_equal(told("LogUnused"), day + 1);
+    }
+    assert_int_equal(told("LogForgotten"), 0);
+    c = rig_channel(r, "ns/c");
+    s = rig_subscribe(r, c, "s");
+    rig_until(r, backlog(r, s) == 5); /* it was kept, and is in use again */
+    clock_fake_advance(&r->fake, 2 * 24 * 3600 * NS_PER_S);
+    pass(r, 70);
+    assert_int_equal(told("LogForgotten"), 1); /* o, and its channel */
+    assert_int_equal(backlog(r, s), 5);
+    crash(r);
+    s = rig_subscribe(r, rig_channel(r, "ns/c"), "s");
+    rig_until(r, backlog(r, s) == 5);
+}
+
+/* ---- ends ---- */
+
+static void fini_in_the_middle_of_everything(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s"), *u = NULL;
+    static struct volley v;
+    static struct rig_op o[3];
+    struct tap t;
+    v = (struct volley){.r = r, .c = c, .event = rig_event("e", NULL, 10)};
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 100);
+    rig_append_many(r, c, 50);
+    volley_here(&v);
+    memset(o, 0, sizeof o);
+    for (size_t i = 0; i < 3; i++)
+        o[i].op.done = rig_op_done;
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("u"), NULL, NULL, NULL, 0, &u, &o[0].op, NULL), OK);
+    r->ops->unsubscribe(r->bus, u, true, &o[1].op);
+    r->ops->stop(r->bus, &o[2].op);
+    for (size_t i = 0; i < r->loop_count; i++)
+        r->ops->unbind(r->bus, r->loops[i]);
+    r->ops->fini(r->bus);
+    r->finished = true;
+    free(t.items);
+    ce_event_unref(v.event);
+}
+
+static void control_without_memory_fails_whole(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned n = 1;; n++) {
+        struct bus_channel *c = NULL;
+        struct bus_subscription *s = NULL;
+        struct rig_op a = {.op.done = rig_op_done}, b = {.op.done = rig_op_done};
+        fault_arm(n);
+        enum err e = r->ops->provision(r->bus, SLICE("ns/c"), NULL, 0, &c, &a.op, NULL);
+        if (!e)
+            e = r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &b.op, NULL);
+        bool fired = fault_disarm();
+        assert_true(e == OK || (fired && e == ERR_NOMEM));
+        if (c)
+            rig_wait(r, &a);
+        if (s) {
+            rig_wait(r, &b);
+            rig_unsubscribe(r, s, true);
+        }
+        if (c)
+            rig_release(r, c, true);
+        if (!fired)
+            break;
+    }
+}
+
+#define TEST(name, where) cmocka_unit_test_prestate_setup_teardown(name, setup, teardown, (void *)(uintptr_t) & (where))
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(nobody_attached_holds_nothing, on_three),
+        TEST(queues_together_are_bounded, on_three),
+        TEST(a_long_backlog_comes_in_order_and_catches_up, on_three),
+        TEST(overflow_drops_the_oldest_in_memory, on_one),
+        TEST(overflow_drops_the_oldest_in_the_log, on_three),
+        TEST(bad_parameters_are_named, on_one),
+        TEST(subscriptions_begin_in_the_past, on_three),
+        TEST(a_crash_brings_again_what_was_not_written_down, on_three),
+        TEST(many_settlements_are_written_down_at_once, on_one),
+        TEST(another_number_of_loops_forgets_nothing, on_three),
+        TEST(many_appends_share_a_sync, on_one),
+        TEST(at_rest_nothing_is_written, on_one),
+        TEST(what_is_settled_gives_its_space_back, on_small),
+        TEST(below_the_reserve_appends_are_refused, on_small),
+        TEST(a_full_disk_heals, on_one),
+        TEST(a_failed_sync_ends_writing_not_delivering, on_three),
+        TEST(cursors_that_nobody_uses_are_kept_for_a_week, on_one),
+        TEST(fini_in_the_middle_of_everything, on_three),
+        TEST(control_without_memory_fails_whole, on_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
