@@ -16,8 +16,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define QUEUE_LOW (SLOT_QUEUE_MAX / 4) /* so few queued events, and so few bytes, make R read on */
-#define QUEUE_LOW_BYTES (SLOT_QUEUE_BYTES_MAX / 4)
+#define QUEUE_LOW (SLOT_QUEUE_MAX / 4) /* so few queued events make R read on */
 
 void log_slots_queued(struct bus_subscription *s, uint64_t before, uint64_t after)
 {
@@ -41,8 +40,7 @@ bool log_slots_room(const struct bus_subscription *s, size_t i)
 bool log_slots_wants(const struct bus_subscription *s, size_t i)
 {
     const struct slot *slot = &s->slots[i];
-    bool low = slot->queued <= QUEUE_LOW && slot->queued_bytes <= QUEUE_LOW_BYTES;
-    return !s->gone && slot->behind && s->shares[i].drainer && (low || slot->queued == 0) && log_slots_room(s, i);
+    return !s->gone && slot->behind && s->shares[i].drainer && slot->queued <= QUEUE_LOW && log_slots_room(s, i);
 }
 
 void log_slots_want(struct bus_subscription *s)
