@@ -73,7 +73,8 @@ enum err log_head_decode(const unsigned char in[LOG_SEGMENT_HEAD], struct log_he
                          .last = get64(in + 40),
                          .made_wall_ns = (int64_t)get64(in + 48),
                          .size = (uint64_t)get32(in + 56) * SIZE_UNIT};
-    if (format == 0 || h.first == 0 || (h.last && h.last < h.first))
+    if (format == 0 || h.first == 0 || h.first > LOG_SEQUENCE_MAX || h.last > LOG_SEQUENCE_MAX ||
+        (h.last && h.last < h.first))
         return diag_set(d, ERR_CORRUPT, "its head makes no sense");
     memcpy(h.id, in + 16, LOG_ID_BYTES);
     *out = h;

@@ -52,7 +52,8 @@
 #define LOG_RECORD_HEAD 48
 #define LOG_RECORD_CHECKED 8 /* where what a record's CRC covers begins */
 #define LOG_ALIGN 8
-#define LOG_PAYLOAD_MAX (300u << 20) /* above CE_EVENT_BYTES_MAX with its attributes: more is damage */
+#define LOG_SEQUENCE_MAX (1ull << 62) /* no log comes to that; with room to add to it */
+#define LOG_PAYLOAD_MAX (300u << 20)  /* above CE_EVENT_BYTES_MAX with its attributes: more is damage */
 
 enum log_kind {
     LOG_EVENT = 1,       /* payload: the event, ce_pack.h */

@@ -183,6 +183,8 @@ static struct log_store *store_new(const struct log_store_options *o)
         free(s);
         return NULL;
     }
+    for (size_t len = strlen(s->dir); len > 1 && s->dir[len - 1] == '/'; len--)
+        s->dir[len - 1] = 0; /* its parent is found by the last slash */
     uint64_t bytes = o->segment_bytes ? o->segment_bytes : LOG_SEGMENT_BYTES;
     if (bytes < LOG_SEGMENT_BYTES_MIN)
         bytes = LOG_SEGMENT_BYTES_MIN;

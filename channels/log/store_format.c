@@ -13,7 +13,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,7 +43,7 @@ static uint64_t name_of(const char *name, const char *suffix)
     if (strlen(name) != 20 + strlen(suffix) || !has_suffix(name, suffix) || strspn(name, "0123456789") != 20)
         return 0;
     unsigned long long number = strtoull(name, NULL, 10);
-    return number == ULLONG_MAX ? 0 : number; /* or more: no log comes to that */
+    return number > LOG_SEQUENCE_MAX ? 0 : number;
 }
 
 static void remember(struct listing *l, uint64_t name)

@@ -54,6 +54,8 @@ static enum err take_file(struct log_store *s, uint64_t name, struct found *foun
     struct log_head head;
     uint64_t size;
     enum err e = read_head(s, name, &head, &size, &found->bad_head, d);
+    if (e == ERR_NOTFOUND && s->read_only)
+        return OK; /* the log is in use, and has just let go of it */
     if (e)
         return e;
     if (memcmp(head.id, s->id, LOG_ID_BYTES)) {
@@ -247,7 +249,9 @@ static enum err settle(struct log_store *s, struct disk_file *f, const struct lo
         from += n;
     }
     free(piece);
-    return e ? e : ops->sync(s->disk, f, d);
+    /* Where even writing over takes room, a full disk does not keep the log from being opened: what is waiting in it
+     * has to go out for the disk to become less full. */
+    return e && e != ERR_FULL ? e : ops->sync(s->disk, f, d);
 }
 
 /* How many records went with what is gone behind the last one, nobody knows: one is named. */
