@@ -122,12 +122,16 @@ static void epoch_drop_oldest(struct bus_subscription *s)
     memmove(&s->epochs[0], &s->epochs[1], s->epoch_count * sizeof s->epochs[0]);
 }
 
+/* What waits in memory may have to be read again, when the slot falls behind or its stream goes: so it counts too, and
+ * so does what W has not handed out yet. */
 void log_subscription_epochs_prune(struct bus_subscription *s)
 {
-    uint64_t unread = UINT64_MAX;
+    uint64_t unread = UINT64_MAX, routed = stat_read(&s->channel->bus->routed);
+    if (!s->epoch_count)
+        return;
     for (size_t i = 0; i < s->slot_count; i++) {
-        if (s->slots[i].behind && s->slots[i].position < unread)
-            unread = s->slots[i].position;
+        uint64_t from = slot_needs_from(&s->slots[i], routed + 1);
+        unread = from < unread ? from : unread;
     }
     if (s->census.wanted && s->census.next < unread)
         unread = s->census.next;

@@ -733,6 +733,29 @@ void contract_filter_changed_counts_from_ok_on(void **state)
     tap_close(&t);
 }
 
+/* What a stream's queue holds was kept by the filter before, whoever gets it after all. */
+void contract_filter_changed_while_attached(void **state)
+{
+    struct rig *r = *state;
+    needs(r, BUS_CAP_FILTER);
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = subscribe_filtered(r, c, "s", id_begins_with("a"));
+    struct tap t;
+    tap_attach(r, s, 0, &t); /* without credit */
+    for (size_t loop = 0; loop < r->loop_count; loop++)
+        rig_append(r, loop, c, "a1", NULL);
+    assert_ptr_equal(subscribe_filtered(r, c, "s", id_begins_with("b")), s);
+    rig_append(r, 0, c, "a2", NULL);
+    rig_append(r, 0, c, "b2", NULL);
+    tap_close(&t);
+    assert_int_equal(backlog(r, s), r->loop_count + 1);
+    tap_drain(r, s, r->loop_count - 1, &t);
+    takes_exactly(&t, 2);
+    assert_true(tap_is(&t, "a1") && tap_is(&t, "b2"));
+    assert_int_equal(backlog(r, s), 0);
+    tap_close(&t);
+}
+
 void contract_filter_changed_again_before_the_end(void **state)
 {
     struct rig *r = *state;

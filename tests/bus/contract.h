@@ -60,6 +60,7 @@ struct contract {
     X(append_keeps_the_order_of_all_in_one_partition)                                                                  \
     X(filter_keeps_only_what_matches)                                                                                  \
     X(filter_changed_counts_from_ok_on)                                                                                \
+    X(filter_changed_while_attached)                                                                                   \
     X(filter_changed_again_before_the_end)                                                                             \
     X(filter_keeps_the_order_of_a_key)                                                                                 \
     X(filter_goes_with_its_subscription)                                                                               \
