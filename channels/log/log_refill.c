@@ -346,9 +346,10 @@ static enum err census(struct log_refill *r, struct bus_subscription *s)
 
 /* ---- the thread ---- */
 
+/* Those that there are: opening may have failed before. */
 static void post_all(struct log_bus *g)
 {
-    for (size_t i = 0; i < g->env.loop_count; i++)
+    for (size_t i = 0; g->loops && i < g->env.loop_count && g->loops[i].post; i++)
         log_loop_post(&g->loops[i]);
 }
 

@@ -626,6 +626,46 @@ static void control_without_memory_fails_whole(void **state)
     }
 }
 
+/* A log with channels, cursors and events, whose opening fails at each allocation in turn. */
+static void opening_without_memory_fails_whole(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "ns/c%u", i);
+        struct bus_channel *c = rig_channel(r, name);
+        rig_subscribe(r, c, "s");
+        rig_append(r, 0, c, "e", NULL);
+    }
+    for (size_t i = 0; i < r->loop_count; i++)
+        r->ops->unbind(r->bus, r->loops[i]);
+    r->ops->fini(r->bus);
+    r->bus = NULL;
+    unsigned n = 0;
+    for (enum err e = ERR_NOMEM; e; n++) {
+        struct bus_param params[8];
+        char text[400];
+        struct diag d = {0};
+        snprintf(text, sizeof text, "%s", r->contract->params);
+        size_t count = rig_params(text, params, 8), files = fake_disk_open_files(world.disk);
+        fault_arm(n + 1);
+        e = r->ops->open(&r->env, params, count, &r->bus, &d);
+        bool fired = fault_disarm();
+        assert_true(e == OK || (fired && e == ERR_NOMEM && d.text[0]));
+        assert_true(e == OK || fake_disk_open_files(world.disk) == files);
+        if (!e && fired) { /* it could do without */
+            r->ops->fini(r->bus);
+            r->bus = NULL;
+            e = ERR_NOMEM;
+        }
+    }
+    assert_true(n > 30);
+    for (size_t i = 0; i < r->loop_count; i++)
+        assert_int_equal(r->ops->bind(r->bus, r->loops[i]), OK);
+    struct bus_channel *c = rig_channel(r, "ns/c1");
+    assert_int_equal(backlog(r, rig_subscribe(r, c, "s")), 1);
+}
+
 #define TEST(name, where) cmocka_unit_test_prestate_setup_teardown(name, setup, teardown, (void *)(uintptr_t) & (where))
 
 int main(void)
@@ -650,6 +690,7 @@ int main(void)
         TEST(cursors_that_nobody_uses_are_kept_for_a_week, on_one),
         TEST(fini_in_the_middle_of_everything, on_three),
         TEST(control_without_memory_fails_whole, on_one),
+        TEST(opening_without_memory_fails_whole, on_three),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
