@@ -227,6 +227,21 @@ static void let_copies_go(struct fake_disk *d)
         node_unref(container_of(l, struct node, link));
 }
 
+/* Changes of one name reach the disk in their order: file systems know files, not names, so a rename never gets hold of
+ * a file that had the name before. So what follows a change that did not survive, by a name, does not either. */
+static bool hangs_on_lost(const struct fake_disk *d, const bool *lost, size_t at)
+{
+    const struct move *m = &d->moves[at];
+    for (size_t i = 0; i < at; i++) {
+        const struct move *o = &d->moves[i];
+        const char *names[] = {o->from, o->to};
+        for (size_t k = 0; k < 2 && lost[i]; k++)
+            if (names[k][0] && (!strcmp(names[k], m->from) || !strcmp(names[k], m->to)))
+                return true;
+    }
+    return false;
+}
+
 struct fake_disk *fake_disk_power_loss(struct fake_disk *old, uint64_t seed)
 {
     pthread_mutex_lock(&old->lock);
@@ -235,12 +250,18 @@ struct fake_disk *fake_disk_power_loss(struct fake_disk *old, uint64_t seed)
     prng_seed(&random, seed);
     struct manner m = draw_manner(&random, first_stamp(old), old->stamp);
     copy_names(d, &d->durable, &old->durable);
+    bool *lost = calloc(old->move_count + 1, sizeof(*lost));
+    assert(lost);
     for (size_t i = 0; i < old->move_count; i++) {
         struct move move = old->moves[i];
         move.node = move.node ? copy_of(d, move.node) : NULL;
-        if (m.kind == ALL || (m.kind == UP_TO && move.stamp <= m.moment) || (m.kind == EACH && chance(&random, m.keep)))
+        lost[i] = !(m.kind == ALL || (m.kind == UP_TO && move.stamp <= m.moment) ||
+                    (m.kind == EACH && chance(&random, m.keep))) ||
+                  hangs_on_lost(old, lost, i);
+        if (!lost[i])
             (void)names_move(&d->durable, &move);
     }
+    free(lost);
     drop_orphans(&d->durable);
     list_each(l, tmp, &old->nodes) {
         struct node *n = container_of(l, struct node, link), *c = n->copy;
