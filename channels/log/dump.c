@@ -26,7 +26,7 @@ static void visit(void *arg, const struct log_object *o)
     if (o->type != LOG_CHANNEL || n->no_memory)
         return;
     struct name *grown = realloc(n->list, (n->count + 1) * sizeof *grown);
-    char *text = strndup(o->name.ptr ? o->name.ptr : "", o->name.len);
+    char *text = inspect_text(o->name);
     n->list = grown ? grown : n->list;
     n->no_memory = !grown || !text;
     if (n->no_memory)

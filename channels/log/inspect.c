@@ -62,7 +62,7 @@ static void *grow(struct look *k, void *list, size_t *count, size_t size)
 static void visit_object(void *arg, const struct log_object *o)
 {
     struct look *k = arg;
-    char *name = strndup(o->name.ptr ? o->name.ptr : "", o->name.len);
+    char *name = inspect_text(o->name);
     k->no_memory = k->no_memory || !name;
     if (o->type == LOG_CHANNEL) {
         struct log_inspect_channel *c = grow(k, &k->out->channels, &k->out->channel_count, sizeof *c);

@@ -7,6 +7,7 @@
 
 #include "disk.h"
 #include "record.h"
+#include "slice.h"
 
 #define INSPECT_PATH_MAX 4096
 #define INSPECT_STRANGE_MAX 16 /* names of files that are none of the log's, kept for being told */
@@ -34,6 +35,8 @@ enum err inspect_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_
 struct log_store;
 enum err inspect_open(const char *dir, char path[INSPECT_PATH_MAX], struct log_store **out, struct diag *d) must_check;
 enum err inspect_list(struct disk *disk, const char *dir, struct inspect_files *out, struct diag *d) must_check;
+/* A name of the catalogue, terminated; the caller frees it. NULL: no memory. */
+char *inspect_text(struct slice name);
 void inspect_files_fini(struct inspect_files *f);
 
 #endif

@@ -32,6 +32,17 @@ static bool numbered(const char *name, const char *suffix)
     return strspn(name, "0123456789") == NAME_DIGITS && strcmp(name + NAME_DIGITS, suffix) == 0;
 }
 
+char *inspect_text(struct slice name)
+{
+    char *text = malloc(name.len + 1);
+    if (!text)
+        return NULL;
+    if (name.len)
+        memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return text;
+}
+
 /* ---- where ---- */
 
 #define FORMAT_BYTES 256
