@@ -327,15 +327,20 @@ enum err log_store_reclaim(struct log_store *s, const struct log_policy *policy,
         e = remove_oldest(&r, r.items[at].segment);
         at++;
     }
+    bool full = false;
     while (!e && !stopped(&r) && at < r.count) {
         size_t run = run_at(&r, at);
         if (run)
             e = rewrite(&r, at, run);
+        if (e == ERR_FULL) { /* another run may need less, and make room for this one */
+            full = true;
+            e = OK;
+        }
         at += run ? run : 1;
     }
     let_go(s, r.items, all);
     free(r.channels);
-    return e;
+    return !e && full ? ERR_FULL : e;
 }
 
 /* ---- the next segment ---- */

@@ -243,6 +243,32 @@ static void a_full_disk(void **state)
     free(r);
 }
 
+/* Where there is no room for what one run keeps, another gives its own. */
+static void a_full_disk_gives_what_it_can(void **state)
+{
+    (void)state;
+    struct fake_disk *d = fake_disk_new(1);
+    struct rig *r = rig_new(fake_disk_base(d), "/data/log", LOG_SEGMENT_BYTES_MIN, 1);
+    for (int i = 0; i < 300; i++)
+        r->events[append(r, i % 6 ? 1 : 2, 900)].needed = i % 6 == 0;
+    for (int i = 0; i < 130; i++)
+        r->events[append(r, 3, 900)].needed = true;
+    fill_segments(r, 1, 6);
+    assert_int_equal(log_store_commit(r->store), OK);
+    fake_disk_capacity(d, fake_disk_used(d) + 3 * 4096); /* enough for a segment that keeps nothing */
+    struct log_reclaimed out;
+    assert_int_equal(reclaim(r, &out), ERR_FULL);
+    assert_true(out.segments_compacted >= 3 && out.bytes > 2 * LOG_SEGMENT_BYTES_MIN);
+    check(r, NULL);
+    assert_int_equal(reclaim(r, &out), OK); /* in the room that this made */
+    assert_true(out.segments_compacted >= 3);
+    check(r, NULL);
+    log_store_close(r->store);
+    assert_int_equal(fake_disk_breaches(d), 0);
+    fake_disk_free(d);
+    free(r);
+}
+
 static void allocations_fail(void **state)
 {
     (void)state;
@@ -298,7 +324,8 @@ static void preparing_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(power_loss_anywhere), cmocka_unit_test(faults_of_the_disk), cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(power_loss_anywhere), cmocka_unit_test(faults_of_the_disk),
+        cmocka_unit_test(a_full_disk),         cmocka_unit_test(a_full_disk_gives_what_it_can),
         cmocka_unit_test(allocations_fail),    cmocka_unit_test(preparing_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
