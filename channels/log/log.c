@@ -108,7 +108,7 @@ static void tick(struct loop_timer *t)
         log_writer_wake(g, dirty, true);
     log_refill_tick(g);
     if (g->ticks % KEEP_TICKS == 0 || atomic_load(&g->low))
-        log_keeper_wake(g);
+        log_keeper_wake(g, true);
     if (g->ticks == TELL_UNUSED_TICK)
         log_tell_unused(g);
     if (g->ticks % FORGET_TICKS == 0)
@@ -157,6 +157,7 @@ static void locks_init(struct log_bus *g)
     list_init(&g->writer.batch);
     list_init(&g->refill.want);
     list_init(&g->refill.stalled);
+    list_init(&g->refill.census);
     list_init(&g->refill.reads);
     map_init(&g->channels, SIZE_MAX);
 }

@@ -138,6 +138,7 @@ struct bus_subscription {
     atomic_bool moved; /* its cursor is to be written */
     struct list dirty; /* under dirty_lock */
     struct list want;  /* under refill.lock: R is to look at it */
+    struct list count; /* likewise: R is to count its backlog */
 
     pthread_mutex_t lock;
     struct filter *filter; /* under it, as what follows; as given last */

@@ -38,6 +38,7 @@ struct log_writer {
 #define LOG_TURN_EVENTS 256         /* that R gives to a subscription before the next one's turn, */
 #define LOG_TURN_BYTES (1ull << 20) /* and their bytes */
 #define LOG_TURN_RECORDS 4096       /* records looked at in a turn */
+#define LOG_CENSUS_TURNS 4          /* turns for each part of a census, when both wait */
 
 struct log_pooled {
     uint32_t of; /* the cursor's number; 0: free */
@@ -52,10 +53,13 @@ struct log_refill {
     pthread_cond_t work, idle;
     struct list want;    /* under the lock, as what follows: subscriptions, each pinned */
     struct list stalled; /* likewise: those that could not be read, until the next tick */
+    struct list census;  /* likewise: those whose backlog is to be counted */
     struct list reads;   /* log_read */
     bool closed, quit, waits;
-    struct log_pooled pool[LOG_READERS]; /* R's own */
+    struct log_pooled pool[LOG_READERS]; /* R's own, as what follows */
     uint64_t clock;
+    struct log_pooled counter; /* of the census */
+    unsigned turns;            /* since the last part of a census */
 };
 
 struct log_keeper {
@@ -64,6 +68,8 @@ struct log_keeper {
     pthread_mutex_t lock;
     pthread_cond_t work, idle;
     bool due, quit, waits;
+    bool all;         /* due, and not only space */
+    uint64_t written; /* K's own, as what follows: bytes since it reclaimed */
     /* K's own: channels by number, pinned for the time of one pass. W gives new ones their number meanwhile, so the
      * numbers are those of the beginning; events of the new ones are not looked at yet (log_policy.below). */
     struct log_kept {
@@ -246,6 +252,7 @@ void log_stream_free(struct bus_stream *st);
 enum err log_refill_start(struct log_bus *g) must_check;
 void log_refill_close(struct log_bus *g); /* joins R; reads that wait end with ERR_CLOSED */
 void log_refill_want(struct bus_subscription *s);
+void log_refill_count(struct bus_subscription *s); /* its backlog */
 void log_refill_tick(struct log_bus *g);
 void log_refill_read(struct log_bus *g, struct list *link);
 enum err log_read_begin(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
@@ -259,7 +266,7 @@ void log_read_free(struct list *link);
 /* log_keeper.c */
 enum err log_keeper_start(struct log_bus *g) must_check;
 void log_keeper_quit(struct log_bus *g);
-void log_keeper_wake(struct log_bus *g);
+void log_keeper_wake(struct log_bus *g, bool all);
 void log_keeper_space(struct log_bus *g); /* looks at the disk */
 
 /* log_probe.c */

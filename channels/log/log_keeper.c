@@ -6,7 +6,8 @@
  * The reserve. Below it appends are refused (ERR_FULL), before the disk itself refuses: deliveries and cursors go on,
  * and space comes back as events are settled. It ends by itself when there is a quarter more than the reserve again.
  *
- * Runs when W has written a good part of a segment, and every LOG_KEEP_TICKS ticks.
+ * It looks at the space when W has written a good part of a segment, and reclaims when that was a whole one, and every
+ * few ticks.
  */
 #include "ce_pack.h"
 #include "log_bus.h"
@@ -15,13 +16,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-void log_keeper_wake(struct log_bus *g)
+void log_keeper_wake(struct log_bus *g, bool all)
 {
     struct log_keeper *k = &g->keeper;
     pthread_mutex_lock(&k->lock);
     if (!k->due)
         pthread_cond_signal(&k->work);
     k->due = true;
+    k->all |= all;
     k->waits = false;
     pthread_mutex_unlock(&k->lock);
 }
@@ -203,11 +205,15 @@ static void reclaim(struct log_bus *g)
 
 /* ---- the thread ---- */
 
-static void work(struct log_bus *g)
+static void work(struct log_bus *g, bool all)
 {
-    atomic_store(&g->unswept, 0);
+    struct log_keeper *k = &g->keeper;
+    k->written += atomic_exchange(&g->unswept, 0);
     log_keeper_space(g);
-    reclaim(g);
+    if (all || k->written >= g->segment || atomic_load(&g->low)) {
+        k->written = 0;
+        reclaim(g);
+    }
     if (!atomic_load(&g->low) && log_store_prepare(g->store, g->reserve))
         return; /* W makes it itself then, or finds the disk full */
     log_keeper_space(g);
@@ -226,9 +232,10 @@ static void *run(void *arg)
             continue;
         }
         k->waits = false;
-        k->due = false;
+        bool all = k->all;
+        k->due = k->all = false;
         pthread_mutex_unlock(&k->lock);
-        work(g);
+        work(g, all);
         pthread_mutex_lock(&k->lock);
     }
     pthread_mutex_unlock(&k->lock);

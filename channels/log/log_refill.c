@@ -48,6 +48,18 @@ void log_refill_want(struct bus_subscription *s)
     want_on(s, &s->channel->bus->refill.want);
 }
 
+void log_refill_count(struct bus_subscription *s)
+{
+    struct log_refill *r = &s->channel->bus->refill;
+    pthread_mutex_lock(&r->lock);
+    if (!r->closed && list_empty(&s->count)) {
+        log_subscription_pin(s);
+        list_push_back(&r->census, &s->count);
+        refill_signal(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
 void log_refill_tick(struct log_bus *g)
 {
     struct log_refill *r = &g->refill;
@@ -263,7 +275,7 @@ static void turn_end(struct turn *t, bool at_end)
 static enum err read_on(struct log_refill *r, struct turn *t, bool *at_end)
 {
     struct log_bus *g = t->s->channel->bus;
-    struct log_pooled *p;
+    struct log_pooled *p = NULL;
     struct log_view v;
     enum err e = pool_get(r, t->s, t->from, &p);
     for (unsigned n = 0; !e && !t->over && n < LOG_TURN_RECORDS; n++) {
@@ -297,51 +309,81 @@ static enum err read_on(struct log_refill *r, struct turn *t, bool *at_end)
 
 /* ---- the census ---- */
 
-/* One turn of counting; false: it is done. The reader is the pool's too, so it is one or the other at a time. */
-static enum err census(struct log_refill *r, struct bus_subscription *s)
+/* Whether this event was in the backlog when the census began. What is settled since is counted out by itself. */
+static bool census_counts(struct bus_subscription *s, const struct log_view *v)
 {
-    struct log_bus *g = s->channel->bus;
-    struct log_pooled *p;
+    uint64_t sequence = v->record.sequence;
+    const struct ce_event *event = NULL;
+    if (v->record.kind != LOG_EVENT || sequence >= s->census.until)
+        return false;
+    if (s->census.done && slot_ledger_done(s->census.done, sequence, v->record.spread))
+        return false;
+    pthread_mutex_lock(&s->lock);
+    struct filter *f = log_subscription_judge(s, sequence);
+    f = f ? filter_ref(f) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    bool passes = !f || (ce_unpack(v->payload, &event, NULL) == OK && filter_match(f, event));
+    filter_unref(f);
+    ce_event_unref(event);
+    return passes;
+}
+
+static enum err census_reader(struct log_refill *r, struct bus_subscription *s)
+{
+    struct log_pooled *p = &r->counter;
+    if (p->reader && p->of == s->number && p->next == s->census.next)
+        return OK;
+    pooled_close(p);
+    p->of = s->number;
+    return log_reader_new(s->channel->bus->store, atomic_load(&s->channel->number), s->census.next, &p->reader);
+}
+
+/* One part of it. What it reads of s->census is R's own once that is wanted. */
+static enum err census_part(struct log_refill *r, struct bus_subscription *s, bool *at_end)
+{
     struct log_view v;
-    uint64_t next = s->census.next, until = s->census.until;
-    enum err e = pool_get(r, s, next, &p);
-    for (unsigned n = 0; !e && n < LOG_TURN_RECORDS && next < until; n++) {
-        e = log_reader_next(p->reader, &v);
-        next = e ? next : v.record.sequence + 1;
-        if (e || v.record.sequence >= until || v.record.kind != LOG_EVENT)
-            continue;
-        if (s->census.done && slot_ledger_done(s->census.done, v.record.sequence, v.record.spread))
-            continue;
-        pthread_mutex_lock(&s->lock);
-        struct filter *f = log_subscription_judge(s, v.record.sequence);
-        f = f ? filter_ref(f) : NULL;
-        pthread_mutex_unlock(&s->lock);
-        const struct ce_event *event = NULL;
-        bool passes = !f;
-        if (f && ce_unpack(v.payload, &event, NULL) == OK)
-            passes = filter_match(f, event);
-        filter_unref(f);
-        ce_event_unref(event);
-        if (passes)
+    uint64_t next = s->census.next;
+    enum err e = census_reader(r, s);
+    for (unsigned n = 0; !e && n < LOG_TURN_RECORDS && next < s->census.until; n++) {
+        e = log_reader_next(r->counter.reader, &v);
+        if (e)
+            break;
+        next = v.record.sequence + 1;
+        if (census_counts(s, &v))
             log_slots_counted(s, log_record_size(v.payload.len));
     }
-    p = e && e != ERR_PENDING ? NULL : p;
-    if (p)
-        p->next = next;
+    *at_end = e == ERR_PENDING;
+    r->counter.next = s->census.next = next;
+    return *at_end ? OK : e;
+}
+
+static void census_done(struct log_refill *r, struct bus_subscription *s)
+{
+    s->census.wanted = false;
+    slot_ledger_free(s->census.done);
+    s->census.done = NULL;
+    log_subscription_epochs_prune(s);
+    pooled_close(&r->counter);
+}
+
+/* Before its barrier is committed it cannot be done; W asks again then. */
+static void census(struct log_refill *r, struct bus_subscription *s)
+{
+    uint64_t committed = log_store_committed(s->channel->bus->store);
+    bool at_end = false;
     pthread_mutex_lock(&s->lock);
-    s->census.next = next;
-    if (e == ERR_PENDING && log_store_committed(g->store) + 1 >= until)
-        s->census.next = until; /* what was before it is no more */
-    if (s->census.next >= until) {
-        s->census.wanted = false;
-        slot_ledger_free(s->census.done);
-        s->census.done = NULL;
-        log_subscription_epochs_prune(s);
-    }
+    bool wanted = s->census.wanted && !s->gone;
     pthread_mutex_unlock(&s->lock);
-    if (e && e != ERR_PENDING)
-        pool_forget(r, s);
-    return e == ERR_PENDING ? OK : e;
+    enum err e = wanted ? census_part(r, s, &at_end) : OK;
+    pthread_mutex_lock(&s->lock);
+    if (e)
+        pooled_close(&r->counter); /* another part finds out whether that lasts */
+    if (wanted && (s->census.next >= s->census.until || (at_end && committed + 1 >= s->census.until)))
+        census_done(r, s);
+    else if (wanted && !at_end && !e)
+        log_refill_count(s);
+    pthread_mutex_unlock(&s->lock);
+    log_subscription_unpin(s);
 }
 
 /* ---- the thread ---- */
@@ -361,12 +403,9 @@ static void go_on(struct log_refill *r, struct bus_subscription *s, bool at_end,
     bool behind = false;
     for (size_t i = 0; i < s->slot_count; i++)
         behind |= s->slots[i].behind;
-    if (!behind && !s->census.wanted)
+    if (!behind)
         pool_forget(r, s); /* a reader at rest would hold a segment's file */
-    uint64_t end = log_store_committed(g->store) + 1;
-    if (s->census.wanted && s->census.next < end)
-        log_refill_want(s);
-    if (!at_end || next < end)
+    if (!at_end || next <= log_store_committed(g->store))
         log_slots_want(s);
 }
 
@@ -377,12 +416,10 @@ static void serve(struct log_refill *r, struct bus_subscription *s)
     bool at_end = false;
     enum err e = OK;
     pthread_mutex_lock(&s->lock);
-    bool wanted = turn_begin(&t, s), counting = s->census.wanted && !s->gone;
+    bool wanted = turn_begin(&t, s);
     pthread_mutex_unlock(&s->lock);
     if (wanted)
         e = read_on(r, &t, &at_end);
-    if (counting && !e)
-        e = census(r, s);
     pthread_mutex_lock(&s->lock);
     if (wanted)
         turn_end(&t, at_end && !e);
@@ -397,6 +434,14 @@ static void serve(struct log_refill *r, struct bus_subscription *s)
     log_subscription_unpin(s);
 }
 
+/* Counting waits while others do, but not for ever. Under the lock. */
+static struct list *next_census(struct log_refill *r, bool others)
+{
+    if (others && ++r->turns % LOG_CENSUS_TURNS)
+        return NULL;
+    return list_pop_front(&r->census);
+}
+
 static void *run(void *arg)
 {
     struct log_refill *r = arg;
@@ -404,7 +449,8 @@ static void *run(void *arg)
     pthread_mutex_lock(&r->lock);
     while (!r->quit) {
         struct list *read = list_pop_front(&r->reads), *want = list_pop_front(&r->want);
-        if (!read && !want) {
+        struct list *count = next_census(r, read || want);
+        if (!read && !want && !count) {
             r->waits = true;
             pthread_cond_broadcast(&r->idle);
             pthread_cond_wait(&r->work, &r->lock);
@@ -416,6 +462,8 @@ static void *run(void *arg)
             log_read_page(g, read);
         if (want)
             serve(r, container_of(want, struct bus_subscription, want));
+        if (count)
+            census(r, container_of(count, struct bus_subscription, count));
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -433,13 +481,15 @@ void log_refill_close(struct log_bus *g)
 {
     struct log_refill *r = &g->refill;
     struct list *l;
+    if (!r->started)
+        return;
     pthread_mutex_lock(&r->lock);
     r->closed = r->quit = true;
     pthread_cond_signal(&r->work);
     pthread_mutex_unlock(&r->lock);
-    if (r->started)
-        pthread_join(r->thread, NULL);
+    pthread_join(r->thread, NULL);
     r->started = false;
+    pooled_close(&r->counter);
     for (size_t i = 0; i < LOG_READERS; i++)
         pooled_close(&r->pool[i]);
     pthread_mutex_lock(&r->lock);
@@ -447,6 +497,11 @@ void log_refill_close(struct log_bus *g)
     while ((l = list_pop_front(&r->want))) {
         pthread_mutex_unlock(&r->lock);
         log_subscription_unpin(container_of(l, struct bus_subscription, want));
+        pthread_mutex_lock(&r->lock);
+    }
+    while ((l = list_pop_front(&r->census))) {
+        pthread_mutex_unlock(&r->lock);
+        log_subscription_unpin(container_of(l, struct bus_subscription, count));
         pthread_mutex_lock(&r->lock);
     }
     r->waits = true;

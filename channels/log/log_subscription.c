@@ -81,6 +81,7 @@ enum err log_subscription_new(struct bus_channel *c, struct slice name, struct b
     atomic_init(&s->pins, 1);
     list_init(&s->dirty);
     list_init(&s->want);
+    list_init(&s->count);
     pthread_mutex_init(&s->lock, NULL);
     s->at = calloc(n, sizeof *s->at);
     s->slots = calloc(n, sizeof *s->slots);

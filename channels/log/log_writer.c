@@ -107,7 +107,7 @@ void log_writer_flush(struct log_writer *w)
             assert(at == w->count);
         if (e == ERR_FULL) {
             atomic_store(&g->low, true);
-            log_keeper_wake(g);
+            log_keeper_wake(g, true);
         }
         if (e == ERR_TOO_LARGE && at < w->count) {
             written(w, &w->writes[at], &w->owners[at], e);
@@ -297,7 +297,7 @@ static void barrier_committed(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lock);
     if (s->census.wanted)
-        log_refill_want(s);
+        log_refill_count(s);
     log_slots_want(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -357,7 +357,7 @@ static void mark_write(struct log_bus *g)
 {
     atomic_store(&g->unmarked, false);
     if (log_store_mark(g->store))
-        log_keeper_wake(g);
+        log_keeper_wake(g, false);
 }
 
 static void work(struct log_writer *w, bool cursors, bool mark)
@@ -390,7 +390,7 @@ static void work(struct log_writer *w, bool cursors, bool mark)
     complete(g, &now);
     atomic_fetch_add_explicit(&g->unswept, bytes, memory_order_relaxed);
     if (stat_read(&g->unswept) > g->segment / 4)
-        log_keeper_wake(g);
+        log_keeper_wake(g, false);
     pthread_mutex_lock(&w->lock);
     assert(w->staged_bytes >= bytes);
     w->staged_bytes -= bytes;
