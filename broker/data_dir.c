@@ -298,6 +298,8 @@ static enum err begin(int dir, const char *path, int lock, struct diag *d)
         if (e == OK)
             e = write_format(dir, path, d);
     }
+    if (e == OK && mkdirat(dir, "buses", 0700) != 0 && errno != EEXIST)
+        e = refused(d, errno, path, "cannot be written to");
     return e == OK ? sign_lock(lock, path, d) : e;
 }
 

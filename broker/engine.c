@@ -12,7 +12,8 @@
 
 #include "log.h"
 
-#define LOOPS_MAX 256 /* more cores than that are not useful to one event router */
+#define LOOPS_MAX 256    /* more cores than that are not useful to one event router */
+#define BROKEN_MAX 16384 /* of texts about buses that could not be opened */
 /* While stopping: how often the backlog of a bus that keeps nothing is looked at. */
 #define BACKLOG_POLL_NS (20 * NS_PER_MS)
 
@@ -139,6 +140,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->subscriptions);
     list_init(&e->sources);
     task_list_init(&e->tasks, loop_clock(control));
+    buf_init(&e->broken, BROKEN_MAX);
     dlq_init(&e->dlq, e);
     list_init(&e->replays);
     loop_timer_init(&e->timer, NULL);
@@ -195,7 +197,9 @@ bool engine_ready(struct engine *e, struct buf *why)
             buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key,
                        probe.healthy ? "answers" : probe.reason);
     }
-    return ready;
+    if (why)
+        buf_put(why, buf_slice(&e->broken));
+    return ready && e->broken.len == 0;
 }
 
 /* ---- stopping: listeners → drain servers → backlog → streams → replays → sessions on parked events → registrations →
@@ -237,6 +241,7 @@ void engine_free(struct engine *e)
     http_client_free(e->client);
     dlq_fini(&e->dlq);
     task_list_fini(&e->tasks);
+    buf_fini(&e->broken);
     plan_unref(e->waiting);
     routing_unref(e->current);
     free(e->shards);
@@ -244,16 +249,16 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* Events that only this process has: of every subscription on a bus that is not durable. `all`: also what nobody
- * drains, of paused ones and parked. */
-static uint64_t backlog(struct engine *e, bool all)
+/* Events that wait on buses that are durable, or on those that are not, which only this process has. `all`: also what
+ * nobody drains, of paused ones and parked. */
+static uint64_t backlog(struct engine *e, bool durable, bool all)
 {
     uint64_t left = 0;
     list_each(l, tmp, &e->subscriptions) {
         struct engine_subscription *s = container_of(l, struct engine_subscription, link);
-        struct bus *bus = s->bus->bus;
+        struct bus *bus = s->bus ? s->bus->bus : NULL;
         struct bus_probe probe = {0};
-        if (bus->capabilities & BUS_CAP_DURABLE)
+        if (!bus || durable != ((bus->capabilities & BUS_CAP_DURABLE) != 0))
             continue;
         if (s->handle && (all || !s->paused)) {
             bus->ops->probe_subscription(bus, s->handle, &probe);
@@ -279,7 +284,7 @@ static void bus_stopped(struct bus_op *op, enum err err)
 void engine_stop_check(struct engine *e)
 {
     if (e->buses_stopped && e->unregistering == 0)
-        e->stopped(e->stopped_arg, e->left);
+        e->stopped(e->stopped_arg, &e->rest);
 }
 
 /* Buses stop one after the other; then all is done. */
@@ -298,7 +303,7 @@ static void stop_next_bus(struct engine *e)
 
 static void sessions_ended(struct engine *e)
 {
-    e->left = backlog(e, true);
+    e->rest = (struct engine_rest){.lost = backlog(e, false, true), .kept = backlog(e, true, true)};
     list_each(l, tmp, &e->sources) /* not before: until now the shards ran them */
         engine_source_unregister(container_of(l, struct engine_source, link), false);
     e->stopping_bus = e->buses.next;
@@ -337,7 +342,7 @@ static void stop_streams(struct engine *e)
 static void look_at_backlog(struct loop_timer *t)
 {
     struct engine *e = container_of(t, struct engine, timer);
-    if (backlog(e, false) == 0 || loop_now_ns(e->control) >= e->stop_deadline_ns)
+    if (backlog(e, false, false) == 0 || loop_now_ns(e->control) >= e->stop_deadline_ns)
         stop_streams(e);
     else
         loop_timer_start(e->control, t, BACKLOG_POLL_NS);
@@ -356,7 +361,7 @@ void engine_stop_begin(struct engine *e)
     engine_order_all(e, SHARD_DRAIN, drained);
 }
 
-void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg)
+void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_rest *rest), void *arg)
 {
     assert(!e->stopped);
     e->stopped = done;

@@ -144,6 +144,8 @@ struct engine_reports {
     void (*applied)(void *arg, const struct plan *plan); /* it is in force */
     /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
     void (*made)(void *arg, const char *key, enum err err, const char *text);
+    /* The bus of this key could not be opened; it is tried again with the next plan. */
+    void (*bus_failed)(void *arg, const char *key, enum err err, const char *text);
     /* An event of a type and source that were new to the channel passed it; may come more than once. */
     void (*observed)(void *arg, const struct plan_channel *channel, const struct ce_event *e);
     void *arg;
@@ -153,9 +155,12 @@ void engine_set_reports(struct engine *e, const struct engine_reports *reports);
 /* True when a plan is in force and every bus answers. Else *why (may be NULL) gets lines for people. */
 bool engine_ready(struct engine *e, struct buf *why);
 
-/* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. done(left): events that a bus which is not
- * durable still held. */
-void engine_stop(struct engine *e, void (*done)(void *arg, uint64_t left), void *arg);
+/* Stops accepting, lets deliveries finish up to drain_ns, ends the shards. */
+struct engine_rest {
+    uint64_t lost; /* events that a bus which is not durable still held */
+    uint64_t kept; /* those that wait on the durable ones, for the next start */
+};
+void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_rest *rest), void *arg);
 
 /* What runs on somebody's order (task.h), and the access to parked events (dlq.h). */
 struct task_list;

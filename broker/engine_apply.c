@@ -112,17 +112,26 @@ static void bind_next(struct engine *e)
     provision_all(e);
 }
 
+static void bus_failed(struct engine *e, const char *key, enum err err, const struct diag *d)
+{
+    const char *text = d->text[0] ? d->text : err_name(err);
+    log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(key), err_name(err), log_value(text));
+    buf_printf(&e->broken, "[-] bus %s: %s\n", key, text);
+    if (e->reports.bus_failed)
+        e->reports.bus_failed(e->reports.arg, key, err, text);
+}
+
 static void open_buses(struct engine *e)
 {
     const struct plan *p = e->next->plan;
+    buf_clear(&e->broken);
     for (size_t i = 0; i < p->bus_count; i++) {
         struct diag d = {0};
         if (find_bus(e, p->buses[i].key))
             continue;
         enum err err = open_bus(e, &p->buses[i], &d);
         if (err != OK)
-            log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(p->buses[i].key), err_name(err),
-                     log_value(d.text));
+            bus_failed(e, p->buses[i].key, err, &d);
     }
     bind_next(e);
 }

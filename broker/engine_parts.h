@@ -26,6 +26,7 @@ struct engine {
     uint32_t subjects;                         /* numbers given to channels and subscriptions, from 1 */
     bool applied;                              /* a plan is in force */
     struct routing *current;                   /* that plan's; NULL before the first */
+    struct buf broken; /* buses of the newest plan that could not be opened, a line each for people */
     uint64_t trace_key[2];
 
     /* The plan being applied, and one that waits. */
@@ -42,9 +43,10 @@ struct engine {
 
     /* Stopping. */
     bool stop_wanted;
-    void (*stopped)(void *arg, uint64_t left);
+    void (*stopped)(void *arg, const struct engine_rest *rest);
     void *stopped_arg;
-    uint64_t stop_deadline_ns, left;
+    uint64_t stop_deadline_ns;
+    struct engine_rest rest;
     unsigned unregistering; /* registrations that are ending */
     bool buses_stopped;
     struct loop_timer timer;

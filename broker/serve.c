@@ -44,10 +44,14 @@ struct server {
     struct http_listener *api_listener;
     struct api api;
     struct loop_watch signals;
-    struct loop_task recompile;
+    struct loop_task recompile, give_up;
     struct loop_timer recompile_later;
     uint64_t plan_began_ns, plan_next_ns; /* monotonic; before the latter no write makes another plan */
     char ingress_url[300];
+    const char *bus; /* the default one, and its parameters; owned: the array, and the directory in it */
+    struct bus_param *bus_params;
+    size_t bus_param_count;
+    char *bus_dir;
     bool ready_said, stopping;
     enum serve_end end;
 };
@@ -87,9 +91,10 @@ static void compile(struct server *s)
 {
     s->plan_began_ns = now_ns(s);
     const struct plan_options o = {.ingress_url = s->ingress_url,
-                                   .default_bus = s->options->bus,
-                                   .default_bus_params = s->options->bus_params,
-                                   .default_bus_param_count = s->options->bus_param_count,
+                                   .default_bus = s->bus,
+                                   .default_bus_params = s->bus_params,
+                                   .default_bus_param_count = s->bus_param_count,
+                                   .data_dir = s->options->data_dir,
                                    .cluster_domain = "cluster.local",
                                    .resolve = s->options->resolve};
     struct plan *plan;
@@ -167,7 +172,7 @@ static void applied(void *arg, const struct plan *plan)
         log_line(LOG_WARN, "plan.publish", "error=nomem");
     plan_rest(s);
     api_tail_applied(&s->api);
-    if (!s->ready_said)
+    if (!s->ready_said && s->end == SERVE_OK)
         say_ready(s);
 }
 
@@ -194,6 +199,17 @@ static void made(void *arg, const char *key, enum err err, const char *text)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }
 
+/* Without its default bus a server is of no use: then it does not start. One that runs goes on, not ready. */
+static void bus_failed(void *arg, const char *key, enum err err, const char *text)
+{
+    struct server *s = arg;
+    if (s->ready_said || s->end != SERVE_OK || strcmp(key, s->bus) != 0)
+        return;
+    log_line(LOG_ERROR, "serve.failed", "error=%s text=%s", err_name(err), log_value(text));
+    s->end = err == ERR_INVALID ? SERVE_BAD_INPUT : SERVE_FAILED;
+    loop_defer(s->loop, &s->give_up);
+}
+
 static void observed(void *arg, const struct plan_channel *channel, const struct ce_event *e)
 {
     struct server *s = arg;
@@ -209,15 +225,17 @@ static void observed(void *arg, const struct plan_channel *channel, const struct
 
 /* ---- signals ---- */
 
-static void stopped(void *arg, uint64_t left)
+static void stopped(void *arg, const struct engine_rest *rest)
 {
     struct server *s = arg;
-    if (left > 0) {
-        log_line(LOG_ERROR, "serve.lost", "events=%llu text=%s", (unsigned long long)left,
+    if (rest->lost > 0) {
+        log_line(LOG_ERROR, "serve.lost", "events=%llu text=%s", (unsigned long long)rest->lost,
                  log_value("the memory bus still held them; they are gone. A durable bus keeps them."));
-        s->end = SERVE_LOST;
+        if (s->end == SERVE_OK)
+            s->end = SERVE_LOST;
     }
-    log_line(LOG_INFO, "serve.stopped", "left=%llu", (unsigned long long)left);
+    log_line(LOG_INFO, "serve.stopped", "lost=%llu kept=%llu", (unsigned long long)rest->lost,
+             (unsigned long long)rest->kept);
     loop_stop(s->loop);
 }
 
@@ -232,6 +250,16 @@ static void stop(struct server *s, int number)
     api_tail_stop(&s->api);
     log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number,
              log_value("finishing what is under way; once more to stop at once"));
+    engine_stop(s->engine, stopped, s);
+}
+
+/* What it could not do without failed at the start. */
+static void give_up(struct loop_task *t)
+{
+    struct server *s = container_of(t, struct server, give_up);
+    if (s->stopping)
+        return;
+    s->stopping = true;
     engine_stop(s->engine, stopped, s);
 }
 
@@ -289,7 +317,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .trace_bytes = o->trace_bytes,
         .observe = o->auto_create_event_types,
     };
-    const struct engine_reports reports = {source_report, applied, made, observed, s};
+    const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;
@@ -311,20 +339,45 @@ static enum err start_api(struct server *s, struct diag *d)
                    : diag_set(d, e, "out of memory");
 }
 
-/* Opens the default bus for a moment: what is wrong with its parameters is said before anything starts. */
-static enum err check_bus(struct server *s, struct diag *d)
+/* The default bus: what the options say, else the log where there is a place for it. A log that names no directory is
+ * in ours. */
+static enum err choose_bus(struct server *s, struct diag *d)
 {
     const struct serve_options *o = s->options;
+    s->bus = o->bus ? o->bus : o->data_dir ? "log" : "memory";
+    bool needs_dir = strcmp(s->bus, "log") == 0;
+    s->bus_params = calloc(o->bus_param_count + 1, sizeof *s->bus_params);
+    for (size_t i = 0; s->bus_params && i < o->bus_param_count; i++) {
+        const struct bus_param *p = &o->bus_params[i];
+        s->bus_params[s->bus_param_count++] = *p;
+        needs_dir = needs_dir || (strcmp(p->name, "inner") == 0 && strcmp(p->value, "log") == 0);
+    }
+    for (size_t i = 0; i < s->bus_param_count; i++)
+        needs_dir = needs_dir && strcmp(s->bus_params[i].name, "dir") != 0;
+    if (!needs_dir)
+        return s->bus_params ? OK : diag_set(d, ERR_NOMEM, "out of memory");
+    if (!o->data_dir)
+        return diag_set(d, ERR_INVALID, "--bus %s: the log needs a directory; with --ephemeral there is none", s->bus);
+    if (!s->bus_params || asprintf(&s->bus_dir, "%s/log", o->data_dir) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    s->bus_params[s->bus_param_count++] = (struct bus_param){"dir", s->bus_dir};
+    return OK;
+}
+
+/* Opens the default bus for a moment: what is wrong with its parameters is said before anything starts. Not one on
+ * disk, where opening may take a while: its mistakes are said by the engine. */
+static enum err check_bus(struct server *s, struct diag *d)
+{
     struct loop *const loops[] = {s->loop};
     const struct bus_env env = {.control = s->loop, .loops = loops, .loop_count = 1};
     struct diag why = {0};
     struct bus *bus;
-    const struct bus_ops *ops = o->bus ? bus_find(o->bus) : NULL;
+    const struct bus_ops *ops = s->bus_dir || strcmp(s->bus, "log") == 0 ? NULL : bus_find(s->bus);
     if (!ops)
         return OK;
-    enum err e = ops->open(&env, o->bus_params, o->bus_param_count, &bus, &why);
+    enum err e = ops->open(&env, s->bus_params, s->bus_param_count, &bus, &why);
     if (e != OK)
-        return diag_set(d, e, "--bus %s: %s", o->bus, why.text);
+        return diag_set(d, e, "--bus %s: %s", s->bus, why.text);
     ops->fini(bus);
     return OK;
 }
@@ -360,7 +413,9 @@ static enum err start(struct server *s, struct diag *d)
         e = watch_signals(s);
     if (e != OK)
         return diag_set(d, e, "the control loop could not be made: %s", err_name(e));
-    e = check_bus(s, d);
+    e = choose_bus(s, d);
+    if (e == OK)
+        e = check_bus(s, d);
     if (e != OK)
         return e;
     e = kinds_load(d);
@@ -391,6 +446,8 @@ static void clean_up(struct server *s)
         close(s->signals.fd);
     }
     loop_free(s->loop);
+    free(s->bus_params);
+    free(s->bus_dir);
 }
 
 enum serve_end serve(const struct serve_options *options)
@@ -399,6 +456,7 @@ enum serve_end serve(const struct serve_options *options)
     struct diag d = {0};
     raise_descriptor_limit();
     loop_task_init(&s.recompile, recompile);
+    loop_task_init(&s.give_up, give_up);
     loop_timer_init(&s.recompile_later, recompile_later);
     enum err e = start(&s, &d);
     if (e != OK) {

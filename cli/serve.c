@@ -26,8 +26,8 @@ static const struct option_spec options[] = {
     {"hooks-url", 0, "URL",
      "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
     {"bus", 0, "NAME[,PARAM=VALUE]",
-     "The bus of channels and brokers that name none. Default: memory. faulty,inner=memory,revoke=0.1 tries out a bad "
-     "day.",
+     "The bus of channels and brokers that name none. Default: log, in the data directory; memory with --ephemeral. "
+     "faulty,inner=memory,revoke=0.1 tries out a bad day.",
      false},
     {"resolve", 0, "NAME.NS=URL",
      "The address of a Service or Route that is not declared here. May be given more than once.", true},
@@ -92,7 +92,7 @@ static bool read_bus(const struct invocation *in, struct serve_options *o, char 
     char *rest = text;
     o->bus = strsep(&rest, ",");
     if (!bus_find(o->bus)) {
-        usage_error(in->command, "--bus: there is no bus '%s'; there are memory and faulty.", o->bus);
+        usage_error(in->command, "--bus: there is no bus '%s'; there are memory, log and faulty.", o->bus);
         return false;
     }
     for (char *one; (one = strsep(&rest, ","));) {
@@ -216,7 +216,8 @@ static int run(const struct invocation *in)
         return EXIT_CODE_USAGE;
     o.data_dir = data_dir;
     struct bus_param bus_params[BUS_PARAMS_MAX];
-    char *bus = strdup(option_value(in, "bus", "memory"));
+    const char *given_bus = option_value(in, "bus", NULL);
+    char *bus = given_bus ? strdup(given_bus) : NULL;
     if (bus && !read_bus(in, &o, bus, bus_params)) {
         free(bus);
         free(data_dir);
@@ -225,7 +226,8 @@ static int run(const struct invocation *in)
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
     o.paths = paths;
     o.resolve = resolves;
-    int code = bus && paths && resolves ? exit_code(serve(&o)) : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+    int code = (bus || !given_bus) && paths && resolves ? exit_code(serve(&o))
+                                                        : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
     free(paths);
     free(resolves);
     free(bus);

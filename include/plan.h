@@ -95,6 +95,7 @@ struct plan_options {
     const char *default_bus;                    /* the backend of Channels and Brokers that name none; NULL: memory */
     const struct bus_param *default_bus_params; /* outlive the plan, as does default_bus */
     size_t default_bus_param_count;
+    const char *data_dir;       /* where logs are that name no directory; NULL: everything is in memory */
     const char *cluster_domain; /* "cluster.local" */
     const char *const *resolve; /* "NAME.NS=URL", NULL-terminated; may be NULL */
 };

@@ -18,7 +18,7 @@ struct serve_options {
     const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001" */
     const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
     const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
-    const char *bus;           /* the backend of channels that name none; NULL: memory */
+    const char *bus;           /* the backend of channels that name none; NULL: log, and memory without data_dir */
     const struct bus_param *bus_params;
     size_t bus_param_count;
     const char *const *resolve;               /* "NAME.NS=URL", NULL-terminated */

@@ -14,18 +14,17 @@
 
 /* ---- buses ---- */
 
-enum bus_sort { BUS_OTHER, BUS_STUB, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
+enum bus_sort { BUS_OTHER, BUS_STUB, BUS_LOG, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
+
+#define BUILT_IN "built in are stub (in memory) and log (on disk)"
 
 static enum bus_sort sort_of_word(const char *word)
 {
     static const struct {
         const char *word;
         enum bus_sort sort;
-    } words[] = {{"stub", BUS_STUB},
-                 {"memory", BUS_STUB},
-                 {"kafka", BUS_KAFKA},
-                 {"gcppubsub", BUS_PUBSUB},
-                 {"rabbitmq", BUS_RABBITMQ}};
+    } words[] = {{"stub", BUS_STUB},   {"memory", BUS_STUB},      {"log", BUS_LOG},
+                 {"kafka", BUS_KAFKA}, {"gcppubsub", BUS_PUBSUB}, {"rabbitmq", BUS_RABBITMQ}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i].word, word) == 0)
             return words[i].sort;
@@ -35,7 +34,7 @@ static enum bus_sort sort_of_word(const char *word)
 /* ".../buses/kafka/dispatcher", ".../cmd/stub-bus:v1", with whatever registry before and tag or digest behind. */
 static enum bus_sort sort_of_image(const char *image)
 {
-    static const char *const names[] = {"stub", "kafka", "gcppubsub", "rabbitmq"};
+    static const char *const names[] = {"stub", "log", "kafka", "gcppubsub", "rabbitmq"};
     char piece[100];
     struct slice rest = slice_str(image);
     bool after_buses = false;
@@ -66,22 +65,23 @@ static enum bus_sort sort_of(const struct resource *r)
     const cJSON *spec = json_object(r->object, "spec");
     const char *image = json_text(json_object(spec, "dispatcher"), "image");
     enum bus_sort sort = image ? sort_of_image(image) : BUS_OTHER;
-    /* An image that is not of the three is another program, whatever the Bus is called. */
+    /* An image that is none of these is another program, whatever the Bus is called. */
     return sort != BUS_OTHER || image ? sort : sort_of_word(r->name);
 }
 
 /* NULL when leat has it, else why not. */
 static bool bus_built_in(struct planner *p, const char *kind, const char *name, enum bus_sort sort, struct why *why)
 {
-    static const char *const names[] = {"", "memory", "Kafka", "Google Pub/Sub", "RabbitMQ"};
-    if (sort == BUS_STUB)
+    static const char *const names[] = {"", "memory", "log", "Kafka", "Google Pub/Sub", "RabbitMQ"};
+    if (sort == BUS_STUB || (sort == BUS_LOG && p->options->data_dir))
         return true;
-    if (sort == BUS_OTHER)
-        *why = why_of(p, "BusNotSupported",
-                      "%s %s runs a program that leat does not know; built in is stub (in memory)", kind, name);
+    if (sort == BUS_LOG)
+        *why = why_of(p, "NoDataDirectory",
+                      "%s %s keeps its events on disk, and leat serve was started with --ephemeral", kind, name);
+    else if (sort == BUS_OTHER)
+        *why = why_of(p, "BusNotSupported", "%s %s runs a program that leat does not know; " BUILT_IN, kind, name);
     else
-        *why = why_of(p, "BusNotBuiltIn", "%s %s: %s is not in this build yet; built in is stub (in memory)", kind,
-                      name, names[sort]);
+        *why = why_of(p, "BusNotBuiltIn", "%s %s: %s is not in this build yet; " BUILT_IN, kind, name, names[sort]);
     return false;
 }
 
@@ -106,22 +106,44 @@ struct chosen_bus {
     bool good;
 };
 
+/* A log in its own part of the data directory; that of the default bus is "log". */
+static size_t log_bus(struct planner *p, const char *key, const char *folder)
+{
+    const struct plan_options *o = p->options;
+    if (strcmp(key, "log") == 0 && o->default_bus && strcmp(o->default_bus, "log") == 0)
+        return plan_bus(p, key, "log", o->default_bus_params, o->default_bus_param_count);
+    struct bus_param *dir = arena_alloc(p->arena, sizeof *dir);
+    if (!dir) {
+        p->nomem = true;
+        return 0;
+    }
+    *dir = (struct bus_param){"dir", plan_text(p, "%s/%s", o->data_dir, folder)};
+    return plan_bus(p, key, "log", dir, 1);
+}
+
+static size_t declared_bus(struct planner *p, const char *kind, const struct resource *r, enum bus_sort sort)
+{
+    const char *ns = r->namespace_name, *key = plan_text(p, "%s/%s%s%s", kind, ns, *ns ? "/" : "", r->name);
+    if (sort != BUS_LOG)
+        return plan_bus(p, key, "memory", NULL, 0);
+    return log_bus(p, key, plan_text(p, "buses/%s%s%s", ns, *ns ? "@" : "", r->name)); /* no name has an '@' in it */
+}
+
 static struct chosen_bus choose_bus(struct planner *p, const char *kind, const char *ns, const char *name)
 {
     struct chosen_bus b = {.resource = plan_get(p, GROUP, kind, ns, name)};
     enum bus_sort sort = b.resource ? sort_of(b.resource) : sort_of_word(name);
     if (!b.resource && sort == BUS_OTHER) {
-        b.why = why_of(p, "BusNotFound", "%s %s is not declared; built in is stub (in memory)", kind, name);
+        b.why = why_of(p, "BusNotFound", "%s %s is not declared; " BUILT_IN, kind, name);
         return b;
     }
     b.good = bus_built_in(p, kind, name, sort, &b.why);
-    if (b.good && b.resource)
-        b.index = plan_bus(
-            p,
-            plan_text(p, "%s/%s%s%s", kind, b.resource->namespace_name, *b.resource->namespace_name ? "/" : "", name),
-            "memory", NULL, 0);
-    else if (b.good)
-        b.why = why_of(p, "BuiltInBus", "%s %s is not declared; leat's own, in memory, is used", kind, name);
+    if (!b.good)
+        return b;
+    b.index = b.resource ? declared_bus(p, kind, b.resource, sort) : sort == BUS_LOG ? log_bus(p, "log", "log") : 0;
+    if (!b.resource)
+        b.why = why_of(p, "BuiltInBus", "%s %s is not declared; leat's own, %s, is used", kind, name,
+                       sort == BUS_LOG ? "on disk" : "in memory");
     return b;
 }
 

@@ -88,7 +88,7 @@ def test_sigterm_and_sigint(serve):
         broker = serve([channel("c")])
         broker.signal(number)
         assert broker.wait() == 0
-        assert "left=0" in broker.wait_line("serve.stopped")
+        assert "lost=0 kept=0" in broker.wait_line("serve.stopped")
 
 
 def test_what_is_under_way_is_delivered(serve, sink):

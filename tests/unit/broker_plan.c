@@ -445,7 +445,7 @@ static struct resource_table *table_2018(void)
 
 static const char *const legit[] = {"legit.default=http://127.0.0.1:9/legit", NULL};
 
-#define KAFKA "BusNotBuiltIn Bus kafka: Kafka is not in this build yet; built in is stub (in memory)"
+#define KAFKA "BusNotBuiltIn Bus kafka: Kafka is not in this build yet; built in are stub (in memory) and log (on disk)"
 
 static void test_2018_channels(void **state)
 {
@@ -467,9 +467,10 @@ static void test_2018_channels(void **state)
 
     static const char *const broken[][2] = {
         {"on-kafka", "False " KAFKA},
-        {"on-pigeons",
-         "False BusNotSupported Bus strange runs a program that leat does not know; built in is stub (in memory)"},
-        {"on-nothing", "False BusNotFound ClusterBus missing is not declared; built in is stub (in memory)"},
+        {"on-pigeons", "False BusNotSupported Bus strange runs a program that leat does not know; built in are stub "
+                       "(in memory) and log (on disk)"},
+        {"on-nothing",
+         "False BusNotFound ClusterBus missing is not declared; built in are stub (in memory) and log (on disk)"},
     };
     for (size_t i = 0; i < COUNT(broken); i++) {
         char key[100];
@@ -481,7 +482,7 @@ static void test_2018_channels(void **state)
     assert_string_equal(rig_condition(rig_get(t, "bus", "kafka"), "Ready"), "False " KAFKA);
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "gcppubsub"), "Ready"),
                         "False BusNotBuiltIn ClusterBus gcppubsub: Google Pub/Sub is not in this build yet; built in "
-                        "is stub (in memory)");
+                        "are stub (in memory) and log (on disk)");
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "stub"), "Ready"), "True");
     done(t, p);
 }
@@ -506,7 +507,7 @@ static void test_2018_subscriptions(void **state)
     static const char *const broken[][2] = {
         {"no-argument", "False ArgumentMissing the bus demands the argument \"overflow\"; add it under spec.arguments"},
         {"kafka2hello", "False ChannelNotReady Channel default/on-kafka is not ready: Bus kafka: Kafka is not in this "
-                        "build yet; built in is stub (in memory)"},
+                        "build yet; built in are stub (in memory) and log (on disk)"},
         {"lost", "False ChannelNotFound Channel default/nowhere is not declared"},
     };
     for (size_t i = 0; i < COUNT(broken); i++) {
@@ -678,9 +679,9 @@ static void test_flows_of_few_words(void **state)
         "data: {default-cluster-bus: kafka}\n");
     assert_int_equal(p->channel_count, 0);
     assert_int_equal(p->source_count, 0);
-    assert_string_equal(
-        rig_condition(rig_get(t, "flow", "f"), "ChannelReady"),
-        "False BusNotBuiltIn ClusterBus kafka: Kafka is not in this build yet; built in is stub (in memory)");
+    assert_string_equal(rig_condition(rig_get(t, "flow", "f"), "ChannelReady"),
+                        "False BusNotBuiltIn ClusterBus kafka: Kafka is not in this build yet; built in are stub (in "
+                        "memory) and log (on disk)");
     done(t, p);
 }
 
