@@ -15,6 +15,7 @@ import urllib.parse
 import leat
 
 MESSAGING = "messaging.knative.dev/v1"
+DURABLE = os.environ.get("LEAT_BUS", "").startswith("log")  # what a stop leaves behind is there at the next start
 
 
 # ---- manifests ----
@@ -140,6 +141,14 @@ class Broker(leat.Leat):
         self.signal(signal.SIGHUP)
         leat.wait_for(lambda: self.count_lines("serve.reload") > before, "the reload")
         return [line for line in self.stderr if "serve.reload" in line][-1]
+
+    def ends_with(self, left):
+        """It has been told to stop, or is now: with so many events left, which are kept on a durable bus and lost on another, and said."""
+        code, said = self.stop(), self.wait_line("serve.stopped", "stderr")
+        if DURABLE:
+            assert code == 0 and f"lost=0 kept={left}" in said, self.logs
+        else:
+            assert code == 4 and f"lost={left} kept=0" in said and f"events={left}" in self.wait_line("serve.lost", "stderr"), self.logs
 
     def count_lines(self, word):
         return sum(word in line for line in list(self.stderr))

@@ -23,7 +23,7 @@ THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_s
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus")
 FETCHED = {"github_payloads": "github-payloads", "cesql_tck": "cesql-tck"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq")
-BUSES = ("faulty,inner=memory",)  # beside the default; as `serve --bus` takes them
+BUSES = ("faulty,inner=memory", "log")  # beside memory; as `serve --bus` takes them
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from broker import RawSink, event
+from broker import DURABLE, RawSink, event
 from leat import Client, Reply, wait_for
 from recorder import BATCH, STRUCTURED, Recorder, always, fail_first, reply
 from topology import apply, condition, ends, hear, mesh, path_of, ready, resource, send, settled, terms, trigger, wait_end
@@ -459,16 +459,17 @@ def test_a_batch_s_answer_is_no_reply(serve, recorder):
 
 @pytest.mark.parametrize("start", ["latest", "earliest"])
 def test_start_from(serve, recorder, start):
-    """The memory bus keeps nothing for subscriptions to come: both begin with the events that come after it, and what came before was counted as dropped."""
+    """A durable bus has what came before. The memory bus keeps nothing for subscriptions to come: both begin with the events that come after it, and what came before was counted
+    as dropped."""
     sub = recorder["sub"]
     objects = one("Channel", sub.url, start_from=start)
     broker = serve([objects[0]], *LOOPS)
     post(broker, "Channel/x", "before")
-    assert broker.metric("leat_events_dropped_total", namespace="default", channel="x") == 1
+    assert broker.metric("leat_events_dropped_total", namespace="default", channel="x") == (0 if DURABLE else 1)
     apply(broker, objects, "mark")
     post(broker, "Channel/x", "after")
     settled(broker)
-    assert sub.ids == ["after"]
+    assert sub.ids == (["before", "after"] if DURABLE and start == "earliest" else ["after"])
 
 
 # ---- events with a time of their own ----
@@ -540,8 +541,7 @@ def test_held_events_use_no_credit(serve, recorder):
     sub.wait(1)
     wait_end(broker, "delivered", 1, "t")
     assert sub.ids == ["now"] and broker.metric("leat_backlog_events", **LABELS) == 100
-    assert broker.stop() == 4
-    assert "events=100" in broker.wait_line("serve.lost")
+    broker.ends_with(100)
 
 
 def test_held_events_come_in_the_order_of_their_times(serve, recorder):

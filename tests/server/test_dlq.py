@@ -617,7 +617,7 @@ def serve_one(tmp_path_factory, leat_binary):
         broker = Broker(tmp_path_factory.mktemp("serve"), parking(sink))
         park(broker, 1)
         yield broker
-        assert broker.stop() == 4
+        broker.ends_with(1)
 
 
 @pytest.mark.parametrize(
@@ -664,8 +664,7 @@ def test_a_stop_counts_what_is_parked(serve, refusing):
     broker = serve(parking(refusing), "--loops", "2")
     park(broker, 5)
     assert len(listed(broker)) == 5  # a session holds them
-    assert broker.stop() == 4
-    assert "events=5" in broker.wait_line("serve.lost", "stderr")
+    broker.ends_with(5)
 
 
 def test_a_stop_during_a_redrive(serve, refusing):
@@ -678,10 +677,10 @@ def test_a_stop_during_a_redrive(serve, refusing):
     refusing.wait(1)
     broker.signal(signal.SIGTERM)
     try:
-        assert broker.wait() == 4
+        broker.wait()
     finally:
         release.set()
-    assert "events=4" in broker.wait_line("serve.lost", "stderr"), "what was under way stays parked"
+    broker.ends_with(4)  # what was under way stays parked
 
 
 def test_a_stop_while_somebody_asks(serve, refusing):
@@ -701,11 +700,11 @@ def test_a_stop_while_somebody_asks(serve, refusing):
     askers = [threading.Thread(target=ask_again_and_again) for _ in range(4)]
     for asker in askers:
         asker.start()
-    assert broker.stop() == 4
+    broker.stop()
     done.set()
     for asker in askers:
         asker.join()
-    assert "events=50" in broker.wait_line("serve.lost", "stderr")
+    broker.ends_with(50)
 
 
 def test_a_client_that_goes_away(serve, refusing):
