@@ -51,8 +51,8 @@ struct engine_channel {
     struct list link;
     char *key;
     char *label_namespace, *label_name; /* for metrics */
-    struct engine_bus *bus;
-    struct bus_channel *handle; /* written once, before `ready` */
+    struct engine_bus *bus;             /* NULL: it could not be opened; the channel is never ready */
+    struct bus_channel *handle;         /* written once, before `ready` */
     struct bus_op op;
     struct engine *engine;
     uint32_t subject;   /* its number in traces; never used again in this process */

@@ -214,8 +214,10 @@ void engine_channel_provision(struct engine_channel *c, const char *bus_name, co
 {
     struct diag d = {0};
     struct bus_channel *handle;
-    if (!c->bus)
+    if (!c->bus) { /* it could not be opened; tried again with the next plan */
+        channel_failed(c, ERR_UNAVAILABLE, "its bus could not be opened");
         return;
+    }
     c->op.done = c->handle ? provisioned_again : provisioned;
     c->engine->pending++;
     enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &handle, &c->op, &d);
@@ -248,10 +250,11 @@ static bool choose_channel(struct engine *e, const struct map *known, size_t i)
         free(params);
         return true;
     }
+    bool complete = params != NULL;
     free(c->params);
     c->params = params;
     engine_channel_provision(c, p->bus_name, p->params, p->param_count);
-    return params != NULL;
+    return complete;
 }
 
 static bool choose_channels(struct engine *e)

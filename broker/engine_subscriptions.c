@@ -152,10 +152,10 @@ static bool up_to_date(struct engine_subscription *s, const struct plan_subscrip
 
 static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
 {
-    struct bus *bus = s->bus->bus;
     struct bus_subscription *handle;
     if (!s->channel->ready || up_to_date(s, p))
         return OK;
+    struct bus *bus = s->bus->bus;
     s->op.done = s->handle ? subscribed_again : subscribed;
     s->engine->pending++;
     enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->cursor), &p->start, p->filter, p->params,
@@ -174,9 +174,9 @@ static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
 {
     static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
     static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
-    struct bus *bus = s->bus->bus;
     if (s->parked_handle || !s->parked->ready)
         return OK;
+    struct bus *bus = s->bus->bus;
     s->parked_op.done = parked_subscribed;
     s->engine->pending++;
     enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,

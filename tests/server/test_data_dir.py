@@ -11,8 +11,8 @@ import tempfile
 
 import pytest
 
-from broker import channel, write_manifest
-from leat import Leat, binary
+from broker import channel, event, subscription, write_manifest
+from leat import Leat, binary, free_port, request, wait_for
 
 PORTS = ["--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0"]
 
@@ -253,3 +253,103 @@ def test_a_database_that_cannot_be_used(tmp_path, harm):
     words = {"not one": "damaged", "torn": "damaged", "another's": "no database of leat", "newer": "newer leat"}
     assert words[harm] in said and str(db) in said, said
     assert db.read_bytes() == before
+
+
+# ---- the log in it ----
+
+
+def one_channel(tmp_path, sink_url):
+    return write_manifest(tmp_path / "m.yaml", [channel("c"), subscription("s", "c", sink_url, retry=1000)])
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_events_are_there_after_a_restart(tmp_path, sink, end):
+    """With no word of a bus: what was answered with 202 is on disk, and a stop with a backlog is a good end."""
+    nobody = one_channel(tmp_path, f"http://127.0.0.1:{free_port()}/")
+    with Server("--data-dir", tmp_path / "d", "-f", nobody) as server:
+        assert [request("POST", server.address("ingress") + "/channels/default/c", b"%d" % i, event(str(i))).status for i in range(20)] == [202] * 20
+        if end == "kill":
+            server.signal(signal.SIGKILL)
+            server.wait()
+        else:
+            assert server.stop() == 0
+            assert "lost=0 kept=20" in server.wait_line("serve.stopped")
+    with Server("--data-dir", tmp_path / "d", "-f", one_channel(tmp_path, sink.url)) as server:
+        assert {r.body for r in sink.wait(20)} == {b"%d" % i for i in range(20)}
+    assert (tmp_path / "d/log").is_dir()
+
+
+def test_memory_beside_kept_resources(tmp_path):
+    with Server("--data-dir", tmp_path / "d", "--bus", "memory", "-f", one_channel(tmp_path, "http://127.0.0.1:1/")):
+        pass
+    assert (tmp_path / "d/resources.db").exists() and not (tmp_path / "d/log").exists()
+
+
+def test_the_log_needs_a_directory():
+    said = refused("--ephemeral", "--bus", "log", code=3)
+    assert "--bus log" in said and "--ephemeral" in said, said
+
+
+def test_a_log_that_cannot_be_opened(tmp_path):
+    """The server does not start half: the reason is said, and the code is that of a failure."""
+    manifest = one_channel(tmp_path, "http://127.0.0.1:1/")
+    (tmp_path / "d").mkdir()
+    with Server("--data-dir", tmp_path / "d"):
+        pass
+    (tmp_path / "d/log").write_text("a file")
+    said = refused("--data-dir", tmp_path / "d", "-f", manifest)
+    assert "serve.failed" in said and f"{tmp_path}/d/log" in said, said
+    said = refused("--data-dir", tmp_path / "e", "-f", manifest, "--bus", "log,segment=much", code=3)
+    assert "serve.failed" in said and "segment" in said, said
+
+
+def test_a_bus_of_2018_that_is_a_log(tmp_path, sink):
+    """A Bus by the name of log has events of its own, on disk; without a data directory it says what is missing."""
+    old = "channels.knative.dev/v1alpha1"
+    objects = [
+        {"apiVersion": old, "kind": "Bus", "metadata": {"name": "log"}, "spec": {"dispatcher": {"image": "example.org/buses/log/dispatcher"}}},
+        {"apiVersion": old, "kind": "Channel", "metadata": {"name": "a"}, "spec": {"bus": "log"}},
+        {"apiVersion": old, "kind": "Channel", "metadata": {"name": "b"}, "spec": {"clusterBus": "log"}},
+        {"apiVersion": old, "kind": "Subscription", "metadata": {"name": "s"}, "spec": {"channel": "a", "subscriber": sink.url}},
+    ]
+    manifest = write_manifest(tmp_path / "m.yaml", objects)
+    with Server("--data-dir", tmp_path / "d", "-f", manifest) as server:
+        readiness = request("GET", server.address("api") + "/readyz?verbose").text
+        assert "[+] bus Bus/default/log" in readiness and "[+] bus log" in readiness, readiness
+        channels = request("GET", server.address("api") + f"/apis/{old}/namespaces/default/channels").json()["items"]
+        assert [c["metadata"]["name"] for c in channels if any(k["type"] == "Ready" and k["status"] == "True" for k in c["status"]["conditions"])] == ["a", "b"]
+    assert (tmp_path / "d/buses/default@log").is_dir() and (tmp_path / "d/log").is_dir()
+    with Server("--ephemeral", "-f", manifest) as server:
+        conditions = request("GET", server.address("api") + f"/apis/{old}/namespaces/default/buses/log").json()["status"]["conditions"]
+        ready = next(c for c in conditions if c["type"] == "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "NoDataDirectory") and "--ephemeral" in ready["message"]
+
+
+def test_a_bus_that_cannot_be_opened_later(tmp_path, sink):
+    """A Bus beside the default one whose log is of no use: the server runs, is not ready, and says of which channel why; with the next plan it is tried again."""
+    old = "channels.knative.dev/v1alpha1"
+    bad = [
+        {"apiVersion": old, "kind": "Bus", "metadata": {"name": "log"}, "spec": {"dispatcher": {"image": "example.org/buses/log/dispatcher"}}},
+        {"apiVersion": old, "kind": "Channel", "metadata": {"name": "a"}, "spec": {"bus": "log"}},
+        {"apiVersion": old, "kind": "Subscription", "metadata": {"name": "s"}, "spec": {"channel": "a", "subscriber": sink.url}},
+    ]
+    with Server("--data-dir", tmp_path / "d"):
+        pass
+    (tmp_path / "d/buses/default@log").write_text("a file")
+    manifest = write_manifest(tmp_path / "m.yaml", [channel("c"), *bad])
+    with Server("--data-dir", tmp_path / "d", "-f", manifest) as server:
+        api, ingress = server.address("api"), server.address("ingress")
+
+        def provisioned():
+            there = request("GET", f"{api}/apis/{old}/namespaces/default/channels/a").json()
+            return next(c for c in there["status"]["conditions"] if c["type"] == "Provisioned")
+
+        ready = request("GET", api + "/readyz")
+        assert ready.status == 503 and "[-] bus Bus/default/log: " in ready.text, ready.text
+        assert provisioned()["status"] == "False" and "could not be opened" in provisioned()["message"]
+        assert request("POST", ingress + "/channels/default/c", b"", event()).status == 202
+        assert request("GET", api + "/metrics").status == 200
+        (tmp_path / "d/buses/default@log").unlink()
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: provisioned()["status"] == "True")
+        assert request("GET", api + "/readyz").status == 200

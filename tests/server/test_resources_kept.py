@@ -491,7 +491,7 @@ def test_a_full_disk(start, tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "leat-test", folder], capture_output=True).returncode != 0:
         pytest.skip("nothing can be mounted here")
     try:
-        broker = start([channel("f")])
+        broker = start([channel("f")], "--bus", "memory")
         kept = make(broker, CONFIG_MAPS, config("m"))
         (folder / ".filler").write_bytes(b"x" * (os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize))
         answer = broker.ask("POST", CONFIG_MAPS, config("big", "x" * 100000))
@@ -504,7 +504,7 @@ def test_a_full_disk(start, tmp_path):
         (folder / ".filler").unlink()
         make(broker, CONFIG_MAPS, config("big", "x" * 100000))
         kill(broker)
-        broker = start([channel("f")])
+        broker = start([channel("f")], "--bus", "memory")
         assert get(broker, CONFIG_MAPS, "big")["data"] == {"k": "x" * 100000} and get(broker, CONFIG_MAPS, "m") == kept
         broker.stop()
     finally:
