@@ -208,7 +208,14 @@ static int by_sequence(const void *a, const void *b)
     return p < q ? -1 : p > q;
 }
 
-/* Youngest first, so that each finds its place at the front. */
+/* Of any loop. */
+static void wake_from_afar(struct bus_stream *st)
+{
+    log_loop_ready(st);
+    log_loop_post(st->at);
+}
+
+/* Youngest first, so that each finds its place at the front. Another stream may drain the slot by now, and rest. */
 static void give_back_flights(struct bus_stream *st)
 {
     qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
@@ -219,6 +226,9 @@ static void give_back_flights(struct bus_stream *st)
         uint64_t before = f->slot->queued_bytes;
         slot_give_back(f->slot, f->entry);
         log_slots_queued(st->subscription, before, f->slot->queued_bytes);
+        struct bus_stream *drainer = st->subscription->shares[f->slot - st->subscription->slots].drainer;
+        if (drainer && drainer != st)
+            wake_from_afar(drainer);
     }
 }
 
@@ -272,10 +282,8 @@ static void give_back(struct bus_subscription *s, struct slot *slot, struct slot
 {
     struct bus_stream *drainer = s->shares[slot - s->slots].drainer;
     slot_give_back(slot, e);
-    if (!drainer)
-        return;
-    log_loop_ready(drainer);
-    log_loop_post(drainer->at);
+    if (drainer)
+        wake_from_afar(drainer);
 }
 
 void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)

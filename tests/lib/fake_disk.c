@@ -691,83 +691,128 @@ struct disk *fake_disk_base(struct fake_disk *d)
     return &d->base;
 }
 
+/* The settings and counters may be looked at while the bus's threads work. */
+static void take_lock(const struct fake_disk *d)
+{
+    pthread_mutex_lock(&((struct fake_disk *)d)->lock);
+}
+
+static void give_lock(const struct fake_disk *d)
+{
+    pthread_mutex_unlock(&((struct fake_disk *)d)->lock);
+}
+
 void fake_disk_fault(struct fake_disk *d, const struct fake_fault *f)
 {
+    take_lock(d);
     d->fault = f ? *f : (struct fake_fault){0};
     d->fault_seen = d->fault_fired = 0;
+    give_lock(d);
 }
 
 void fake_disk_hold_faults(struct fake_disk *d, bool hold)
 {
+    take_lock(d);
     d->hold = hold;
+    give_lock(d);
 }
 
 uint64_t fake_disk_faults(const struct fake_disk *d)
 {
-    return d->fault_fired;
+    take_lock(d);
+    uint64_t n = d->fault_fired;
+    give_lock(d);
+    return n;
 }
 
 void fake_disk_stop_after(struct fake_disk *d, uint64_t n)
 {
+    take_lock(d);
     d->stop_in = n;
     d->stopped = false;
+    give_lock(d);
 }
 
 bool fake_disk_stopped(const struct fake_disk *d)
 {
-    return d->stopped;
+    take_lock(d);
+    bool stopped = d->stopped;
+    give_lock(d);
+    return stopped;
 }
 
 void fake_disk_capacity(struct fake_disk *d, uint64_t bytes)
 {
+    take_lock(d);
     d->capacity = bytes;
+    give_lock(d);
 }
 
 uint64_t fake_disk_used(const struct fake_disk *d)
 {
-    return used(d);
+    take_lock(d);
+    uint64_t n = used(d);
+    give_lock(d);
+    return n;
 }
 
 void fake_disk_watch(struct fake_disk *d, void (*changing)(void *arg, enum fake_op op), void *arg)
 {
+    take_lock(d);
     d->changing = changing;
     d->arg = arg;
+    give_lock(d);
 }
 
 uint64_t fake_disk_count(const struct fake_disk *d, unsigned kinds)
 {
     uint64_t sum = 0;
+    take_lock(d);
     for (unsigned i = 0; i < FAKE_OPS; i++)
         sum += kinds & FAKE_BIT(i) ? d->counts[i] : 0;
+    give_lock(d);
     return sum;
 }
 
 unsigned fake_disk_breaches(const struct fake_disk *d)
 {
-    return d->breaches;
+    take_lock(d);
+    unsigned n = d->breaches;
+    give_lock(d);
+    return n;
 }
 
 void fake_disk_restart(struct fake_disk *d)
 {
-    list_each(l, tmp, &d->nodes) container_of(l, struct node, link)->sync_failed = false;
+    take_lock(d);
+    list_each(l, tmp, &d->nodes)
+        container_of(l, struct node, link)->sync_failed = false;
+    give_lock(d);
 }
 
 size_t fake_disk_open_files(const struct fake_disk *d)
 {
     size_t n = 0;
+    take_lock(d);
     list_each(l, tmp, &d->files)
         n++;
+    give_lock(d);
     return n;
 }
 
 void fake_disk_trace(struct fake_disk *d, bool on)
 {
+    take_lock(d);
     d->tracing = on;
+    give_lock(d);
 }
 
 bool fake_disk_traced(const struct fake_disk *d)
 {
-    return d->tracing;
+    take_lock(d);
+    bool on = d->tracing;
+    give_lock(d);
+    return on;
 }
 
 /* ---- files as a whole ---- */
