@@ -250,8 +250,7 @@ struct fake_disk *fake_disk_power_loss(struct fake_disk *old, uint64_t seed)
     prng_seed(&random, seed);
     struct manner m = draw_manner(&random, first_stamp(old), old->stamp);
     copy_names(d, &d->durable, &old->durable);
-    bool *lost = calloc(old->move_count + 1, sizeof(*lost));
-    assert(lost);
+    bool *lost = fake_take(old->move_count + 1);
     for (size_t i = 0; i < old->move_count; i++) {
         struct move move = old->moves[i];
         move.node = move.node ? copy_of(d, move.node) : NULL;
