@@ -285,6 +285,7 @@ static enum err watch_signals(struct server *s)
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is a write that fails, not an end without a word */
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? ERR_IO : loop_watch_add(s->loop, &s->signals, fd, EPOLLIN, on_signal);
 }

@@ -110,8 +110,11 @@ void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     struct diag why = {0};
     uint64_t first = UINT64_MAX;
     *out = (struct bus_probe){.healthy = !log_store_failed(g->store, &why), .end = log_store_committed(g->store) + 1};
-    if (!out->healthy)
-        snprintf(out->reason, sizeof out->reason, "%.*s", (int)sizeof out->reason - 1, why.text);
+    if (!out->healthy) { /* what to do comes first: the rest may be cut */
+        static const char advice[] = "see to the disk, then restart leat: ";
+        snprintf(out->reason, sizeof out->reason, "%s%.*s", advice, (int)(sizeof out->reason - sizeof advice),
+                 why.text);
+    }
     if (c)
         add_channel(c, &first, out);
     else

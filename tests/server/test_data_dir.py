@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import stat
@@ -353,3 +354,29 @@ def test_a_bus_that_cannot_be_opened_later(tmp_path, sink):
         server.signal(signal.SIGHUP)
         wait_for(lambda: provisioned()["status"] == "True")
         assert request("GET", api + "/readyz").status == 200
+
+
+def test_a_log_that_cannot_be_written(tmp_path, sink):
+    """The first write that fails is the last that is tried: senders get no 202 any more, readiness says why and what to do, what was acknowledged is delivered, and is all there after a
+    restart."""
+    manifest, taken = one_channel(tmp_path, sink.url), []
+    with Server("--data-dir", tmp_path / "d", "-f", manifest) as server:
+        ingress, api = server.address("ingress"), server.address("api")
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        for i in range(64):
+            status = request("POST", ingress + "/channels/default/c", b"x" * 200000, event(str(i))).status
+            if status != 202:
+                break
+            taken.append(str(i))
+        assert status in (500, 503) and 5 < len(taken) < 64, status
+        assert request("POST", ingress + "/channels/default/c", b"", event("small")).status in (500, 503)
+        ready = request("GET", api + "/readyz")
+        assert ready.status == 503 and "[-] bus log: " in ready.text and "restart" in ready.text, ready.text
+        assert "bus=log" in server.wait_line("bus.notice")
+        assert {r.headers["ce-id"] for r in sink.wait(len(taken))} == set(taken)
+    sink.clear()
+    with Server("--data-dir", tmp_path / "d", "-f", manifest) as server:
+        assert request("GET", server.address("api") + "/readyz").status == 200
+        assert request("POST", server.address("ingress") + "/channels/default/c", b"", event("after")).status == 202
+        wait_for(lambda: any(r.headers["ce-id"] == "after" for r in sink.requests))
+        assert {r.headers["ce-id"] for r in sink.requests} <= {*taken, "after"}
