@@ -151,3 +151,44 @@ def test_a_limit_that_spans_the_loops(serve, recorder):
     next_plan(broker, [channel("c"), sub(there.url, **limited)])
     there.wait_ids(map(str, range(40)))
     assert sorted(map(int, there.ids)) == list(range(40))
+
+
+# ---- over a restart, on a data directory ----
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_it_outlasts_the_process(serve, recorder, tmp_path, how):
+    there = recorder["there"]
+    kept = ("--bus", "log", "--data-dir", tmp_path / "data")
+    broker = serve([channel("c"), sub(there.url)], *kept)
+    post(broker, 0, 10)
+    there.wait_ids(map(str, range(10)))
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
+    next_plan(broker, [channel("c")])
+    gone(broker)
+    post(broker, 10, 10)
+    if how == "stop":
+        assert broker.stop() == 0
+    else:
+        broker.kill()
+    broker = serve([channel("c")], *kept)
+    post(broker, 20, 10)
+    next_plan(broker, [channel("c"), sub(there.url)])
+    there.wait_ids(map(str, range(30)))
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
+    new = [int(i) for i in there.ids[10:]]
+    assert sorted(new) == list(range(10, 30)) if how == "stop" else set(new) >= set(range(10, 30))
+
+
+def test_parked_events_outlast_the_process_with_it(serve, recorder, tmp_path):
+    there = recorder.add("there", always(400))
+    kept = ("--bus", "log", "--data-dir", tmp_path / "data")
+    broker = serve([channel("c"), sub(there.url)], *kept)
+    post(broker, 0, 3)
+    broker.wait_metric(3, "leat_parked_events", **LABELS)
+    next_plan(broker, [channel("c")])
+    assert broker.stop() == 0
+    broker = serve([channel("c")], *kept)
+    next_plan(broker, [channel("c"), sub(there.url)])
+    broker.wait_metric(3, "leat_parked_events", **LABELS)
+    assert sorted(i["id"] for i in broker.ask("GET", "/leat/v1/dlq/default/subscription/s").json()["items"]) == ["0", "1", "2"]

@@ -153,6 +153,22 @@ def test_a_sequence(serve, recorder):
     assert answer.status == 400 and "as a whole" in answer.json()["message"]
 
 
+def test_the_kinds_of_2018(serve, recorder):
+    sub = recorder["sub"]
+    api = {"apiVersion": "channels.knative.dev/v1alpha1"}
+    objects = [
+        {**api, "kind": "Channel", "metadata": {"name": "old"}, "spec": {"clusterBus": "stub"}},
+        {**api, "kind": "Subscription", "metadata": {"name": "s"}, "spec": {"channel": "old", "subscriber": sub.url}},
+    ]
+    broker = serve(objects)
+    pause(broker, "subscriptions.channels.knative.dev/s")
+    wait_for(lambda: listed(broker)["paused"], "the pause")
+    assert broker.post("old", b"", event("1")).status == 202
+    broker.wait_metric(1, "leat_backlog_events", **LABELS)
+    pause(broker, "subscriptions.channels.knative.dev/s", "resume")
+    sub.wait_ids(["1"])
+
+
 def test_several_names_and_one_that_is_none(serve, recorder, leat):
     broker = serve([channel("c"), *(subscription(n, "c", recorder["sub"].url) for n in "st")])
     code, out, err = leat(broker, "pause", "subscription/s", "subscription/nobody", "subscription/t")
@@ -207,3 +223,39 @@ def test_what_delivers_nothing_cannot_be_paused(serve):
 def test_words_are_needed(run):
     code, _, err = run("pause", env={"LEAT_SERVER": "http://127.0.0.1:1"})
     assert code == 2 and "say what: KIND/NAME" in err
+
+
+# ---- over a restart, on a data directory ----
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_it_outlasts_the_process(serve, recorder, tmp_path, how):
+    sub = recorder["sub"]
+    objects = [channel("c"), subscription("s", "c", sub.url)]
+    kept = ("--bus", "log", "--data-dir", tmp_path / "data")
+    broker = serve(objects, *kept)
+    post(broker, 0, 5)
+    sub.wait_ids(map(str, range(5)))
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
+    pause(broker)
+    wait_paused(broker)
+    since = delivering(broker)["message"]
+    post(broker, 5, 20)
+    if how == "stop":
+        assert broker.stop() == 0
+    else:
+        broker.kill()
+    sub.clear()
+    broker = serve(objects, *kept)
+    assert delivering(broker)["message"] == since
+    wait_for(lambda: 20 <= listed(broker)["backlog"] <= (20 if how == "stop" else 25), "the backlog")  # a crash forgets what was settled within the last second
+    post(broker, 25, 5)
+    assert sub.ids == []
+    pause(broker, verb="resume")
+    sub.wait_ids(map(str, range(5, 30)))
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
+    if how == "stop":
+        assert sorted(map(int, sub.ids)) == list(range(5, 30))
+    assert broker.stop() == 0
+    broker = serve(objects, *kept)
+    assert not delivering(broker)
