@@ -224,7 +224,7 @@ void log_writer_flush(struct log_writer *w);  /* W, as the next two: to the stor
 void log_writer_object(struct log_writer *w, struct log_pending *p, struct bus_subscription *cursor, enum log_kind kind,
                        size_t value_at);
 void log_barrier_pass(struct log_writer *w, struct log_pending *p); /* log_barrier.c */
-enum err log_thread_start(pthread_t *thread, void *(*body)(void *), void *arg) must_check;
+enum err log_thread_start(pthread_t *thread, const char *name, void *(*body)(void *), void *arg) must_check;
 
 /* log_slots.c: under the subscription's lock */
 void log_slots_push(struct bus_subscription *s, struct log_pending *p); /* W */

@@ -244,7 +244,7 @@ static void *run(void *arg)
 
 enum err log_keeper_start(struct log_bus *g)
 {
-    enum err e = log_thread_start(&g->keeper.thread, run, &g->keeper);
+    enum err e = log_thread_start(&g->keeper.thread, "log-keeper", run, &g->keeper);
     g->keeper.started = !e;
     return e;
 }

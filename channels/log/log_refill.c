@@ -472,7 +472,7 @@ static void *run(void *arg)
 
 enum err log_refill_start(struct log_bus *g)
 {
-    enum err e = log_thread_start(&g->refill.thread, run, &g->refill);
+    enum err e = log_thread_start(&g->refill.thread, "log-reader", run, &g->refill);
     g->refill.started = !e;
     return e;
 }

@@ -428,14 +428,17 @@ static void *run(void *arg)
 
 /* ---- start and end ---- */
 
-enum err log_thread_start(pthread_t *thread, void *(*body)(void *), void *arg)
+enum err log_thread_start(pthread_t *thread, const char *name, void *(*body)(void *), void *arg)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the control loop's */
     int failed = pthread_create(thread, NULL, body, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? ERR_NOMEM : OK;
+    if (failed)
+        return ERR_NOMEM;
+    pthread_setname_np(*thread, name);
+    return OK;
 }
 
 enum err log_writer_start(struct log_bus *g)
@@ -446,7 +449,7 @@ enum err log_writer_start(struct log_bus *g)
     w->owners = calloc(LOG_BATCH_RECORDS, sizeof *w->owners);
     if (!w->writes || !w->owners)
         return ERR_NOMEM;
-    enum err e = log_thread_start(&w->thread, run, w);
+    enum err e = log_thread_start(&w->thread, "log-writer", run, w);
     w->started = !e;
     return e;
 }
