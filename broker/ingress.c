@@ -81,7 +81,8 @@ static void answer(struct post *p)
         http_respond(p->request, 202, NULL, 0, (struct slice){0});
     else if (p->worst == ERR_FULL)
         refuse_err(p->shard, p->request, p->worst,
-                   SLICE("the channel is full: a subscription's backlog is at its bound; try again\n"));
+                   SLICE("full: a subscription's backlog is at the channel's bound, or the disk has no room to spare; "
+                         "try again\n"));
     else if (p->worst == ERR_TOO_LARGE)
         refuse_err(p->shard, p->request, p->worst, SLICE("the event is too large for the channel's bus\n"));
     else

@@ -17,15 +17,17 @@ void doctor_say(struct doctor *k, enum verdict v, const char *check, const char 
 {
     static const char *const words[] = {"pass", "warn", "fail"}, *const colours[] = {"\033[32m", "\033[33m",
                                                                                      "\033[31m"};
-    char text[1024];
+    char text[1024], name[300];
     va_list args;
+    snprintf(name, sizeof name, "%s%s%s", check, k->about ? " " : "", k->about ? k->about : "");
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     k->counts[v]++;
     if (k->json) {
-        buf_printf(&k->lines, "%s{\"verdict\":\"%s\",\"check\":\"%s\",\"text\":", k->lines.len ? "," : "", words[v],
-                   check);
+        buf_printf(&k->lines, "%s{\"verdict\":\"%s\",\"check\":", k->lines.len ? "," : "", words[v]);
+        buf_put_json_string(&k->lines, slice_str(name));
+        buf_put_str(&k->lines, ",\"text\":");
         buf_put_json_string(&k->lines, slice_str(text));
         buf_put_str(&k->lines, ",\"remedy\":");
         if (remedy)
@@ -36,7 +38,7 @@ void doctor_say(struct doctor *k, enum verdict v, const char *check, const char 
         return;
     }
     const bool colour = colours_on(STDOUT_FILENO);
-    printf("%s%s%s  %-16s %s\n", colour ? colours[v] : "", words[v], colour ? "\033[0m" : "", check, text);
+    printf("%s%s%s  %-16s %s\n", colour ? colours[v] : "", words[v], colour ? "\033[0m" : "", name, text);
     if (remedy)
         printf("%24s%s\n", "-> ", remedy);
     fflush(stdout); /* the next check may take a while */

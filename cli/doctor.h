@@ -17,6 +17,7 @@ struct doctor {
     bool data_found; /* it is there, and its format is one that this program knows */
     int pid;         /* of the server that uses it; 0: none; -1: some */
     bool json;
+    const char *about; /* put behind each check's name: which of several; NULL: there is one */
     unsigned counts[VERDICTS];
     struct buf lines; /* JSON */
 };

@@ -126,8 +126,9 @@ static void say_space(struct doctor *k)
         doctor_say(k, VERDICT_WARN, "disk space", "Free some, or shorten what is kept (retention)",
                    "%s free of %s; below %s publishers get 503", free_text, total_text, reserve_text);
     else
-        doctor_say(k, VERDICT_PASS, "disk space", NULL, "%s free of %s; %s of it stay in reserve", free_text,
-                   total_text, reserve_text);
+        doctor_say(k, VERDICT_PASS, "disk space", NULL,
+                   "%s free of %s; %s of it are the reserve, unless the bus has another", free_text, total_text,
+                   reserve_text);
     if (s.f_files && s.f_favail < 1000)
         doctor_say(k, VERDICT_FAIL, "files left", "Remove files, or make the file system anew with more inodes",
                    "only %llu more files can be made there", (unsigned long long)s.f_favail);

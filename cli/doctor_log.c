@@ -3,7 +3,9 @@
  * `leat doctor`: the log. The heads of all segments and the records of the newest are read; `leat log verify` reads
  * all.
  */
+#include <dirent.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "clock.h"
 #include "doctor.h"
@@ -25,15 +27,15 @@ static void found(void *arg, const struct log_finding *f)
 }
 
 /* Whether it can be looked into. */
-static bool say_verified(struct doctor *k)
+static bool say_verified(struct doctor *k, const char *dir)
 {
     struct damage m = {0};
     struct log_verified sums = {0};
     struct diag d = {0};
-    enum err e = log_verify(k->data_dir, true, found, NULL, &m, &sums, &d);
+    enum err e = log_verify(dir, true, found, NULL, &m, &sums, &d);
     if (e == ERR_NOTFOUND)
-        doctor_say(k, VERDICT_WARN, "log", "Start `leat serve`, which makes it, unless it runs with another --bus",
-                   "%s", d.text);
+        doctor_say(k, VERDICT_WARN, "log",
+                   "It is made with the first channel on it, unless the server runs with another --bus", "%s", d.text);
     else if (e != OK)
         doctor_say(k, VERDICT_FAIL, "log", "Restore it from a backup, or move it away and begin a new one", "%s",
                    d.text);
@@ -94,14 +96,14 @@ static void say_cursors(struct doctor *k, const struct log_inspect *i, int64_t n
         doctor_say(k, VERDICT_PASS, "cursors", NULL, "%zu, each with a subscription", i->cursor_count);
 }
 
-void doctor_log(struct doctor *k)
+static void look(struct doctor *k, const char *dir)
 {
     struct log_inspect *i = NULL;
     struct diag d = {0};
     const int64_t now_ns = clock_wall_ns(clock_system());
-    if (!k->data_found || !say_verified(k))
+    if (!say_verified(k, dir))
         return;
-    enum err e = log_inspect(k->data_dir, false, NULL, NULL, &i, &d);
+    enum err e = log_inspect(dir, false, NULL, NULL, &i, &d);
     if (e != OK) {
         doctor_say(k, VERDICT_FAIL, "lost events", "`leat log verify` says more", "%s", d.text);
         return;
@@ -113,4 +115,25 @@ void doctor_log(struct doctor *k)
                    "the newest event was written %lld s in the future: the clock went back",
                    (long long)((i->last_wall_ns - now_ns) / (int64_t)NS_PER_S));
     log_inspect_free(i);
+}
+
+/* The default bus's log, then those of declared buses (data_dir.h). */
+void doctor_log(struct doctor *k)
+{
+    char path[4200];
+    if (!k->data_found)
+        return;
+    look(k, k->data_dir);
+    snprintf(path, sizeof path, "%s/buses", k->data_dir);
+    DIR *dir = opendir(path);
+    for (const struct dirent *each; dir && (each = readdir(dir));) {
+        if (each->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/buses/%s", k->data_dir, each->d_name);
+        k->about = each->d_name;
+        look(k, path);
+    }
+    k->about = NULL;
+    if (dir)
+        closedir(dir);
 }
