@@ -135,7 +135,7 @@ static void remember(struct log_store *s, const struct log_lost *lost)
         s->lost[s->lost_count++] = *lost;
 }
 
-void log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const char *why)
+bool log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const char *why)
 {
     assert(first > 0 && first <= last);
     log_store_lock(s);
@@ -149,6 +149,7 @@ void log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const ch
     log_store_unlock(s);
     if (!said)
         log_store_say(s, STORE_ERROR, "LogLost", "records %" PRIu64 " to %" PRIu64 " are lost: %s", first, last, why);
+    return !said;
 }
 
 uint64_t log_store_lost(const struct log_store *s)

@@ -218,8 +218,8 @@ void log_store_say(struct log_store *s, enum store_severity severity, const char
     __attribute__((format(printf, 4, 5)));
 /* S5 comes true; returns ERR_IO. Not under the lock. */
 enum err log_store_fail(struct log_store *s, const char *code, const struct diag *why);
-/* Names a lost range, unless it is known. Not under the lock. */
-void log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const char *why);
+/* Names a lost range, unless it is known: then false. Not under the lock. */
+bool log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const char *why);
 /* Begins a new segment that has room for a record of `bytes`. ERR_FULL, else S5. */
 enum err log_store_roll(struct log_store *s, uint64_t bytes) must_check;
 

@@ -210,13 +210,17 @@ static bool wanted(const struct log_reader *r, const struct log_record *record)
            (r->channel == 0 || (record->kind == LOG_EVENT && record->channel == r->channel));
 }
 
-/* Damage lay before `sequence`. */
+/* Damage lay before `sequence`. What nobody knew so far the next opening is to find itself, so the index that says that
+ * there is none goes. */
 static void name_gap(struct log_reader *r, uint64_t expected, uint64_t sequence)
 {
     char why[120];
     snprintf(why, sizeof why, "damaged in %020" PRIu64 ".seg", r->segment->name);
-    if (sequence > expected)
-        log_store_lose(r->store, expected, sequence - 1, why);
+    if (sequence <= expected || !log_store_lose(r->store, expected, sequence - 1, why) || r->store->read_only)
+        return;
+    char path[STORE_PATH_MAX];
+    log_store_path(r->store, r->segment->name, ".idx", path);
+    (void)!r->store->disk->ops->unlink(r->store->disk, path, NULL);
 }
 
 /* Nothing good lies between here and what was visible: if more is visible by now, the search goes on there. */

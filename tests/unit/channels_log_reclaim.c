@@ -342,6 +342,31 @@ static void damage_is_not_tidied_away(void **state)
     rig_free(r);
 }
 
+/* Nor forgotten: who came upon it while reading leaves no index that would keep the next opening from looking. */
+static void damage_that_a_reader_finds_is_found_again(void **state)
+{
+    (void)state;
+    struct rig *r = real_rig(16);
+    fill_segments(r, 1, 3);
+    damage(r, 200000, 0, 0);
+    assert_int_equal(log_store_commit(r->store), OK);
+    struct log_reader *reader;
+    struct log_view v;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(log_reader_new(r->store, 1, 1, &reader), OK);
+        while (log_reader_next(reader, &v) == OK)
+            continue;
+        log_reader_free(reader);
+        assert_int_equal(log_store_lost(r->store), 1);
+    }
+    for (int i = 0; i < 2; i++) { /* by looking, then by the new index */
+        reopen(r);
+        assert_int_equal(log_store_lost(r->store), 1);
+        assert_int_equal(each_file(r, ".idx", NULL), 2);
+    }
+    rig_free(r);
+}
+
 /* In a compacted segment a loss is told from what was left out: in the middle, at the end, all of it. */
 static void damage_in_what_was_compacted_is_named(void **state)
 {
@@ -622,6 +647,7 @@ int main(void)
         cmocka_unit_test(who_reads_is_not_disturbed),
         cmocka_unit_test(leftovers_of_joining_go),
         cmocka_unit_test(damage_is_not_tidied_away),
+        cmocka_unit_test(damage_that_a_reader_finds_is_found_again),
         cmocka_unit_test(damage_in_what_was_compacted_is_named),
         cmocka_unit_test(the_next_segment_is_made_ahead),
         cmocka_unit_test(a_reader_leaves_while_a_segment_ends),
