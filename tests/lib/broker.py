@@ -87,7 +87,7 @@ class Broker(leat.Leat):
         self.manifest = folder / "manifest.yaml"
         write_manifest(self.manifest, objects)
         bus = ["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []
-        kept = any(str(word).startswith("log") for flag, word in zip([*bus, *args], [*bus, *args][1:]) if flag == "--bus")
+        kept = any(re.match(r"log|.*\binner=log", str(word)) for flag, word in zip([*bus, *args], [*bus, *args][1:]) if flag == "--bus")
         data = [] if "--data-dir" in args else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
         super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *data, *bus, *args], **more)
         if ready:
