@@ -520,3 +520,25 @@ def test_another_program_that_holds_the_file(start, tmp_path):
     holder.execute("ROLLBACK")
     holder.close()
     make(broker, CHANNELS, channel("a"))
+
+
+# ---- what earlier releases wrote ----
+
+
+@pytest.mark.parametrize("release", sorted((leat.ROOT / "tests/data/kept").glob("*.sql")), ids=lambda path: path.stem)
+def test_what_a_release_has_written(start, tmp_path, release):
+    """Each is read by all that come after it: objects with their identity, owners, pauses, the trail."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/format").write_text("leat data 1\n")
+    with database(tmp_path) as db:
+        db.executescript(release.read_text())
+        uids = dict(db.execute("SELECT name, uid FROM objects"))
+        highest = db.execute("SELECT value FROM numbers WHERE name = 'version'").fetchone()[0]
+    broker = start([channel("of-a-file")])
+    assert {name: get(broker, CHANNELS, name)["metadata"]["uid"] for name in ("of-a-file", "of-the-api")} == {name: uids[name] for name in ("of-a-file", "of-the-api")}
+    there = get(broker, SUBSCRIPTIONS, "s")
+    assert there["metadata"]["uid"] == uids["s"] and condition(there, "Delivering")["reason"] == "Paused"
+    assert get(broker, CHANNELS, "of-the-api")["spec"]["delivery"]["retry"] == 3 and owner(get(broker, CHANNELS, "of-a-file")).endswith("manifest.yaml")
+    assert "quarantined=0" in broker.wait_line("serve.data")
+    assert [e["name"] for e in audit(broker)][-5:] == ["s", "secret", "s", "of-the-api", "of-a-file"]
+    assert version(make(broker, CONFIG_MAPS, config("m"))) > highest
