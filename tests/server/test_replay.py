@@ -277,6 +277,19 @@ def test_after_a_crash_nothing_is_lost(serve, recorder, tmp_path):
     assert set(map(int, sub.ids)) == set(range(10))
 
 
+def test_how_long_the_past_is_kept_can_be_said(serve, recorder):
+    """By the channel, and by the bus for all of them; what the bus does with it is its own tests' business."""
+    sub = recorder["sub"]
+    kept = channel("c")
+    kept["metadata"]["annotations"] = {"leat.dev/retention-age": "P7D", "leat.dev/retention-bytes": "2GiB"}
+    for bus in ("log,retention-age=P3D,retention-bytes=1GiB", "memory"):
+        broker = serve([kept, subscription("s", "c", sub.url)], "--bus", bus)
+        ready(broker, kept)
+        post(broker, 0, 1)
+        sub.wait_ids(["0"])
+        sub.clear()
+
+
 # ---- what is refused ----
 
 
