@@ -163,6 +163,7 @@ void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s)
     struct bus_probe probe = {0};
     session->bus->ops->probe_subscription(session->bus, session->subscription->parked_handle, &probe);
     s->expected = probe.events;
+    s->counting = probe.counting;
     send(session, &s->errand, dlq_snapshot_arrived, snapshot_done);
 }
 

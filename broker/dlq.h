@@ -76,6 +76,7 @@ struct dlq_snapshot {
     struct dlq_item *items; /* free() */
     size_t count;
     uint64_t expected;     /* as the bus counts */
+    bool counting;         /* which goes on: there may be more */
     uint64_t acknowledged; /* by the session before; private */
     bool more;             /* than are here: the bound was met, or the bus did not bring all in time */
     bool full;             /* the bound was met */

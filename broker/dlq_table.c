@@ -62,17 +62,22 @@ void dlq_entry_acknowledge(struct dlq_entry *e)
 /* ---- snapshots ---- */
 
 /* Those that were acknowledged since the bus counted are not expected any more. */
-static bool complete(const struct dlq_snapshot *snapshot)
+static bool as_many_as_counted(const struct dlq_snapshot *snapshot)
 {
     const struct dlq_session *s = snapshot->errand.session;
     return s->entries.count + (s->acknowledged - snapshot->acknowledged) >= snapshot->expected;
+}
+
+static bool complete(const struct dlq_snapshot *snapshot)
+{
+    return !snapshot->counting && as_many_as_counted(snapshot);
 }
 
 static void answer(struct dlq_snapshot *snapshot)
 {
     struct dlq_session *s = snapshot->errand.session;
     list_remove(&snapshot->errand.link);
-    snapshot->more = !complete(snapshot);
+    snapshot->more = !as_many_as_counted(snapshot);
     snapshot->full = full(s);
     snapshot->items = calloc(s->entries.count + 1, sizeof *snapshot->items);
     snapshot->error = !snapshot->items || s->starved ? ERR_NOMEM : OK;
@@ -105,7 +110,8 @@ static void answer_those_complete(struct dlq_session *s)
         loop_timer_start(s->home->loop, &s->quiet, DLQ_QUIET_NS);
 }
 
-/* The bus counts more than it brings: others hold some of it, or its count is not of this instant. */
+/* The bus counts more than it brings: others hold some of it, or its count is not of this instant. Or it had not
+ * counted all yet, and has brought what there is. */
 static void quiet(struct loop_timer *t)
 {
     struct dlq_session *s = container_of(t, struct dlq_session, quiet);

@@ -61,7 +61,7 @@ static void drop_subscription(struct engine_subscription *s)
     }
     if (s->parked_handle)
         bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-    if (probe.events > 0 || s->dlq || s->replays > 0) {
+    if (probe.events > 0 || probe.counting || s->dlq || s->replays > 0) {
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */
     }

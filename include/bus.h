@@ -102,6 +102,7 @@ enum bus_settle {
 struct bus_probe {
     bool healthy;
     uint64_t events;        /* kept for at least one subscription */
+    bool counting;          /* of a subscription: there may be more, what was kept before the start is being counted */
     uint64_t bytes;         /* what they take, as bounds count */
     uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none */
     uint64_t appended, dropped;
@@ -110,7 +111,7 @@ struct bus_probe {
     /* Of the whole bus, where SYNCED; else 0. */
     uint64_t commits, committed; /* syncs that made something durable, and the records in them */
     uint64_t lost;               /* records that the disk damaged and that were skipped */
-    char reason[160];            /* why not healthy; empty else */
+    char reason[320];            /* why not healthy, and what to do; empty else */
 };
 
 struct bus_start { /* where a new subscription begins */

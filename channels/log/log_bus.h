@@ -77,7 +77,8 @@ struct log_keeper {
         struct bus_channel *channel;
     } * channels;
     size_t count, room;
-    bool told; /* that reclaiming fails */
+    bool told;   /* that reclaiming fails */
+    bool scarce; /* K's own: in this pass what is only kept for replay gives way */
 };
 
 struct log_note { /* for control */
@@ -120,12 +121,13 @@ struct log_bus {
     unsigned note_count;
     struct log_post *post; /* control's letter for notes */
 
-    atomic_bool unmarked;     /* something was committed since the last mark */
-    atomic_bool low;          /* the disk has less than the reserve: appends are refused */
-    atomic_bool closed;       /* stop has begun: nothing is delivered */
-    _Atomic uint64_t routed;  /* W is through with all up to this sequence */
-    _Atomic uint64_t queued;  /* bytes of events in all slots' queues */
-    _Atomic uint64_t unswept; /* bytes written since K looked */
+    atomic_bool unmarked;                /* something was committed since the last mark */
+    atomic_bool low;                     /* the disk has less than the reserve: appends are refused */
+    atomic_bool closed;                  /* stop has begun: nothing is delivered */
+    _Atomic uint64_t routed;             /* W is through with all up to this sequence */
+    _Atomic uint64_t queued;             /* bytes of events in all slots' queues */
+    _Atomic uint64_t unswept;            /* bytes written since K looked */
+    _Atomic uint64_t commits, committed; /* that W made, and the records in them */
     pthread_mutex_t times_lock;
     struct log_time { /* when sequences were written, roughly: for ages */
         uint64_t sequence;
@@ -267,7 +269,7 @@ void log_read_free(struct list *link);
 enum err log_keeper_start(struct log_bus *g) must_check;
 void log_keeper_quit(struct log_bus *g);
 void log_keeper_wake(struct log_bus *g, bool all);
-void log_keeper_space(struct log_bus *g); /* looks at the disk */
+void log_keeper_space(struct log_bus *g); /* any thread: looks at the disk */
 
 /* log_probe.c */
 void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);

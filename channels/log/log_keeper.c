@@ -5,6 +5,7 @@
  *
  * The reserve. Below it appends are refused (ERR_FULL), before the disk itself refuses: deliveries and cursors go on,
  * and space comes back as events are settled. It ends by itself when there is a quarter more than the reserve again.
+ * Before anybody is refused, from that quarter down, what is only kept for replay goes, oldest first, as far as needed.
  *
  * It looks at the space when W has written a good part of a segment, and reclaims when that was a whole one, and every
  * few ticks.
@@ -30,20 +31,27 @@ void log_keeper_wake(struct log_bus *g, bool all)
 
 /* ---- space ---- */
 
-void log_keeper_space(struct log_bus *g)
+static uint64_t enough(const struct log_bus *g)
+{
+    return g->reserve + g->reserve / 4;
+}
+
+/* What cannot be asked is not short. */
+static uint64_t left(const struct log_bus *g)
 {
     uint64_t available, total;
-    if (g->disk->ops->space(g->disk, g->dir, &available, &total, NULL))
-        return; /* what cannot be asked is not short */
-    bool low = atomic_load(&g->low);
-    if (!low && available < g->reserve) {
-        atomic_store(&g->low, true);
+    return g->disk->ops->space(g->disk, g->dir, &available, &total, NULL) ? UINT64_MAX : available;
+}
+
+void log_keeper_space(struct log_bus *g)
+{
+    uint64_t available = left(g);
+    if (available < g->reserve && !atomic_exchange(&g->low, true)) {
         log_notice(g, 2, "LogDiskLow",
                    "the disk of %s has %" PRIu64 " MiB left, less than the reserve of %" PRIu64
                    " MiB: new events are refused until there is more; make room, or give the bus a smaller reserve",
                    g->dir, available >> 20, g->reserve >> 20);
-    } else if (low && available >= g->reserve + g->reserve / 4) {
-        atomic_store(&g->low, false);
+    } else if (available >= enough(g) && atomic_exchange(&g->low, false)) {
         log_notice(g, 0, "LogDiskEnough", "the disk of %s has %" PRIu64 " MiB left: events are taken again", g->dir,
                    available >> 20);
     }
@@ -171,7 +179,8 @@ static bool wanted(void *arg, const struct log_view *v)
 
 static void retention(void *arg, uint32_t channel, int64_t *age_ns, uint64_t *bytes)
 {
-    const struct bus_channel *c = find(arg, channel);
+    const struct log_keeper *k = arg;
+    const struct bus_channel *c = k->scarce ? NULL : find(k, channel);
     uint64_t ns = c ? stat_read(&c->retention_ns) : 0;
     *age_ns = ns < INT64_MAX ? (int64_t)ns : INT64_MAX;
     *bytes = c ? stat_read(&c->retention_bytes) : 0;
@@ -183,7 +192,11 @@ static bool stop(void *arg)
     pthread_mutex_lock(&k->lock);
     bool quit = k->quit;
     pthread_mutex_unlock(&k->lock);
-    return quit;
+    if (quit || !k->scarce)
+        return quit;
+    struct log_bus *g = container_of(k, struct log_bus, keeper);
+    log_keeper_space(g);
+    return left(g) >= enough(g);
 }
 
 static void reclaim(struct log_bus *g)
@@ -209,11 +222,15 @@ static void work(struct log_bus *g, bool all)
 {
     struct log_keeper *k = &g->keeper;
     k->written += atomic_exchange(&g->unswept, 0);
-    log_keeper_space(g);
-    if (all || k->written >= g->segment || atomic_load(&g->low)) {
+    if (log_store_failed(g->store, NULL))
+        return; /* until it is opened anew, nothing changes there */
+    k->scarce = left(g) < enough(g);
+    if (all || k->written >= g->segment || k->scarce) {
         k->written = 0;
         reclaim(g);
     }
+    k->scarce = false;
+    log_keeper_space(g);
     if (!atomic_load(&g->low) && log_store_prepare(g->store, g->reserve))
         return; /* W makes it itself then, or finds the disk full */
     log_keeper_space(g);

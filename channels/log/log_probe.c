@@ -109,7 +109,11 @@ void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     struct log_bus *g = log_of(b);
     struct diag why = {0};
     uint64_t first = UINT64_MAX;
-    *out = (struct bus_probe){.healthy = !log_store_failed(g->store, &why), .end = log_store_committed(g->store) + 1};
+    *out = (struct bus_probe){.healthy = !log_store_failed(g->store, &why),
+                              .end = log_store_committed(g->store) + 1,
+                              .commits = stat_read(&g->commits),
+                              .committed = stat_read(&g->committed),
+                              .lost = log_store_lost(g->store)};
     if (!out->healthy) { /* what to do comes first: the rest may be cut */
         static const char advice[] = "see to the disk, then restart leat: ";
         snprintf(out->reason, sizeof out->reason, "%s%.*s", advice, (int)(sizeof out->reason - sizeof advice),
@@ -131,6 +135,9 @@ void log_probe_subscription(struct bus *b, struct bus_subscription *s, struct bu
                               .bytes = positive(&s->bytes),
                               .appended = stat_read(&s->appended),
                               .dropped = stat_read(&s->dropped)};
+    pthread_mutex_lock(&s->lock);
+    out->counting = s->census.wanted;
+    pthread_mutex_unlock(&s->lock);
     if (out->events)
         add_age(g, oldest(s), out);
 }

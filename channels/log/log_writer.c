@@ -365,7 +365,7 @@ static void work(struct log_writer *w, bool cursors, bool mark)
     struct log_bus *g = bus_of(w);
     struct list now;
     list_init(&now);
-    uint64_t bytes = cut(w, &now);
+    uint64_t bytes = cut(w, &now), before = log_store_last(g->store);
     w->wrote = w->sweep = false;
     for (struct list *l = now.next; l != &now; l = l->next)
         prepare(w, container_of(l, struct log_pending, link));
@@ -378,10 +378,13 @@ static void work(struct log_writer *w, bool cursors, bool mark)
     if (cursors)
         cursors_write(w);
     enum err e = w->wrote ? log_store_commit(g->store) : OK;
-    if (e)
+    if (e) {
         fail_all(&now, e);
-    else
+    } else {
         times(g, &now);
+        stat_add(&g->commits, w->wrote);
+        stat_add(&g->committed, log_store_last(g->store) - before);
+    }
     if (w->wrote)
         atomic_store(&g->unmarked, true);
     if ((mark || w->sweep) && !e)
@@ -389,8 +392,10 @@ static void work(struct log_writer *w, bool cursors, bool mark)
     route(g, &now);
     complete(g, &now);
     atomic_fetch_add_explicit(&g->unswept, bytes, memory_order_relaxed);
-    if (stat_read(&g->unswept) > g->segment / 4)
+    if (stat_read(&g->unswept) > g->segment / 4) {
+        log_keeper_space(g); /* K may be at work for long */
         log_keeper_wake(g, false);
+    }
     pthread_mutex_lock(&w->lock);
     assert(w->staged_bytes >= bytes);
     w->staged_bytes -= bytes;
