@@ -90,7 +90,7 @@ def example_suites():
         yield Suite(f"example {run.parent.name}", [run], "all")
 
 
-def crash_suites():
+def real_crash_suites():
     """The real process killed under load. The first two show that the proof can fail."""
     proof = [sys.executable, "tests/crash/real.py"]
     yield Suite("crash real: lost events are found", [*proof, "--cycles", "2", "--bus", "memory", "--must-fail", "acknowledged and lost"], "crash-tools")
@@ -104,7 +104,7 @@ def all_suites():
     yield from crash_suites()
     yield from server_suites()
     yield from example_suites()
-    yield from crash_suites()
+    yield from real_crash_suites()
     yield from fuzz_suites()
 
 
