@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import signal
 import socket
 import statistics
 import subprocess
@@ -82,6 +83,12 @@ def memory(pid):
     return values["RssAnon"], values["VmRSS"]
 
 
+def private_memory(pid):
+    """MiB that no other process has: what smaps_rollup calls Private."""
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("Private_")) / 1024
+
+
 def get(port, path):
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     c.request("GET", path)
@@ -108,18 +115,17 @@ def fan_out(sink_port, subscribers, ports=None):
 
 
 class Leat:
-    """`leat serve` with these objects (texts of YAML), its events going to `path`."""
+    """`leat serve` with these objects (texts of YAML), its events going to `path`: in memory, or in the log where `data` is a directory for it."""
 
     name = "leat"
 
-    def __init__(self, a, objects, path="/channels/default/bench", options=(), first=True):
+    def __init__(self, a, objects, path="/channels/default/bench", options=(), first=True, data=None):
         """Ready when made, and with `first` the first event has been taken."""
         self.path = path
         self.folder = tempfile.TemporaryDirectory()
-        for n in range(0, len(objects), FILE_OBJECTS):
-            (pathlib.Path(self.folder.name) / f"{n:06}.yaml").write_text("".join(objects[n:n + FILE_OBJECTS]))
-        command = [BUILD / "leat", "serve", "-f", self.folder.name, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", "--log-level", "error",
-                   *([] if "--data-dir" in options else ["--ephemeral"]), *options]
+        self.write(objects)
+        kept = ["--data-dir", str(data)] if data else ["--ephemeral"]
+        command = [BUILD / "leat", "serve", "-f", self.folder.name, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", "--log-level", "error", *kept, *options]
         if a.loops:
             command += ["--loops", a.loops]
         began = time.monotonic()
@@ -127,14 +133,40 @@ class Leat:
         for line in self.process.stdout:
             if line.startswith("ingress "):
                 self.port = int(line.strip().rsplit(":", 1)[1])
+            if line.startswith("api "):
+                self.api = int(line.strip().rsplit(":", 1)[1])
             if line.strip() == "ready":
                 break
+        self.ready_ms = (time.monotonic() - began) * 1e3
         if first:
             post(self.port, self.path)
         self.start_ms = (time.monotonic() - began) * 1e3
 
+    def write(self, objects):
+        for n in range(0, len(objects), FILE_OBJECTS):
+            (pathlib.Path(self.folder.name) / f"{n:06}.yaml").write_text("".join(objects[n:n + FILE_OBJECTS]))
+
+    def reload(self, objects):
+        """Puts other objects in force; who needs to know when asks for what they change."""
+        self.write(objects)
+        self.process.send_signal(signal.SIGHUP)
+
+    def metric(self, name, *labels):
+        """The sum of the series of this name that have these labels, each as name="value"."""
+        total = 0
+        for line in get(self.api, "/metrics").decode().splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name and all(label in series for label in labels):
+                total += int(value)
+        return total
+
     def stop(self):
         end(self.process)
+        self.folder.cleanup()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
         self.folder.cleanup()
 
 
@@ -166,16 +198,18 @@ def post(port, path):
 runs = 0
 
 
-def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None):
-    """`count` events, or as many as the rate makes in that time; `cpu_us` is the peer's time for each, deliveries too."""
+def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None, conns=None):
+    """`count` events, or as many as the rate makes in that time; `cpu_us` is the peer's time for each, deliveries too. Without a sink's port nobody asks what arrived."""
     global runs
     runs += 1
     tag = f"b{os.getpid()}x{runs}"
-    get(sink_port, f"/reset?run={tag}")
+    verify = []
+    if sink_port:
+        get(sink_port, f"/reset?run={tag}")
+        verify = ["--verify", f"http://127.0.0.1:{sink_port}", "--subs", str(subscribers), "--drain", "3", "--drain-max", "30"]
     count = count or (8_000_000 if rate == "max" else int(rate * seconds))
     command = [TOOLS / "ceload", "--target", f"http://127.0.0.1:{peer.port}{peer.path}", "--mode", "binary", "--run", tag, "--rate", str(rate),
-               "--conns", str(a.conns), "--size", str(size or a.size), "--count", str(count), "--max-seconds", str(seconds + (0 if rate == "max" else 2)), "--json",
-               "--verify", f"http://127.0.0.1:{sink_port}", "--subs", str(subscribers), "--drain", "3", "--drain-max", "30"]
+               "--conns", str(conns or a.conns), "--size", str(size or a.size), "--count", str(count), "--max-seconds", str(seconds + (0 if rate == "max" else 2)), "--json", *verify]
     before = cpu_seconds(peer.process.pid)
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds + 90)
     if not done.stdout:
