@@ -75,6 +75,12 @@ static enum err load(struct server *s)
     return e;
 }
 
+/* Why a load was refused; its problems were printed. */
+static const char *load_refused(enum err e)
+{
+    return e == ERR_INVALID || e == ERR_CONFLICT ? "the manifests have errors" : "what they change could not be kept";
+}
+
 static uint64_t now_ns(const struct server *s)
 {
     return clock_monotonic_ns(loop_clock(s->loop));
@@ -140,8 +146,9 @@ static void reload(struct server *s)
     }
     enum err e = load(s);
     if (e != OK) {
-        log_line(LOG_ERROR, "serve.reload", "result=refused text=%s",
-                 log_value("the manifests have errors; what runs stays as it was"));
+        char text[100];
+        snprintf(text, sizeof text, "%s; what runs stays as it was", load_refused(e));
+        log_line(LOG_ERROR, "serve.reload", "result=refused text=%s", log_value(text));
         return;
     }
     log_line(LOG_INFO, "serve.reload", "result=applied");
@@ -422,8 +429,11 @@ static enum err start(struct server *s, struct diag *d)
     e = kinds_load(d);
     if (e == OK)
         e = open_data(s, d);
-    if (e == OK && load(s) != OK)
-        return diag_set(d, ERR_INVALID, "the manifests have errors; nothing was started");
+    if (e == OK) {
+        e = load(s);
+        if (e != OK)
+            return diag_set(d, e == ERR_CONFLICT ? ERR_INVALID : e, "%s; nothing was started", load_refused(e));
+    }
     if (e == OK)
         e = start_engine(s, d);
     if (e == OK)

@@ -517,9 +517,14 @@ def test_another_program_that_holds_the_file(start, tmp_path):
     holder.execute("BEGIN IMMEDIATE")
     answer = broker.ask("POST", CHANNELS, channel("a"))
     assert answer.status == 503 and "another program" in answer.json()["message"], answer
+    said = broker.reload([channel("b")])
+    assert "refused" in said and "could not be kept" in said and "another program" in broker.logs, said
+    assert broker.ask("GET", f"{CHANNELS}/b").status == 404
     holder.execute("ROLLBACK")
     holder.close()
     make(broker, CHANNELS, channel("a"))
+    assert "applied" in broker.reload([channel("b")])
+    assert get(broker, CHANNELS, "b")
 
 
 # ---- what earlier releases wrote ----
