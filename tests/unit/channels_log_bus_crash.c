@@ -42,6 +42,7 @@ struct published {
     const struct ce_event *event;
     enum fate fate;
     bool pending, even;
+    bool failed; /* in this life: told so */
     unsigned channel, loop;
     int key; /* -1: none */
 };
@@ -79,10 +80,12 @@ struct sim {
     size_t count;
     struct subscriber subscribers[SUBSCRIPTIONS];
     unsigned again; /* settled events delivered once more, in this life */
+    bool broken;    /* the disk fails, or has failed so that the log takes nothing more */
+    bool full;      /* the disk is full at times */
 };
 
 static struct { /* over all lives */
-    uint64_t appended, delivered, again, crashes;
+    uint64_t appended, delivered, again, crashes, broken, healed;
 } sums;
 
 static const char *const channel_names[] = {"ns/a", "ns/b"};
@@ -136,6 +139,15 @@ static enum err wait_for(struct sim *s, struct wait *w)
     return w->err;
 }
 
+/* The log takes nothing more until it is opened anew. */
+static bool log_is_broken(struct sim *s)
+{
+    struct bus_probe p;
+    s->ops->probe(s->bus, NULL, &p);
+    s->broken |= !p.healthy;
+    return s->broken;
+}
+
 /* ---- events ---- */
 
 static const struct ce_event *make_event(struct sim *s, size_t id, bool even, int key)
@@ -159,13 +171,21 @@ static const struct ce_event *make_event(struct sim *s, size_t id, bool even, in
     return e;
 }
 
+static bool troubled(const struct sim *s)
+{
+    return fake_disk_stopped(s->disk) || fake_disk_faults(s->disk) > 0 || s->broken || s->full;
+}
+
 static void appended(struct bus_append *a, enum err err)
 {
     struct published *p = container_of(a, struct published, append);
     p->pending = false;
     sums.appended += err == OK;
-    p->fate = err == OK ? FATE_ACKNOWLEDGED : FATE_UNKNOWN; /* an error: it may be in the log all the same */
-    sim_check(p->sim, err == OK || fake_disk_stopped(p->sim->disk), "append: %s", err_name(err));
+    p->failed = err != OK;
+    p->fate = err == OK         ? FATE_ACKNOWLEDGED
+              : err == ERR_FULL ? FATE_REFUSED
+                                : FATE_UNKNOWN; /* it may be in the log all the same */
+    sim_check(p->sim, err == OK || troubled(p->sim), "append: %s", err_name(err));
 }
 
 static void publish_as(struct sim *s, unsigned channel, unsigned loop, int key)
@@ -184,7 +204,7 @@ static void publish_as(struct sim *s, unsigned channel, unsigned loop, int key)
     }
     enum err e = s->ops->append(s->bus, s->channels[p->channel], p->event, &p->append, s->loops[p->loop]);
     if (e) {
-        sim_check(s, fake_disk_stopped(s->disk), "append: %s", err_name(e));
+        sim_check(s, troubled(s), "append: %s", err_name(e));
         p->pending = false;
         p->fate = FATE_REFUSED;
     }
@@ -221,6 +241,7 @@ static void deliver(void *arg, struct bus_stream *stream, const struct ce_event 
     struct mark *m = &u->marks[id];
     sim_check(s, m->owed, "subscription %u: event %zu is none of its", u->index, id);
     sim_check(s, s->published[id].fate != FATE_REFUSED, "event %zu was refused at once", id);
+    sim_check(s, !s->published[id].failed, "event %zu is delivered, and its publisher was told that it failed", id);
     sim_check(s, !m->open, "subscription %u: event %zu is out already", u->index, id);
     sim_check(s, !m->firm, "subscription %u: event %zu was settled long ago", u->index, id);
     sim_check(s, !(m->settled && m->seen), "subscription %u: event %zu was settled in this life", u->index, id);
@@ -322,7 +343,7 @@ static bool begin(struct sim *s)
     struct diag d = {0};
     enum err e = log_open_on(&env, fake_disk_base(s->disk), params, 2, &s->bus, &d);
     if (e) {
-        sim_check(s, fake_disk_stopped(s->disk), "%s", d.text);
+        sim_check(s, troubled(s), "%s", d.text);
         s->bus = NULL;
         return false;
     }
@@ -352,8 +373,8 @@ static bool missing(const struct sim *s)
     return false;
 }
 
-/* What the log holds for a subscriber comes, all of it, while nothing is settled. */
-static void collect(struct sim *s)
+/* `first`: of a life. What the log holds for a subscriber comes, all of it, while nothing is settled. */
+static void collect(struct sim *s, bool first)
 {
     for (size_t i = 0; i < SUBSCRIPTIONS; i++) {
         struct subscriber *u = &s->subscribers[i];
@@ -375,7 +396,7 @@ static void collect(struct sim *s)
             struct mark *m = &u->marks[id];
             if (p->fate == FATE_ACKNOWLEDGED && m->owed && !m->settled)
                 sim_check(s, m->open, "subscription %u has lost event %zu", u->index, id);
-            if (p->fate == FATE_UNKNOWN)
+            if (p->fate == FATE_UNKNOWN && first)
                 m->owed = false; /* it is not there, and never will be */
         }
     }
@@ -400,7 +421,7 @@ static void tick(struct sim *s)
             settled[i][id] = s->subscribers[i].marks[id].settled;
     clock_fake_advance(&s->clock, NS_PER_S + NS_PER_MS);
     turns(s, 3);
-    if (fake_disk_stopped(s->disk))
+    if (troubled(s))
         return;
     for (size_t i = 0; i < SUBSCRIPTIONS; i++)
         for (size_t id = 0; id < s->count; id++)
@@ -448,7 +469,7 @@ static void end(struct sim *s, bool stop)
         (void)wait_for(s, &w);
         for (size_t i = 0; i < SUBSCRIPTIONS; i++)
             for (size_t id = 0; id < s->count; id++)
-                s->subscribers[i].marks[id].firm |= s->subscribers[i].marks[id].settled && !fake_disk_stopped(s->disk);
+                s->subscribers[i].marks[id].firm |= s->subscribers[i].marks[id].settled && !troubled(s);
     }
     turns(s, 5);
     for (size_t id = 0; id < s->count; id++)
@@ -482,6 +503,8 @@ static void be_born(struct sim *s)
 {
     loops_new(s);
     s->again = 0;
+    for (size_t id = 0; id < s->count; id++)
+        s->published[id].failed = false;
     for (size_t i = 0; i < SUBSCRIPTIONS; i++) {
         memset(s->subscribers[i].last_of_key, -1, sizeof(s->subscribers[i].last_of_key));
         for (size_t id = 0; id < s->count; id++)
@@ -489,25 +512,83 @@ static void be_born(struct sim *s)
     }
 }
 
+/* Draws how the disk behaves in this life. */
+static void draw_trouble(struct sim *s)
+{
+    struct fake_fault f = {.nth = 1 + prng_below(&s->random, 60), .for_ever = prng_below(&s->random, 2)};
+    s->broken = s->full = false;
+    switch (prng_below(&s->random, 8)) {
+    case 0:
+        f.ops = FAKE_BIT(FAKE_SYNC);
+        f.err = ERR_IO;
+        break;
+    case 1:
+        f.ops = FAKE_BIT(FAKE_WRITE) | FAKE_BIT(FAKE_RENAME) | FAKE_BIT(FAKE_CREATE);
+        f.err = ERR_IO;
+        break;
+    case 2:
+        f.ops = FAKE_BIT(FAKE_WRITE) | FAKE_BIT(FAKE_ALLOCATE) | FAKE_BIT(FAKE_CREATE);
+        f.err = ERR_FULL;
+        break;
+    case 3:
+        return;
+    default:
+        fake_disk_stop_after(s->disk, 1 + prng_below(&s->random, 120));
+        return;
+    }
+    fake_disk_fault(s->disk, &f);
+}
+
+/* The disk has room again: so have publishers, without anybody's help. */
+static void heal(struct sim *s)
+{
+    size_t id = s->count;
+    fake_disk_fault(s->disk, NULL);
+    s->full = true; /* what is under way may still be refused */
+    for (unsigned n = 0; n < 20 && s->count < EVENTS_MAX; n++) {
+        id = s->count;
+        publish(s);
+        clock_fake_advance(&s->clock, NS_PER_S);
+        turns(s, 5);
+        if (s->published[id].fate == FATE_ACKNOWLEDGED)
+            break;
+    }
+    sums.healed++;
+    sim_check(s, id == s->count || s->published[id].fate == FATE_ACKNOWLEDGED || log_is_broken(s),
+              "a disk with room is not used again");
+}
+
+static void go_through_life(struct sim *s)
+{
+    collect(s, true);
+    sim_check(s, s->again <= 1000, "%u settled events came again", s->again);
+    for (unsigned i = 0; i < 60 && !fake_disk_stopped(s->disk); i++)
+        step(s);
+    for (unsigned i = 0; i < 5; i++) /* deliveries go on without a disk */
+        settle_some(s, 50), turn(s);
+    bool broken = log_is_broken(s);
+    sums.broken += broken;
+    if (fake_disk_faults(s->disk) && !broken)
+        heal(s);
+    if (!fake_disk_stopped(s->disk))
+        collect(s, false);
+}
+
 static void live(struct sim *s, bool last)
 {
-    bool dies = !last && prng_below(&s->random, 4) != 0, stop = prng_below(&s->random, 2);
+    bool stop = prng_below(&s->random, 2);
     be_born(s);
-    if (dies)
-        fake_disk_stop_after(s->disk, 1 + prng_below(&s->random, 120));
-    if (begin(s) && !fake_disk_stopped(s->disk)) {
-        collect(s);
-        sim_check(s, s->again <= 1000, "%u settled events came again", s->again);
-        for (unsigned i = 0; i < 60 && !fake_disk_stopped(s->disk); i++)
-            step(s);
-        for (unsigned i = 0; i < 5; i++) /* deliveries go on without a disk */
-            settle_some(s, 50), turn(s);
-        if (!fake_disk_stopped(s->disk))
-            collect(s);
-    }
+    s->broken = s->full = false;
+    if (!last)
+        draw_trouble(s);
+    if (begin(s) && !fake_disk_stopped(s->disk))
+        go_through_life(s);
     end(s, stop || last);
     loops_free(s);
-    if (fake_disk_stopped(s->disk) || prng_below(&s->random, 2)) {
+    bool dies = fake_disk_stopped(s->disk) || prng_below(&s->random, 2);
+    fake_disk_fault(s->disk, NULL);
+    fake_disk_restart(s->disk);
+    if (dies) {
         bool kill = prng_below(&s->random, 3) == 0;
         struct fake_disk *d = kill ? fake_disk_kill(s->disk, prng_next(&s->random))
                                    : fake_disk_power_loss(s->disk, prng_next(&s->random));
@@ -562,11 +643,12 @@ static void nothing_acknowledged_is_lost_in_any_life(void **state)
     uint64_t n = runs && *runs ? strtoull(runs, NULL, 10) : RUNS_DEFAULT, i = 1;
     for (; i * LIVES <= n; i++)
         run(i);
-    printf(
-        "%llu lives of a bus, %llu crashes, %llu events appended, %llu deliveries, %llu of events that were settled\n",
-        (unsigned long long)(i - 1) * LIVES, (unsigned long long)sums.crashes, (unsigned long long)sums.appended,
-        (unsigned long long)sums.delivered, (unsigned long long)sums.again);
-    assert_true(sums.delivered > sums.appended && sums.again > 0);
+    printf("%llu lives of a bus, %llu crashes, %llu broken disks, %llu full ones, %llu events appended, %llu "
+           "deliveries, %llu of events that were settled\n",
+           (unsigned long long)(i - 1) * LIVES, (unsigned long long)sums.crashes, (unsigned long long)sums.broken,
+           (unsigned long long)sums.healed, (unsigned long long)sums.appended, (unsigned long long)sums.delivered,
+           (unsigned long long)sums.again);
+    assert_true(sums.delivered > sums.appended && sums.again > 0 && sums.broken && sums.healed);
 }
 
 /* Without any second passing, what is delivered again is bounded by the number of settlements. */
@@ -577,7 +659,7 @@ static void a_kill_delivers_at_most_a_thousand_settled_ones_again(void **state)
     unsigned settled = 0;
     be_born(s);
     assert_true(begin(s));
-    collect(s);
+    collect(s, true);
     while (s->count < EVENTS_MAX) {
         for (unsigned i = 0; i < 50; i++)
             publish(s);
@@ -596,7 +678,7 @@ static void a_kill_delivers_at_most_a_thousand_settled_ones_again(void **state)
     s->disk = killed;
     be_born(s);
     assert_true(begin(s));
-    collect(s);
+    collect(s, true);
     assert_in_range(s->again, 1, 1000);
     end(s, true);
     loops_free(s);
