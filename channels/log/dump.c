@@ -77,6 +77,7 @@ static bool give(struct dump *k, const struct log_view *view, enum err *e, struc
     const struct log_dump_query *q = k->query;
     const struct log_record *r = &view->record;
     const struct ce_event *event = NULL;
+    assert(r->sequence >= q->from && *e == OK);
     if (q->to && r->sequence > q->to)
         return false;
     if (r->kind != LOG_EVENT || r->wall_ns < q->from_wall_ns || r->wall_ns >= q->to_wall_ns)
@@ -96,6 +97,7 @@ static enum err dump(struct dump *k, struct diag *d)
     struct log_reader *reader;
     struct log_view view;
     uint32_t channel;
+    assert(k->store && k->event);
     log_store_each_object(k->store, visit, &k->names);
     if (k->names.no_memory)
         return diag_set(d, ERR_NOMEM, "out of memory");

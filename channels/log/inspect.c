@@ -47,6 +47,7 @@ struct look { /* while it is made */
 static void *grow(struct look *k, void *list, size_t *count, size_t size)
 {
     void **at = list;
+    assert(k && size > 0);
     if ((*count & (*count - 1)) == 0) {
         void *grown = realloc(*at, (*count ? *count * 2 : 1) * size);
         k->no_memory = k->no_memory || !grown;
@@ -62,6 +63,8 @@ static void *grow(struct look *k, void *list, size_t *count, size_t size)
 static void visit_object(void *arg, const struct log_object *o)
 {
     struct look *k = arg;
+    assert(o->type == LOG_CHANNEL || o->type == LOG_CURSOR);
+    assert(o->number > 0);
     char *name = inspect_text(o->name);
     k->no_memory = k->no_memory || !name;
     if (o->type == LOG_CHANNEL) {
@@ -89,6 +92,7 @@ static void visit_segment(void *arg, const struct log_segment_info *info, const 
 {
     struct look *k = arg;
     struct log_inspect *i = k->out;
+    assert(info->first > 0);
     struct log_inspect_segment *s = grow(k, &i->segments, &i->segment_count, sizeof *s);
     if (!s)
         return;
@@ -155,6 +159,7 @@ static void place_cursor(struct look *k, struct cursor *c)
     if (!c->ledger)
         return;
     const size_t slots = slot_ledger_slots(c->ledger);
+    assert(slots > 0);
     c->end = slot_ledger_end(c->ledger);
     c->seen.from = c->end;
     for (size_t n = 0; n < slots; n++) {
@@ -166,8 +171,10 @@ static void place_cursor(struct look *k, struct cursor *c)
 
 static void add(struct cursor *c, uint64_t events, uint64_t bytes, int64_t first_wall_ns)
 {
+    assert(c->ledger && c->seen.readable);
     if (!events)
         return;
+    assert(bytes >= events * LOG_RECORD_HEAD);
     if (!c->seen.events)
         c->seen.oldest_wall_ns = first_wall_ns;
     c->seen.events += events;
@@ -202,6 +209,7 @@ static void count_event(struct look *k, const struct log_inspect_segment *s, con
 {
     struct cursor *c;
     const struct log_record *r = &view->record;
+    assert(r->kind == LOG_EVENT && r->sequence >= s->first && r->sequence <= s->last);
     for (size_t n = cursors_of(k, r->channel, &c); n-- > 0; c++)
         if (mixed(c, s) && r->sequence >= c->seen.from && !slot_ledger_done(c->ledger, r->sequence, r->spread))
             add(c, 1, log_record_size(r->payload_len), r->wall_ns);
@@ -304,6 +312,7 @@ static enum err fill(struct look *k, bool backlogs)
 static enum err give_cursors(struct look *k)
 {
     struct log_inspect *i = k->out;
+    assert(!i->cursors && i->cursor_count == 0);
     i->cursors = k->cursor_count ? calloc(k->cursor_count, sizeof *i->cursors) : NULL;
     if (k->cursor_count && !i->cursors)
         return ERR_NOMEM;

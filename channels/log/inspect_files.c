@@ -70,6 +70,7 @@ enum err inspect_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_
     char text[FORMAT_BYTES];
     size_t len;
     uint64_t version;
+    assert(disk && dir && id);
     uint8_t crc[4];
     enum err e = read_format(disk, dir, text, &len, d);
     if (e != OK)
@@ -131,6 +132,7 @@ enum err inspect_open(const char *dir, char path[INSPECT_PATH_MAX], struct log_s
     const struct log_store_options options = {
         .disk = disk_system(), .clock = clock_system(), .dir = path, .read_only = true};
     struct log_store *s = NULL;
+    assert(dir && path && out);
     enum err e = inspect_find(options.disk, dir, path, d);
     for (int tries = 0; e == OK && tries < OPEN_TRIES; tries++) {
         log_store_close(s); /* one that misses something perhaps looked while a segment began or went */
@@ -183,6 +185,7 @@ static int by_first(const void *a, const void *b)
 enum err inspect_list(struct disk *disk, const char *dir, struct inspect_files *out, struct diag *d)
 {
     struct inspect_files files = {0};
+    assert(dir && out);
     enum err e = disk->ops->list(disk, dir, visit, &files, d);
     if (e == OK && files.no_memory)
         e = diag_set(d, ERR_NOMEM, "out of memory");

@@ -77,6 +77,7 @@ static enum err check_event(struct segment *w, const struct log_view *view)
 static void check_snapshot(struct segment *w, const struct log_view *view)
 {
     const struct log_record *r = &view->record;
+    assert(view->offset >= LOG_SEGMENT_HEAD && view->offset < w->size);
     const bool first = !w->begun, snapshot = r->kind == LOG_SNAPSHOT;
     w->begun = true;
     if (w->snapshot_left && r->kind != LOG_OBJECT) {
@@ -93,6 +94,20 @@ static void check_snapshot(struct segment *w, const struct log_view *view)
         w->snapshot_left = log_snapshot_count(view->payload);
 }
 
+/* Between the payload and the next record lie zeros, which no checksum covers: turned, they cost nothing, but tell of
+ * the disk. */
+static void check_padding(struct segment *w, const struct log_view *view)
+{
+    const size_t len = view->payload.len, end = (size_t)log_record_size((uint32_t)len) - LOG_RECORD_HEAD;
+    assert(end >= len && end - len < LOG_ALIGN);
+    for (size_t i = len; i < end; i++)
+        if (view->payload.ptr[i]) {
+            verify_say(w->v, LOG_VERDICT_DAMAGE, 0, 0, w->file, view->offset + LOG_RECORD_HEAD + i,
+                       "a byte between two records is not zero; nothing is lost");
+            return;
+        }
+}
+
 static enum err check_record(struct segment *w, const struct log_view *view)
 {
     struct verify *v = w->v;
@@ -104,6 +119,7 @@ static enum err check_record(struct segment *w, const struct log_view *view)
     v->sums.bytes += log_record_size(view->record.payload_len);
     verify_committed(v, view->record.committed);
     check_snapshot(w, view);
+    check_padding(w, view);
     switch (view->record.kind) {
     case LOG_EVENT:
         return check_event(w, view);
@@ -123,6 +139,7 @@ static enum err check_record(struct segment *w, const struct log_view *view)
  * newest, later records tell. */
 static enum err missing(struct segment *w, uint64_t first, uint64_t last, uint64_t offset, const char *text)
 {
+    assert(first > 0 && first <= last);
     w->hurt = true;
     if (!w->until)
         return verify_doubt(w->v, first, last, w->file, offset, text);
@@ -144,7 +161,11 @@ static enum err follow(struct segment *w, const struct log_view *view, uint64_t 
         snprintf(text, sizeof text, "records are missing before this one");
     else
         snprintf(text, sizeof text, "%" PRIu64 " bytes are no record", view->offset - expected_at);
-    return missing(w, first, sequence > first ? sequence - 1 : first, expected_at, text);
+    if (sequence > first)
+        return missing(w, first, sequence - 1, expected_at, text);
+    w->hurt = true;
+    verify_say(v, LOG_VERDICT_DAMAGE, 0, 0, w->file, expected_at, "%s, and no sequence is missing", text);
+    return OK;
 }
 
 /* Behind the last record: zeros, or what is left of lost records; in the newest perhaps of a write that nobody was told
@@ -232,6 +253,7 @@ static enum err check_index(struct segment *w, uint64_t last)
     struct log_store store = {.disk = v->disk, .dir = (char *)v->dir};
     struct log_segment *g = log_segment_new(&w->head, strtoull(w->file, NULL, 10));
     struct log_block *blocks = NULL;
+    assert(!w->hurt && last >= w->head.first);
     size_t count = 0;
     if (!g)
         return ERR_NOMEM;
@@ -308,6 +330,7 @@ static bool in_order(struct segment *w)
 static enum err read_records(struct segment *w, struct disk_file *f)
 {
     struct verify *v = w->v;
+    assert(w->head.first > 0 && w->head.first >= v->next);
     v->next = w->head.first;
     w->used = LOG_SEGMENT_HEAD;
     w->index.wall_max = INT64_MIN;

@@ -550,6 +550,38 @@ static void it_can_be_given_up(void **state)
     assert_int_equal(log_verify(t->rig.dir, false, found, stop_at_once, t, &t->sums, &d), ERR_CANCELED);
 }
 
+/* Whatever byte is turned, wherever the file ends: nothing crashes, and verify has a word for it. */
+static void nothing_that_is_turned_goes_unseen(void **state)
+{
+    struct tools *t = *state;
+    struct log_inspect *i;
+    struct diag d = {0};
+    fill(t, 15);
+    look(t, t->rig.dir);
+    const off_t used = (off_t)t->seen->segments[0].bytes, size = (off_t)t->seen->segments[0].size;
+    rig_close(&t->rig);
+    for (off_t at = 0; at < used; at += at < 600 ? 1 : 37) {
+        poke(file_path(t, 1, ".seg"), at, -1);
+        t->found[0] = '\0';
+        enum err e = log_verify(t->rig.dir, false, found, NULL, t, &t->sums, &d);
+        if (e == OK && t->sums.damages + t->sums.notes == 0)
+            fail_msg("byte %jd", (intmax_t)at);
+        if (log_inspect(t->rig.dir, true, NULL, NULL, &i, &d) == OK)
+            log_inspect_free(i);
+        e = dump(t, (struct log_dump_query){0});
+        assert_true(e != OK || t->count <= 30);
+        poke(file_path(t, 1, ".seg"), at, -1);
+    }
+    for (off_t at = size - 1; at >= 0; at -= at < used ? 41 : 4096) {
+        assert_int_equal(truncate(file_path(t, 1, ".seg"), at), 0);
+        t->found[0] = '\0';
+        enum err e = log_verify(t->rig.dir, false, found, NULL, t, &t->sums, &d);
+        assert_true(e != OK || t->sums.damages > 0);
+        if (log_inspect(t->rig.dir, true, NULL, NULL, &i, &d) == OK)
+            log_inspect_free(i);
+    }
+}
+
 /* ---- dump ---- */
 
 static void events_come_in_order_with_their_channels(void **state)
@@ -624,6 +656,7 @@ int main(void)
         TEST(a_strange_file_is_noted),
         TEST(the_newest_alone_is_quick),
         TEST(it_can_be_given_up),
+        TEST(nothing_that_is_turned_goes_unseen),
         TEST(events_come_in_order_with_their_channels),
         TEST(a_part_of_them),
         TEST(damage_is_left_out_and_counted),
