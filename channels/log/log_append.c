@@ -17,6 +17,7 @@ static bool matches_grow(struct log_pending *p)
 {
     unsigned room = p->match_room * 2;
     bool owned = p->matches != p->inline_matches;
+    assert(p->match_count == p->match_room);
     struct bus_subscription **m = realloc(owned ? p->matches : NULL, room * sizeof(struct bus_subscription *));
     if (!m)
         return false;
@@ -31,6 +32,7 @@ static void match(void *arg, struct filter_entry *entry)
 {
     struct log_pending *p = arg;
     struct bus_subscription *s = container_of(entry, struct bus_subscription, wants);
+    assert(s->indexed && s->channel == p->channel);
     if (p->match_count == p->match_room && !matches_grow(p))
         p->result = ERR_NOMEM;
     else
@@ -55,6 +57,7 @@ static void count(struct bus_subscription *s, int64_t events, int64_t bytes)
 
 static void append_count(struct log_pending *p)
 {
+    assert(p->kind == LOG_PENDING_EVENT && p->bytes > 0);
     p->unmatched = p->match_count == 0 && p->channel->indexed;
     stat_add(&p->channel->appended, 1);
     stat_add(&p->channel->unmatched, p->unmatched);

@@ -10,6 +10,7 @@
 static uint64_t start_from(struct log_bus *g, const struct log_pending *p, uint64_t barrier)
 {
     uint64_t from = barrier;
+    assert(barrier > 0 && p->kind == LOG_PENDING_CURSOR);
     switch (p->start.kind) {
     case BUS_START_LATEST:
         break;
@@ -47,6 +48,7 @@ static void write_new(struct log_writer *w, struct log_pending *p, uint64_t from
 /* Under the lock. */
 static void stand(struct bus_subscription *s, uint64_t from, uint64_t barrier)
 {
+    assert(from > 0 && from <= barrier);
     for (size_t i = 0; i < s->slot_count; i++) {
         assert(s->slots[i].queued == 0);
         slot_init(&s->slots[i], from, from < barrier);
@@ -70,6 +72,7 @@ void log_barrier_pass(struct log_writer *w, struct log_pending *p)
     struct log_bus *g = s->channel->bus;
     log_writer_flush(w); /* all before has its sequence */
     uint64_t barrier = log_store_last(g->store) + 1;
+    assert(barrier > stat_read(&g->routed));
     bool first = s->barrier == UINT64_MAX, fresh = first && !s->written;
     uint64_t from = fresh ? start_from(g, p, barrier) : 0;
     if (!s->written)

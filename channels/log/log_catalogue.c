@@ -41,6 +41,7 @@ static void load_channel(struct loading *l, const struct log_object *o)
         return;
     }
     size_t at = l->count++;
+    assert(o->number > 0 && c->refs == 0);
     for (; at > 0 && atomic_load(&grown[at - 1]->number) > o->number; at--)
         grown[at] = grown[at - 1];
     grown[at] = c;
@@ -93,6 +94,7 @@ static void load_cursor(struct loading *l, const struct log_object *o)
         l->err = ledger_read(l, o->value, &s->census.done);
     if (l->err)
         return;
+    assert(o->number > 0 && s->refs == 0 && !s->indexed);
     s->number = o->number;
     s->written = true;
     atomic_store(&s->unused_since, since(l, o));

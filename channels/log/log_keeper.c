@@ -122,6 +122,7 @@ static bool needed(void *arg, uint32_t channel, uint64_t first, uint64_t last)
 {
     struct bus_channel *c = find(arg, channel);
     bool yes = false;
+    assert(first <= last);
     if (!c)
         return false;
     pthread_rwlock_rdlock(&c->index_lock);

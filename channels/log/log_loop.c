@@ -157,6 +157,7 @@ static void arrived(void *owner)
 void log_loop_ready(struct bus_stream *st)
 {
     struct log_loop *l = st->at;
+    assert(l && st->subscription);
     pthread_mutex_lock(&l->lock);
     if (list_empty(&st->ready_link))
         list_push_back(&l->ready, &st->ready_link);

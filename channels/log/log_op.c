@@ -21,6 +21,7 @@ static void home(struct letter *m)
         log_pending_free(p);
         return;
     }
+    assert(p->posted && p->hop == p->rounds * p->bus->env.loop_count);
     list_remove(&p->op_link);
     if (p->kind == LOG_PENDING_STOP)
         log_stopped(p->bus);

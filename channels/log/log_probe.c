@@ -16,6 +16,7 @@
 void log_times_add(struct log_bus *g, uint64_t sequence, int64_t wall_ns)
 {
     pthread_mutex_lock(&g->times_lock);
+    assert(g->time_count == 0 || g->times[g->time_count - 1].sequence < sequence);
     const struct log_time *last = g->time_count ? &g->times[g->time_count - 1] : NULL;
     if (!last || wall_ns - last->wall_ns >= (int64_t)SAMPLE_NS || wall_ns < last->wall_ns) {
         if (g->time_count == SAMPLES) {
@@ -109,6 +110,7 @@ void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     struct log_bus *g = log_of(b);
     struct diag why = {0};
     uint64_t first = UINT64_MAX;
+    assert(out && (!c || c->bus == g));
     *out = (struct bus_probe){.healthy = !log_store_failed(g->store, &why),
                               .end = log_store_committed(g->store) + 1,
                               .commits = stat_read(&g->commits),
@@ -130,6 +132,7 @@ void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
 void log_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)
 {
     struct log_bus *g = log_of(b);
+    assert(out && s->channel->bus == g);
     *out = (struct bus_probe){.healthy = !log_store_failed(g->store, NULL),
                               .events = positive(&s->events),
                               .bytes = positive(&s->bytes),

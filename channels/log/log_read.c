@@ -91,6 +91,7 @@ static enum err part(struct log_read *r)
 {
     size_t bytes = 0;
     struct log_view v;
+    assert(r->reader && r->count == 0);
     while (r->left && r->count < PART_EVENTS && bytes < PART_BYTES) {
         enum err e = log_reader_next(r->reader, &v);
         if (e == ERR_PENDING || (!e && v.record.sequence > r->until)) {
@@ -102,6 +103,7 @@ static enum err part(struct log_read *r)
         if (v.record.kind != LOG_EVENT)
             continue;
         struct read_event *out = &r->events[r->count];
+        assert(v.record.sequence >= r->next);
         e = ce_unpack(v.payload, &out->event, NULL);
         if (e == ERR_CORRUPT)
             continue;
@@ -140,6 +142,7 @@ void log_read_page(struct log_bus *g, struct list *link)
 void log_read_close(struct list *link)
 {
     struct log_read *r = of(link);
+    assert(r->count == 0 && !r->ended);
     r->err = ERR_CLOSED;
     r->ended = true;
     to_loop(r);

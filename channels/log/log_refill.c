@@ -88,6 +88,7 @@ void log_refill_read(struct log_bus *g, struct list *link)
 
 static void pooled_close(struct log_pooled *p)
 {
+    assert(p->reader || p->of == 0 || p->used == 0);
     log_reader_free(p->reader);
     *p = (struct log_pooled){0};
 }
@@ -103,6 +104,7 @@ static void pool_forget(struct log_refill *r, const struct bus_subscription *s)
 static enum err pool_get(struct log_refill *r, struct bus_subscription *s, uint64_t from, struct log_pooled **out)
 {
     struct log_pooled *oldest = &r->pool[0];
+    assert(s->number > 0 && from > 0);
     for (size_t i = 0; i < LOG_READERS; i++) {
         struct log_pooled *p = &r->pool[i];
         if (p->of == s->number && p->reader) {
@@ -152,6 +154,7 @@ static bool turn_begin(struct turn *t, struct bus_subscription *s)
             t->from = s->slots[i].position;
     }
     t->next = t->from;
+    assert(t->from > 0);
     return t->from != UINT64_MAX;
 }
 
@@ -165,6 +168,7 @@ static void trim_check(struct turn *t)
     struct bus_subscription *s = t->s;
     uint64_t capacity = stat_read(&s->channel->capacity);
     int64_t bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+    assert(t->trim);
     if (bytes > 0 && (uint64_t)bytes > capacity - capacity / 16)
         return;
     s->trim = false;
@@ -177,6 +181,7 @@ static void take_in(struct turn *t, size_t i, const struct log_view *v, const st
     struct bus_subscription *s = t->s;
     struct slot *slot = &s->slots[i];
     uint64_t bytes = log_record_size(v->payload.len), before = slot->queued_bytes;
+    assert(s->shares[i].moving && slot->behind && v->record.sequence >= slot->position);
     if (t->trim) {
         slot_looked(slot, v->record.sequence + 1);
         log_slots_dropped(s, bytes);
@@ -201,6 +206,7 @@ static bool look(struct turn *t, size_t i, const struct log_view *v, struct filt
     struct bus_subscription *s = t->s;
     struct slot *slot = &s->slots[i];
     uint64_t sequence = v->record.sequence;
+    assert(i < s->slot_count && sequence >= t->from);
     if (turn_stale(t)) {
         t->over = true;
         return false;
@@ -252,6 +258,7 @@ static void record(struct turn *t, const struct log_view *v)
 static void turn_end(struct turn *t, bool at_end)
 {
     struct bus_subscription *s = t->s;
+    assert(t->next >= t->from);
     if (turn_stale(t))
         return;
     bool unread = false;
@@ -314,6 +321,7 @@ static bool census_counts(struct bus_subscription *s, const struct log_view *v)
 {
     uint64_t sequence = v->record.sequence;
     const struct ce_event *event = NULL;
+    assert(s->census.until != 0 && s->census.until != UINT64_MAX);
     if (v->record.kind != LOG_EVENT || sequence >= s->census.until)
         return false;
     if (s->census.done && slot_ledger_done(s->census.done, sequence, v->record.spread))
@@ -343,6 +351,7 @@ static enum err census_part(struct log_refill *r, struct bus_subscription *s, bo
 {
     struct log_view v;
     uint64_t next = s->census.next;
+    assert(next > 0 && s->barrier != UINT64_MAX);
     enum err e = census_reader(r, s);
     for (unsigned n = 0; !e && n < LOG_TURN_RECORDS && next < s->census.until; n++) {
         e = log_reader_next(r->counter.reader, &v);
@@ -359,6 +368,7 @@ static enum err census_part(struct log_refill *r, struct bus_subscription *s, bo
 
 static void census_done(struct log_refill *r, struct bus_subscription *s)
 {
+    assert(s->census.wanted);
     s->census.wanted = false;
     slot_ledger_free(s->census.done);
     s->census.done = NULL;

@@ -20,6 +20,7 @@
 
 void log_slots_queued(struct bus_subscription *s, uint64_t before, uint64_t after)
 {
+    assert(after >= before || stat_read(&s->channel->bus->queued) >= before - after);
     if (before != after)
         atomic_fetch_add_explicit(&s->channel->bus->queued, after - before, memory_order_relaxed);
 }
@@ -40,6 +41,7 @@ bool log_slots_room(const struct bus_subscription *s, size_t i)
 bool log_slots_wants(const struct bus_subscription *s, size_t i)
 {
     const struct slot *slot = &s->slots[i];
+    assert(i < s->slot_count);
     return !s->gone && slot->behind && s->shares[i].drainer && slot->queued <= QUEUE_LOW && log_slots_room(s, i);
 }
 
@@ -71,6 +73,7 @@ static struct bus_stream *drainer_for(const struct bus_subscription *s, size_t i
     struct bus_stream *st = s->at[i];
     for (size_t k = 0; k < s->slot_count && !st; k++)
         st = s->at[k];
+    assert(!st == !s->streams);
     return st;
 }
 
@@ -81,6 +84,7 @@ void log_slots_route(struct bus_subscription *s)
         struct bus_stream *to = drainer_for(s, i);
         if (share->drainer == to || (share->drainer && share->drainer->busy))
             continue;
+        assert(!to || to->subscription == s);
         share->drainer = to;
         if (!to || s->slots[i].queued == 0)
             continue;
@@ -98,6 +102,7 @@ static bool push(struct bus_subscription *s, size_t i, struct log_pending *p)
     if (!s->streams || !log_slots_room(s, i))
         return false;
     uint64_t before = slot->queued_bytes;
+    assert(!slot->behind && p->result == OK); /* I2 */
     if (slot_push(slot, p->sequence, p->event, (uint32_t)p->bytes))
         return false;
     log_slots_queued(s, before, slot->queued_bytes);

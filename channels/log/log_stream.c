@@ -73,6 +73,7 @@ static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
             continue;
         uint64_t before = slot->queued_bytes;
         struct slot_entry *e = slot_take(slot);
+        assert(e && e->event);
         log_slots_queued(s, before, slot->queued_bytes);
         st->next_slot = (i + 1) % s->slot_count;
         *from = slot;
@@ -87,6 +88,7 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
     struct slot *slot = NULL;
     unsigned n = 0;
     pthread_mutex_lock(&s->lock);
+    assert(s->at[st->at->index] == st && most > 0);
     st->busy = true;
     while (n < most && stat_read(&st->credit) > 0 &&
            !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
@@ -107,6 +109,7 @@ static void rest(struct bus_stream *st)
 {
     struct bus_subscription *s = st->subscription;
     pthread_mutex_lock(&s->lock);
+    assert(st->busy);
     st->busy = false;
     log_slots_route(s);
     pthread_mutex_unlock(&s->lock);
@@ -117,6 +120,7 @@ static void pump(struct bus_stream *st)
     struct taken taken[TAKE_MAX];
     bool gone = false;
     unsigned n = 0, k;
+    assert(st->awake && !st->gone);
     st->awake = false;
     st->gone = &gone;
     st->pumped = true;
@@ -164,6 +168,7 @@ void log_stream_wake(struct bus_stream *st)
 
 void log_stream_free(struct bus_stream *st)
 {
+    assert(!st->gone || *st->gone);
     free(st->flights);
     free(st);
 }

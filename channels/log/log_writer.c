@@ -71,6 +71,7 @@ static void written(struct log_writer *w, const struct log_write *write, const s
         return;
     }
     struct log_pending *p = o->pending;
+    assert((write->sequence != 0) == (e == OK));
     p->result = e;
     p->sequence = write->sequence;
     if (e)
@@ -86,6 +87,7 @@ static void values_place(struct log_writer *w)
 {
     for (size_t i = 0; i < w->count; i++) {
         struct log_owner *o = &w->owners[i];
+        assert(o->value_at + o->value_len <= w->values.len);
         if (o->value_len)
             o->object.value = slice_of(w->values.ptr + o->value_at, o->value_len);
     }
@@ -95,6 +97,7 @@ void log_writer_flush(struct log_writer *w)
 {
     struct log_bus *g = bus_of(w);
     size_t at = 0;
+    assert(w->count <= LOG_BATCH_RECORDS);
     values_place(w);
     while (at < w->count) {
         enum err e = log_store_append(g->store, w->writes + at, w->count - at);
@@ -126,6 +129,7 @@ static struct log_owner *write_add(struct log_writer *w, struct log_write write,
     if (w->count == LOG_BATCH_RECORDS)
         log_writer_flush(w);
     struct log_owner *o = &w->owners[w->count];
+    assert(!owner.pending != !owner.cursor); /* one of them */
     *o = owner;
     if (write.kind != LOG_EVENT)
         write.object = &o->object;
@@ -139,6 +143,7 @@ static void event_write(struct log_writer *w, struct log_pending *p)
                               .channel = atomic_load_explicit(&p->channel->number, memory_order_relaxed),
                               .spread = p->spread,
                               .event = p->event};
+    assert(write.channel > 0 && p->event && p->sequence == 0);
     write_add(w, write, (struct log_owner){.pending = p});
 }
 
@@ -151,6 +156,7 @@ static void channel_write(struct log_writer *w, struct log_pending *p, enum log_
                                 .number = atomic_load(&c->number),
                                 .since_ns = atomic_load(&c->unused_since),
                                 .name = slice_str(c->name)};
+    assert(object.number > 0);
     write_add(w, (struct log_write){.kind = kind}, (struct log_owner){.pending = p, .object = object});
 }
 
@@ -162,6 +168,7 @@ void log_writer_object(struct log_writer *w, struct log_pending *p, struct bus_s
                                 .channel = atomic_load(&cursor->channel->number),
                                 .since_ns = atomic_load(&cursor->unused_since),
                                 .name = slice_str(cursor->name)};
+    assert(object.number > 0 && object.channel > 0);
     struct log_owner o = {.pending = p,
                           .cursor = p ? NULL : cursor,
                           .object = object,
@@ -272,11 +279,13 @@ static void cursors_write(struct log_writer *w)
 
 static void route(struct log_bus *g, struct list *batch)
 {
+    uint64_t before = stat_read(&g->routed);
     struct bus_subscription *held = NULL; /* of its lock: neighbours often go to the same */
     for (struct list *l = batch->next; l != batch; l = l->next) {
         struct log_pending *p = container_of(l, struct log_pending, link);
         if (p->kind != LOG_PENDING_EVENT || p->result)
             continue;
+        assert(p->sequence > before && p->sequence <= log_store_committed(g->store));
         for (unsigned i = 0; i < p->match_count; i++) {
             struct bus_subscription *s = p->matches[i];
             if (s != held && held)
