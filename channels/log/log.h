@@ -21,14 +21,21 @@
  * I1  What is staged after the index was changed was matched with the changed index: appends match and stage under the
  *     index's read lock, changes are staged under its write lock. So a change has a place in the sequence, its barrier:
  *     events below it were matched before, events from it on after.
+ *
  * I2  A LIVE slot holds everything that matched, from its window's first event up to what W has routed. W pushes to
- *     LIVE slots only, R to BEHIND ones only; each pushes nothing below slot.position.
+ *     LIVE slots only, R to BEHIND ones only; each pushes nothing below what the other has looked at.
+ *
  * I3  A BEHIND slot becomes LIVE (R, under the lock) when R has read all there was, and that is above `passed`, the
- * last event that W did not push to it, and not below the subscription's barrier. I4  W sets a barrier before it
- * commits: R cannot read beyond a barrier that is not known. I5  Nothing names a subscription or channel after W has
- * passed its CURSOR_GONE or CHANNEL_GONE, but who pinned it. I6  A slot changes its drainer only while the old one is
- * not between taking and delivering. I7  The events and bytes of a subscription count from the append's staging until
- * acknowledged, dropped or failed.
+ *     last event that W did not push to it, and not below the subscription's barrier.
+ *
+ * I4  W sets a barrier before it commits: R cannot read beyond a barrier that is not known.
+ *
+ * I5  Nothing names a subscription or channel after W has passed its CURSOR_GONE or CHANNEL_GONE, but who pinned it.
+ *
+ * I6  A slot changes its drainer only when nothing of it is in flight. So the events of a key are never in the hands of
+ *     two streams.
+ *
+ * I7  The events and bytes of a subscription count from the append's staging until acknowledged, dropped or failed.
  */
 #ifndef LEAT_CHANNELS_LOG_LOG_H
 #define LEAT_CHANNELS_LOG_LOG_H
@@ -53,9 +60,11 @@
 #define LOG_SPARE_MAX 1024           /* spare log_pending of a loop */
 #define LOG_MATCH_INLINE 6           /* subscriptions that one event matches without further memory */
 #define LOG_DELIVER_MAX 256          /* deliveries of a stream in one go, so that other work gets its turn */
-#define LOG_FLIGHTS_MIN 4            /* deliveries that a stream has room for from the start; grows with credit */
-#define LOG_EPOCHS_MAX 4             /* filters of the past that a BEHIND subscription remembers */
-#define LOG_SETTLED_MAX 1000         /* settlements, or LOG_TICK_NS, until cursors are written */
+#define LOG_FOREIGN_NS                                                                                                 \
+    (100 * NS_PER_MS)        /* attach on all loops takes a moment: until then each slot waits for its own */
+#define LOG_FLIGHTS_MIN 4    /* deliveries that a stream has room for from the start; grows with credit */
+#define LOG_EPOCHS_MAX 4     /* filters of the past that a BEHIND subscription remembers */
+#define LOG_SETTLED_MAX 1000 /* settlements, or LOG_TICK_NS, until cursors are written */
 #define LOG_TICK_NS NS_PER_S
 #define LOG_FORGET_NS (7 * 24 * 3600 * NS_PER_S) /* how long a cursor that nobody uses keeps what it needs */
 
@@ -107,6 +116,7 @@ struct bus_channel {
 
 struct log_share {              /* what the bus knows of a slot beyond its window */
     struct bus_stream *drainer; /* who takes from it; NULL: nobody */
+    bool leaving;               /* nothing more is taken before another one drains it: I6 */
     uint64_t seen;              /* LIVE: nothing below is pushed any more (I2) */
     uint64_t passed;            /* I3 */
     bool moving;                /* R's: takes part in the turn */
@@ -174,7 +184,7 @@ struct bus_stream {
     _Atomic uint64_t credit;    /* the loop writes */
     struct log_flight *flights; /* owned; under the subscription's lock, as the next two */
     uint32_t flight_count, first_free;
-    bool busy;              /* between taking and delivering: I6 */
+    bool foreign;           /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
     size_t next_slot;       /* slots take turns */
     struct list ready_link; /* under loop.lock */
     bool awake, dry;        /* the loop's: pump is queued; the last one found nothing */
@@ -182,7 +192,7 @@ struct bus_stream {
     uint64_t pumped_ns;
     bool *gone; /* set by detach while the pump is inside a callback */
     struct loop_task task;
-    struct loop_timer timer;
+    struct loop_timer timer, foreign_timer;
 };
 
 enum log_pending_kind {

@@ -72,8 +72,8 @@ static struct bus_stream *drainer_for(const struct bus_subscription *s, size_t i
 {
     struct bus_stream *st = s->at[i];
     for (size_t k = 0; k < s->slot_count && !st; k++)
-        st = s->at[k];
-    assert(!st == !s->streams);
+        st = s->at[k] && s->at[k]->foreign ? s->at[k] : NULL;
+    assert(!st || s->streams > 0);
     return st;
 }
 
@@ -82,7 +82,8 @@ void log_slots_route(struct bus_subscription *s)
     for (size_t i = 0; i < s->slot_count; i++) {
         struct log_share *share = &s->shares[i];
         struct bus_stream *to = drainer_for(s, i);
-        if (share->drainer == to || (share->drainer && share->drainer->busy))
+        share->leaving = share->drainer && share->drainer != to && s->slots[i].flight > 0;
+        if (share->leaving || share->drainer == to)
             continue;
         assert(!to || to->subscription == s);
         share->drainer = to;

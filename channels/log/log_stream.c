@@ -69,7 +69,7 @@ static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
     for (size_t n = 0; n < s->slot_count; n++) {
         size_t i = (st->next_slot + n) % s->slot_count;
         struct slot *slot = &s->slots[i];
-        if (s->shares[i].drainer != st || slot->queued == 0)
+        if (s->shares[i].drainer != st || s->shares[i].leaving || slot->queued == 0)
             continue;
         uint64_t before = slot->queued_bytes;
         struct slot_entry *e = slot_take(slot);
@@ -89,7 +89,6 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
     unsigned n = 0;
     pthread_mutex_lock(&s->lock);
     assert(s->at[st->at->index] == st && most > 0);
-    st->busy = true;
     while (n < most && stat_read(&st->credit) > 0 &&
            !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
         if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2))
@@ -104,14 +103,12 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
     return n;
 }
 
-/* I6: whoever waits for a slot gets it now. */
+/* Its queues may be low now: R reads on. */
 static void rest(struct bus_stream *st)
 {
     struct bus_subscription *s = st->subscription;
     pthread_mutex_lock(&s->lock);
-    assert(st->busy);
-    st->busy = false;
-    log_slots_route(s);
+    log_slots_want(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -150,6 +147,18 @@ static void pump_task(struct loop_task *t)
 static void pump_timer(struct loop_timer *t)
 {
     pump(container_of(t, struct bus_stream, timer));
+}
+
+/* Whoever was to come has come: slots of loops without a stream are drained here, or by another one. */
+static void take_foreign(struct loop_timer *t)
+{
+    struct bus_stream *st = container_of(t, struct bus_stream, foreign_timer);
+    struct bus_subscription *s = st->subscription;
+    pthread_mutex_lock(&s->lock);
+    assert(!st->foreign);
+    st->foreign = true;
+    log_slots_route(s);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void log_stream_wake(struct bus_stream *st)
@@ -196,6 +205,9 @@ enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop
     list_init(&st->ready_link);
     loop_task_init(&st->task, pump_task);
     loop_timer_init(&st->timer, pump_timer);
+    loop_timer_init(&st->foreign_timer, take_foreign);
+    if (s->slot_count > 1)
+        loop_timer_start(loop, &st->foreign_timer, LOG_FOREIGN_NS);
     pthread_mutex_lock(&s->lock);
     assert(!s->at[l->index] && s->barrier != UINT64_MAX);
     s->at[l->index] = st;
@@ -246,14 +258,17 @@ void log_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
         *st->gone = true;
     loop_task_cancel(&st->task);
     loop_timer_stop(l->loop, &st->timer);
+    loop_timer_stop(l->loop, &st->foreign_timer);
     pthread_mutex_lock(&s->lock);
     assert(s->at[l->index] == st && s->streams > 0);
     give_back_flights(st);
     s->at[l->index] = NULL;
     s->streams--;
     for (size_t i = 0; i < s->slot_count; i++) {
-        if (s->shares[i].drainer == st)
-            s->shares[i].drainer = NULL;
+        if (s->shares[i].drainer != st)
+            continue;
+        assert(s->slots[i].flight == 0);
+        s->shares[i].drainer = NULL;
     }
     if (s->streams == 0)
         log_slots_forget(s);
@@ -299,13 +314,16 @@ void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, en
     bool starved = st->first_free == NO_FLIGHT;
     struct log_flight *f = flight_end(st, token);
     struct slot_entry *e = f->entry;
-    uint64_t before = f->slot->queued_bytes, bytes = e->bytes;
+    struct slot *slot = f->slot;
+    uint64_t before = slot->queued_bytes, bytes = e->bytes;
     f->entry = NULL;
     if (how == BUS_ACK)
-        slot_acknowledge(f->slot, e);
+        slot_acknowledge(slot, e);
     else
-        give_back(s, f->slot, e);
-    log_slots_queued(s, before, f->slot->queued_bytes);
+        give_back(s, slot, e);
+    log_slots_queued(s, before, slot->queued_bytes);
+    if (slot->flight == 0 && s->shares[slot - s->slots].leaving)
+        log_slots_route(s);
     pthread_mutex_unlock(&s->lock);
     if (how == BUS_ACK) {
         log_slots_settled(s, bytes);
