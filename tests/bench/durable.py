@@ -56,7 +56,7 @@ def bare_rate(disk, records):
 
 def one(a, sink, subscribers, rate, data=None):
     """One load, after a shorter one that warms it up; with the records that a commit had on the average."""
-    peer = Leat(a, fan_out(sink.port, subscribers), data=data)
+    peer = Leat(a, [o.replace("InMemoryChannel", "Channel") for o in fan_out(sink.port, subscribers)], data=data)
     try:
         load(a, peer, sink.port, subscribers, rate, 1, conns=CONNS)
         before = [peer.metric(name) for name in ("leat_bus_committed_records_total", "leat_bus_commits_total")]

@@ -3,8 +3,8 @@
 """Kills `leat serve` with SIGKILL at random moments under load, starts it again on the same data, and proves that nothing that was acknowledged is lost.
 
 What stands around it (16 producers, 4 sinks, the oracle) is peer.c, which outlives the servers. A cycle is one server: it gets load for a random time (mostly 50 to 400 ms, up to
-2 s with --long), and is killed; now and then it is killed while it starts. The number of loops, the pace of the load and whether the paused subscription is paused change from
-server to server. After every 20 cycles there is a checkpoint: everything is resumed and must drain; each accepted event has come to each subscription whose filter lets it pass, or
+2 s with --long), and is killed; now and then it is killed while it starts. The number of loops, the size of segments, the pace of the load and whether the paused subscription is paused
+change from server to server. After every 20 cycles there is a checkpoint: everything is resumed and must drain; each accepted event has come to each subscription whose filter lets it pass, or
 is parked where that is its lot; the parked ones are listed, and still are after one more kill; then the server is stopped cleanly, and nothing of that run may ever come again.
 
 Duplicates: a cursor is written down at latest after 1 s or 1,000 settlements, so that a crash may repeat what is above it, one such window while the one before is being
@@ -33,6 +33,7 @@ CHECK_EVERY = 20
 WINDOW = 1000  # settlements between two writings of a cursor
 IN_FLIGHT = 64  # of a subscription on each loop
 LOOPS_MAX = 4
+SMALL = ",segment=64KiB,retention-bytes=0"  # segments end, go and are joined all the time
 STALLED = 20.0  # seconds without any progress
 SILENCE = 3.0  # of a server that has nothing to deliver, as it says
 PARKED = "/leat/v1/dlq/default/trigger/parking"
@@ -96,8 +97,9 @@ class Campaign:
 
     def start(self, ready=True, paused=False):
         loops = str(self.random.randint(1, LOOPS_MAX))
+        bus = self.a.bus + (self.random.choice(("", SMALL)) if self.a.bus == "log" else "")
         began = time.monotonic()
-        self.server = Broker(self.folder, manifest(self.peer.url, paused), "--loops", loops, "--bus", self.a.bus, ready=ready)
+        self.server = Broker(self.folder, manifest(self.peer.url, paused), "--loops", loops, "--bus", bus, ready=ready)
         self.lives += 1
         if ready:
             self.starts.append((time.monotonic() - began) * 1e3)
