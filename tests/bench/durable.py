@@ -17,7 +17,9 @@ from rig import BUILD, TOOLS, Leat, Sink, fan_out, free_ports, get, load, median
 from scale import Silent, say, spread
 
 CONNS = 256
-PATIENCE = 600  # seconds for what a bench waits for
+PACE = 5000  # events/s that producers have, whatever else goes on
+SHORT = 1.0  # seconds of a load beside which a backlog lasts
+PATIENCE = 300  # seconds for what a bench waits for
 
 
 class Folder:
@@ -124,7 +126,7 @@ metadata: {name: %s, namespace: default, annotations: {leat.dev/paused: "%s"}}
 spec:
   channel: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: bench}
   subscriber: {uri: "http://127.0.0.1:%d/s%d"}
-  delivery: {retry: 1000000, backoffPolicy: linear, backoffDelay: PT5S, timeout: PT10M}
+  delivery: {retry: 1000, backoffPolicy: linear, backoffDelay: PT5S, backoffMax: PT5S, timeout: PT10M}
 """
 NAMES = ("refusing", "mute", "late", "later")
 
@@ -173,9 +175,9 @@ def received(sink):
     return json.loads(get(sink.port, "/stats"))["received"]
 
 
-def wait_received(sink, more):
-    """Until the sink has got so many more; seconds that it took."""
-    began, goal = time.monotonic(), received(sink) + more
+def wait_received(sink, goal):
+    """Until the sink has got so many since it was last reset; seconds that it took."""
+    began = time.monotonic()
     while received(sink) < goal:
         if time.monotonic() - began > PATIENCE:
             raise RuntimeError("the backlog does not come")
@@ -211,23 +213,32 @@ def backlog(a):
         get(sink.port, "/reset?run=")
         with Watcher(peer.process.pid) as reading:
             peer.reload(backlog_objects(ports, ("later",)))
-            seconds = wait_received(sink, count // 2)
-        rows.append(("one subscription catches up", f"{count // 2 / seconds:.0f}/s", f"{count // 2 * size / 2**20 / seconds:.0f} MiB/s; memory {reading.most:.1f} MiB", "<= 32 MiB"))
-        wait_received(sink, count - received(sink))
+            seconds = wait_received(sink, count)
+        rows.append(("one subscription catches up", f"{count / seconds:.0f}/s", f"{count * size / 2**20 / seconds:.0f} MiB/s; memory {reading.most:.1f} MiB", "<= 32 MiB"))
 
-        ratios, alone, beside = [], [], []
+        paced = [load(a, peer, None, 0, PACE, SHORT)]
+        peer.reload(backlog_objects(ports, ("late",)))
+        wait_received(sink, received(sink) + 1000)
+        paced.append(load(a, peer, None, 0, PACE, SHORT))
+        peer.reload(backlog_objects(ports, ("later",)))
+        rows.append((f"appends at {PACE}/s beside a reader of old events / of new ones", f"{100 * paced[1]['ingest_rate'] / paced[0]['ingest_rate']:.0f} %",
+                     f"acknowledged in {paced[1]['ingest_us']['p50'] / 1e3:.2f} and {paced[0]['ingest_us']['p50'] / 1e3:.2f} ms (median)", ">= 80 %"))
+
+        ratios, alone, beside = [], [], []  # as often as the backlog lasts
         for i in range(a.repeat):
             say("appends beside a reader", i, a)
             # "late" is at the end and gets what comes; then it pauses, and "later" works on its backlog instead.
-            alone.append(load(a, peer, None, 0, "max", a.seconds)["ingest_rate"])
+            of_new = load(a, peer, None, 0, "max", SHORT)["ingest_rate"]
             peer.reload(backlog_objects(ports, ("late",)))
-            wait_received(sink, 1000)
-            beside.append(load(a, peer, None, 0, "max", a.seconds)["ingest_rate"])
+            wait_received(sink, received(sink) + 1000)
+            of_old = load(a, peer, None, 0, "max", SHORT)["ingest_rate"]
             if peer.metric("leat_backlog_events", 'subscription="later"') < 1000:
-                raise RuntimeError("the old backlog was read before the load ended: use a larger --gib or fewer --repeat")
+                break  # it was read before the load ended
             peer.reload(backlog_objects(ports, ("later",)))
-            ratios.append(beside[-1] / alone[-1])
-        rows.append(("appends beside a reader of old events / of new ones", f"{100 * median(ratios):.0f} %", f"{spread(ratios)}; {median(beside):.0f} and {median(alone):.0f}/s", ">= 80 %"))
+            alone.append(of_new), beside.append(of_old), ratios.append(of_old / of_new)
+        if not ratios:
+            raise RuntimeError("the old backlog was read too soon: use a larger --gib")
+        rows.append(("the same with all the load there can be, deliveries taking their part of the processors", f"{100 * median(ratios):.0f} %", f"{spread(ratios)}; {median(beside):.0f} and {median(alone):.0f}/s", ">= 80 %"))
         peer.kill()
     return rows
 
