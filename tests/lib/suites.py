@@ -95,6 +95,8 @@ def real_crash_suites():
     proof = [sys.executable, "tests/crash/real.py"]
     yield Suite("crash real: lost events are found", [*proof, "--cycles", "2", "--bus", "memory", "--must-fail", "acknowledged and lost"], "crash-tools")
     yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
+    yield Suite("crash real: killed 200 times", [*proof, "--cycles", "200"], "crash-tools")
+    yield Suite("crash real: stopped under load 20 times", [*proof, "--cycles", "20", "--gently"], "crash-tools")
 
 
 def all_suites():
