@@ -39,10 +39,10 @@ static void turn_until(const bool *fact)
         assert_int_equal(loop_turn(control, UINT64_MAX), OK);
 }
 
-static void stopped(void *arg, uint64_t left)
+static void stopped(void *arg, const struct engine_rest *rest)
 {
     *(bool *)arg = true;
-    assert_int_equal(left, 0);
+    assert_int_equal(rest->lost + rest->kept, 0);
 }
 
 static int tear_down(void **state)
