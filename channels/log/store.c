@@ -79,6 +79,7 @@ void log_store_say(struct log_store *s, enum store_severity severity, const char
 
 enum err log_store_fail(struct log_store *s, const char *code, const struct diag *why)
 {
+    assert(why && code);
     log_store_lock(s);
     bool first = !atomic_load_explicit(&s->failed, memory_order_relaxed);
     if (first)
@@ -123,6 +124,7 @@ static bool known(const struct log_store *s, uint64_t *first, uint64_t *last)
 /* Without memory it is counted but not remembered. */
 static void remember(struct log_store *s, const struct log_lost *lost)
 {
+    assert(lost->first <= lost->last);
     if (s->lost_count == s->lost_room && s->lost_room < STORE_LOST_REMEMBERED) {
         size_t room = s->lost_room ? s->lost_room * 2 : 8;
         struct log_lost *more = realloc(s->lost, room * sizeof *more);

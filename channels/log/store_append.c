@@ -63,6 +63,7 @@ static enum err reserve_for(struct log_store *s, const struct log_write *w)
 static void encode(struct log_store *s, struct log_write *w, uint64_t payload, int64_t wall_ns)
 {
     unsigned char *to = s->buffer + s->buffer_used;
+    assert(s->buffer_used + log_record_size(payload) <= s->buffer_room && s->next > s->durable);
     struct log_record r = {.sequence = s->next,
                            .committed = s->durable,
                            .wall_ns = wall_ns,
@@ -88,6 +89,7 @@ static enum err give_up_tail(struct log_store *s, struct diag *why)
 {
     static const unsigned char zeros[LOG_RECORD_HEAD];
     struct log_segment *g = s->tail;
+    assert(s->tail_file && g->used + LOG_RECORD_HEAD <= g->size);
     enum err e = s->disk->ops->write(s->disk, s->tail_file, zeros, sizeof zeros, g->used, why);
     if (!e)
         e = s->disk->ops->sync(s->disk, s->tail_file, why);
@@ -114,6 +116,7 @@ static void account(struct log_store *s, const struct log_write *writes, size_t 
         log_index_add(&g->index, &r, g->used);
         g->used += w->bytes;
     }
+    assert(g->used <= g->size);
     log_store_unlock(s);
 }
 
@@ -124,6 +127,7 @@ static enum err flush(struct log_store *s, struct log_write *writes, size_t coun
         return OK;
     struct diag why = {0};
     size_t bytes = s->buffer_used;
+    assert(s->tail_file && s->tail->last == UINT64_MAX && s->tail->used + bytes <= s->tail->size);
     s->buffer_used = 0;
     enum err e = s->disk->ops->write(s->disk, s->tail_file, s->buffer, bytes, s->tail->used, &why);
     if (e == OK) {
@@ -197,6 +201,7 @@ enum err log_store_append(struct log_store *s, struct log_write *writes, size_t 
 /* Readers may see up to here. Segments that were rolled since the last time come first. */
 static void publish(struct log_store *s)
 {
+    assert(s->durable == s->next - 1 && !s->unsynced);
     log_store_lock(s);
     for (size_t i = s->segment_count; i > 0; i--) {
         struct log_segment *g = s->segments[i - 1];
@@ -212,6 +217,7 @@ static void publish(struct log_store *s)
 static enum err sync_tail(struct log_store *s)
 {
     struct diag why = {0};
+    assert(!s->unsynced || s->tail_file);
     if (s->unsynced && s->disk->ops->sync(s->disk, s->tail_file, &why))
         return log_store_fail(s, "LogSyncFailed", &why);
     s->unsynced = false;
@@ -296,6 +302,7 @@ static enum err making_open(struct log_store *s, struct making *m, struct diag *
 static enum err making_flush(struct log_store *s, struct making *m, struct diag *d)
 {
     size_t bytes = s->buffer_used;
+    assert(m->file && m->used + bytes <= m->size);
     s->buffer_used = 0;
     enum err e = s->disk->ops->write(s->disk, m->file, s->buffer, bytes, m->used, d);
     m->used += bytes;
@@ -356,6 +363,7 @@ static uint64_t snapshot_bytes(const struct log_store *s)
 /* What follows a roll that has happened: the old segment is whole, and gets its sidecar. */
 static void switch_to(struct log_store *s, struct log_segment *g, struct making *m)
 {
+    assert(g->first == s->next && m->file && m->used <= m->size);
     log_store_lock(s);
     struct log_segment *old = s->segment_count ? s->segments[s->segment_count - 1] : NULL;
     bool seal = old && old->last == UINT64_MAX;
@@ -386,6 +394,7 @@ static void switch_to(struct log_store *s, struct log_segment *g, struct making 
 static enum err make_segment(struct log_store *s, uint64_t bytes, struct making *m, struct log_segment **out,
                              struct diag *d)
 {
+    assert(bytes > 0 && s->durable == s->next - 1);
     /* The catalogue takes at most half of it, so that rolling does not become all the work there is. */
     uint64_t least = LOG_SEGMENT_HEAD + 2 * snapshot_bytes(s) + bytes;
     m->size = least > s->segment_bytes ? (least + 4095) & ~(uint64_t)4095 : s->segment_bytes;

@@ -40,6 +40,7 @@ static bool has_suffix(const char *name, const char *suffix)
 /* 20 digits and the suffix; 0: no such name. */
 static uint64_t name_of(const char *name, const char *suffix)
 {
+    assert(name && suffix && *suffix == '.');
     if (strlen(name) != 20 + strlen(suffix) || !has_suffix(name, suffix) || strspn(name, "0123456789") != 20)
         return 0;
     unsigned long long number = strtoull(name, NULL, 10);
@@ -48,6 +49,7 @@ static uint64_t name_of(const char *name, const char *suffix)
 
 static void remember(struct listing *l, uint64_t name)
 {
+    assert(name > 0 && l->count <= l->room);
     if (l->count == l->room) {
         size_t room = l->room ? l->room * 2 : 64;
         uint64_t *more = realloc(l->names, room * sizeof *more);
@@ -103,6 +105,7 @@ static size_t format_text(const struct log_store *s, char out[FORMAT_BYTES_MAX])
 
 static enum err format_parse(struct log_store *s, const char *text, size_t len, struct diag *d)
 {
+    assert(text[len] == 0);
     struct slice rest = slice_of(text, len);
     struct slice first = slice_split(&rest, '\n'), id = slice_split(&rest, '\n'), crc = slice_split(&rest, '\n');
     char wanted[9];
@@ -129,6 +132,7 @@ static enum err format_write(struct log_store *s, struct diag *d)
 {
     char text[FORMAT_BYTES_MAX], made[STORE_PATH_MAX], path[STORE_PATH_MAX];
     size_t len = format_text(s, text);
+    assert(!s->read_only);
     if (snprintf(made, sizeof made, "%s/format.tmp", s->dir) >= (int)sizeof made)
         return diag_set(d, ERR_INVALID, "the path is too long");
     snprintf(path, sizeof path, "%s/format", s->dir);

@@ -59,6 +59,7 @@ void log_reader_free(struct log_reader *r)
 
 void log_reader_seek(struct log_reader *r, uint64_t from)
 {
+    assert(r);
     leave(r);
     r->next = from ? from : 1;
 }
@@ -78,6 +79,7 @@ static bool passes_over(const struct log_reader *r, const struct log_segment *g)
 static enum err bring_blocks(struct log_reader *r)
 {
     struct log_segment *g = r->segment;
+    assert(g);
     log_store_lock(r->store);
     bool there = g->index.blocks != NULL;
     log_store_unlock(r->store);
@@ -126,6 +128,7 @@ static void begin(struct log_reader *r)
     }
     uint64_t most = g->last;
     log_store_unlock(r->store);
+    assert(g->readers > 0 && g->file && expect >= g->first);
     log_walk_begin(&r->walk, g->file, offset, visible, expect, most);
     r->block = SIZE_MAX;
     r->damaged = false;
@@ -135,6 +138,7 @@ static enum err enter(struct log_reader *r)
 {
     struct log_store *s = r->store;
     enum err e = OK;
+    assert(!r->segment && r->next > 0);
     log_store_lock(s);
     size_t i = log_segments_find(s, r->next);
     while (i < s->segment_count && s->segments[i]->last != UINT64_MAX && passes_over(r, s->segments[i]))
@@ -179,6 +183,7 @@ static void skip_blocks(struct log_reader *r)
 {
     struct log_walk *w = &r->walk;
     size_t block = (size_t)(w->offset / LOG_BLOCK);
+    assert(r->segment && w->file == r->segment->file);
     if (block == r->block || (r->channel == 0 && r->since_ns == INT64_MIN))
         return;
     log_store_lock(r->store);
@@ -227,6 +232,7 @@ static void name_gap(struct log_reader *r, uint64_t expected, uint64_t sequence)
 static void pass_damage(struct log_reader *r)
 {
     struct log_walk *w = &r->walk;
+    assert(w->offset < w->end);
     log_store_lock(r->store);
     uint64_t next, end = end_of(r, &next), expected = w->expect;
     bool all = end == w->end;
@@ -256,6 +262,7 @@ static enum err next_inside(struct log_reader *r, uint64_t visible, struct log_v
             continue;
         if (e)
             return e;
+        assert(w->offset <= w->end && out->record.sequence >= expected);
         if (w->damaged || r->damaged)
             name_gap(r, expected, out->record.sequence);
         r->damaged = false;

@@ -26,6 +26,7 @@ static enum err read_head(struct log_store *s, uint64_t name, struct log_head *h
     unsigned char bytes[LOG_SEGMENT_HEAD] = {0};
     size_t got = 0;
     const struct disk_ops *ops = s->disk->ops;
+    assert(name > 0 && head && size && bad);
     enum err e = ops->open(s->disk, log_store_path(s, name, ".seg", path), DISK_READ, &f, d);
     if (e)
         return e;
@@ -53,6 +54,7 @@ static enum err take_file(struct log_store *s, uint64_t name, struct found *foun
 {
     struct log_head head;
     uint64_t size;
+    assert(!found->segment);
     enum err e = read_head(s, name, &head, &size, &found->bad_head, d);
     if (e == ERR_NOTFOUND && s->read_only)
         return OK; /* the log is in use, and has just let go of it */
@@ -92,6 +94,7 @@ static int by_first(const void *a, const void *b)
 static void discard(struct log_store *s, struct found *f, bool remove)
 {
     char path[STORE_PATH_MAX];
+    assert(f->segment && f->segment->refs == 1);
     if (remove && !s->read_only) {
         (void)!s->disk->ops->unlink(s->disk, log_store_path(s, f->segment->name, ".seg", path), NULL);
         (void)!s->disk->ops->unlink(s->disk, log_store_path(s, f->segment->name, ".idx", path), NULL);
@@ -121,6 +124,9 @@ static size_t order(struct log_store *s, struct found *found, size_t count)
     for (size_t i = 0; i + 1 < kept; i++)
         if (!found[i].segment->compacted)
             found[i].segment->last = found[i + 1].segment->first - 1;
+    for (size_t i = 0; i + 1 < kept; i++)
+        assert(found[i].segment->first <= found[i].segment->last &&
+               found[i].segment->last < found[i + 1].segment->first);
     return kept;
 }
 
@@ -147,6 +153,7 @@ static enum err find_certain(struct log_walk *w, struct disk_file *f, struct log
         if (v.record.committed > *certain)
             *certain = v.record.committed;
     }
+    assert(*certain >= g->first);
     return e == ERR_NOTFOUND ? OK : e;
 }
 
@@ -154,6 +161,7 @@ static enum err find_certain(struct log_walk *w, struct disk_file *f, struct log
 static void gap(struct log_store *s, const struct log_segment *g, uint64_t next, uint64_t sequence)
 {
     char why[120];
+    assert(next >= g->first);
     snprintf(why, sizeof why, "damaged in %020" PRIu64 ".seg", g->name);
     if (sequence > next)
         log_store_lose(s, next, sequence - 1, why);
@@ -197,6 +205,7 @@ static enum err scan_segment(struct log_store *s, struct log_walk *w, struct dis
         gap(s, g, scan->next, scan->certain + 1);
         scan->next = scan->certain + 1;
     }
+    assert(scan->uncertain <= g->used && scan->next > scan->certain);
     return OK;
 }
 
@@ -205,6 +214,7 @@ static enum err scan_segment(struct log_store *s, struct log_walk *w, struct dis
 static enum err read_sealed(struct log_store *s, struct log_walk *w, struct found *found, uint64_t last, struct diag *d)
 {
     struct log_segment *g = found->segment;
+    assert(last != UINT64_MAX);
     enum err e = found->cut ? ERR_NOTFOUND : log_sidecar_read(s, g);
     if (e == ERR_NOMEM)
         return diag_set(d, e, "no memory to open %s", s->dir);
@@ -234,6 +244,7 @@ static enum err settle(struct log_store *s, struct disk_file *f, const struct lo
                        struct diag *d)
 {
     const struct disk_ops *ops = s->disk->ops;
+    assert(!s->read_only && from >= LOG_SEGMENT_HEAD && from <= g->used);
     unsigned char *piece = from < g->used ? malloc(STORE_SCAN_BYTES) : NULL;
     if (from < g->used && !piece)
         return diag_set(d, ERR_NOMEM, "no memory to open %s", s->dir);
@@ -258,6 +269,7 @@ static enum err settle(struct log_store *s, struct disk_file *f, const struct lo
 static void lose_rest(struct log_store *s, struct scan *scan, const char *format, uint64_t name)
 {
     char why[120];
+    assert(scan->next > 0);
     snprintf(why, sizeof why, "%s %020" PRIu64 ".seg: this one, and how many more is not known", format, name);
     log_store_lose(s, scan->next, scan->next, why);
     scan->next++;
@@ -268,6 +280,7 @@ static enum err scan_newest(struct log_store *s, struct log_walk *w, struct foun
                             struct scan *scan, struct diag *d)
 {
     struct log_segment *g = found->segment;
+    assert(!g->compacted && g->last == UINT64_MAX);
     if (!found->cut && log_sidecar_read(s, g) == OK) { /* which was written when there was one behind it */
         *scan = (struct scan){.next = g->last + 1, .uncertain = g->used};
         lose_rest(s, scan, "a segment is gone that came behind", g->name);
@@ -309,6 +322,7 @@ static enum err read_newest(struct log_store *s, struct log_walk *w, struct foun
     }
     if (e)
         return e;
+    assert(scan.next > g->first);
     s->next = scan.next;
     s->marked = scan.kind == LOG_MARK;
     s->tail_file = f;
@@ -348,6 +362,7 @@ static enum err read_one(struct log_store *s, struct log_walk *w, struct found *
 
 enum err log_recover(struct log_store *s, const uint64_t *names, size_t count, struct diag *d)
 {
+    assert(s->segment_count == 0 && !s->tail_file);
     struct found *found = calloc(count ? count : 1, sizeof *found);
     if (!found)
         return diag_set(d, ERR_NOMEM, "no memory to open %s", s->dir);

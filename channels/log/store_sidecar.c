@@ -177,6 +177,7 @@ static enum err load(struct log_store *s, uint64_t name, unsigned char **out, si
 {
     char path[STORE_PATH_MAX];
     struct disk_file *f;
+    assert(name > 0 && out && len);
     const struct disk_ops *ops = s->disk->ops;
     enum err e = ops->open(s->disk, log_store_path(s, name, ".idx", path), DISK_READ, &f, NULL);
     if (e)
@@ -216,6 +217,7 @@ static enum err get_blocks(const unsigned char *p, size_t count, struct log_bloc
 
 static enum err parse(const unsigned char *bytes, size_t len, const struct log_segment *g, struct sidecar *out)
 {
+    assert(bytes && g && out);
     if (len < SIDECAR_HEAD || memcmp(bytes, sidecar_magic, sizeof sidecar_magic))
         return ERR_CORRUPT;
     const unsigned char *p = bytes + 8;
@@ -230,6 +232,8 @@ static enum err parse(const unsigned char *bytes, size_t len, const struct log_s
     out->usage_count = get32(&p);
     out->lost_count = get32(&p);
     out->block_count = get32(&p);
+    if (out->last < g->first || out->last > LOG_SEQUENCE_MAX || out->used < LOG_SEGMENT_HEAD || out->used > g->size)
+        return ERR_CORRUPT;
     out->usage = bytes + SIDECAR_HEAD;
     out->lost = out->usage + out->usage_count * USAGE_BYTES;
     out->blocks = out->lost + out->lost_count * LOST_BYTES;

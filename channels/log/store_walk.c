@@ -60,6 +60,7 @@ static enum err grow(struct log_walk *w, size_t room)
 static enum err read_around(struct log_walk *w, size_t want, uint64_t offset)
 {
     bool any = false;
+    assert(want <= w->room);
     w->len = 0;
     while (w->len < want) {
         size_t n = want - w->len < PIECE_BYTES ? want - w->len : PIECE_BYTES, got = 0;
@@ -113,6 +114,7 @@ static enum err check_in_pieces(struct log_walk *w, uint64_t offset, size_t byte
     enum err e = bytes_at(w, offset, LOG_RECORD_HEAD, &p, &got);
     if (e || got < LOG_RECORD_HEAD)
         return e;
+    assert(bytes > w->chunk - LOG_ALIGN);
     uint32_t crc = log_record_crc_start(w->id), wanted = log_record_crc(p);
     for (size_t done = LOG_RECORD_CHECKED; done < bytes; done += got) {
         size_t n = bytes - done < w->chunk ? bytes - done : w->chunk;
@@ -131,6 +133,7 @@ static enum err record_at(struct log_walk *w, struct log_view *out, uint64_t *bu
 {
     const unsigned char *p;
     size_t got;
+    assert(w->offset + LOG_RECORD_HEAD <= w->end);
     enum err e = bytes_at(w, w->offset, LOG_RECORD_HEAD, &p, &got);
     if (e)
         return e;
