@@ -72,9 +72,6 @@ static int apply_files(const struct invocation *in, const char *const *paths, si
 {
     struct problems problems;
     struct manifest *m = NULL;
-    struct diag d = {0};
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     problems_init(&problems);
     enum err e = manifest_load(paths, count, namespace_of(in), &m, &problems);
     problems_print(&problems, stderr);
@@ -83,7 +80,6 @@ static int apply_files(const struct invocation *in, const char *const *paths, si
                                      : apply_all(in, m);
     manifest_free(m);
     problems_fini(&problems);
-    kinds_unload();
     return code;
 }
 
@@ -115,5 +111,6 @@ const struct command command_apply = {
     .text = "Objects that a file of `serve -f` declares belong to that file: changing them here is refused with 409.",
     .examples = "  leat apply -f channel.yaml\n  cat channel.yaml | leat apply -f -",
     .options = apply_options,
+    .uses_kinds = true,
     .run = run_apply,
 };

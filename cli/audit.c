@@ -165,17 +165,12 @@ static int audit(const struct invocation *in, enum output form)
 
 static int run_audit(const struct invocation *in)
 {
-    struct diag d = {0};
     enum output form;
     if (!read_output(in, &form))
         return EXIT_CODE_USAGE;
     if (form == OUTPUT_NAME)
         return usage_error(in->command, "-o: there are json, yaml and table.");
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
-    int code = audit(in, form);
-    kinds_unload();
-    return code;
+    return audit(in, form);
 }
 
 static const struct option_spec audit_options[] = {
@@ -194,5 +189,6 @@ const struct command command_audit = {
             "With -o json each has the object before and after; values of Secrets are never kept there.",
     .examples = "  leat audit\n  leat audit subscription/orders-to-billing -o json",
     .options = audit_options,
+    .uses_kinds = true,
     .run = run_audit,
 };

@@ -39,6 +39,7 @@ struct command {
     const struct option_spec *options; /* ends with name NULL; may be NULL */
     bool passes_all; /* everything after the verb goes through as operands (`source` has tables of its own) */
     bool hidden;     /* not in help */
+    bool uses_kinds; /* what is known of kinds is there while it runs (resource.h) */
     int (*run)(const struct invocation *in);
     /* Ended by NULL: the verb is a group, and one of these follows it on the command line. Each is named whole ("dlq
      * list"); `operands` of the group names them all, and it has neither options nor run. */

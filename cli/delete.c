@@ -8,12 +8,14 @@
 #include "client.h"
 #include "quarantine.h"
 
-static int delete_one(const struct invocation *in)
+static int run_delete(const struct invocation *in)
 {
     const struct kind *kind;
     const char *name;
     struct buf url;
     int status;
+    if (in->operand_count == 0)
+        return usage_error(in->command, "say what: KIND/NAME.");
     if (is_quarantined_word(in->operands[0]))
         return quarantine_delete(in);
     if (!parse_reference(in, &kind, &name))
@@ -35,18 +37,6 @@ static int delete_one(const struct invocation *in)
     return code;
 }
 
-static int run_delete(const struct invocation *in)
-{
-    struct diag d = {0};
-    if (in->operand_count == 0)
-        return usage_error(in->command, "say what: KIND/NAME.");
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
-    int code = delete_one(in);
-    kinds_unload();
-    return code;
-}
-
 static const struct option_spec delete_options[] = {CLIENT_OPTIONS, {0}};
 
 const struct command command_delete = {
@@ -58,5 +48,6 @@ const struct command command_delete = {
             "is true; parked ones stay until they are discarded (`leat dlq`).",
     .examples = "  leat delete subscription/orders-to-billing",
     .options = delete_options,
+    .uses_kinds = true,
     .run = run_delete,
 };

@@ -200,15 +200,10 @@ static int get_them(const struct invocation *in, enum output form)
 
 static int run_get(const struct invocation *in)
 {
-    struct diag d = {0};
     enum output form;
     if (!read_output(in, &form))
         return EXIT_CODE_USAGE;
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
-    int code = get_them(in, form);
-    kinds_unload();
-    return code;
+    return get_them(in, form);
 }
 
 static const struct option_spec get_options[] = {
@@ -227,5 +222,6 @@ const struct command command_get = {
             "`leat get quarantined` lists what was stored and is not valid.",
     .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json",
     .options = get_options,
+    .uses_kinds = true,
     .run = run_get,
 };

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "resource.h"
+
 enum {
     OPTIONS_MAX = 40,
     HELP_VALUE = 1000, /* what getopt_long returns for --help; the table's options follow from 0 */
@@ -129,6 +131,16 @@ static int run_group(const struct command *group, int argc, char **argv)
     return usage_error(group, "say what: %s.", group->operands);
 }
 
+static int run_with_kinds(const struct invocation *in)
+{
+    struct diag d = {0};
+    if (kinds_load(&d) != OK)
+        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
+    int code = in->command->run(in);
+    kinds_unload();
+    return code;
+}
+
 int command_run(const struct command *c, int argc, char **argv)
 {
     if (c->subcommands)
@@ -144,7 +156,7 @@ int command_run(const struct command *c, int argc, char **argv)
         return fail(c, EXIT_CODE_FAILED, "out of memory.");
     int code = collect(c, argc, argv, &in);
     if (code < 0)
-        code = c->run(&in);
+        code = c->uses_kinds ? run_with_kinds(&in) : c->run(&in);
     free(in.given);
     return code;
 }

@@ -336,20 +336,17 @@ static int run(const struct invocation *in)
 {
     bool github = in->operand_count > 0 && strcmp(in->operands[0], "github") == 0;
     bool json;
-    struct diag d = {0};
     struct parts p = {0};
     uint64_t seconds;
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
     if (in->operand_count > 0 && !github)
         return usage_error(in->command, "'%s' is no kind of sample; there is github.", in->operands[0]);
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
-    buf_init(&p.time, 64);
-    buf_init(&p.target, 8192);
     if (decimal_parse(slice_str(option_value(in, "wait", "0")), WAIT_MAX, &seconds) != OK)
         return usage_error(in->command, "--wait: '%s' is no number of seconds from 0 to %d.",
                            option_value(in, "wait", "0"), WAIT_MAX);
+    buf_init(&p.time, 64);
+    buf_init(&p.target, 8192);
     struct client *cl = client_new(in->command);
     if (cl)
         client_be_patient(cl, seconds * NS_PER_S);
@@ -359,7 +356,6 @@ static int run(const struct invocation *in)
     buf_fini(&p.data);
     buf_fini(&p.time);
     buf_fini(&p.target);
-    kinds_unload();
     return code;
 }
 
@@ -375,5 +371,6 @@ const struct command command_send = {
                 "  leat send --to channel/orders -f event.json --structured\n"
                 "  GITHUB_SECRET_TOKEN=secret leat send github push --to http://127.0.0.1:8080/hooks/default/robots",
     .options = options,
+    .uses_kinds = true,
     .run = run,
 };

@@ -114,7 +114,6 @@ static int watch(const struct invocation *in, struct tail *t)
 
 static int run(const struct invocation *in)
 {
-    struct diag d = {0};
     struct tail t = {.command = in->command, .colours = colours_on(STDOUT_FILENO)};
     const char *count = option_value(in, "count", NULL);
     if (!wants_json(in, &t.json))
@@ -123,11 +122,7 @@ static int run(const struct invocation *in)
         return usage_error(in->command, "--count: '%s' is no number from 1 on.", count);
     if (in->operand_count == 0)
         return usage_error(in->command, "expected KIND/NAME, such as broker/main.");
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
-    int code = watch(in, &t);
-    kinds_unload();
-    return code;
+    return watch(in, &t);
 }
 
 const struct command command_tail = {
@@ -143,5 +138,6 @@ const struct command command_tail = {
                 "  leat tail trigger/audit --filter \"type LIKE 'order.%'\" -o json\n"
                 "  leat tail channel/orders --count 1",
     .options = options,
+    .uses_kinds = true,
     .run = run,
 };

@@ -58,13 +58,10 @@ static int run(const struct invocation *in)
     bool json;
     struct problems problems;
     struct manifest *m = NULL;
-    struct diag d = {0};
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
     if (in->operand_count == 0)
         return usage_error(in->command, "name a file or folder of manifests, or - for standard input.");
-    if (kinds_load(&d) != OK)
-        return fail(in->command, EXIT_CODE_FAILED, "%s", d.text);
     problems_init(&problems);
     int code = EXIT_CODE_OK;
     if (manifest_load(in->operands, in->operand_count, NULL, &m, &problems) != OK)
@@ -75,7 +72,6 @@ static int run(const struct invocation *in)
         code = EXIT_CODE_INPUT;
     manifest_free(m);
     problems_fini(&problems);
-    kinds_unload();
     return code;
 }
 
@@ -88,5 +84,6 @@ const struct command command_validate = {
             "there are errors.",
     .examples = "  leat validate examples/github-to-service\n  cat channel.yaml | leat validate -",
     .options = options,
+    .uses_kinds = true,
     .run = run,
 };
