@@ -369,12 +369,6 @@ void *http_request_state(const struct http_request *r)
     return r->state;
 }
 
-void http_request_close_after(struct http_request *r)
-{
-    assert(!r->answered);
-    r->close_after = true;
-}
-
 void http_request_set_route(struct http_request *r, void *route)
 {
     r->route = route;

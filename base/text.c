@@ -68,12 +68,6 @@ size_t utf8_encode(uint32_t c, char out[4])
     return n;
 }
 
-void utf8_put(struct buf *b, uint32_t code_point)
-{
-    char bytes[4];
-    buf_put(b, slice_of(bytes, utf8_encode(code_point, bytes)));
-}
-
 /* ---- base64 (RFC 4648 section 4) ---- */
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

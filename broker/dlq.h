@@ -121,7 +121,6 @@ enum err dlq_collection_open(struct dlq *d, bool (*choose)(void *arg, const stru
                              struct dlq_collection *c) must_check;
 /* done follows, never inside the call. */
 void dlq_collection_fill(struct dlq_collection *c);
-void dlq_collection_clear(struct dlq_collection *c); /* lets the events go, keeps the sessions */
 void dlq_collection_close(struct dlq_collection *c);
 
 /* Which events are meant. */

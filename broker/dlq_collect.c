@@ -15,7 +15,8 @@ static void let_go(struct dlq_item *items, size_t count)
     free(items);
 }
 
-void dlq_collection_clear(struct dlq_collection *c)
+/* Lets the events go, keeps the sessions. */
+static void clear(struct dlq_collection *c)
 {
     let_go(c->items, c->count);
     c->items = NULL;
@@ -26,7 +27,7 @@ void dlq_collection_clear(struct dlq_collection *c)
 
 void dlq_collection_close(struct dlq_collection *c)
 {
-    dlq_collection_clear(c);
+    clear(c);
     for (size_t i = 0; i < c->session_count; i++)
         dlq_session_close(c->sessions[i]);
     free(c->sessions);
@@ -106,7 +107,7 @@ static void taken(struct dlq_snapshot *s)
     struct dlq_collection *c = container_of(s, struct dlq_collection, snapshot);
     enum err e = add(c, s);
     if (e != OK) {
-        dlq_collection_clear(c);
+        clear(c);
         c->done(c, e);
         return;
     }

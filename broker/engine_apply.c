@@ -28,7 +28,9 @@ void engine_step_ended(struct engine *e)
         e->step(e);
 }
 
-void engine_step_open(struct engine *e, void (*then)(struct engine *e))
+/* Opens a step of applying a plan: what follows it, and one pending for the opening itself, to be given back with
+ * engine_step_ended. */
+static void step_open(struct engine *e, void (*then)(struct engine *e))
 {
     assert(e->pending == 0);
     e->step = then;
@@ -277,7 +279,7 @@ static void subscribe_all(struct engine *e);
 
 static void provision_all(struct engine *e)
 {
-    engine_step_open(e, subscribe_all);
+    step_open(e, subscribe_all);
     e->out_of_memory = !choose_channels(e) || !engine_subscriptions_choose(e);
     engine_step_ended(e);
 }
@@ -288,7 +290,7 @@ static void route_all(struct engine *e);
 
 static void subscribe_all(struct engine *e)
 {
-    engine_step_open(e, route_all);
+    step_open(e, route_all);
     if (!e->out_of_memory)
         engine_subscribe_all(e);
     engine_step_ended(e);
@@ -297,6 +299,7 @@ static void subscribe_all(struct engine *e)
 /* ---- step 4: shards ---- */
 
 static void register_all(struct engine *e);
+static void plan_done(struct engine *e);
 
 /* Without memory for all of it the plan is not put in force; the one before stays. */
 static void give_up(struct engine *e)
@@ -304,7 +307,7 @@ static void give_up(struct engine *e)
     log_line(LOG_ERROR, "plan.failed", "error=nomem");
     routing_unref(e->next);
     e->next = NULL;
-    engine_plan_done(e);
+    plan_done(e);
 }
 
 static void route_all(struct engine *e)
@@ -335,12 +338,13 @@ static void register_all(struct engine *e)
     e->applied = true;
     if (e->reports.applied)
         e->reports.applied(e->reports.arg, e->current->plan);
-    engine_plan_done(e);
+    plan_done(e);
 }
 
 /* ---- from plan to plan ---- */
 
-void engine_plan_done(struct engine *e)
+/* The plan being applied is in force, or given up: on to the next one, or to the stop. */
+static void plan_done(struct engine *e)
 {
     struct plan *waiting = e->waiting;
     e->applying = false;

@@ -54,15 +54,10 @@ struct engine {
     struct bus_op stop_op;
 };
 
-/* Opens a step of applying a plan: what follows it, and one pending for the opening itself, to be given back with
- * engine_step_ended. */
-void engine_step_open(struct engine *e, void (*then)(struct engine *e));
 /* One operation less; the last one starts what follows. */
 void engine_step_ended(struct engine *e);
 /* Gives the order to every shard; `done` when all have carried it out. */
 void engine_order_all(struct engine *e, enum shard_order order, void (*done)(struct engine *e));
-/* The plan being applied is in force, or given up: on to the next one, or to the stop. */
-void engine_plan_done(struct engine *e);
 void engine_stop_begin(struct engine *e);
 /* Tells whoever waits for the stop when nothing is left to end. */
 void engine_stop_check(struct engine *e);

@@ -20,7 +20,8 @@ void ask_url(struct buf *url, const struct invocation *in, const char *path)
     buf_put_str(url, path);
 }
 
-void ask_url_put(struct buf *url, const char *text)
+/* Appends a segment of the path, percent-coded. */
+static void put_segment(struct buf *url, const char *text)
 {
     for (; *text; text++) {
         bool plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
@@ -41,11 +42,11 @@ bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t ope
         return false;
     }
     snprintf(kind, sizeof kind, "%.*s", (int)(slash - text), text);
-    ask_url_put(url, namespace_of(in));
+    put_segment(url, namespace_of(in));
     buf_put_char(url, '/');
-    ask_url_put(url, kind);
+    put_segment(url, kind);
     buf_put_char(url, '/');
-    ask_url_put(url, slash + 1);
+    put_segment(url, slash + 1);
     return true;
 }
 

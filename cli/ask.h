@@ -10,8 +10,6 @@
 
 /* Begins a URL: the server's, and `path`. */
 void ask_url(struct buf *url, const struct invocation *in, const char *path);
-/* Appends a segment of the path, percent-coded. */
-void ask_url_put(struct buf *url, const char *text);
 /* Appends an operand "KIND/NAME" as NS/KIND/NAME; false (said, after `say`) when it is none, or there is none. */
 bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t operand, const char *say);
 /* Sends and waits; false (said) without an answer, on an error status, or on an answer that is no JSON. `out` is for
@@ -32,10 +30,9 @@ void table_cell(struct ask_table *t, const char *text);
 /* Prints, nothing when there is no row below the head, and frees. NULL is fine. */
 void table_print(struct ask_table *t);
 
-/* Follows a task (its JSON is `task`) until it ends, with its progress on standard error. Ctrl-C leaves it running and
- * says how it is stopped. The exit code: 0 when everything was done. */
-int task_watch(struct client *cl, const struct invocation *in, uint64_t id);
-/* The answer of an order is its task: with --no-wait its number is printed, else it is followed. Takes the answer. */
+/* The answer of an order is its task: with --no-wait its number is printed, else it is followed until it ends, with its
+ * progress on standard error. Ctrl-C leaves it running and says how it is stopped. The exit code: 0 when everything was
+ * done. Takes the answer. */
 int task_begun(struct client *cl, const struct invocation *in, struct client_answer *answer, struct json_value json);
 
 /* A number of events a second above 0; false (said) when it is none. */

@@ -277,7 +277,7 @@ static int run_dump(const struct invocation *in)
     "DIR is a data directory or its log folder; default: the data directory. A server may be running on it: nothing\n" \
     "is locked and nothing is written."
 
-const struct command log_verify_command = {
+static const struct command verify_command = {
     .name = "log verify",
     .summary = "Read every record of a log and say what is damaged",
     .operands = "[DIR]",
@@ -290,7 +290,7 @@ const struct command log_verify_command = {
     .run = run_verify,
 };
 
-const struct command log_dump_command = {
+static const struct command dump_command = {
     .name = "log dump",
     .summary = "Print the events of a log, one JSON object a line",
     .operands = "[DIR]",
@@ -318,5 +318,5 @@ const struct command command_log = {
     .operands = "inspect|verify|dump",
     .text = DIR_TEXT,
     .examples = "  leat log inspect\n  leat log verify /var/lib/leat\n  leat log dump --channel default/orders",
-    .subcommands = (const struct command *const[]){&log_inspect_command, &log_verify_command, &log_dump_command, NULL},
+    .subcommands = (const struct command *const[]){&log_inspect_command, &verify_command, &dump_command, NULL},
 };

@@ -8,7 +8,7 @@
 #include "ask.h"
 #include "log_inspect.h"
 
-extern const struct command log_inspect_command, log_verify_command, log_dump_command;
+extern const struct command log_inspect_command;
 
 /* The directory that is meant: the operand, else the data directory; NULL (said); the caller frees it. */
 char *log_tool_dir(const struct invocation *in);

@@ -109,7 +109,7 @@ static void pause_between(void)
     nanosleep(&t, NULL); /* cut short by Ctrl-C */
 }
 
-int task_watch(struct client *cl, const struct invocation *in, uint64_t id)
+static int watch(struct client *cl, const struct invocation *in, uint64_t id)
 {
     const struct sigaction action = {.sa_handler = on_interrupt};
     struct client_answer answer;
@@ -144,7 +144,7 @@ int task_begun(struct client *cl, const struct invocation *in, struct client_ans
     uint64_t id = member_number(json, "id");
     buf_fini(&answer->body);
     if (!option_given(in, "no-wait"))
-        return task_watch(cl, in, id);
+        return watch(cl, in, id);
     printf("%llu\n", (unsigned long long)id);
     return EXIT_CODE_OK;
 }
@@ -268,7 +268,7 @@ static int run_wait(const struct invocation *in)
     if (!read_id(in, &id))
         return EXIT_CODE_USAGE;
     struct client *cl = client_new(in->command);
-    int code = cl ? task_watch(cl, in, id) : EXIT_CODE_FAILED;
+    int code = cl ? watch(cl, in, id) : EXIT_CODE_FAILED;
     client_free(cl);
     return code;
 }

@@ -109,12 +109,6 @@ const enum ce_type ce_core_types[CORE_NONE] = {
                                                                                                */
 };
 
-enum ce_type ce_core_type(struct slice name)
-{
-    enum core core = ce_core_of(name);
-    return core == CORE_NONE ? CE_STRING : ce_core_types[core];
-}
-
 enum err ce_name_check(struct slice name, struct diag *d)
 {
     if (!name.len)

@@ -72,7 +72,6 @@ enum dispatch_end {
     DISPATCH_EXPIRED,       /* its expirytime had passed: a counted drop, which its sender asked for */
     DISPATCH_DUPLICATE, /* the same source and id within the dedup window: a counted drop, which the user asked for */
     DISPATCH_RELEASED,  /* no end: handed back, the stream stops */
-    DISPATCH_END_COUNT
 };
 
 struct dispatch_counters { /* written on one loop alone, read by anyone: relaxed */

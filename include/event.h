@@ -133,8 +133,6 @@ enum err ce_builder_seal(struct ce_builder *b, size_t bytes_max, const struct ce
 /* ---- the rules, one by one, for whoever has to check without building ---- */
 enum err ce_name_check(struct slice name, struct diag *d) must_check;
 enum err ce_value_check(enum ce_type type, struct slice value, struct diag *d) must_check;
-/* The specification's type of a core attribute; CE_STRING for any other name. */
-enum ce_type ce_core_type(struct slice name);
 /* Whether a media type means that data is JSON: its subtype is json or ends in +json, case and parameters aside; absent
  * (empty) counts as JSON. */
 bool ce_media_type_is_json(struct slice media_type);

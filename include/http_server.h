@@ -100,8 +100,6 @@ void http_respond_stream(struct http_request *r, int status, const struct http_h
  * client went away. */
 enum err http_stream_write(struct http_request *r, struct slice piece) must_check;
 void http_stream_end(struct http_request *r);
-/* The connection is closed after this answer. Before answering. */
-void http_request_close_after(struct http_request *r);
 
 struct http_server_stats {
     uint64_t connections_accepted, connections_open, connections_refused, requests;

@@ -16,8 +16,6 @@ bool utf8_valid(struct slice s);
 size_t utf8_decode(struct slice s, uint32_t *code_point);
 /* Writes one code point (no surrogate, at most U+10FFFF); its length in bytes, 1 to 4. */
 size_t utf8_encode(uint32_t code_point, char out[4]);
-/* Appends one code point. */
-void utf8_put(struct buf *b, uint32_t code_point);
 
 /* RFC 4648 section 4, with padding. */
 void base64_put(struct buf *b, struct slice bytes);

@@ -39,8 +39,6 @@ void check_error(struct check *c, const cJSON *node, const char *format, ...) __
 void check_error_key(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void check_warn(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Validates `node` by an openAPIV3Schema: drops nulls that may not be, adds defaults. */
-void schema_apply(struct check *c, const cJSON *schema, cJSON *node);
 /* The whole object: apiVersion, kind and metadata apart, the kind's schema for the rest. */
 void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object);
 

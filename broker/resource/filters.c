@@ -221,11 +221,6 @@ static enum err read_one(struct check *c, const cJSON *object, int depth, struct
     return e;
 }
 
-enum err filter_read_one(struct check *c, const cJSON *object, struct filter **out)
-{
-    return read_one(c, object, 1, out);
-}
-
 enum err filter_read(struct check *c, const cJSON *list, struct filter **out)
 {
     struct parts p = {0};
@@ -271,7 +266,7 @@ struct text_reading {
 static void on_document(void *arg, cJSON *root)
 {
     struct text_reading *t = arg;
-    t->e = cJSON_IsArray(root) ? filter_read(&t->check, root, t->out) : filter_read_one(&t->check, root, t->out);
+    t->e = cJSON_IsArray(root) ? filter_read(&t->check, root, t->out) : read_one(&t->check, root, 1, t->out);
     cJSON_Delete(root);
 }
 

@@ -15,7 +15,5 @@ enum err filter_read(struct check *c, const cJSON *list, struct filter **out) mu
 /* Knative's older form, a map of attributes: each is the value exactly, "" stands for any value that is not empty. The
  * check stands at the map. NULL or an empty map: everything. */
 enum err filter_read_attributes(struct check *c, const cJSON *map, struct filter **out) must_check;
-/* One filter, as a list holds them: {"any": [...]}. The check stands at it. */
-enum err filter_read_one(struct check *c, const cJSON *object, struct filter **out) must_check;
 
 #endif

@@ -177,8 +177,10 @@ static bool declared(const cJSON *parameters, const char *name)
     return false;
 }
 
-bool parameters_resolve(struct planner *p, const cJSON *parameters, const cJSON *arguments, bool of_channel,
-                        void (*put)(void *arg, const char *name, const char *value), void *arg, struct why *why)
+/* The arguments against what the bus declares: an argument, else the default, else *why and false. What means nothing
+ * here is left out, and *why remarks it. */
+static bool parameters_resolve(struct planner *p, const cJSON *parameters, const cJSON *arguments, bool of_channel,
+                               void (*put)(void *arg, const char *name, const char *value), void *arg, struct why *why)
 {
     const cJSON *each;
     const char *ignored = "";

@@ -107,7 +107,7 @@ static void check_metadata(struct check *c, const struct kind *kind, cJSON *obje
 
 /* ---- values of many kinds ---- */
 
-void check_url(struct check *c, const cJSON *node)
+static void check_url(struct check *c, const cJSON *node)
 {
     struct http_url url;
     struct diag why = {0};

@@ -16,7 +16,6 @@ cJSON *rule_object(struct check *c, cJSON *object, const char *name);
 /* Adds the text where the name has no value yet. */
 void rule_default(struct check *c, cJSON *object, const char *name, const char *value);
 
-void check_url(struct check *c, const cJSON *node);
 /* A duration of ISO 8601 under this name, when it is there. */
 void check_duration(struct check *c, cJSON *object, const char *name, bool zero_allowed);
 /* A Destination: its ref gets the namespace of the object that it stands in. */

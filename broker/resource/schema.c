@@ -232,6 +232,9 @@ static void unknown_field(struct check *c, const cJSON *properties, const cJSON 
     path_up(c, before);
 }
 
+/* Validates `node` by an openAPIV3Schema: drops nulls that may not be, adds defaults. */
+static void apply(struct check *c, const cJSON *schema, cJSON *node);
+
 static void apply_members(struct check *c, const cJSON *schema, cJSON *node)
 {
     const cJSON *properties = member(schema, "properties"), *additional = member(schema, "additionalProperties");
@@ -253,7 +256,7 @@ static void apply_members(struct check *c, const cJSON *schema, cJSON *node)
             continue;
         }
         size_t before = path_down(c, child->string);
-        schema_apply(c, of_child, child);
+        apply(c, of_child, child);
         path_up(c, before);
     }
 }
@@ -297,12 +300,12 @@ static void apply_items(struct check *c, const cJSON *schema, cJSON *node)
     size_t i = 0;
     for (cJSON *each = node->child; each && items; each = each->next) {
         size_t before = path_down_index(c, i++);
-        schema_apply(c, items, each);
+        apply(c, items, each);
         path_up(c, before);
     }
 }
 
-void schema_apply(struct check *c, const cJSON *schema, cJSON *node)
+static void apply(struct check *c, const cJSON *schema, cJSON *node)
 {
     const cJSON *type = member(schema, "type"), *allowed = member(schema, "enum");
     if (cJSON_IsNull(node) && is_set(schema, "nullable"))
@@ -359,7 +362,7 @@ void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object
             continue;
         }
         size_t before = path_down(c, child->string);
-        schema_apply(c, of_child, child);
+        apply(c, of_child, child);
         path_up(c, before);
     }
     apply_defaults(c, kind->schema, object);

@@ -122,11 +122,6 @@ enum err store_run(struct store *s, sqlite3_stmt *st, struct diag *d)
     return e;
 }
 
-enum err store_run_plain(struct store *s, enum statement which, struct diag *d)
-{
-    return store_run(s, store_statement(s, which), d);
-}
-
 void store_bind_text(sqlite3_stmt *st, int at, const char *text)
 {
     if (text) /* the memory of a statement is its own: what fails here fails in its step */
@@ -162,7 +157,7 @@ enum err store_number_set(struct store *s, const char *name, uint64_t value, str
 static enum err finish(struct store *s, enum err e, struct diag *d)
 {
     if (e == OK)
-        e = store_run_plain(s, COMMIT, d);
+        e = store_run(s, store_statement(s, COMMIT), d);
     if (e != OK && !sqlite3_get_autocommit(s->db)) { /* some errors have rolled back already */
         int code = sqlite3_step(store_statement(s, ROLLBACK));
         assert(code == SQLITE_DONE || sqlite3_get_autocommit(s->db));
@@ -458,7 +453,7 @@ enum err store_write(struct store *s, const struct store_change *changes, size_t
     int64_t oldest = s->audit_oldest, newest = s->audit_newest;
     if (count == 0)
         return OK;
-    enum err e = store_run_plain(s, BEGIN, d);
+    enum err e = store_run(s, store_statement(s, BEGIN), d);
     if (e != OK)
         return e;
     for (size_t i = 0; i < count && e == OK; i++)

@@ -55,7 +55,6 @@ sqlite3_stmt *store_statement(struct store *s, enum statement which);
 void store_bind_text(sqlite3_stmt *st, int at, const char *text);
 /* Runs one whose rows nobody wants. */
 enum err store_run(struct store *s, sqlite3_stmt *st, struct diag *d) must_check;
-enum err store_run_plain(struct store *s, enum statement which, struct diag *d) must_check;
 enum err store_number(struct store *s, const char *name, uint64_t *value, struct diag *d) must_check;
 enum err store_number_set(struct store *s, const char *name, uint64_t value, struct diag *d) must_check;
 

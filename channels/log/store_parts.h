@@ -181,7 +181,7 @@ struct log_store {
     struct log_lost *lost;
     size_t lost_count, lost_room;
     uint64_t lost_total;
-    struct disk_file *spare; /* SPARE_NAME, made ahead of need; NULL: none */
+    struct disk_file *spare; /* STORE_SPARE_NAME, made ahead of need; NULL: none */
     uint64_t spare_size;
 
     _Atomic uint64_t committed;

@@ -230,14 +230,13 @@ static void test_answer_headers(void **state)
     buf_init(&answer, SIZE_MAX);
     rig->mode = RIG_HOLD;
     int fd = client_open(rig);
-    client_send_str(rig, fd, GET);
+    client_send_str(rig, fd, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     rig_until(rig, rig->held_count == 1);
     char value[2000];
     memset(value, 'v', sizeof value);
     const struct http_header headers[] = {{SLICE_INIT("X-One"), SLICE_INIT("1")},
                                           {SLICE_INIT("X-Split"), SLICE_INIT("a\r\nX-Injected: b")},
                                           {SLICE_INIT("X-Long"), {value, sizeof value}}};
-    http_request_close_after(rig->held[0]);
     http_respond(rig->held[0], 200, headers, 3, SLICE("body"));
     client_expect_end(rig, fd, &answer);
     assert_int_equal(count_of(&answer, "X-One: 1\r\n"), 1);
