@@ -12,6 +12,7 @@ import http.server
 import json
 import os
 import pathlib
+import pty
 import signal
 import socket
 import subprocess
@@ -312,6 +313,31 @@ class Sink:
 
     def __exit__(self, *_):
         self.close()
+
+
+def in_terminal(args, env):
+    """What the program writes to a terminal, until it ends with 0."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen([binary(), *args], stdin=subprocess.DEVNULL, stdout=child, stderr=child, env={k: v for k, v in os.environ.items() if k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS")} | env)
+    os.close(child)
+    out = b""
+    try:
+        while piece := os.read(parent, 65536):
+            out += piece
+    except OSError:
+        pass  # how Linux says that the other end is closed
+    os.close(parent)
+    assert process.wait(DEADLINE) == 0
+    return out.decode()
+
+
+def flip(path, offset):
+    """Turns every bit of one byte of a file."""
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        byte = f.read(1)[0]
+        f.seek(offset)
+        f.write(bytes([byte ^ 0xFF]))
 
 
 def free_port():

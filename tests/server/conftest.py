@@ -5,6 +5,7 @@ import pytest
 
 from broker import Broker
 from leat import Leat
+from recorder import Recorder
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def serve_module(leat_binary, tmp_path_factory):
 
 
 @pytest.fixture
+def recorder():
+    with Recorder() as r:
+        yield r
+
+
+@pytest.fixture
 def run(leat_binary):
     """run(args...) runs a command to its end: exit code, standard output, standard error."""
 
@@ -60,3 +67,9 @@ def run(leat_binary):
         return code, "\n".join(process.stdout), "\n".join(process.stderr)
 
     return once
+
+
+@pytest.fixture
+def leat(run):
+    """leat(broker, args...) runs a client verb against the broker."""
+    return lambda broker, *args: run(*args, env={"LEAT_SERVER": broker.api})

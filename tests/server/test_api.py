@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from broker import MESSAGING, channel, event, subscription
+from broker import MESSAGING, channel, subscription
 from leat import wait_for
 
 APIS = f"/apis/{MESSAGING}/namespaces/default"

@@ -2,17 +2,14 @@
 """The command line as people and scripts meet it: help, mistakes, exit codes, completion, the man page, validate, send and listen."""
 
 import json
-import os
-import pty
 import re
 import shutil
-import signal
 import subprocess
 
 import pytest
 
 from broker import channel, event, github_source, subscription
-from leat import Leat, Reply, binary, free_port, request, wait_for
+from leat import Leat, free_port, in_terminal, request
 
 VERBS = ["serve", "validate", "apply", "get", "delete", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "log", "doctor", "bench", "help", "version", "completion", "man"]
 COLOUR = "\033["
@@ -393,22 +390,6 @@ def test_logs_as_json(serve):
 
 
 # ---- colours ----
-
-
-def in_terminal(args, env):
-    """What the program writes to a terminal."""
-    parent, child = pty.openpty()
-    process = subprocess.Popen([binary(), *args], stdin=subprocess.DEVNULL, stdout=child, stderr=child, env={k: v for k, v in os.environ.items() if k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS")} | env)
-    os.close(child)
-    out = b""
-    try:
-        while piece := os.read(parent, 65536):
-            out += piece
-    except OSError:
-        pass  # how Linux says that the other end is closed
-    os.close(parent)
-    assert process.wait() == 0
-    return out.decode()
 
 
 def test_colours_only_on_a_terminal_that_wants_them():

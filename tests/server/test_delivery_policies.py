@@ -14,19 +14,13 @@ import pytest
 
 from broker import DURABLE, RawSink, event
 from leat import Client, Reply, wait_for
-from recorder import BATCH, STRUCTURED, Recorder, always, fail_first, reply
+from recorder import BATCH, STRUCTURED, always, fail_first, reply
 from topology import apply, condition, ends, hear, mesh, path_of, ready, resource, send, settled, terms, trigger, wait_end
 
 GRAIN = 0.005  # seconds: timers of the kernel and of the program
 SLACK = 5.0  # seconds that a machine under load may take longer than it should
 LOOPS = ("--loops", "3")
 LABELS = {"namespace": "default", "subscription": "t"}
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
 
 
 KINDS = pytest.mark.parametrize("kind", ["Broker", "Channel"])

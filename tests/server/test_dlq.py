@@ -4,15 +4,13 @@
 import http.client
 import json
 import os
-import pty
 import signal
-import subprocess
 import threading
 
 import pytest
 
 from broker import channel, event, subscription
-from leat import Leat, Reply, Sink, binary, request, wait_for
+from leat import Leat, Reply, Sink, in_terminal, request, wait_for
 from topology import mesh, terms, trigger
 
 PARKED = "/leat/v1/dlq/default/subscription/s"
@@ -63,12 +61,6 @@ def ended(broker, number):
 def refusing(sink):
     sink.default = Reply(500, body=b"not today")
     return sink
-
-
-@pytest.fixture
-def leat(run):
-    """leat(broker, args...) runs a client verb against the broker."""
-    return lambda broker, *args: run(*args, env={"LEAT_SERVER": broker.api})
 
 
 # ---- what is kept ----
@@ -437,18 +429,8 @@ def test_progress_on_a_terminal(serve, refusing):
     broker.may_lose = True
     park(broker, 4)
     refusing.default = Reply(202)
-    parent, child = pty.openpty()
-    process = subprocess.Popen([binary(), "dlq", "redrive", "subscription/s", "--all", "--rate", "10"], env={**os.environ, "LEAT_SERVER": broker.api}, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    seen = b""
-    try:
-        while piece := os.read(parent, 4096):
-            seen += piece
-    except OSError:
-        pass
-    os.close(parent)
-    assert process.wait(20) == 0
-    assert b"\r\x1b[Ktask 1: redrive, " in seen and b"4 done, 0 failed" in seen
+    seen = in_terminal(["dlq", "redrive", "subscription/s", "--all", "--rate", "10"], {"LEAT_SERVER": broker.api, "TERM": os.environ.get("TERM", "")})
+    assert "\r\x1b[Ktask 1: redrive, " in seen and "4 done, 0 failed" in seen
 
 
 def test_unknown_tasks(serve, leat):

@@ -4,17 +4,15 @@
 import json
 import os
 import pathlib
-import pty
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 
 import pytest
 
 from broker import Broker, channel, event, subscription
-from leat import Reply, Sink, binary, free_port
+from leat import Reply, Sink, binary, flip, free_port, in_terminal
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 NOBODY = 65534
@@ -51,14 +49,6 @@ def data(leat_binary, tmp_path):
 
 def segments(data):
     return sorted((data / "log").glob("*.seg"))
-
-
-def flip(path, offset):
-    with open(path, "r+b") as f:
-        f.seek(offset)
-        byte = f.read(1)[0]
-        f.seek(offset)
-        f.write(bytes([byte ^ 0xFF]))
 
 
 # ---- all is well ----
@@ -100,17 +90,8 @@ def test_one_page(run, data):
 
 def test_colours_only_on_a_terminal_that_wants_them(data, leat_binary):
     for more, wanted in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
-        parent, child = pty.openpty()
-        process = subprocess.Popen([binary(), "doctor", "--data-dir", data], stdout=child, env={"PATH": os.environ["PATH"], "TERM": "xterm", **more})
-        os.close(child)
-        seen = b""
-        try:
-            while piece := os.read(parent, 4096):
-                seen += piece
-        except OSError:
-            pass
-        os.close(parent)
-        assert process.wait() == 0 and (b"\033[32mpass\033[0m" in seen) == wanted and (b"\033[" in seen) == wanted
+        seen = in_terminal(["doctor", "--data-dir", data], {"TERM": "xterm", **more})
+        assert ("\033[32mpass\033[0m" in seen) == wanted and ("\033[" in seen) == wanted
 
 
 # ---- the data directory ----

@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from broker import channel, event, subscription
-from leat import Reply, Sink, request, wait_for
+from leat import Reply, Sink, wait_for
 from topology import apply, hear, mesh, send, terms, trigger
 
 

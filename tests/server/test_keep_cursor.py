@@ -5,17 +5,11 @@ import pytest
 
 from broker import channel, event, subscription
 from leat import Reply, wait_for
-from recorder import Recorder, always
+from recorder import always
 from topology import mesh, path_of, ready, send, trigger
 
 KEEP = {"leat.dev/keep-cursor": "true"}
 LABELS = {"namespace": "default", "subscription": "s"}
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
 
 
 def post(broker, first, count):

@@ -12,17 +12,11 @@ import pytest
 
 from broker import event
 from leat import free_port
-from recorder import STRUCTURED, Recorder, accept, always, delayed, fail_fibonacci, fail_first, reply
+from recorder import STRUCTURED, accept, always, delayed, fail_fibonacci, fail_first, reply
 from topology import branch, condition, ends, hear, mesh, object_of, parallel, ready, resource, send, sequence, settled, terms, trigger, wait_end
 
 GRAIN = 0.005  # seconds: timers of the kernel and of the program
 SLACK = 5.0  # seconds that a machine under load may take longer than it should
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
 
 
 def channel(name, **spec):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from broker import channel, event, subscription
-from leat import Client, Reply, Sink, wait_for
+from leat import Client, Reply, wait_for
 
 
 @pytest.fixture

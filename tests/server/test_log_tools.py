@@ -12,15 +12,9 @@ import time
 import pytest
 
 from broker import Broker, channel, event, subscription
-from leat import Client, Reply, Sink, binary, wait_for
+from leat import Client, Reply, Sink, binary, flip, wait_for
 
 DATA = b"\xff\x00" + b"x" * 998
-
-
-@pytest.fixture
-def sink():
-    with Sink() as s:
-        yield s
 
 
 def serve(tmp_path, objects, **more):
@@ -61,14 +55,6 @@ def dump(run, where, *args):
 
 def newest(data):
     return max((data / "log").glob("*.seg"))
-
-
-def flip(path, offset):
-    with open(path, "r+b") as f:
-        f.seek(offset)
-        byte = f.read(1)[0]
-        f.seek(offset)
-        f.write(bytes([byte ^ 0xFF]))
 
 
 # ---- inspect ----

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from broker import RawSink, channel, dial, event, exchange, github_source, subscription
-from leat import Reply, Sink, request, sign, wait_for
+from leat import Sink, request, sign, wait_for
 
 SUBSCRIPTION = ("namespace", "subscription")
 FAMILIES = {  # name: type, labels of each series

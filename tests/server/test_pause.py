@@ -7,23 +7,11 @@ import pytest
 
 from broker import channel, event, subscription
 from leat import request, wait_for
-from recorder import Recorder, held
+from recorder import held
 from topology import condition, hear, mesh, ready, sequence, trigger
 
 LABELS = {"namespace": "default", "subscription": "s"}
 BOTH = [channel("c"), subscription("s", "c", "http://127.0.0.1:1/")]
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
-
-
-@pytest.fixture
-def leat(run):
-    """leat(broker, args...) runs a client verb against the broker."""
-    return lambda broker, *args: run(*args, env={"LEAT_SERVER": broker.api})
 
 
 def pause(broker, what="subscription/s", verb="pause"):

@@ -10,24 +10,12 @@ import pytest
 
 from broker import channel, event, subscription
 from leat import ROOT, wait_for
-from recorder import BATCH, Recorder, always, reply
+from recorder import BATCH, always, reply
 from topology import condition, mesh, ready, send, sequence, trigger
 
 LOG = ("--bus", "log")
 REPLAY = "/leat/v1/subscriptions/default/{}/replay"
 LABELS = {"namespace": "default", "subscription": "s"}
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
-
-
-@pytest.fixture
-def leat(run):
-    """leat(broker, args...) runs a client verb against the broker."""
-    return lambda broker, *args: run(*args, env={"LEAT_SERVER": broker.api})
 
 
 def post(broker, first, count, **attributes):

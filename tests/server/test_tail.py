@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from broker import channel, dial, event, subscription
+from broker import channel, event, subscription
 from leat import DEADLINE, Leat, wait_for
 from topology import apply, hear, mesh, send, sequence, trigger
 

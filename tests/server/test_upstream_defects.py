@@ -13,18 +13,12 @@ import pytest
 
 from broker import event
 from leat import Client, Reply, Sink, free_port, wait_for
-from recorder import STRUCTURED, Recorder, accept, always, delayed, fail_first, reply
+from recorder import STRUCTURED, accept, always, delayed, fail_first, reply
 from topology import apply, condition, ends, hear, mesh, object_of, ready, resource, send, sequence, settled, terms, trigger, wait_end
 
 GRAIN = 0.005  # seconds: timers of the kernel and of the program
 REPLY = {"ce-specversion": "1.0", "ce-id": "r-1", "ce-type": "reply", "ce-source": "/svc", "Content-Type": "application/json"}
 KINDS = pytest.mark.parametrize("kind", ["Broker", "Channel"])
-
-
-@pytest.fixture
-def recorder():
-    with Recorder() as r:
-        yield r
 
 
 def channel(name, **spec):
