@@ -2,7 +2,8 @@
 # One rule per kind of file; everything is built under build/ (or build/SAN for a sanitizer build).
 #   make            build/leat, libcloudevents.a              make test [T=WORD] [SAN=address,undefined|thread]
 #   make demo       the example of the README                 make fuzz [SECONDS=60]   make bench   make lint
-#   make crash [POINTS=10000000] [SEED=s:p]   the log's crash simulation; SEED replays one
+#   make crash [POINTS=10000000] [PROFILE=NAME] [SEED=s:p]   crashes of the log on a simulated disk; SEED replays one
+#   make crash-real [CYCLES=10000] [SEED=s]                  the real process killed under load, again and again
 VERSION  ?= 0.1.0
 CC       ?= gcc
 ifeq ($(origin CC),default)
@@ -94,7 +95,6 @@ crash: $(B)/tests/unit/channels_log_crash
 	@POINTS='$(POINTS)' SEED='$(SEED)' $<
 bench: all $(BENCHES:%.c=$(B)/%)
 	@tests/bench/run $(BENCH)
-# Kills the real process again and again; the fake disk's simulation is `crash`.
 crash-tools: all $(B)/tests/crash/peer
 crash-real: crash-tools
 	@tests/crash/real.py --long --cycles $(or $(CYCLES),10000) $(if $(SEED),--seed $(SEED))

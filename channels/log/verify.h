@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the verifier's two files share: the walk over a log's files (verify.c), and one segment read from its first byte
- * to its last (verify_segment.c). It shares no code with the store's recovery but the byte layout, so that it is a
- * second opinion. One thread.
+ * to its last (verify_segment.c). It shares the byte layout and the walk over a file's bytes with the store's
+ * recovery, and none of its judgement of what is lost, so that it is a second opinion. One thread.
  */
 #ifndef LEAT_CHANNELS_LOG_VERIFY_H
 #define LEAT_CHANNELS_LOG_VERIFY_H

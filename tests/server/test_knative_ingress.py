@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Knative's conformance statements about what receives events, each test named after its number in the upstream list: T7 to T10, T16, T18; for every addressable kind.
-
-The axis of buses has one place: a manifest can name only the memory bus as yet.
-"""
+"""Knative's conformance statements about what receives events, each test named after its number in the upstream list: T7 to T10, T16, T18; for every addressable kind."""
 
 import hashlib
 import json
