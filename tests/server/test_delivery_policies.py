@@ -433,7 +433,7 @@ def test_a_batch_that_fails(serve, recorder):
         return Reply(503 if count[0] <= 3 else 202)
 
     sub = recorder.add("sub", rule)
-    broker = serve(one("Channel", sub.url, terms(retry=2, dead=recorder["dead"].url), batch_max_events=3, batch_max_wait="PT0.05S"), *LOOPS)
+    broker = serve(one("Channel", sub.url, terms(retry=2, dead=recorder["dead"].url), batch_max_events=3, batch_max_wait="PT5S"), *LOOPS)
     post(broker, "Channel/x", 1, 2, 3)
     settled(broker)
     assert sorted(recorder["dead"].ids) == ["1", "2", "3"] and all("batch" not in r.headers.get("content-type", "") for r in recorder["dead"].requests)
