@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
+
 void ask_url(struct buf *url, const struct invocation *in, const char *path)
 {
     const char *server = server_url(in);
@@ -142,14 +144,8 @@ void table_cell(struct ask_table *t, const char *text)
 {
     if (!t)
         return;
-    if (t->count == t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 64;
-        char **grown = realloc(t->cells, cap * sizeof *grown);
-        if (!grown)
-            return;
-        t->cells = grown;
-        t->cap = cap;
-    }
+    if (!array_reserve(&t->cells, &t->cap, t->count + 1, sizeof(char *)))
+        return;
     t->cells[t->count] = strdup(*text ? text : "-");
     t->count += t->cells[t->count] != NULL;
 }

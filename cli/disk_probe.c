@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "clock.h"
 #include "prng.h"
 
@@ -159,15 +160,8 @@ void disk_probe_result_fini(struct disk_probe_result *r)
 
 static enum err reserve_sample(struct disk_probe_result *r, struct diag *d)
 {
-    if (r->syncs < r->room)
-        return OK;
-    const size_t room = r->room ? 2 * r->room : 1024;
-    uint64_t *grown = realloc(r->samples, room * sizeof *grown);
-    if (!grown)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    r->samples = grown;
-    r->room = room;
-    return OK;
+    bool there = array_reserve(&r->samples, &r->room, r->syncs + 1, sizeof *r->samples);
+    return there ? OK : diag_set(d, ERR_NOMEM, "out of memory");
 }
 
 /* One batch, written and synced. */

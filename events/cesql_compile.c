@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "text.h"
 
 /* Texts that are made while compiling: of one part, and together. What is longer is made when it is evaluated. */
@@ -17,15 +18,9 @@
 struct cesql_instruction *cesql_emit(struct cesql_compiler *c, enum cesql_op op, uint8_t type, size_t place,
                                      unsigned operands)
 {
-    if (c->count == c->room) {
-        size_t room = c->room ? c->room * 2 : 16;
-        struct cesql_instruction *grown = realloc(c->code, room * sizeof *grown);
-        if (!grown) {
-            c->error = ERR_NOMEM;
-            return NULL;
-        }
-        c->code = grown;
-        c->room = room;
+    if (!array_reserve(&c->code, &c->room, c->count + 1, sizeof *c->code)) {
+        c->error = ERR_NOMEM;
+        return NULL;
     }
     c->stack += 1 - (int)operands;
     if (c->stack > CESQL_STACK_MAX) {

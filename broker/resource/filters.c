@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "array.h"
 #include "tree.h"
 
 /* The parts of a filter while they are read. */
@@ -24,15 +25,9 @@ static void parts_fini(struct parts *p)
 
 static enum err parts_add(struct parts *p, struct filter *f)
 {
-    if (p->count == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 4;
-        struct filter **grown = realloc(p->list, cap * sizeof *grown);
-        if (!grown) {
-            filter_unref(f);
-            return ERR_NOMEM;
-        }
-        p->list = grown;
-        p->cap = cap;
+    if (!array_reserve(&p->list, &p->cap, p->count + 1, sizeof(struct filter *))) {
+        filter_unref(f);
+        return ERR_NOMEM;
     }
     p->list[p->count++] = f;
     return OK;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "array.h"
 #include "buf.h"
 #include "check.h"
 #include "manifest.h"
@@ -33,14 +34,8 @@ static void load_problem(struct loader *l, bool warning, struct place at, const 
 static bool manifest_add(struct loader *l, cJSON *object, const struct kind *kind, struct place at)
 {
     struct manifest *m = l->manifest;
-    if (m->count == m->cap) {
-        size_t cap = m->cap ? m->cap * 2 : 16;
-        struct manifest_item *grown = realloc(m->items, cap * sizeof *grown);
-        if (!grown)
-            return false;
-        m->items = grown;
-        m->cap = cap;
-    }
+    if (!array_reserve(&m->items, &m->cap, m->count + 1, sizeof *m->items))
+        return false;
     char *file = l->file ? strdup(l->file) : NULL;
     if (l->file && !file)
         return false;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 const char *plan_text(struct planner *p, const char *format, ...)
 {
     va_list args;
@@ -70,15 +72,9 @@ const char *plan_key(struct planner *p, const struct resource *r)
  * freed. */
 static void *grow(struct planner *p, void *list, size_t count, size_t *cap, size_t size)
 {
-    if (count == *cap) {
-        size_t wanted = *cap ? *cap * 2 : 8;
-        void *bigger = realloc(*(void **)list, wanted * size);
-        if (!bigger) {
-            p->nomem = true;
-            return NULL;
-        }
-        *(void **)list = bigger;
-        *cap = wanted;
+    if (!array_reserve(list, cap, count + 1, size)) {
+        p->nomem = true;
+        return NULL;
     }
     void *at = (char *)*(void **)list + count * size;
     memset(at, 0, size);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "buf.h"
 #include "check.h"
 #include "manifest.h"
@@ -130,15 +131,7 @@ void table_version_take(struct resource_table *t, struct entry *e)
 
 bool table_reserve(struct resource_table *t, size_t more)
 {
-    if (t->count + more <= t->cap)
-        return true;
-    size_t cap = (t->count + more) * 2;
-    struct entry **grown = realloc(t->entries, cap * sizeof *grown);
-    if (!grown)
-        return false;
-    t->entries = grown;
-    t->cap = cap;
-    return true;
+    return array_reserve(&t->entries, &t->cap, t->count + more, sizeof(struct entry *));
 }
 
 void table_insert(struct resource_table *t, struct entry *e)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "buf.h"
 #include "resource.h"
 
@@ -115,17 +116,8 @@ static void anchor_set(struct yaml *y, const yaml_char_t *name, cJSON *node)
 {
     if (!name || y->nomem)
         return;
-    if (y->anchor_count == y->anchor_cap) {
-        size_t cap = y->anchor_cap ? y->anchor_cap * 2 : 8;
-        struct anchor *grown = realloc(y->anchors, cap * sizeof *grown);
-        if (!grown) {
-            y->nomem = true;
-            return;
-        }
-        y->anchors = grown;
-        y->anchor_cap = cap;
-    }
-    char *copy = strdup((const char *)name);
+    bool room = array_reserve(&y->anchors, &y->anchor_cap, y->anchor_count + 1, sizeof *y->anchors);
+    char *copy = room ? strdup((const char *)name) : NULL;
     if (!copy) {
         y->nomem = true;
         return;

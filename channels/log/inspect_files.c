@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "crc32c.h"
 #include "inspect.h"
 #include "store.h"
@@ -155,14 +156,9 @@ static void visit(void *arg, const char *name)
     struct inspect_files *files = arg;
     const size_t len = strlen(name);
     if (numbered(name, ".seg")) {
-        if (files->count == files->cap) {
-            const size_t cap = files->cap ? files->cap * 2 : 64;
-            struct inspect_file *grown = realloc(files->segments, cap * sizeof *grown);
-            files->no_memory = files->no_memory || !grown;
-            if (!grown)
-                return;
-            files->segments = grown;
-            files->cap = cap;
+        if (!array_reserve(&files->segments, &files->cap, files->count + 1, sizeof *files->segments)) {
+            files->no_memory = true;
+            return;
         }
         struct inspect_file *f = &files->segments[files->count++];
         snprintf(f->name, sizeof f->name, "%s", name);

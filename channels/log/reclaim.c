@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 #define JOIN_MIN 4
 #define SPARSE 4 /* a segment of which less than one part in so many is kept is rewritten */
 
@@ -67,14 +69,8 @@ static struct channel *channel_of(struct round *r, uint32_t number)
     size_t at = channel_place(r, number);
     if (at < r->channel_count && r->channels[at].number == number)
         return &r->channels[at];
-    if (r->channel_count == r->channel_room) {
-        size_t room = r->channel_room ? r->channel_room * 2 : 16;
-        struct channel *more = realloc(r->channels, room * sizeof *more);
-        if (!more)
-            return NULL;
-        r->channels = more;
-        r->channel_room = room;
-    }
+    if (!array_reserve(&r->channels, &r->channel_room, r->channel_count + 1, sizeof *r->channels))
+        return NULL;
     memmove(r->channels + at + 1, r->channels + at, (r->channel_count++ - at) * sizeof *r->channels);
     struct channel c = {.number = number};
     if (r->policy->retention)

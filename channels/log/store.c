@@ -64,6 +64,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 void log_store_say(struct log_store *s, enum store_severity severity, const char *code, const char *format, ...)
 {
     assert(code && format);
@@ -125,15 +127,8 @@ static bool known(const struct log_store *s, uint64_t *first, uint64_t *last)
 static void remember(struct log_store *s, const struct log_lost *lost)
 {
     assert(lost->first <= lost->last);
-    if (s->lost_count == s->lost_room && s->lost_room < STORE_LOST_REMEMBERED) {
-        size_t room = s->lost_room ? s->lost_room * 2 : 8;
-        struct log_lost *more = realloc(s->lost, room * sizeof *more);
-        if (!more)
-            return;
-        s->lost = more;
-        s->lost_room = room;
-    }
-    if (s->lost_count < s->lost_room)
+    if (s->lost_count < STORE_LOST_REMEMBERED &&
+        array_reserve(&s->lost, &s->lost_room, s->lost_count + 1, sizeof *s->lost))
         s->lost[s->lost_count++] = *lost;
 }
 

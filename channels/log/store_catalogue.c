@@ -9,6 +9,8 @@
 #include <endian.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 void log_catalogue_init(struct log_catalogue *c)
 {
     *c = (struct log_catalogue){.next_number = {1, 1}};
@@ -123,17 +125,7 @@ static size_t place(const struct log_catalogue *c, const struct log_object *o, b
 
 static enum err reserve(struct log_catalogue *c, size_t more)
 {
-    if (c->count + more <= c->room)
-        return OK;
-    size_t room = c->room ? c->room * 2 : 16;
-    while (room < c->count + more)
-        room *= 2;
-    struct log_entry **entries = realloc(c->entries, room * sizeof *entries);
-    if (!entries)
-        return ERR_NOMEM;
-    c->entries = entries;
-    c->room = room;
-    return OK;
+    return array_reserve(&c->entries, &c->room, c->count + more, sizeof(struct log_entry *)) ? OK : ERR_NOMEM;
 }
 
 enum err log_catalogue_note(struct log_catalogue *c, const struct log_object *o, bool gone)

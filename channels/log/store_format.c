@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "crc32c.h"
 #include "prng.h"
 
@@ -50,15 +51,9 @@ static uint64_t name_of(const char *name, const char *suffix)
 static void remember(struct listing *l, uint64_t name)
 {
     assert(name > 0 && l->count <= l->room);
-    if (l->count == l->room) {
-        size_t room = l->room ? l->room * 2 : 64;
-        uint64_t *more = realloc(l->names, room * sizeof *more);
-        if (!more) {
-            l->error = ERR_NOMEM;
-            return;
-        }
-        l->names = more;
-        l->room = room;
+    if (!array_reserve(&l->names, &l->room, l->count + 1, sizeof *l->names)) {
+        l->error = ERR_NOMEM;
+        return;
     }
     l->names[l->count++] = name;
 }

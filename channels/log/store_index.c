@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 void log_index_fini(struct log_index *x)
 {
     free(x->usage);
@@ -69,14 +71,8 @@ enum err log_index_reserve(struct log_index *x, uint32_t channel)
     size_t at = usage_place(x, channel);
     if (at < x->usage_count && x->usage[at].channel == channel)
         return OK;
-    if (x->usage_count == x->usage_room) {
-        size_t room = x->usage_room ? x->usage_room * 2 : 4;
-        struct log_channel_usage *more = realloc(x->usage, room * sizeof *more);
-        if (!more)
-            return ERR_NOMEM;
-        x->usage = more;
-        x->usage_room = room;
-    }
+    if (!array_reserve(&x->usage, &x->usage_room, x->usage_count + 1, sizeof *x->usage))
+        return ERR_NOMEM;
     memmove(x->usage + at + 1, x->usage + at, (x->usage_count - at) * sizeof *x->usage);
     x->usage[at] = (struct log_channel_usage){.channel = channel};
     x->usage_count++;

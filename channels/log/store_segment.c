@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "array.h"
+
 struct log_segment *log_segment_new(const struct log_head *head, uint64_t name)
 {
     struct log_segment *g = calloc(1, sizeof *g);
@@ -81,20 +83,10 @@ const char *log_store_path(const struct log_store *s, uint64_t name, const char 
 
 enum err log_segments_reserve(struct log_store *s)
 {
-    enum err e = OK;
     log_store_lock(s);
-    if (s->segment_count == s->segment_room) {
-        size_t room = s->segment_room ? s->segment_room * 2 : 16;
-        struct log_segment **more = realloc(s->segments, room * sizeof *more);
-        if (more) {
-            s->segments = more;
-            s->segment_room = room;
-        } else {
-            e = ERR_NOMEM;
-        }
-    }
+    bool there = array_reserve(&s->segments, &s->segment_room, s->segment_count + 1, sizeof(struct log_segment *));
     log_store_unlock(s);
-    return e;
+    return there ? OK : ERR_NOMEM;
 }
 
 void log_segments_push(struct log_store *s, struct log_segment *g)

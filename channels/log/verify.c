@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "inspect.h"
 
 /* ---- findings ---- */
@@ -51,14 +52,8 @@ enum err verify_doubt(struct verify *v, uint64_t first, uint64_t last, const cha
                       const char *text)
 {
     assert(first > 0 && last >= first);
-    if (v->doubt_count == v->doubt_cap) {
-        const size_t cap = v->doubt_cap ? v->doubt_cap * 2 : 16;
-        struct verify_doubt *grown = realloc(v->doubts, cap * sizeof *grown);
-        if (!grown)
-            return ERR_NOMEM;
-        v->doubts = grown;
-        v->doubt_cap = cap;
-    }
+    if (!array_reserve(&v->doubts, &v->doubt_cap, v->doubt_count + 1, sizeof *v->doubts))
+        return ERR_NOMEM;
     struct verify_doubt *q = &v->doubts[v->doubt_count++];
     q->first = first;
     q->last = last;
