@@ -14,7 +14,7 @@
 
 #include "log_inspect.h"
 #include "slot.h"
-#include "store.h"
+#include "store_parts.h"
 
 struct usage { /* of one channel in one segment */
     uint32_t channel;
@@ -340,7 +340,7 @@ enum err log_inspect(const char *dir, bool backlogs, log_progress_fn *progress, 
     if (e == OK)
         e = give_cursors(&k);
     if (e == OK) {
-        const bool known = inspect_id(disk_system(), path, id, NULL) == OK;
+        const bool known = log_format_id(disk_system(), path, id, NULL) == OK;
         for (size_t n = 0; known && n < LOG_ID_BYTES; n++)
             snprintf(k.out->id + 2 * n, 3, "%02x", id[n]);
         k.out->format = LOG_FORMAT;

@@ -27,9 +27,6 @@ struct inspect_files {
 enum err inspect_path(char out[INSPECT_PATH_MAX], const char *dir, const char *name, struct diag *d) must_check;
 /* The folder of the log that `dir` means: itself, or "log" in it. Errors of log_inspect.h. */
 enum err inspect_find(struct disk *disk, const char *dir, char out[INSPECT_PATH_MAX], struct diag *d) must_check;
-/* The log's id, from its file "format" (store_format.c draws it). ERR_NOTFOUND: there is none; ERR_CORRUPT: it is
- * damaged. A server makes both good at its start. */
-enum err inspect_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_BYTES], struct diag *d) must_check;
 /* Opens the log for reading only. Where a server reclaims and begins segments meanwhile, it is tried again: what is
  * seen is what was there at one time. */
 struct log_store;

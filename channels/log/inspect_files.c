@@ -8,29 +8,14 @@
 #include <string.h>
 
 #include "array.h"
-#include "crc32c.h"
 #include "inspect.h"
-#include "store.h"
-#include "text.h"
-
-static const char magic[] = "leat log ";
-#define NAME_DIGITS 20
-
-static uint32_t be32(const uint8_t b[4])
-{
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
+#include "store_parts.h"
 
 enum err inspect_path(char out[INSPECT_PATH_MAX], const char *dir, const char *name, struct diag *d)
 {
     const int n = snprintf(out, INSPECT_PATH_MAX, "%s/%s", dir, name);
     assert(n > 0);
     return n < INSPECT_PATH_MAX ? OK : diag_set(d, ERR_INVALID, "the path is too long: %.200s", dir);
-}
-
-static bool numbered(const char *name, const char *suffix)
-{
-    return strspn(name, "0123456789") == NAME_DIGITS && strcmp(name + NAME_DIGITS, suffix) == 0;
 }
 
 char *inspect_text(struct slice name)
@@ -46,62 +31,20 @@ char *inspect_text(struct slice name)
 
 /* ---- where ---- */
 
-#define FORMAT_BYTES 256
 #define OPEN_TRIES 3
-
-/* What DIR/format holds; ERR_NOTFOUND without one. */
-static enum err read_format(struct disk *disk, const char *dir, char text[FORMAT_BYTES], size_t *len, struct diag *d)
-{
-    char path[INSPECT_PATH_MAX];
-    struct disk_file *f;
-    enum err e = inspect_path(path, dir, "format", d);
-    if (e == OK)
-        e = disk->ops->open(disk, path, DISK_READ, &f, d);
-    if (e != OK)
-        return e;
-    e = disk->ops->read(disk, f, text, FORMAT_BYTES - 1, 0, len, d);
-    disk->ops->close(disk, f);
-    if (e == OK)
-        text[*len] = '\0';
-    return e;
-}
-
-enum err inspect_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_BYTES], struct diag *d)
-{
-    char text[FORMAT_BYTES];
-    size_t len;
-    uint64_t version;
-    assert(disk && dir && id);
-    uint8_t crc[4];
-    enum err e = read_format(disk, dir, text, &len, d);
-    if (e != OK)
-        return e;
-    struct slice rest = slice_of(text, len), line = slice_split(&rest, '\n'), hex = slice_split(&rest, '\n');
-    const size_t checked = rest.ptr ? (size_t)(rest.ptr - text) : len;
-    const struct slice sum = slice_split(&rest, '\n');
-    if (hex_decode(sum, crc, sizeof crc) != OK || be32(crc) != crc32c(0, text, checked) ||
-        !slice_has_prefix(line, slice_str(magic)))
-        return diag_set(d, ERR_CORRUPT, "its checksum does not hold");
-    if (decimal_parse(slice_from(line, sizeof magic - 1), UINT32_MAX, &version) != OK || version > LOG_FORMAT)
-        return diag_set(d, ERR_UNSUPPORTED, "%s: '%.*s', and this program knows up to %u: use a newer one", dir,
-                        SLICE_ARG(line), LOG_FORMAT);
-    if (hex_decode(hex, id, LOG_ID_BYTES) != OK)
-        return diag_set(d, ERR_CORRUPT, "it does not say which log this is");
-    return OK;
-}
 
 static void count_segment(void *arg, const char *name)
 {
-    *(size_t *)arg += numbered(name, ".seg");
+    *(size_t *)arg += log_file_number(name, ".seg") != 0;
 }
 
 /* OK: there is a log, damaged as it may be. ERR_NOTFOUND; ERR_INVALID: it is there and no log. */
 static enum err is_log(struct disk *disk, const char *dir, struct diag *d)
 {
-    char text[FORMAT_BYTES];
+    char text[LOG_FORMAT_BYTES];
     size_t len, segments = 0;
-    enum err e = read_format(disk, dir, text, &len, d);
-    if (e == OK && slice_has_prefix(slice_of(text, len), slice_str(magic)))
+    enum err e = log_format_read(disk, dir, text, &len, d);
+    if (e == OK && slice_has_prefix(slice_of(text, len), SLICE(LOG_FORMAT_MAGIC)))
         return OK;
     if (e != OK && e != ERR_NOTFOUND)
         return e;
@@ -155,17 +98,18 @@ static void visit(void *arg, const char *name)
 {
     struct inspect_files *files = arg;
     const size_t len = strlen(name);
-    if (numbered(name, ".seg")) {
+    const uint64_t first = log_file_number(name, ".seg");
+    if (first) {
         if (!array_reserve(&files->segments, &files->cap, files->count + 1, sizeof *files->segments)) {
             files->no_memory = true;
             return;
         }
         struct inspect_file *f = &files->segments[files->count++];
         snprintf(f->name, sizeof f->name, "%s", name);
-        f->first = strtoull(name, NULL, 10);
+        f->first = first;
         return;
     }
-    if (numbered(name, ".idx") || strcmp(name, "lock") == 0 || strcmp(name, "format") == 0 ||
+    if (log_file_number(name, ".idx") || strcmp(name, "lock") == 0 || strcmp(name, "format") == 0 ||
         strcmp(name, "lost+found") == 0 || (len > 4 && strcmp(name + len - 4, ".tmp") == 0) ||
         files->strange_count == INSPECT_STRANGE_MAX)
         return;

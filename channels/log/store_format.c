@@ -19,8 +19,7 @@
 #include "array.h"
 #include "crc32c.h"
 #include "prng.h"
-
-#define FORMAT_BYTES_MAX 256
+#include "text.h"
 
 /* ---- what lies there ---- */
 
@@ -38,8 +37,7 @@ static bool has_suffix(const char *name, const char *suffix)
     return slice_has_suffix(slice_str(name), slice_str(suffix));
 }
 
-/* 20 digits and the suffix; 0: no such name. */
-static uint64_t name_of(const char *name, const char *suffix)
+uint64_t log_file_number(const char *name, const char *suffix)
 {
     assert(name && suffix && *suffix == '.');
     if (strlen(name) != 20 + strlen(suffix) || !has_suffix(name, suffix) || strspn(name, "0123456789") != 20)
@@ -61,12 +59,13 @@ static void remember(struct listing *l, uint64_t name)
 static void look(void *arg, const char *name)
 {
     struct listing *l = arg;
-    uint64_t segment = name_of(name, ".seg");
+    uint64_t segment = log_file_number(name, ".seg");
     if (segment)
         remember(l, segment);
     else if (!strcmp(name, "format"))
         l->format = true;
-    else if (strcmp(name, "lock") && strcmp(name, "lost+found") && !has_suffix(name, ".tmp") && !name_of(name, ".idx"))
+    else if (strcmp(name, "lock") && strcmp(name, "lost+found") && !has_suffix(name, ".tmp") &&
+             !log_file_number(name, ".idx"))
         l->others = true;
 }
 
@@ -87,45 +86,21 @@ static int ascending(const void *a, const void *b)
 
 /* ---- which log it is ---- */
 
-static size_t format_text(const struct log_store *s, char out[FORMAT_BYTES_MAX])
+static size_t format_text(const struct log_store *s, char out[LOG_FORMAT_BYTES])
 {
     char hex[2 * LOG_ID_BYTES + 1];
     for (size_t i = 0; i < LOG_ID_BYTES; i++)
         snprintf(hex + 2 * i, 3, "%02x", s->id[i]);
-    int n = snprintf(out, FORMAT_BYTES_MAX, "leat log %d\n%s\n", LOG_FORMAT, hex);
-    n += snprintf(out + n, FORMAT_BYTES_MAX - (size_t)n, "%08x\n", crc32c(0, out, (size_t)n));
-    assert(n < FORMAT_BYTES_MAX);
+    int n = snprintf(out, LOG_FORMAT_BYTES, LOG_FORMAT_MAGIC "%d\n%s\n", LOG_FORMAT, hex);
+    n += snprintf(out + n, LOG_FORMAT_BYTES - (size_t)n, "%08x\n", crc32c(0, out, (size_t)n));
+    assert(n < LOG_FORMAT_BYTES);
     return (size_t)n;
-}
-
-static enum err format_parse(struct log_store *s, const char *text, size_t len, struct diag *d)
-{
-    assert(text[len] == 0);
-    struct slice rest = slice_of(text, len);
-    struct slice first = slice_split(&rest, '\n'), id = slice_split(&rest, '\n'), crc = slice_split(&rest, '\n');
-    char wanted[9];
-    size_t checked = first.len + id.len + 2;
-    if (checked > len || id.len != 2 * LOG_ID_BYTES)
-        return diag_set(d, ERR_CORRUPT, "it is cut");
-    snprintf(wanted, sizeof wanted, "%08x", crc32c(0, text, checked));
-    if (!slice_eq_str(crc, wanted) || !slice_has_prefix(first, SLICE("leat log ")))
-        return diag_set(d, ERR_CORRUPT, "its checksum does not hold");
-    unsigned long format = strtoul(first.ptr + 9, NULL, 10);
-    if (format > LOG_FORMAT)
-        return diag_set(d, ERR_UNSUPPORTED,
-                        "%s is a log of format %lu, and this program knows up to %d; use a newer one", s->dir, format,
-                        LOG_FORMAT);
-    for (size_t i = 0; i < LOG_ID_BYTES; i++) {
-        char digits[3] = {id.ptr[2 * i], id.ptr[2 * i + 1], 0};
-        s->id[i] = (unsigned char)strtoul(digits, NULL, 16);
-    }
-    return OK;
 }
 
 /* Written beside and renamed, so that there is a whole one or none. */
 static enum err format_write(struct log_store *s, struct diag *d)
 {
-    char text[FORMAT_BYTES_MAX], made[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char text[LOG_FORMAT_BYTES], made[STORE_PATH_MAX], path[STORE_PATH_MAX];
     size_t len = format_text(s, text);
     assert(!s->read_only);
     if (snprintf(made, sizeof made, "%s/format.tmp", s->dir) >= (int)sizeof made)
@@ -145,19 +120,49 @@ static enum err format_write(struct log_store *s, struct diag *d)
     return e ? e : ops->sync_dir(s->disk, s->dir, d);
 }
 
-static enum err format_read(struct log_store *s, struct diag *d)
+enum err log_format_read(struct disk *disk, const char *dir, char text[LOG_FORMAT_BYTES], size_t *len, struct diag *d)
 {
-    char text[FORMAT_BYTES_MAX], path[STORE_PATH_MAX];
-    snprintf(path, sizeof path, "%s/format", s->dir);
+    char path[STORE_PATH_MAX];
     struct disk_file *f;
-    size_t len = 0;
-    enum err e = s->disk->ops->open(s->disk, path, DISK_READ, &f, d);
+    if (snprintf(path, sizeof path, "%s/format", dir) >= (int)sizeof path)
+        return diag_set(d, ERR_INVALID, "the path is too long");
+    enum err e = disk->ops->open(disk, path, DISK_READ, &f, d);
     if (e)
         return e;
-    e = s->disk->ops->read(s->disk, f, text, sizeof text - 1, 0, &len, d);
-    s->disk->ops->close(s->disk, f);
-    text[len] = 0;
-    return e ? e : format_parse(s, text, len, d);
+    *len = 0;
+    e = disk->ops->read(disk, f, text, LOG_FORMAT_BYTES - 1, 0, len, d);
+    disk->ops->close(disk, f);
+    text[*len] = 0;
+    return e;
+}
+
+static enum err format_parse(const char *text, size_t len, const char *dir, unsigned char id[LOG_ID_BYTES],
+                             struct diag *d)
+{
+    struct slice rest = slice_of(text, len);
+    struct slice first = slice_split(&rest, '\n'), hex = slice_split(&rest, '\n'), crc = slice_split(&rest, '\n');
+    char wanted[9];
+    size_t checked = first.len + hex.len + 2;
+    if (checked > len || hex.len != 2 * LOG_ID_BYTES)
+        return diag_set(d, ERR_CORRUPT, "it is cut");
+    snprintf(wanted, sizeof wanted, "%08x", crc32c(0, text, checked));
+    if (!slice_eq_str(crc, wanted) || !slice_has_prefix(first, SLICE(LOG_FORMAT_MAGIC)))
+        return diag_set(d, ERR_CORRUPT, "its checksum does not hold");
+    unsigned long format = strtoul(first.ptr + strlen(LOG_FORMAT_MAGIC), NULL, 10);
+    if (format > LOG_FORMAT)
+        return diag_set(d, ERR_UNSUPPORTED,
+                        "%s is a log of format %lu, and this program knows up to %d; use a newer one", dir, format,
+                        LOG_FORMAT);
+    return hex_decode(hex, id, LOG_ID_BYTES) == OK ? OK : diag_set(d, ERR_CORRUPT, "it does not say which log this is");
+}
+
+enum err log_format_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_BYTES], struct diag *d)
+{
+    char text[LOG_FORMAT_BYTES];
+    size_t len;
+    assert(disk && dir && id);
+    enum err e = log_format_read(disk, dir, text, &len, d);
+    return e ? e : format_parse(text, len, dir, id, d);
 }
 
 /* The id in the newest head that is whole. */
@@ -207,7 +212,7 @@ static enum err make_id(struct log_store *s, struct diag *d)
 static enum err identify(struct log_store *s, const struct listing *l, struct diag *d)
 {
     struct diag why = {0};
-    enum err e = l->format ? format_read(s, &why) : ERR_NOTFOUND;
+    enum err e = l->format ? log_format_id(s->disk, s->dir, s->id, &why) : ERR_NOTFOUND;
     if (e == ERR_UNSUPPORTED || (e && e != ERR_NOTFOUND && e != ERR_CORRUPT)) {
         if (d)
             *d = why;

@@ -223,6 +223,16 @@ bool log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const ch
 /* Begins a new segment that has room for a record of `bytes`. ERR_FULL, else S5. */
 enum err log_store_roll(struct log_store *s, uint64_t bytes) must_check;
 
+#define LOG_FORMAT_MAGIC "leat log "
+#define LOG_FORMAT_BYTES 256
+
+/* What DIR/format holds, terminated. ERR_NOTFOUND: it is not there. */
+enum err log_format_read(struct disk *disk, const char *dir, char text[LOG_FORMAT_BYTES], size_t *len,
+                         struct diag *d) must_check;
+/* The log's id, as that says. ERR_NOTFOUND; ERR_CORRUPT: it is damaged; ERR_UNSUPPORTED: of a later format. */
+enum err log_format_id(struct disk *disk, const char *dir, unsigned char id[LOG_ID_BYTES], struct diag *d) must_check;
+/* The number in a name of 20 digits and the suffix; 0: no such name. */
+uint64_t log_file_number(const char *name, const char *suffix);
 /* Lists the directory, finds or makes the log's id, removes what was being made (store_format.c). *names gets the names
  * of segments, ascending; the caller frees it. */
 enum err log_format_open(struct log_store *s, uint64_t **names, size_t *count, struct diag *d) must_check;

@@ -240,21 +240,31 @@ static enum err parse(const unsigned char *bytes, size_t len, const struct log_s
     return out->blocks + out->block_count * BLOCK_BYTES == bytes + len ? OK : ERR_CORRUPT;
 }
 
+/* Reads and checks it; *bytes are what *out points into: the caller frees them. */
+static enum err open_sidecar(struct log_store *s, const struct log_segment *g, unsigned char **bytes,
+                             struct sidecar *out)
+{
+    size_t len;
+    enum err e = load(s, g->name, bytes, &len);
+    if (e)
+        return e;
+    e = parse(*bytes, len, g, out);
+    if (e)
+        free(*bytes);
+    return e;
+}
+
 enum err log_sidecar_read(struct log_store *s, struct log_segment *g)
 {
     unsigned char *bytes;
-    size_t len;
     struct sidecar c;
-    enum err e = load(s, g->name, &bytes, &len);
+    enum err e = open_sidecar(s, g, &bytes, &c);
     if (e)
         return e;
-    e = parse(bytes, len, g, &c);
-    struct log_channel_usage *usage = e ? NULL : calloc(c.usage_count ? c.usage_count : 1, sizeof *usage);
-    if (!e && !usage)
-        e = ERR_NOMEM;
-    if (e) {
+    struct log_channel_usage *usage = calloc(c.usage_count ? c.usage_count : 1, sizeof *usage);
+    if (!usage) {
         free(bytes);
-        return e;
+        return ERR_NOMEM;
     }
     const unsigned char *p = c.usage;
     for (size_t i = 0; i < c.usage_count; i++)
@@ -277,14 +287,11 @@ enum err log_sidecar_read(struct log_store *s, struct log_segment *g)
 enum err log_sidecar_blocks(struct log_store *s, const struct log_segment *g, struct log_block **out, size_t *count)
 {
     unsigned char *bytes;
-    size_t len;
     struct sidecar c;
-    enum err e = load(s, g->name, &bytes, &len);
+    enum err e = open_sidecar(s, g, &bytes, &c);
     if (e)
         return e;
-    e = parse(bytes, len, g, &c);
-    if (!e)
-        e = get_blocks(c.blocks, c.block_count, out);
+    e = get_blocks(c.blocks, c.block_count, out);
     if (!e)
         *count = c.block_count;
     free(bytes);

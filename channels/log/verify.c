@@ -13,6 +13,7 @@
 
 #include "array.h"
 #include "inspect.h"
+#include "store_parts.h"
 
 /* ---- findings ---- */
 
@@ -85,15 +86,19 @@ enum err verify_step(struct verify *v, uint64_t bytes)
 
 /* ---- files ---- */
 
-static enum err measure(struct verify *v, const struct inspect_files *files, bool newest_only, struct diag *d)
+enum err verify_open(const struct verify *v, const char *name, struct disk_file **out, struct diag *d)
 {
     char path[INSPECT_PATH_MAX];
+    enum err e = inspect_path(path, v->dir, name, d);
+    return e == OK ? v->disk->ops->open(v->disk, path, DISK_READ, out, d) : e;
+}
+
+static enum err measure(struct verify *v, const struct inspect_files *files, bool newest_only, struct diag *d)
+{
     struct disk_file *f;
     uint64_t size;
     for (size_t i = newest_only && files->count ? files->count - 1 : 0; i < files->count; i++) {
-        enum err e = inspect_path(path, v->dir, files->segments[i].name, d);
-        if (e == OK)
-            e = v->disk->ops->open(v->disk, path, DISK_READ, &f, d);
+        enum err e = verify_open(v, files->segments[i].name, &f, d);
         if (e == ERR_NOTFOUND)
             continue;
         if (e != OK)
@@ -111,14 +116,11 @@ static enum err measure(struct verify *v, const struct inspect_files *files, boo
 static enum err id_of_heads(struct verify *v, const struct inspect_files *files, struct diag *d)
 {
     for (size_t i = files->count; i-- > 0;) {
-        char path[INSPECT_PATH_MAX];
         unsigned char bytes[LOG_SEGMENT_HEAD];
         struct log_head head;
         struct disk_file *f;
         size_t got;
-        enum err e = inspect_path(path, v->dir, files->segments[i].name, d);
-        if (e == OK)
-            e = v->disk->ops->open(v->disk, path, DISK_READ, &f, d);
+        enum err e = verify_open(v, files->segments[i].name, &f, d);
         if (e == ERR_NOTFOUND)
             continue;
         if (e != OK)
@@ -138,7 +140,7 @@ static enum err id_of_heads(struct verify *v, const struct inspect_files *files,
 static enum err identify(struct verify *v, const struct inspect_files *files, struct diag *d)
 {
     struct diag why = {0};
-    enum err e = inspect_id(v->disk, v->dir, v->id, &why);
+    enum err e = log_format_id(v->disk, v->dir, v->id, &why);
     if (e == ERR_UNSUPPORTED && d)
         *d = why;
     if (e != ERR_CORRUPT && e != ERR_NOTFOUND)

@@ -44,6 +44,8 @@ void verify_committed(struct verify *v, uint64_t committed);
 /* ERR_CANCELED when nobody wants to go on. */
 enum err verify_step(struct verify *v, uint64_t bytes) must_check;
 
+/* Opens a file of the log. ERR_NOTFOUND: it is gone by now. */
+enum err verify_open(const struct verify *v, const char *name, struct disk_file **out, struct diag *d) must_check;
 /* Reads one segment; only its head when `head_only`. A file that is gone by now is none. `until`: the first sequence of
  * the file behind it, 0: it is the newest. */
 enum err verify_segment(struct verify *v, const char *file, uint64_t until, bool head_only, struct diag *d) must_check;

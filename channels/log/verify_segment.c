@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "ce_pack.h"
-#include "inspect.h"
 #include "slot.h"
 #include "store_parts.h"
 #include "verify.h"
@@ -371,10 +370,7 @@ enum err verify_segment(struct verify *v, const char *file, uint64_t until, bool
 {
     struct segment w = {.v = v, .file = file, .until = until};
     struct disk_file *f;
-    char path[INSPECT_PATH_MAX];
-    enum err e = inspect_path(path, v->dir, file, d);
-    if (e == OK)
-        e = v->disk->ops->open(v->disk, path, DISK_READ, &f, d);
+    enum err e = verify_open(v, file, &f, d);
     if (e == ERR_NOTFOUND) { /* reclaimed meanwhile, as all before it by now */
         v->next = 0;
         return OK;

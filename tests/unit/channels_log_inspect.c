@@ -500,7 +500,7 @@ static void a_later_format_is_refused(void **state)
     assert_int_equal(pwrite(fd, sum, 9, 44), 9);
     close(fd);
     assert_int_equal(log_verify(t->rig.dir, false, found, NULL, t, &t->sums, &d), ERR_UNSUPPORTED);
-    assert_non_null(strstr(d.text, "leat log 9"));
+    assert_non_null(strstr(d.text, "format 9"));
     assert_int_equal(log_inspect(t->rig.dir, true, NULL, NULL, &i, &d), ERR_UNSUPPORTED);
     assert_non_null(strstr(d.text, "format 9"));
 }
