@@ -52,6 +52,14 @@ bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t ope
     return true;
 }
 
+void put_member(struct buf *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_printf(out, ",\"%s\":", name);
+    buf_put_json_string(out, slice_str(value));
+}
+
 bool rate_read(const struct invocation *in, const char *text, double *out)
 {
     char *end;

@@ -30,10 +30,14 @@ void table_cell(struct ask_table *t, const char *text);
 /* Prints, nothing when there is no row below the head, and frees. NULL is fine. */
 void table_print(struct ask_table *t);
 
-/* The answer of an order is its task: with --no-wait its number is printed, else it is followed until it ends, with its
- * progress on standard error. Ctrl-C leaves it running and says how it is stopped. The exit code: 0 when everything was
- * done. Takes the answer. */
-int task_begun(struct client *cl, const struct invocation *in, struct client_answer *answer, struct json_value json);
+/* Orders something of KIND/NAME, the first operand: POSTs the JSON that `put` writes to PREFIX NS/KIND/NAME PATH. The
+ * answer is a task: with --no-wait its number is printed, else it is followed until it ends, with its progress on
+ * standard error. Ctrl-C leaves it running and says how it is stopped. `say` as ask_url_put_target; `put` says what is
+ * wrong and returns false. The exit code: 0 when everything was done. */
+int ask_order(const struct invocation *in, const char *prefix, const char *say, const char *path,
+              bool (*put)(struct buf *out, const struct invocation *in));
+/* Appends ,"NAME":"VALUE"; nothing when the value is NULL. */
+void put_member(struct buf *out, const char *name, const char *value);
 
 /* A number of events a second above 0; false (said) when it is none. */
 bool rate_read(const struct invocation *in, const char *text, double *out);

@@ -11,6 +11,8 @@
 
 #define EVERYTHING "10000" /* as many as the server looks through at once */
 
+static const char whose[] = "say whose parked events";
+
 /* ---- requests ---- */
 
 static void put_parameter(struct buf *url, const char *name, const char *value)
@@ -29,7 +31,7 @@ static int ask_list(const struct invocation *in, struct client *cl, const struct
 {
     struct buf url;
     ask_url(&url, in, "/leat/v1/dlq/");
-    int code = ask_url_put_target(&url, in, 0, "say whose parked events") ? EXIT_CODE_OK : EXIT_CODE_USAGE;
+    int code = ask_url_put_target(&url, in, 0, whose) ? EXIT_CODE_OK : EXIT_CODE_USAGE;
     put_parameter(&url, "limit", q->limit);
     put_parameter(&url, "filter", q->filter);
     put_parameter(&url, "id", q->id);
@@ -260,14 +262,6 @@ static int run_export(const struct invocation *in)
 
 /* ---- redrive, discard ---- */
 
-static void put_string_member(struct buf *out, const char *name, const char *value)
-{
-    if (!value)
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    buf_put_json_string(out, slice_str(value));
-}
-
 /* The order's JSON; false (said) when the command line does not say which, or says it twice. */
 static bool put_order(struct buf *out, const struct invocation *in, const char *rate)
 {
@@ -285,8 +279,8 @@ static bool put_order(struct buf *out, const struct invocation *in, const char *
     if (rate && !rate_read(in, rate, &number))
         return false;
     buf_printf(out, "{\"all\":%s", option_given(in, "all") ? "true" : "false");
-    put_string_member(out, "filter", filter);
-    put_string_member(out, "source", source);
+    put_member(out, "filter", filter);
+    put_member(out, "source", source);
     if (rate)
         buf_printf(out, ",\"rate\":%.17g", number);
     for (size_t i = 0; i < ids; i++) {
@@ -297,35 +291,19 @@ static bool put_order(struct buf *out, const struct invocation *in, const char *
     return true;
 }
 
-static int order(const struct invocation *in, struct client *cl, const char *path, const char *rate)
+static bool put_redrive(struct buf *out, const struct invocation *in)
 {
-    struct client_answer answer;
-    struct json_value json;
-    struct buf url, body;
-    int code = EXIT_CODE_USAGE;
-    ask_url(&url, in, "/leat/v1/dlq/");
-    buf_init(&body, MANIFEST_BYTES_MAX);
-    if (ask_url_put_target(&url, in, 0, "say whose parked events") && put_order(&body, in, rate)) {
-        buf_put_str(&url, path);
-        code = ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json) ? task_begun(cl, in, &answer, json)
-                                                                           : EXIT_CODE_FAILED;
-    }
-    buf_fini(&url);
-    buf_fini(&body);
-    return code;
+    return put_order(out, in, option_value(in, "rate", NULL));
 }
 
-static int run_order(const struct invocation *in, const char *path, const char *rate)
+static bool put_discard(struct buf *out, const struct invocation *in)
 {
-    struct client *cl = client_new(in->command);
-    int code = cl ? order(in, cl, path, rate) : EXIT_CODE_FAILED;
-    client_free(cl);
-    return code;
+    return put_order(out, in, NULL);
 }
 
 static int run_redrive(const struct invocation *in)
 {
-    return run_order(in, "/redrive", option_value(in, "rate", NULL));
+    return ask_order(in, "/leat/v1/dlq/", whose, "/redrive", put_redrive);
 }
 
 /* What is discarded is gone, so all of it is only discarded by somebody who means it. */
@@ -347,7 +325,7 @@ static bool confirmed(const struct invocation *in)
 
 static int run_discard(const struct invocation *in)
 {
-    return confirmed(in) ? run_order(in, "/discard", NULL) : EXIT_CODE_USAGE;
+    return confirmed(in) ? ask_order(in, "/leat/v1/dlq/", whose, "/discard", put_discard) : EXIT_CODE_USAGE;
 }
 
 /* ---- the table ---- */

@@ -8,14 +8,6 @@
 
 #include "ask.h"
 
-static void put_text(struct buf *out, const char *name, const char *value)
-{
-    if (!value)
-        return;
-    buf_printf(out, ",\"%s\":", name);
-    buf_put_json_string(out, slice_str(value));
-}
-
 /* The order's JSON; false (said) when the command line is wrong. */
 static bool put_order(struct buf *out, const struct invocation *in)
 {
@@ -28,39 +20,18 @@ static bool put_order(struct buf *out, const struct invocation *in)
     if (rate && !rate_read(in, rate, &number))
         return false;
     buf_printf(out, "{\"dryRun\":%s", option_given(in, "dry-run") ? "true" : "false");
-    put_text(out, "from", from);
-    put_text(out, "to", option_value(in, "to", NULL));
-    put_text(out, "filter", option_value(in, "filter", NULL));
+    put_member(out, "from", from);
+    put_member(out, "to", option_value(in, "to", NULL));
+    put_member(out, "filter", option_value(in, "filter", NULL));
     if (rate)
         buf_printf(out, ",\"rate\":%.17g", number);
     buf_put_char(out, '}');
     return true;
 }
 
-static int replay(const struct invocation *in, struct client *cl)
-{
-    struct client_answer answer;
-    struct json_value json;
-    struct buf url, body;
-    int code = EXIT_CODE_USAGE;
-    ask_url(&url, in, "/leat/v1/subscriptions/");
-    buf_init(&body, MANIFEST_BYTES_MAX);
-    if (ask_url_put_target(&url, in, 0, "say to whom") && put_order(&body, in)) {
-        buf_put_str(&url, "/replay");
-        code = ask(cl, in, "POST", &url, buf_slice(&body), &answer, &json) ? task_begun(cl, in, &answer, json)
-                                                                           : EXIT_CODE_FAILED;
-    }
-    buf_fini(&url);
-    buf_fini(&body);
-    return code;
-}
-
 static int run_replay(const struct invocation *in)
 {
-    struct client *cl = client_new(in->command);
-    int code = cl ? replay(in, cl) : EXIT_CODE_FAILED;
-    client_free(cl);
-    return code;
+    return ask_order(in, "/leat/v1/subscriptions/", "say to whom", "/replay", put_order);
 }
 
 const struct command command_replay = {

@@ -139,14 +139,37 @@ static int watch(struct client *cl, const struct invocation *in, uint64_t id)
     return EXIT_CODE_FAILED;
 }
 
-int task_begun(struct client *cl, const struct invocation *in, struct client_answer *answer, struct json_value json)
+static int send_order(const struct invocation *in, struct buf *url, const struct buf *body)
 {
-    uint64_t id = member_number(json, "id");
-    buf_fini(&answer->body);
-    if (!option_given(in, "no-wait"))
-        return watch(cl, in, id);
-    printf("%llu\n", (unsigned long long)id);
-    return EXIT_CODE_OK;
+    struct client_answer answer;
+    struct json_value json;
+    struct client *cl = client_new(in->command);
+    int code = EXIT_CODE_FAILED;
+    if (cl && ask(cl, in, "POST", url, buf_slice(body), &answer, &json)) {
+        uint64_t id = member_number(json, "id");
+        buf_fini(&answer.body);
+        code = option_given(in, "no-wait") ? EXIT_CODE_OK : watch(cl, in, id);
+        if (option_given(in, "no-wait"))
+            printf("%llu\n", (unsigned long long)id);
+    }
+    client_free(cl);
+    return code;
+}
+
+int ask_order(const struct invocation *in, const char *prefix, const char *say, const char *path,
+              bool (*put)(struct buf *out, const struct invocation *in))
+{
+    struct buf url, body;
+    int code = EXIT_CODE_USAGE;
+    ask_url(&url, in, prefix);
+    buf_init(&body, MANIFEST_BYTES_MAX);
+    if (ask_url_put_target(&url, in, 0, say) && put(&body, in)) {
+        buf_put_str(&url, path);
+        code = send_order(in, &url, &body);
+    }
+    buf_fini(&url);
+    buf_fini(&body);
+    return code;
 }
 
 /* ---- verbs ---- */
