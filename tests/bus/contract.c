@@ -137,9 +137,7 @@ static struct bus_channel *bounded_channel(struct rig *r, const char *name, cons
 
 static uint64_t backlog(struct rig *r, struct bus_subscription *s)
 {
-    struct bus_probe p;
-    r->ops->probe_subscription(r->bus, s, &p);
-    return p.events;
+    return rig_probe_subscription(r, s).events;
 }
 
 /* The tap acknowledges n different events, and then no other comes. */
@@ -250,8 +248,7 @@ void contract_release_removes_with_the_last_reference(void **state)
     c = rig_channel(r, "ns/c");
     s = rig_subscribe(r, c, "s");
     assert_int_equal(backlog(r, s), 0);
-    struct bus_probe p;
-    r->ops->probe(r->bus, NULL, &p);
+    struct bus_probe p = rig_probe(r, NULL);
     assert_int_equal(p.bytes, 0);
 }
 
@@ -475,8 +472,7 @@ void contract_append_without_subscriptions_is_a_counted_drop(void **state)
     struct bus_channel *c = rig_channel(r, "ns/c");
     rig_append_many(r, c, 7);
     rig_append(r, 0, c, "keyed", "key");
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
+    struct bus_probe p = rig_probe(r, c);
     assert_int_equal(p.appended, 8);
     assert_int_equal(p.dropped, 8);
     assert_int_equal(p.events, 0);
@@ -680,8 +676,7 @@ void contract_filter_keeps_only_what_matches(void **state)
         rig_append(r, loop, c, "no", "b");
         rig_append(r, loop, c, "none", NULL);
     }
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
+    struct bus_probe p = rig_probe(r, c);
     assert_int_equal(p.appended, 3 * r->loop_count);
     assert_int_equal(p.unmatched, 2 * r->loop_count);
     assert_int_equal(p.dropped, 0);
@@ -831,8 +826,7 @@ void contract_filter_goes_with_its_subscription(void **state)
     assert_int_equal(backlog(r, stays), 2);
     rig_unsubscribe(r, stays, true);
     rig_unsubscribe(r, goes, true);
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
+    struct bus_probe p = rig_probe(r, c);
     assert_int_equal(p.bytes, 0);
     assert_int_equal(p.unmatched, 1);
 }
@@ -1345,8 +1339,7 @@ void contract_probe_counts(void **state)
     struct rig *r = *state;
     struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
     struct bus_subscription *s = rig_subscribe(r, c, "s"), *u = rig_subscribe(r, d, "u");
-    struct bus_probe p;
-    r->ops->probe(r->bus, NULL, &p);
+    struct bus_probe p = rig_probe(r, NULL);
     assert_true(p.healthy);
     assert_string_equal(p.reason, "");
     assert_int_equal(p.events, 0);
@@ -1355,14 +1348,14 @@ void contract_probe_counts(void **state)
     rig_append(r, 0, d, "one", NULL);
     rig_turn(r);
     rig_turn(r);
-    r->ops->probe(r->bus, c, &p);
+    p = rig_probe(r, c);
     assert_int_equal(p.events, 9);
     assert_int_equal(p.appended, 9);
     assert_int_equal(p.dropped, 0);
     assert_true(p.bytes > 9 * 10 && p.oldest_age_ns > 0);
-    r->ops->probe(r->bus, NULL, &p);
+    p = rig_probe(r, NULL);
     assert_int_equal(p.events, 10);
-    r->ops->probe_subscription(r->bus, s, &p);
+    p = rig_probe_subscription(r, s);
     assert_int_equal(p.events, 9);
     assert_true(p.bytes > 9 * 10 && p.oldest_age_ns > 0);
     assert_int_equal(backlog(r, u), 1);
@@ -1371,7 +1364,7 @@ void contract_probe_counts(void **state)
     rig_until(r, tap_acked(&t) == 9);
     rig_until(r, backlog(r, s) == 0);
     tap_close(&t);
-    r->ops->probe(r->bus, c, &p);
+    p = rig_probe(r, c);
     assert_int_equal(p.events, 0);
     assert_int_equal(p.bytes, 0);
     assert_int_equal(p.oldest_age_ns, 0);
@@ -1512,8 +1505,7 @@ void contract_everything_at_once(void **state)
         tap_close(&b[i]);
     }
     assert_int_equal(of_u, taken);
-    struct bus_probe p;
-    r->ops->probe(r->bus, NULL, &p);
+    struct bus_probe p = rig_probe(r, NULL);
     assert_int_equal(p.bytes, 0);
     rig_unsubscribe(r, s, true);
     rig_unsubscribe(r, u, true);

@@ -625,4 +625,21 @@ static inline void tap_close(struct tap *t)
     t->items = NULL;
 }
 
+/* ---- what the bus says of itself ---- */
+
+/* c NULL: of the whole bus. */
+static inline struct bus_probe rig_probe(struct rig *r, struct bus_channel *c)
+{
+    struct bus_probe p;
+    r->ops->probe(r->bus, c, &p);
+    return p;
+}
+
+static inline struct bus_probe rig_probe_subscription(struct rig *r, struct bus_subscription *s)
+{
+    struct bus_probe p;
+    r->ops->probe_subscription(r->bus, s, &p);
+    return p;
+}
+
 #endif

@@ -166,4 +166,13 @@ static inline struct plan *rig_plan(struct resource_table *t, const char *const 
     return plan;
 }
 
+/* The plan's subscription of this name, or NULL. */
+static inline const struct plan_subscription *rig_subscription(const struct plan *p, const char *name)
+{
+    for (size_t i = 0; i < p->subscription_count; i++)
+        if (strcmp(p->subscriptions[i].name, name) == 0)
+            return &p->subscriptions[i];
+    return NULL;
+}
+
 #endif

@@ -2,11 +2,6 @@
  *
  * The loop: descriptors and deferred work, also while they change under the callbacks that it runs.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,29 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "loop.h"
-
-static struct clock_fake now;
-static struct loop *loop; /* on the fake clock */
-
-static int setup(void **state)
-{
-    (void)state;
-    clock_fake_init(&now, 1000, 0);
-    return loop_new(&now.base, 1, &loop) != OK;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    loop_free(loop);
-    return 0;
-}
-
-static void turn(void)
-{
-    assert_int_equal(loop_turn(loop, 0), OK);
-}
+#include "../lib/loop_rig.h"
 
 /* ---- descriptors ---- */
 

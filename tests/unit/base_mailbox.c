@@ -3,11 +3,6 @@
  * Letters of other threads: all come, in order, within the bound, with one wake a burst; and stopping a loop from
  * outside.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,31 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "loop.h"
-
-#define MAILBOX_LIMIT 8
-
-static struct clock_fake now;
-static struct loop *loop; /* on the fake clock */
-
-static int setup(void **state)
-{
-    (void)state;
-    clock_fake_init(&now, 1000, 0);
-    return loop_new(&now.base, MAILBOX_LIMIT, &loop) != OK;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    loop_free(loop);
-    return 0;
-}
-
-static void turn(void)
-{
-    assert_int_equal(loop_turn(loop, 0), OK);
-}
+#include "../lib/loop_rig.h"
 
 struct note {
     struct letter letter;

@@ -2,37 +2,10 @@
  *
  * Timers: when they run, in which order, and that both stay right while callbacks start, stop and free them.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 
-#include "loop.h"
+#include "../lib/loop_rig.h"
 #include "prng.h"
-
-static struct clock_fake now;
-static struct loop *loop; /* on the fake clock */
-
-static int setup(void **state)
-{
-    (void)state;
-    clock_fake_init(&now, 1000, 0);
-    return loop_new(&now.base, 1, &loop) != OK;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    loop_free(loop);
-    return 0;
-}
-
-static void turn(void)
-{
-    assert_int_equal(loop_turn(loop, 0), OK);
-}
 
 static void pass(uint64_t ns)
 {

@@ -13,7 +13,6 @@
 
 #include "../../broker/entry.h"
 #include "../lib/fault.h"
-#include "text.h"
 
 #define NOW (1700000000 * (int64_t)NS_PER_S) /* 2023-11-14T22:13:20Z */
 

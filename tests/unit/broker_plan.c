@@ -33,14 +33,6 @@ static const struct plan_channel *channel_of(const struct plan *p, const char *k
     return NULL;
 }
 
-static const struct plan_subscription *subscription_of(const struct plan *p, const char *name)
-{
-    for (size_t i = 0; i < p->subscription_count; i++)
-        if (strcmp(p->subscriptions[i].name, name) == 0)
-            return &p->subscriptions[i];
-    return NULL;
-}
-
 static const struct plan_source *source_of(const struct plan *p, const char *name)
 {
     for (size_t i = 0; i < p->source_count; i++)
@@ -128,24 +120,24 @@ static void test_delivery_is_merged(void **state)
                 "own", TO_URL "\n  delivery: {timeout: PT3S, backoffMax: PT1M, retryAfterMax: PT9S, format: json}")
                 SUBSCRIPTION("own-dead",
                              TO_URL "\n  delivery: {retry: 1, format: binary, deadLetterSink: {uri: 'http://mine/'}}"));
-    const struct delivery *d = &subscription_of(p, "inherits")->delivery;
+    const struct delivery *d = &rig_subscription(p, "inherits")->delivery;
     assert_int_equal(d->retry, 7);
     assert_int_equal(d->backoff_policy, BACKOFF_LINEAR);
     assert_int_equal(d->backoff_delay_ns, 500 * NS_PER_MS);
     assert_int_equal(d->jitter_percent, 10);
     assert_int_equal(d->format, -1);
-    assert_string_equal(subscription_of(p, "inherits")->dead_letter.url, "http://dead/");
+    assert_string_equal(rig_subscription(p, "inherits")->dead_letter.url, "http://dead/");
     /* Its own specification counts whole, but for the dead letter sink. */
-    d = &subscription_of(p, "own")->delivery;
+    d = &rig_subscription(p, "own")->delivery;
     assert_int_equal(d->retry, 0);
     assert_int_equal(d->backoff_policy, BACKOFF_EXPONENTIAL);
     assert_int_equal(d->timeout_ns, 3 * NS_PER_S);
     assert_int_equal(d->backoff_max_ns, 60 * NS_PER_S);
     assert_int_equal(d->retry_after_max_ns, 9 * NS_PER_S);
     assert_int_equal(d->format, CE_MODE_STRUCTURED);
-    assert_string_equal(subscription_of(p, "own")->dead_letter.url, "http://dead/");
-    assert_string_equal(subscription_of(p, "own-dead")->dead_letter.url, "http://mine/");
-    assert_int_equal(subscription_of(p, "own-dead")->delivery.format, CE_MODE_BINARY);
+    assert_string_equal(rig_subscription(p, "own")->dead_letter.url, "http://dead/");
+    assert_string_equal(rig_subscription(p, "own-dead")->dead_letter.url, "http://mine/");
+    assert_int_equal(rig_subscription(p, "own-dead")->delivery.format, CE_MODE_BINARY);
     const struct resource *r = rig_get(t, "sub", "own");
     assert_string_equal(status_text(r, "physicalSubscription", "deadLetterSinkUri"), "http://dead/");
     assert_string_equal(status_text(r, "physicalSubscription", "subscriberUri"), "http://h:81/p");
@@ -251,7 +243,7 @@ static void test_destinations(void **state)
                  destinations[i].given);
         struct resource_table *t = rig_table(text, clock_system());
         struct plan *p = rig_plan(t, resolve);
-        const struct plan_subscription *s = subscription_of(p, "s");
+        const struct plan_subscription *s = rig_subscription(p, "s");
         const char *said = rig_condition(rig_get(t, "sub", "s"), "Ready");
         if (*wanted == '!') {
             assert_null(s);
@@ -291,7 +283,7 @@ static void test_subscriptions_wait(void **state)
     manifest_free(m);
     plan_unref(p);
     p = rig_plan(t, NULL);
-    assert_non_null(subscription_of(p, "s"));
+    assert_non_null(rig_subscription(p, "s"));
     r = rig_get(t, "sub", "s");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     /* Nothing has changed since: no object takes a new version. */
@@ -308,13 +300,13 @@ static void test_annotations(void **state)
     BUILT_IN_PLAN(CHANNEL("a, annotations: {leat.dev/overflow: drop-oldest}", "")
                       SUBSCRIPTION("s, annotations: {leat.dev/max-in-flight: '5', leat.dev/start-from: earliest}",
                                    TO_URL) SUBSCRIPTION("u, annotations: {leat.dev/overflow: refuse}", TO_URL));
-    const struct plan_subscription *s = subscription_of(p, "s");
+    const struct plan_subscription *s = rig_subscription(p, "s");
     assert_int_equal(s->in_flight_max, 5);
     assert_int_equal(s->start.kind, BUS_START_EARLIEST);
     assert_int_equal(s->param_count, 1);
     assert_string_equal(s->params[0].name, "overflow");
     assert_string_equal(s->params[0].value, "drop-oldest");
-    s = subscription_of(p, "u");
+    s = rig_subscription(p, "u");
     assert_string_equal(s->params[0].value, "refuse");
     assert_int_equal(s->in_flight_max, 0);
     assert_int_equal(s->start.kind, BUS_START_LATEST);
@@ -327,10 +319,10 @@ static void test_where_a_new_one_begins(void **state)
     BUILT_IN_PLAN(CHANNEL("a", "") SUBSCRIPTION("s, annotations: {leat.dev/start-from: '4711'}", TO_URL)
                       SUBSCRIPTION("u, annotations: {leat.dev/start-from: '2018-07-31T12:00:00Z'}", TO_URL)
                           SUBSCRIPTION("v, annotations: {leat.dev/start-from: earliest}", TO_URL));
-    const struct plan_subscription *s = subscription_of(p, "s");
+    const struct plan_subscription *s = rig_subscription(p, "s");
     assert_int_equal(s->start.kind, BUS_START_OFFSET);
     assert_int_equal(s->start.offset, 4711);
-    s = subscription_of(p, "u");
+    s = rig_subscription(p, "u");
     assert_int_equal(s->start.kind, BUS_START_TIME);
     assert_int_equal(s->start.wall_ns, 1533038400ll * 1000000000ll);
     for (const char *name = "su"; *name; name++) {
@@ -492,13 +484,13 @@ static void test_2018_subscriptions(void **state)
     (void)state;
     struct resource_table *t = table_2018();
     struct plan *p = rig_plan(t, legit);
-    const struct plan_subscription *s = subscription_of(p, "greetings2hello");
+    const struct plan_subscription *s = rig_subscription(p, "greetings2hello");
     assert_string_equal(s->subscriber.url, "http://hello-00001-service.default.svc.cluster.local/");
     assert_true(reached(p, &s->reply, "#Channel.channels.knative.dev/default/answers"));
     assert_string_equal(s->params[0].value, "drop-oldest");
     assert_int_equal(s->delivery.retry, 0);
-    assert_true(reached(p, &subscription_of(p, "answers2url")->subscriber, "http://127.0.0.1:9001/path"));
-    assert_true(reached(p, &subscription_of(p, "answers2greetings")->subscriber,
+    assert_true(reached(p, &rig_subscription(p, "answers2url")->subscriber, "http://127.0.0.1:9001/path"));
+    assert_true(reached(p, &rig_subscription(p, "answers2greetings")->subscriber,
                         "#Channel.channels.knative.dev/default/greetings"));
     /* A subscription's channel comes first in the order, for those who walk channel by channel. */
     for (size_t i = 1; i < p->subscription_count; i++)
@@ -511,7 +503,7 @@ static void test_2018_subscriptions(void **state)
         {"lost", "False ChannelNotFound Channel default/nowhere is not declared"},
     };
     for (size_t i = 0; i < COUNT(broken); i++) {
-        assert_null(subscription_of(p, broken[i][0]));
+        assert_null(rig_subscription(p, broken[i][0]));
         assert_string_equal(rig_condition(rig_get(t, "subscriptions.channels.knative.dev", broken[i][0]), "Ready"),
                             broken[i][1]);
     }
@@ -548,7 +540,7 @@ static void test_2018_names(void **state)
                  names[i][0]);
         struct resource_table *t = rig_table(text, clock_system());
         struct plan *p = rig_plan(t, resolve);
-        const struct plan_subscription *s = subscription_of(p, "s");
+        const struct plan_subscription *s = rig_subscription(p, "s");
         if (!s || !reached(p, &s->subscriber, names[i][1]))
             fail_msg("%s led to %s", names[i][0], s ? s->subscriber.url : "nothing");
         done(t, p);
@@ -613,7 +605,7 @@ static void test_flows(void **state)
     struct plan *p = rig_plan(t, legit);
     const char *key = "Flow.flows.knative.dev/default/github-flow";
     const struct plan_channel *c = channel_of(p, key);
-    const struct plan_subscription *s = subscription_of(p, "github-flow");
+    const struct plan_subscription *s = rig_subscription(p, "github-flow");
     const struct plan_source *g = source_of(p, "github-flow");
     assert_string_equal(p->buses[c->bus].key, "ClusterBus/stub");
     assert_string_equal(c->path, "/channels/default/github-flow");
@@ -627,12 +619,12 @@ static void test_flows(void **state)
     const struct resource *r = rig_get(t, "flow", "github-flow");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     assert_string_equal(status_text(r, "channelTarget", NULL), "github-flow-channel.default.svc.cluster.local");
-    assert_int_equal(subscription_of(p, "uri-flow")->delivery.retry, 4);
-    assert_true(reached(p, &subscription_of(p, "uri-flow")->subscriber, "http://127.0.0.1:9002/in"));
+    assert_int_equal(rig_subscription(p, "uri-flow")->delivery.retry, 4);
+    assert_true(reached(p, &rig_subscription(p, "uri-flow")->subscriber, "http://127.0.0.1:9002/in"));
 
     /* Nowhere to go: no source, whose events would only be dropped. */
     assert_null(source_of(p, "lost-flow"));
-    assert_null(subscription_of(p, "lost-flow"));
+    assert_null(rig_subscription(p, "lost-flow"));
     r = rig_get(t, "flow", "lost-flow");
     assert_string_equal(
         rig_condition(r, "Ready"),

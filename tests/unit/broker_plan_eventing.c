@@ -14,14 +14,6 @@
     struct resource_table *t = rig_table(text, clock_system());                                                        \
     struct plan *p = rig_plan(t, NULL)
 
-static const struct plan_subscription *subscription_of(const struct plan *p, const char *name)
-{
-    for (size_t i = 0; i < p->subscription_count; i++)
-        if (strcmp(p->subscriptions[i].name, name) == 0)
-            return &p->subscriptions[i];
-    return NULL;
-}
-
 static const cJSON *at(const struct resource *r, const char *a, const char *b)
 {
     assert_non_null(r);
@@ -96,7 +88,7 @@ static void test_trigger(void **state)
           "kind: Trigger\nmetadata: {name: t}\nspec:\n  broker: b\n  subscriber: {ref: {apiVersion: v1, kind: Service, "
           "name: s}, uri: /in}\n" DOC
           "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {type: ExternalName, externalName: s.example}\n");
-    const struct plan_subscription *s = subscription_of(p, "t");
+    const struct plan_subscription *s = rig_subscription(p, "t");
     assert_non_null(s);
     assert_string_equal(s->key, "Trigger.eventing.knative.dev/default/t");
     assert_string_equal(s->subscriber.url, "http://s.example/in");
@@ -132,12 +124,12 @@ static void test_delivery_is_merged(void **state)
                   TRIGGER("own", OF_B "  delivery: {timeout: PT2S}")
                       TRIGGER("own-dead", OF_B "  delivery: {retry: 1, format: binary, " DEAD("mine") "}")
                           TRIGGER("of-none", "  broker: none"));
-    const struct plan_subscription *s = subscription_of(p, "inherits");
+    const struct plan_subscription *s = rig_subscription(p, "inherits");
     assert_int_equal(s->delivery.retry, 3);
     assert_int_equal(s->delivery.format, CE_MODE_STRUCTURED);
     assert_string_equal(s->dead_letter.url, "http://broker/");
     /* One of its own counts whole: no retry of the Broker's; but its dead letter sink. */
-    s = subscription_of(p, "own");
+    s = rig_subscription(p, "own");
     assert_int_equal(s->delivery.retry, 0);
     assert_int_equal(s->delivery.format, -1);
     assert_int_equal(s->delivery.timeout_ns, 2 * NS_PER_S);
@@ -145,11 +137,11 @@ static void test_delivery_is_merged(void **state)
     assert_string_equal(
         rig_text(cJSON_GetObjectItem(rig_get(t, "trigger", "own")->object, "status"), "deadLetterSinkUri"),
         "http://broker/");
-    s = subscription_of(p, "own-dead");
+    s = rig_subscription(p, "own-dead");
     assert_int_equal(s->delivery.retry, 1);
     assert_int_equal(s->delivery.format, CE_MODE_BINARY);
     assert_string_equal(s->dead_letter.url, "http://mine/");
-    assert_int_equal(subscription_of(p, "of-none")->delivery.retry, 0);
+    assert_int_equal(rig_subscription(p, "of-none")->delivery.retry, 0);
     assert_string_equal(rig_condition(rig_get(t, "trigger", "of-none"), "DeadLetterSinkResolved"),
                         "True DeadLetterSinkNotConfigured");
     done(t, p);
@@ -186,7 +178,7 @@ static void test_filters(void **state)
                       TRIGGER("cesql", OF_B "  filters: [{cesql: \"type = 'a' AND source LIKE '%y'\"}]"));
     const struct ce_event *events[] = {event_of("a", "/x"), event_of("b", "/x"), event_of("a", "/y")};
     for (size_t i = 0; i < COUNT(rows); i++) {
-        const struct plan_subscription *s = subscription_of(p, rows[i].name);
+        const struct plan_subscription *s = rig_subscription(p, rows[i].name);
         assert_non_null(s);
         for (size_t k = 0; k < COUNT(events); k++)
             if (filter_match(s->filter, events[k]) != rows[i].wants[k])
@@ -209,7 +201,7 @@ static void test_trigger_before_broker(void **state)
                         "Unknown NotResolved it joins the Broker when everything it names is there");
     add(t, BROKER("b", ""));
     compile_again(t, &p);
-    assert_non_null(subscription_of(p, "t"));
+    assert_non_null(rig_subscription(p, "t"));
     assert_string_equal(rig_condition(r, "Ready"), "True");
     /* Compiled again, nothing has changed. */
     uint64_t version = resource_table_version(t);
@@ -223,7 +215,7 @@ static void test_broker_of_another_namespace(void **state)
     (void)state;
     BEGIN(BROKER("b, namespace: far", "") TRIGGER(
         "t", "  brokerRef: {kind: Broker, apiVersion: eventing.knative.dev/v1, name: b, namespace: far}"));
-    assert_string_equal(p->channels[subscription_of(p, "t")->channel].key, "Broker.eventing.knative.dev/far/b");
+    assert_string_equal(p->channels[rig_subscription(p, "t")->channel].key, "Broker.eventing.knative.dev/far/b");
     done(t, p);
 }
 
@@ -246,7 +238,7 @@ static void test_broker_as_destination(void **state)
                                      "delivery: {deadLetterSink: {%s}}}\n",
                  given[i], given[i], given[i]);
         BEGIN(text);
-        const struct plan_subscription *s = subscription_of(p, "s");
+        const struct plan_subscription *s = rig_subscription(p, "s");
         const struct plan_target *to[] = {&s->subscriber, &s->reply, &s->dead_letter};
         for (size_t k = 0; k < 3; k++) {
             assert_int_equal(to[k]->kind, PLAN_TARGET_CHANNEL);
@@ -290,7 +282,7 @@ static void test_limits(void **state)
                       OF_B) TRIGGER("keyed, annotations: {leat.dev/order: key}", OF_B)
                   TRIGGER("paused, annotations: {leat.dev/paused: 'true'}", OF_B)
                       TRIGGER("strict, annotations: {leat.dev/order: strict}", "  broker: many"));
-    const struct plan_subscription *s = subscription_of(p, "t");
+    const struct plan_subscription *s = rig_subscription(p, "t");
     assert_string_equal(p->channels[s->channel].params[0].name, "partitions");
     assert_string_equal(p->channels[s->channel].params[0].value, "1");
     assert_int_equal(s->in_flight_max, 7);
@@ -310,15 +302,15 @@ static void test_limits(void **state)
         assert_int_equal(on->codes[code / 64] >> (code % 64) & 1, code == 418 || code >= 500);
     assert_string_equal(s->params[0].name, "overflow");
     assert_string_equal(s->params[0].value, "drop-oldest");
-    s = subscription_of(p, "keyed");
+    s = rig_subscription(p, "keyed");
     assert_int_equal(s->order, ORDER_KEY);
     assert_false(s->one_loop || s->paused || s->delivery.retry_on.given);
     assert_int_equal(s->delivery.jitter_percent, 10);
-    assert_true(subscription_of(p, "paused")->paused);
+    assert_true(rig_subscription(p, "paused")->paused);
     assert_string_equal(rig_condition(rig_get(t, "trigger", "paused"), "Ready"),
                         "True Paused the annotation leat.dev/paused holds deliveries back; the events are kept "
                         "meanwhile");
-    assert_null(subscription_of(p, "strict"));
+    assert_null(rig_subscription(p, "strict"));
     assert_string_equal(rig_condition(rig_get(t, "trigger", "strict"), "Ready"),
                         "False OrderNeedsOnePartition the order strict needs a channel with one partition: set the "
                         "annotation leat.dev/partitions: \"1\" on Broker default/many");
@@ -451,7 +443,7 @@ static void test_a_backlog_outlives_a_mistake(void **state)
         struct plan *p = rig_plan(t, NULL);
         static const char *const names[] = {"t", "o", "q-kn-sequence-0"};
         for (size_t k = 0; k < COUNT(names); k++) {
-            const struct plan_subscription *s = subscription_of(p, names[k]);
+            const struct plan_subscription *s = rig_subscription(p, names[k]);
             assert_int_equal(s != NULL, steps[i].there);
             assert_true(!s || s->paused == !steps[i].runs);
         }

@@ -82,20 +82,6 @@ static void crash(struct rig *r)
     bus_open(r);
 }
 
-static struct bus_probe probe(struct rig *r, struct bus_channel *c)
-{
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
-    return p;
-}
-
-static struct bus_probe probe_subscription(struct rig *r, struct bus_subscription *s)
-{
-    struct bus_probe p;
-    r->ops->probe_subscription(r->bus, s, &p);
-    return p;
-}
-
 /* Time passes, as ticks see it. */
 static void pass(struct rig *r, uint64_t seconds)
 {
@@ -210,16 +196,16 @@ static void drop_oldest_of(struct rig *r, bool attached)
     for (unsigned n = 0; n < 200; n++)
         assert_int_equal(append_sized(r, c, n, 1000), OK);
     rig_quiet(r);
-    struct bus_probe p = probe_subscription(r, s);
+    struct bus_probe p = rig_probe_subscription(r, s);
     assert_true(p.bytes <= 64 << 10 && p.events >= 40 && p.dropped > 100);
     assert_int_equal(p.events + p.dropped, 200);
-    assert_int_equal(probe(r, c).dropped, p.dropped);
+    assert_int_equal(rig_probe(r, c).dropped, p.dropped);
     if (attached)
         tap_close(&t);
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, (unsigned)p.events);
     assert_true(tap_is(&t, "e199") && !tap_is(&t, "e0"));
-    assert_int_equal(probe_subscription(r, s).bytes, 0);
+    assert_int_equal(rig_probe_subscription(r, s).bytes, 0);
     tap_close(&t);
 }
 
@@ -270,7 +256,7 @@ static void subscriptions_begin_in_the_past(void **state)
     struct rig *r = *state;
     struct bus_channel *c = rig_channel(r, "ns/c");
     rig_append_many(r, c, 10);
-    uint64_t end = probe(r, c).end;
+    uint64_t end = rig_probe(r, c).end;
     pass(r, 2);
     int64_t then = clock_wall_ns(&r->fake.base);
     for (unsigned n = 10; n < 15; n++)
@@ -481,7 +467,7 @@ static void below_the_reserve_appends_are_refused(void **state)
     assert_int_equal(e, ERR_FULL);
     assert_true(n > 100);
     rig_until(r, told("LogDiskLow") == 1);
-    assert_true(probe(r, NULL).healthy); /* it serves: publishers are told to come again */
+    assert_true(rig_probe(r, NULL).healthy); /* it serves: publishers are told to come again */
     assert_int_equal(append_sized(r, c, n, 10), ERR_FULL);
     tap_drain(r, s, 0, &t); /* deliveries and cursors go on, and make room */
     rig_until(r, backlog(r, s) == 0);
@@ -530,7 +516,7 @@ static void a_failed_sync_ends_writing_not_delivering(void **state)
     fake_disk_fault(world.disk, NULL);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(append_sized(r, c, 11, 10), ERR_UNAVAILABLE);
-    struct bus_probe p = probe(r, NULL);
+    struct bus_probe p = rig_probe(r, NULL);
     assert_false(p.healthy);
     assert_true(strlen(p.reason) > 10);
     rig_until(r, told("LogSyncFailed") == 1);

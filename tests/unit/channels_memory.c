@@ -14,20 +14,6 @@ static const struct contract on_one = {"memory", "", 1, TURNED, NULL}, on_three 
                                           TURNED, NULL},
                              on_small = {"memory", "capacity=20KiB total=30KiB", 2, TURNED, NULL};
 
-static struct bus_probe probe(struct rig *r, struct bus_channel *c)
-{
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
-    return p;
-}
-
-static struct bus_probe probe_subscription(struct rig *r, struct bus_subscription *s)
-{
-    struct bus_probe p;
-    r->ops->probe_subscription(r->bus, s, &p);
-    return p;
-}
-
 /* Appends e0, e1 ... of 1000 bytes on this loop until the bus refuses, `most` at most; how many it took. */
 static unsigned fill(struct rig *r, size_t loop, struct bus_channel *c, const char *key, unsigned most)
 {
@@ -118,10 +104,10 @@ static void an_event_counts_once_per_channel(void **state)
     const struct ce_event *event = rig_event("e", NULL, 100000);
     rig_append_event(r, 0, one, event);
     rig_append_event(r, 0, ten, event);
-    assert_true(probe(r, one).bytes >= ce_event_size(event));
-    assert_true(probe(r, ten).bytes < probe(r, one).bytes + 2000);
-    assert_int_equal(probe(r, ten).events, 1);
-    assert_int_equal(probe(r, NULL).bytes, probe(r, one).bytes + probe(r, ten).bytes);
+    assert_true(rig_probe(r, one).bytes >= ce_event_size(event));
+    assert_true(rig_probe(r, ten).bytes < rig_probe(r, one).bytes + 2000);
+    assert_int_equal(rig_probe(r, ten).events, 1);
+    assert_int_equal(rig_probe(r, NULL).bytes, rig_probe(r, one).bytes + rig_probe(r, ten).bytes);
     ce_event_unref(event);
 }
 
@@ -144,7 +130,7 @@ static void one_that_is_behind_costs_its_own_share(void **state)
         rig_until(r, tap_acked(&taps[i]) == 200);
         tap_close(&taps[i]);
     }
-    assert_in_range(probe(r, c).bytes, probe(r, alone).bytes, probe(r, alone).bytes + 4096);
+    assert_in_range(rig_probe(r, c).bytes, rig_probe(r, alone).bytes, rig_probe(r, alone).bytes + 4096);
 }
 
 static void the_longest_backlog_decides(void **state)
@@ -175,14 +161,14 @@ static void the_total_bounds_all_channels(void **state)
     rig_subscribe(r, b, "s");
     unsigned of_a = fill(r, 0, a, NULL, 100), of_b = fill(r, 1, b, NULL, 100);
     assert_true(of_b > 0 && of_b < of_a);
-    assert_true(probe(r, NULL).bytes <= 30 << 10);
+    assert_true(rig_probe(r, NULL).bytes <= 30 << 10);
     rig_unsubscribe(r, s, true); /* its backlog's room is free again */
-    assert_int_equal(probe(r, a).bytes, 0);
+    assert_int_equal(rig_probe(r, a).bytes, 0);
     assert_in_range(fill(r, 0, b, NULL, 100), 1, 19);
     const struct ce_event *event = rig_event("huge", NULL, 31 << 10);
     assert_int_equal(rig_append_try(r, 0, large, event), ERR_TOO_LARGE); /* for the bus, if not for its channel */
     ce_event_unref(event);
-    assert_int_equal(probe_subscription(r, of_large).events, 0);
+    assert_int_equal(rig_probe_subscription(r, of_large).events, 0);
 }
 
 static void drop_oldest_drops_its_oldest(void **state)
@@ -203,10 +189,10 @@ static void drop_oldest_drops_its_oldest(void **state)
         rig_turn(r);
     }
     takes_exactly(&q, 50); /* who keeps up loses nothing */
-    struct bus_probe p = probe_subscription(r, lossy);
+    struct bus_probe p = rig_probe_subscription(r, lossy);
     assert_true(p.dropped > 25 && p.events + p.dropped == 50);
-    assert_int_equal(probe(r, c).dropped, p.dropped);
-    assert_int_equal(probe_subscription(r, quick).dropped, 0);
+    assert_int_equal(rig_probe(r, c).dropped, p.dropped);
+    assert_int_equal(rig_probe_subscription(r, quick).dropped, 0);
     tap_drain(r, lossy, 0, &l);
     takes_exactly(&l, (unsigned)p.events);
     char first[8];
@@ -234,7 +220,7 @@ static void drop_oldest_leaves_what_is_in_flight(void **state)
         assert_true(tap_settle(&l, ids[i], BUS_ACK));
     l.acks = true;
     tap_credit(&l, 1);
-    rig_until(r, probe_subscription(r, lossy).events == 0);
+    rig_until(r, rig_probe_subscription(r, lossy).events == 0);
     for (uint64_t i = 3; i < l.count; i++)
         assert_string_not_equal(l.items[i].id, "e3"); /* dropped, before any newer */
     tap_close(&l);
@@ -248,7 +234,7 @@ static void drop_oldest_gives_way_to_nobody_who_refuses(void **state)
     rig_subscribe(r, c, "slow");
     unsigned n = fill(r, 0, c, NULL, 100);
     assert_in_range(n, 12, 19);
-    assert_int_equal(probe_subscription(r, lossy).dropped, 0); /* dropping there would free nothing */
+    assert_int_equal(rig_probe_subscription(r, lossy).dropped, 0); /* dropping there would free nothing */
     /* The parameters given last count. */
     struct bus_subscription *slow = rig_subscribe_with(r, c, "slow", "overflow=drop-oldest");
     rig_unsubscribe(r, slow, false);
@@ -270,7 +256,7 @@ static void drop_oldest_reaches_other_loops(void **state)
         rig_turn(r);
         assert_true(refused <= taken + 2);
     }
-    struct bus_probe p = probe_subscription(r, lossy);
+    struct bus_probe p = rig_probe_subscription(r, lossy);
     assert_int_equal(p.events + p.dropped, 110);
 }
 
@@ -371,7 +357,7 @@ static void unsubscribe_waits_for_what_is_in_the_air(void **state)
     struct air air = in_the_air(r, c);
     throw_up(r, c, &air);
     rig_unsubscribe(r, air.s, true);
-    assert_int_equal(probe(r, c).bytes, 0);
+    assert_int_equal(rig_probe(r, c).bytes, 0);
     free(air.t.items);
 }
 
@@ -385,7 +371,7 @@ static void release_waits_for_what_is_in_the_air(void **state)
     r->ops->unsubscribe(r->bus, air.s, false, &kept.op);
     rig_release(r, c, true);
     assert_int_equal(kept.ended, 1);
-    assert_int_equal(probe(r, NULL).bytes, 0);
+    assert_int_equal(rig_probe(r, NULL).bytes, 0);
     free(air.t.items);
 }
 
@@ -436,7 +422,7 @@ static void no_more_is_lent_than_overflow_can_spare(void **state)
     tap_attach(r, lossy, 0, &t);
     rig_quiet(r);
     assert_int_equal(fill(r, 1, c, NULL, 1500), 1500); /* those lent cannot be dropped; the others can */
-    struct bus_probe p = probe_subscription(r, lossy);
+    struct bus_probe p = rig_probe_subscription(r, lossy);
     assert_int_equal(p.events + p.dropped, 1500);
     t.acks = true;
     tap_credit(&t, 10);
@@ -500,7 +486,7 @@ static void unsubscribe_before_subscribe_has_ended(void **state)
     rig_wait(r, &go);
     assert_int_equal(come.ended, 1);
     rig_append(r, 0, c, "e0", NULL);
-    assert_int_equal(probe(r, c).dropped, 1); /* nobody holds it */
+    assert_int_equal(rig_probe(r, c).dropped, 1); /* nobody holds it */
 }
 
 static void keys_spread_over_the_loops(void **state)
@@ -547,7 +533,7 @@ static void a_full_mailbox_refuses(void **state)
     assert_int_equal(taken + full, all);
     assert_int_equal(backlog(r, s), taken);
     rig_unsubscribe(r, s, true);
-    assert_int_equal(probe(r, c).bytes, 0); /* what was refused is charged to nobody */
+    assert_int_equal(rig_probe(r, c).bytes, 0); /* what was refused is charged to nobody */
     ce_event_unref(event);
     free(a);
 }
@@ -718,7 +704,7 @@ static void traffic_survives_every_failed_allocation(void **state)
             rig_turn(r);
         }
         assert_true(taken >= 89);
-        assert_int_equal(probe(r, c).bytes, 0);
+        assert_int_equal(rig_probe(r, c).bytes, 0);
         tap_close(&t);
         if (!fired) {
             assert_true(n > 10);

@@ -8,13 +8,6 @@
 static const struct contract on_one = {"memory", "", 1, TURNED, NULL}, on_two = {"memory", "", 2, TURNED, NULL},
                              on_lease = {"faulty", "inner=memory hold-ms-max=60000", 1, TURNED, NULL};
 
-static struct bus_probe probe(struct rig *r, struct bus_channel *c)
-{
-    struct bus_probe p;
-    r->ops->probe(r->bus, c, &p);
-    return p;
-}
-
 static void only_one_partition_can_be_asked_for(void **state)
 {
     struct rig *r = *state;
@@ -64,20 +57,20 @@ static void only_matches_are_charged(void **state)
         subscribe_filtered(r, c, name, type_is(i == 7 ? "contract.event" : "other"));
     }
     rig_append(r, 0, c, "no key", NULL);
-    uint64_t of_one = probe(r, c).bytes;
+    uint64_t of_one = rig_probe(r, c).bytes;
     assert_in_range(of_one, 1, 1000);
     for (char key = 'a'; key < 'i'; key++) /* some are the other loop's */
         rig_append(r, 0, c, "keyed", (char[]){key, '\0'});
-    assert_in_range(probe(r, c).bytes, of_one * 9, of_one * 10);
-    assert_int_equal(probe(r, c).events, 9);
+    assert_in_range(rig_probe(r, c).bytes, of_one * 9, of_one * 10);
+    assert_int_equal(rig_probe(r, c).events, 9);
 
     subscribe_filtered(r, c, "s7", type_is("other")); /* now nobody wants it */
-    uint64_t before = probe(r, c).bytes;
+    uint64_t before = rig_probe(r, c).bytes;
     for (char key = 'a'; key < 'i'; key++)
         rig_append(r, 0, c, "keyed", (char[]){key, '\0'});
-    assert_int_equal(probe(r, c).bytes, before);
-    assert_int_equal(probe(r, c).unmatched, 8);
-    assert_int_equal(probe(r, c).dropped, 0);
+    assert_int_equal(rig_probe(r, c).bytes, before);
+    assert_int_equal(rig_probe(r, c).unmatched, 8);
+    assert_int_equal(rig_probe(r, c).dropped, 0);
 }
 
 /* Filters change between the loop where the event is appended and the one that owns its key: what is charged is what is
@@ -119,7 +112,7 @@ static void the_charge_follows_a_change_on_the_way(void **state)
         rig_unsubscribe(r, s[i], false);
         rig_unsubscribe(r, s[i], true);
     }
-    assert_int_equal(probe(r, c).bytes, 0);
+    assert_int_equal(rig_probe(r, c).bytes, 0);
     filter_unref(other);
 }
 

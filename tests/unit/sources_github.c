@@ -22,7 +22,6 @@
 #include "http_server.h"
 #include "loop.h"
 #include "source.h"
-#include "text.h"
 
 #define SECRET "It's a Secret to Everybody"
 #define BYTES_MAX 4096
