@@ -9,8 +9,8 @@
 
 #include "clock.h"
 #include "doctor.h"
+#include "log_inspect.h"
 #include "log_owners.h"
-#include "log_tool.h"
 
 #define FUTURE_NS (60 * (int64_t)NS_PER_S)
 

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "clock.h"
 #include "doctor.h"
-#include "log_tool.h"
 
 #define BACKLOG_MUCH 10000 /* events of one subscription that wait: worth a word */
 #define TOP 3              /* subscriptions that are named */

@@ -211,8 +211,8 @@ struct bus {
     uint64_t hold_ms_max;
 };
 
-/* The backend of this name ("memory", "faulty"; "stub" is memory's name of 2018), or NULL. The registry is the only
- * place that knows them all. */
+/* The backend of this name ("log", "memory", "faulty"; "stub" is memory's name of 2018), or NULL. The registry is the
+ * only place that knows them all. */
 const struct bus_ops *bus_find(const char *name);
 /* Names for error messages and help, NULL-terminated. */
 const char *const *bus_names(void);

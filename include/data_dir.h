@@ -23,7 +23,7 @@ enum err data_dir_choose(const char *given, char **out, struct diag *d) must_che
 struct data_dir;
 /* Makes the directory when it is not there (0700), checks its format and takes the lock. Errors say what to do.
  * ERR_EXISTS: another process serves it; ERR_UNSUPPORTED: a newer leat wrote it, and nothing was touched; ERR_CORRUPT:
- * it is no data directory; ERR_DENIED, ERR_FULL, ERR_IO. */
+ * it is no data directory; ERR_INVALID: its path cannot be one; ERR_DENIED, ERR_FULL, ERR_IO, ERR_NOMEM. */
 enum err data_dir_open(const char *path, struct data_dir **out, struct diag *d) must_check;
 void data_dir_close(struct data_dir *d); /* NULL is fine */
 const char *data_dir_path(const struct data_dir *d);

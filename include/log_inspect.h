@@ -14,7 +14,6 @@
 #include <stdint.h>
 
 #include "event.h"
-#include "slice.h"
 
 /* Called now and then; false: give up. `done` and `total` are bytes. May be NULL. */
 typedef bool log_progress_fn(void *arg, uint64_t done, uint64_t total);

@@ -21,7 +21,6 @@
 #include "hmac.h"
 #include "list.h"
 #include "loop.h"
-#include "text.h"
 
 #define DEADLINE_NS (8 * NS_PER_S)       /* GitHub gives up after 10 s */
 #define DEADLINE_LEAST_NS (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does   \

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
 
 static void call_free(struct dlq_call *c)
 {

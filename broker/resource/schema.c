@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "text.h"
 
 static const cJSON *member(const cJSON *object, const char *name)
 {

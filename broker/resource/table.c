@@ -18,7 +18,6 @@
 #include "manifest.h"
 #include "prng.h"
 #include "table.h"
-#include "text.h"
 
 enum err resource_table_new(const struct clock *clock, struct resource_table **out)
 {
