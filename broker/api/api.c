@@ -64,6 +64,11 @@ static void answer(struct http_request *r, int status, const struct http_header 
     buf_fini(body);
 }
 
+void api_json_text(struct http_request *r, int status, struct buf *body)
+{
+    answer(r, status, json_type, body);
+}
+
 static void readyz(struct api *a, struct http_request *r)
 {
     struct buf why;
@@ -93,7 +98,7 @@ static void version(struct http_request *r)
         "{\"major\":\"1\",\"minor\":\"31\",\"gitVersion\":\"v1.31.0+leat-%s\",\"gitCommit\":\"\",\"gitTreeState\":\"\","
         "\"buildDate\":\"\",\"goVersion\":\"\",\"compiler\":\"\",\"platform\":\"linux\"}\n",
         LEAT_VERSION);
-    answer(r, 200, json_type, &body);
+    api_json_text(r, 200, &body);
 }
 
 /* The paths that take no body; true when this was one. */

@@ -33,7 +33,8 @@ struct api_later {
 /* A parameter of the query, percent-decoded, into `out`; false when it is not there. A bad escape, or more than the
  * buffer's limit, is an error of `out`. */
 bool api_query(const struct http_request *r, const char *name, struct buf *out);
-/* Answers with a JSON tree (borrowed; NULL: without memory). */
+/* Answers with JSON as text (buf_fini is done here), or with a tree (borrowed; NULL: without memory). */
+void api_json_text(struct http_request *r, int status, struct buf *body);
 void api_json(struct http_request *r, int status, const cJSON *tree);
 
 /* GET /leat/v1/explain (explain.c) and /leat/v1/tail (tail.c). */

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static void call_free(struct dlq_call *c)
 {
     dlq_collection_close(&c->collection);

@@ -11,16 +11,6 @@
 #include "ce_http.h"
 #include "dlq.h"
 
-static void respond(struct http_request *r, struct buf *body)
-{
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
-    if (buf_error(body) == OK)
-        http_respond(r, 200, type, 1, buf_slice(body));
-    else
-        api_status(r, 500, "InternalError", "out of memory");
-    buf_fini(body);
-}
-
 /* ---- lists ---- */
 
 static void put_attribute(struct buf *out, const struct ce_event *e, const char *name, const char *before)
@@ -97,7 +87,7 @@ void dlq_answer_list(struct dlq_call *c)
     buf_printf(&body, "],\"matched\":%zu,\"seen\":%zu,\"total\":%llu,\"more\":%s}\n", matched, c->collection.count,
                (unsigned long long)c->collection.total, c->collection.more ? "true" : "false");
     buf_fini(&item);
-    respond(c->request, &body);
+    api_json_text(c->request, 200, &body);
 }
 
 /* ---- ids ---- */
@@ -183,5 +173,5 @@ void dlq_answer_summary(struct api *a, struct http_request *r)
     buf_put_str(&body, "{\"items\":[");
     engine_each_subscription(a->engine, put_subscription, &summary);
     buf_printf(&body, "],\"total\":%llu}\n", (unsigned long long)summary.total);
-    respond(r, &body);
+    api_json_text(r, 200, &body);
 }

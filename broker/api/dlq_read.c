@@ -122,8 +122,9 @@ static bool read_rate(struct dlq_call *c, const cJSON *rate)
     return order_rate_read(c->request, rate, &c->order.interval_ns);
 }
 
-static bool read_member(struct dlq_call *c, const cJSON *member)
+static bool read_member(void *arg, const cJSON *member)
 {
+    struct dlq_call *c = arg;
     if (strcmp(member->string, "ids") == 0)
         return read_ids(c, member);
     if (strcmp(member->string, "filter") == 0)
@@ -143,16 +144,8 @@ static bool read_member(struct dlq_call *c, const cJSON *member)
 
 static bool read_tree(struct dlq_call *c, const cJSON *tree)
 {
-    const cJSON *member, *same;
-    if (!cJSON_IsObject(tree))
-        return bad(c, "the body is no JSON object such as {\"all\": true}");
-    cJSON_ArrayForEach(member, tree) {
-        for (same = tree->child; same != member; same = same->next)
-            if (strcmp(same->string, member->string) == 0)
-                return bad(c, "the body has a member twice");
-        if (!read_member(c, member))
-            return false;
-    }
+    if (!order_members_read(c->request, tree, "{\"all\": true}", read_member, c))
+        return false;
     const struct dlq_selection *s = &c->order.selection;
     if ((s->id_count > 0) + (cJSON_GetObjectItemCaseSensitive(tree, "filter") != NULL) + s->all != 1)
         return bad(c, "say which: exactly one of ids, filter, and all: true");

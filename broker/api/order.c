@@ -177,6 +177,26 @@ bool order_filter_read(struct http_request *r, struct slice text, struct filter 
     return e == OK;
 }
 
+bool order_members_read(struct http_request *r, const cJSON *tree, const char *such,
+                        bool (*member)(void *arg, const cJSON *member), void *arg)
+{
+    const cJSON *each, *same;
+    if (!cJSON_IsObject(tree)) {
+        api_status(r, 400, "BadRequest", "the body is no JSON object such as %s", such);
+        return false;
+    }
+    cJSON_ArrayForEach(each, tree) {
+        for (same = tree->child; same != each; same = same->next)
+            if (strcmp(same->string, each->string) == 0) {
+                api_status(r, 400, "BadRequest", "the body has a member twice");
+                return false;
+            }
+        if (!member(arg, each))
+            return false;
+    }
+    return true;
+}
+
 bool order_filter_member_read(struct http_request *r, const cJSON *filter, struct filter **out)
 {
     if (cJSON_IsString(filter))
@@ -208,13 +228,11 @@ bool order_rate_read(struct http_request *r, const cJSON *rate, uint64_t *interv
 
 void order_answer_task(struct http_request *r, const struct task *t)
 {
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
     struct buf body;
     buf_init(&body, 65536);
     task_put_json(t, &body);
     buf_put_char(&body, '\n');
-    http_respond(r, 202, type, 1, buf_slice(&body));
-    buf_fini(&body);
+    api_json_text(r, 202, &body);
 }
 
 void order_refuse(struct http_request *r, enum err e, const char *what)

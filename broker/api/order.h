@@ -33,6 +33,9 @@ struct order_key {
 struct order_key order_key_split(const char *key);
 void order_key_put(struct buf *out, const char *key);
 
+/* Hands each member of the body's object to `member`, until it is false. `such` is an example of a body. */
+bool order_members_read(struct http_request *r, const cJSON *tree, const char *such,
+                        bool (*member)(void *arg, const cJSON *member), void *arg);
 bool order_filter_read(struct http_request *r, struct slice text, struct filter **out);
 /* An expression in a string, or a filter as in a Trigger. */
 bool order_filter_member_read(struct http_request *r, const cJSON *filter, struct filter **out);

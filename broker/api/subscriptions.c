@@ -54,17 +54,12 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
 
 static void list_all(struct api *a, struct http_request *r)
 {
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
     struct listing l = {0};
     buf_init(&l.body, LIST_BYTES_MAX);
     buf_put_str(&l.body, "{\"items\":[");
     engine_each_subscription(a->engine, put_subscription, &l);
     buf_put_str(&l.body, "]}\n");
-    if (buf_error(&l.body) == OK)
-        http_respond(r, 200, type, 1, buf_slice(&l.body));
-    else
-        api_status(r, 500, "InternalError", "out of memory");
-    buf_fini(&l.body);
+    api_json_text(r, 200, &l.body);
 }
 
 /* ---- replay: what the body says ---- */
@@ -111,8 +106,18 @@ static bool read_to(struct api *a, struct http_request *r, const cJSON *member, 
     return to.kind != BUS_START_EARLIEST || bad(r, "to: is a time or an offset");
 }
 
-static bool read_member(struct api *a, struct http_request *r, const cJSON *member, struct replay_order *order)
+struct reading {
+    struct api *api;
+    struct http_request *request;
+    struct replay_order *order;
+};
+
+static bool read_member(void *arg, const cJSON *member)
 {
+    const struct reading *reading = arg;
+    struct api *a = reading->api;
+    struct http_request *r = reading->request;
+    struct replay_order *order = reading->order;
     if (strcmp(member->string, "from") == 0)
         return read_from(a, r, member, order);
     if (strcmp(member->string, "to") == 0)
@@ -132,17 +137,10 @@ static bool read_member(struct api *a, struct http_request *r, const cJSON *memb
 
 static bool read_order(struct api *a, struct http_request *r, const cJSON *tree, struct replay_order *order)
 {
-    const cJSON *member, *same;
+    struct reading reading = {a, r, order};
     *order = (struct replay_order){.from = {.kind = BUS_START_LATEST}, .to_offset = UINT64_MAX, .to_ns = INT64_MAX};
-    if (!cJSON_IsObject(tree))
-        return bad(r, "the body is no JSON object such as {\"from\": \"2h\"}");
-    cJSON_ArrayForEach(member, tree) {
-        for (same = tree->child; same != member; same = same->next)
-            if (strcmp(same->string, member->string) == 0)
-                return bad(r, "the body has a member twice");
-        if (!read_member(a, r, member, order))
-            return false;
-    }
+    if (!order_members_read(r, tree, "{\"from\": \"2h\"}", read_member, &reading))
+        return false;
     return order->from.kind != BUS_START_LATEST || bad(r, "from: say from where: a time, an offset, or earliest");
 }
 
@@ -233,7 +231,6 @@ static void replay(struct api *a, struct http_request *r, const struct order_tar
 
 static void answer_paused(struct http_request *r, const struct order_target *t, const struct resource *object)
 {
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
     struct buf body;
     buf_init(&body, 65536);
     buf_put_str(&body, "{\"what\":");
@@ -245,8 +242,7 @@ static void answer_paused(struct http_request *r, const struct order_target *t, 
         buf_put_char(&body, '"');
     }
     buf_put_str(&body, "}\n");
-    http_respond(r, 200, type, 1, buf_slice(&body));
-    buf_fini(&body);
+    api_json_text(r, 200, &body);
 }
 
 static void pause_or_resume(struct api *a, struct http_request *r, const struct order_target *t, bool pause)

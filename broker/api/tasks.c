@@ -7,17 +7,6 @@
 #include "api.h"
 #include "text.h"
 
-static void respond(struct http_request *r, struct buf *body)
-{
-    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
-    buf_put_char(body, '\n');
-    if (buf_error(body) == OK)
-        http_respond(r, 200, type, 1, buf_slice(body));
-    else
-        api_status(r, 500, "InternalError", "out of memory");
-    buf_fini(body);
-}
-
 static void put_list(struct buf *out, struct list *tasks, bool *first)
 {
     list_each(l, tmp, tasks) {
@@ -35,8 +24,8 @@ static void list_all(struct task_list *tasks, struct http_request *r)
     buf_put_str(&body, "{\"items\":[");
     put_list(&body, &tasks->ended, &first);
     put_list(&body, &tasks->running, &first);
-    buf_put_str(&body, "]}");
-    respond(r, &body);
+    buf_put_str(&body, "]}\n");
+    api_json_text(r, 200, &body);
 }
 
 static void one(struct task_list *tasks, struct http_request *r, struct slice word, bool cancel)
@@ -56,7 +45,8 @@ static void one(struct task_list *tasks, struct http_request *r, struct slice wo
     }
     buf_init(&body, 65536);
     task_put_json(t, &body);
-    respond(r, &body);
+    buf_put_char(&body, '\n');
+    api_json_text(r, 200, &body);
 }
 
 void api_tasks(struct api *a, struct http_request *r)
