@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The disk of the operating system: each operation is its system call, with EINTR repeated and short transfers
- * continued. A file remembers its path for messages only. It holds no state that two threads could meet in.
+ * continued. A file remembers the path that it was opened with, for messages only: one that was renamed since is asked
+ * for. It holds no state that two threads could meet in.
  */
 #include "disk.h"
 
@@ -9,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,18 @@ static enum err failed(struct diag *d, const char *operation, const char *path)
     int number = errno;
     char words[128];
     return diag_set(d, err_of(number), "cannot %s %s: %s", operation, path, strerror_r(number, words, sizeof words));
+}
+
+/* Of an open file: by the name that it has now, which is what a person finds there. */
+static enum err file_failed(struct diag *d, const char *operation, const struct disk_file *f)
+{
+    int number = errno;
+    char link[40], now[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f->fd);
+    ssize_t n = readlink(link, now, sizeof now - 1);
+    now[n > 0 ? n : 0] = '\0';
+    errno = number;
+    return failed(d, operation, now[0] == '/' ? now : f->path);
 }
 
 static struct disk_file *file_new(const char *path)
@@ -106,7 +120,7 @@ static enum err system_read(struct disk *k, struct disk_file *f, void *to, size_
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return failed(d, "read", f->path);
+            return file_failed(d, "read", f);
         if (n == 0)
             break;
         done += (size_t)n;
@@ -126,7 +140,7 @@ static enum err system_write(struct disk *k, struct disk_file *f, const void *fr
             continue;
         if (n <= 0) {
             errno = n ? errno : EIO;
-            return failed(d, "write", f->path);
+            return file_failed(d, "write", f);
         }
         from = (const char *)from + n;
         len -= (size_t)n;
@@ -140,7 +154,7 @@ static enum err system_sync(struct disk *k, struct disk_file *f, struct diag *d)
 {
     (void)k;
     assert(f && f->fd >= 0);
-    return fdatasync(f->fd) ? failed(d, "sync", f->path) : OK;
+    return fdatasync(f->fd) ? file_failed(d, "sync", f) : OK;
 }
 
 /* File systems without fallocate get zeros written: blocks are what counts. */
@@ -163,7 +177,7 @@ static enum err system_size(struct disk *k, struct disk_file *f, uint64_t *out, 
     assert(f && out);
     struct stat st;
     if (fstat(f->fd, &st))
-        return failed(d, "look at", f->path);
+        return file_failed(d, "look at", f);
     *out = (uint64_t)st.st_size;
     return OK;
 }
@@ -178,7 +192,7 @@ static enum err system_allocate(struct disk *k, struct disk_file *f, uint64_t by
     if (!failure)
         return OK;
     if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return failed(d, "reserve room for", f->path);
+        return file_failed(d, "reserve room for", f);
     uint64_t size;
     enum err e = system_size(k, f, &size, d);
     return e ? e : write_zeros(k, f, size, bytes, d);
@@ -192,7 +206,7 @@ static enum err system_truncate(struct disk *k, struct disk_file *f, uint64_t by
     do
         failure = ftruncate(f->fd, (off_t)bytes);
     while (failure && errno == EINTR);
-    return failure ? failed(d, "cut", f->path) : OK;
+    return failure ? file_failed(d, "cut", f) : OK;
 }
 
 static enum err system_rename(struct disk *k, const char *from, const char *to, struct diag *d)

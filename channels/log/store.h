@@ -71,7 +71,7 @@ struct log_object {
     enum log_object_type type;
     uint32_t number;  /* of its type, never used again in this log */
     uint32_t channel; /* of a cursor: its channel's number */
-    int64_t since_ns; /* wall time: of a cursor, when somebody used it last */
+    int64_t since_ns; /* wall time since which nobody uses it; 0: it is in use */
     struct slice name;
     struct slice value; /* the owner's own; of a cursor: where it stands (slot.h) */
 };

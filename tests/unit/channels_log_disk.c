@@ -45,6 +45,21 @@ static int tear_down(void **state)
     return system(command);
 }
 
+static void messages_name_the_file_as_it_is_called_now(void **state)
+{
+    (void)state;
+    struct disk_file *f, *g;
+    struct diag d;
+    assert_int_equal(k->ops->open(k, in("new.tmp"), DISK_CREATE, &g, &d), OK);
+    assert_int_equal(k->ops->open(k, in("new.tmp"), DISK_READ, &f, &d), OK);
+    assert_int_equal(k->ops->rename(k, in("new.tmp"), in("old"), &d), OK);
+    assert_int_equal(k->ops->write(k, f, "x", 1, 0, &d), ERR_IO);
+    assert_non_null(strstr(d.text, in("old")));
+    assert_null(strstr(d.text, "new.tmp"));
+    k->ops->close(k, f);
+    k->ops->close(k, g);
+}
+
 static void files_are_opened_as_asked(void **state)
 {
     (void)state;
@@ -179,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_are_opened_as_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(messages_name_the_file_as_it_is_called_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bytes_are_read_as_they_were_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(directories, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lock_keeps_others_out_and_names_its_holder, set_up, tear_down),
