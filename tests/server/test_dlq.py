@@ -14,6 +14,7 @@ from leat import Leat, Reply, Sink, in_terminal, request, wait_for
 from topology import mesh, terms, trigger
 
 PARKED = "/leat/v1/dlq/default/subscription/s"
+SUBSCRIPTION = "/apis/messaging.knative.dev/v1/namespaces/default/subscriptions/s"
 
 
 def parking(sink, **more):
@@ -34,6 +35,13 @@ def parked(broker):
 
 def wait_parked(broker, count):
     wait_for(lambda: parked(broker) == count, f"{count} parked events")
+
+
+def ready(broker):
+    """The subscription is there, and what is posted from now on is its own."""
+    answer = broker.ask("GET", SUBSCRIPTION)
+    conditions = answer.json().get("status", {}).get("conditions", []) if answer.status == 200 else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def listed(broker, query="", path=PARKED):
@@ -485,7 +493,9 @@ def test_made_anew_while_the_old_ones_events_are_parked(serve, refusing):
     broker.may_lose = True
     park(broker, 2)
     broker.reload([])
+    wait_for(lambda: broker.ask("GET", SUBSCRIPTION).status == 404 and broker.ask("GET", "/leat/v1/subscriptions").json()["items"] == [], "the end of the old one")
     broker.reload(parking(refusing))
+    wait_for(lambda: ready(broker), "the new one")
     park(broker, 1, 2, total=3)
     assert [i.get("gone", False) for i in listed(broker)] == [True, True, False]
     refusing.default = Reply(202)
