@@ -27,6 +27,9 @@
  *     only home touches the record.
  *
  * I5  A stopped loop posts no letters of its own any more.
+ *
+ * I6  A slot that is lent changes its drainer only when nothing of it is away. So the events of a key are never in the
+ *     hands of two streams.
  */
 #ifndef LEAT_CHANNELS_MEMORY_H
 #define LEAT_CHANNELS_MEMORY_H
@@ -45,7 +48,8 @@
 #define MEMORY_LAG 4096       /* bytes that a part may owe to the counters, so that not every entry's end writes them */
 #define MEMORY_LOOK_MAX 64    /* queue entries looked at for one that can be dropped */
 #define MEMORY_APART 64       /* bytes between what two loops write, so that they share no cache line */
-#define MEMORY_FLIGHTS_MIN 4  /* deliveries a stream has room for from the start; grows with credit */
+#define MEMORY_RECALL_NS (100 * NS_PER_MS) /* so long a borrower gets nothing more, and may settle what it has */
+#define MEMORY_FLIGHTS_MIN 4               /* deliveries a stream has room for from the start; grows with credit */
 
 enum memory_entry_state {
     ENTRY_QUEUED, /* in its home queue */
@@ -142,6 +146,7 @@ struct memory_slot {
     struct bus_stream *stream;   /* NULL: not attached here */
     struct memory_slot *lent_to; /* who drains this partition meanwhile */
     bool recalling;              /* the recall letter is under way to lent_to and back */
+    bool recalled;               /* it was; I6 */
     bool leaving;
     bool leave_waits;
     size_t away;
@@ -189,8 +194,9 @@ struct bus_stream {
     bool pumped;
     uint64_t pumped_ns; /* the turn of the last pump */
     bool *gone;         /* set by detach while the pump is inside a callback */
+    bool patient;       /* waits for its slot's borrower to settle what it has; meanwhile nothing is lent */
     struct loop_task task;
-    struct loop_timer timer;
+    struct loop_timer timer, patience;
 };
 
 struct memory_bus {

@@ -7,7 +7,9 @@
  *   unattached here, attached at B    lend: each entry is a letter to B, which delivers it as its own
  *   settled or released at B          the entry is a letter home, which ends it or queues it again
  *   attached here, or B is gone       recall: one letter to B, which sends home what it has not delivered, then this
- *                                     letter itself; only then is anything of the slot delivered elsewhere
+ *                                     letter itself; when all is home the slot is delivered elsewhere. What B has in
+ *                                     hand and does not settle soon must not hold up the rest: B gets more then, until
+ *                                     nothing happens to be there (I6)
  *
  * Mailboxes keep order, so a partition's events are delivered in the order of their appends whoever drains it: that is
  * where ORDERED comes from while streams come and go. A stopped loop takes letters and sends none (I5): what lies at
@@ -74,7 +76,7 @@ static void recall_answered(struct letter *m)
 {
     struct memory_slot *s = container_of(m, struct memory_slot, recall);
     s->recalling = false;
-    s->lent_to = NULL;
+    s->recalled = true;
     memory_slot_route(s);
 }
 
@@ -98,6 +100,7 @@ static void recall_arrived(struct letter *m)
 
 static void recall(struct memory_slot *s)
 {
+    assert(!s->recalled);
     s->recalling = true;
     s->recall.run = recall_arrived;
     loop_post_reserved(s->lent_to->part->at->loop, &s->recall);
@@ -123,6 +126,22 @@ static struct memory_slot *slot_drain(struct memory_slot *s)
     return NULL;
 }
 
+/* Another one than the borrower is to drain it. False: not yet. */
+static bool hand_over(struct memory_slot *s)
+{
+    if (!s->recalled) {
+        recall(s);
+        return false;
+    }
+    if (s->away > 0) {
+        if (attached(s->lent_to) && s->stream && !s->stream->patient)
+            lend(s);
+        return false;
+    }
+    s->lent_to = NULL;
+    return true;
+}
+
 /* Answers a round that waits for everything to be home. */
 static void settle_down(struct memory_slot *s)
 {
@@ -144,9 +163,10 @@ void memory_slot_route(struct memory_slot *s)
     if (s->recalling)
         return;
     struct memory_slot *to = slot_drain(s);
-    if (s->lent_to && s->lent_to != to) {
-        recall(s);
-    } else if (to == s) {
+    if (s->lent_to && s->lent_to != to && !hand_over(s))
+        return;
+    s->recalled = false;
+    if (to == s) {
         memory_stream_wake(s->stream);
     } else if (to) {
         s->lent_to = to;

@@ -108,6 +108,15 @@ static void pump_timer(struct loop_timer *t)
     pump(container_of(t, struct bus_stream, timer));
 }
 
+/* Whoever borrowed this slot has had its time. */
+static void patience_ends(struct loop_timer *t)
+{
+    struct bus_stream *st = container_of(t, struct bus_stream, patience);
+    assert(st->patient && st->slot->stream == st);
+    st->patient = false;
+    memory_slot_route(st->slot);
+}
+
 void memory_stream_wake(struct bus_stream *st)
 {
     if (st->awake || st->gone || !deliverable(st))
@@ -141,6 +150,10 @@ enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *l
     st->arg = arg;
     loop_task_init(&st->task, pump_task);
     loop_timer_init(&st->timer, pump_timer);
+    loop_timer_init(&st->patience, patience_ends);
+    st->patient = slot->lent_to != NULL;
+    if (st->patient)
+        loop_timer_start(loop, &st->patience, MEMORY_RECALL_NS);
     slot->stream = st;
     atomic_store(&slot->attached, true);
     memory_slot_route(slot);
@@ -191,6 +204,7 @@ void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     atomic_store(&s->held, 0);
     loop_task_cancel(&st->task);
     loop_timer_stop(st->loop, &st->timer);
+    loop_timer_stop(st->loop, &st->patience);
 
     give_back_flights(st);
     struct list *l;
