@@ -220,6 +220,16 @@ static uint64_t backlog_probe(const void *thing, size_t offset)
     return probe_handle(s, s->handle, offset);
 }
 
+static uint64_t backlog_counting(const void *thing, size_t offset)
+{
+    const struct engine_subscription *s = thing;
+    struct bus_probe probe = {0};
+    (void)offset;
+    if (s->handle)
+        s->bus->bus->ops->probe_subscription(s->bus->bus, s->handle, &probe);
+    return probe.counting;
+}
+
 static uint64_t parked_probe(const void *thing, size_t offset)
 {
     const struct engine_subscription *s = thing;
@@ -251,6 +261,9 @@ static void subscriptions(struct engine *e, struct buf *out)
            offsetof(struct bus_probe, dropped));
     family(out, "leat_backlog_events", "gauge", "Events that wait for a subscription or are under way.");
     series(out, &r, "leat_backlog_events", "", backlog_probe, offsetof(struct bus_probe, events));
+    family(out, "leat_backlog_counting", "gauge",
+           "1 while what the log kept from before the start is still being counted: the backlog is larger than said.");
+    series(out, &r, "leat_backlog_counting", "", backlog_counting, 0);
     family(out, "leat_subscription_paused", "gauge",
            "1 while nothing is delivered: paused, or what it names is not there.");
     series(out, &r, "leat_subscription_paused", "", subscription_paused, 0);

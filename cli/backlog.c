@@ -26,6 +26,11 @@ static struct slice key_of(const char *namespace_name, const char *name, char *o
     return slice_of(out, n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1);
 }
 
+struct sum {
+    double events;
+    bool counting; /* there are more */
+};
+
 /* The parts of a Sequence or Parallel count for the whole. */
 static void add(struct map *sums, const struct kind *kind, const cJSON *subscription)
 {
@@ -36,7 +41,7 @@ static void add(struct map *sums, const struct kind *kind, const cJSON *subscrip
     snprintf(group, sizeof group, "%s.%s/", kind->kind, kind->group);
     if (strncmp(text_of(subscription, "subscription"), group, strlen(group)) != 0)
         return;
-    double *sum = map_get(sums, key);
+    struct sum *sum = map_get(sums, key);
     if (!sum) {
         sum = calloc(1, sizeof *sum);
         if (!sum || map_add(sums, key, sum) != OK) {
@@ -44,7 +49,8 @@ static void add(struct map *sums, const struct kind *kind, const cJSON *subscrip
             return;
         }
     }
-    *sum += cJSON_IsNumber(backlog) ? backlog->valuedouble : 0;
+    sum->events += cJSON_IsNumber(backlog) ? backlog->valuedouble : 0;
+    sum->counting |= cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(subscription, "counting"));
 }
 
 bool backlog_put(struct client *cl, const struct invocation *in, const struct kind *kind, cJSON *items)
@@ -61,9 +67,9 @@ bool backlog_put(struct client *cl, const struct invocation *in, const struct ki
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(tree, "items"))
         add(&sums, kind, item);
     cJSON_ArrayForEach(item, items) {
-        const double *sum =
+        const struct sum *sum =
             map_get(&sums, key_of(metadata_of(item, "namespace"), metadata_of(item, "name"), text, sizeof text));
-        snprintf(text, sizeof text, "%.0f", sum ? *sum : 0);
+        snprintf(text, sizeof text, "%.0f%s", sum ? sum->events : 0, sum && sum->counting ? "+" : "");
         if (sum)
             cJSON_AddStringToObject(item, "backlog", text);
     }

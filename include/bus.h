@@ -102,7 +102,7 @@ enum bus_settle {
 struct bus_probe {
     bool healthy;
     uint64_t events;        /* kept for at least one subscription */
-    bool counting;          /* of a subscription: there may be more, what was kept before the start is being counted */
+    bool counting;          /* there may be more: what was kept before the start is still being counted */
     uint64_t bytes;         /* what they take, as bounds count */
     uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none */
     uint64_t appended, dropped;

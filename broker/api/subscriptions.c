@@ -2,7 +2,7 @@
  *
  * What delivers events, over HTTP, under /leat/v1/subscriptions:
  *
- *     GET                        each of them, with its backlog
+ *     GET                        each of them, with its backlog; counting: there is more, which is being counted
  *     POST NS/KIND/NAME/pause    holds its deliveries back, /resume lets them go on; of a Channel or Broker those of
  * all its subscriptions POST NS/KIND/NAME/replay   {"from": TIME|OFFSET|"earliest", "to": TIME|OFFSET, "filter": ..,
  * "rate": a second, "dryRun": true}. 202 and the task
@@ -47,9 +47,12 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
         return;
     buf_put_str(&l->body, l->said++ ? ",\n{" : "\n{");
     order_key_put(&l->body, s->key);
-    buf_printf(&l->body, "\"paused\":%s,\"backlog\":%llu,\"bytes\":%llu,\"oldestAgeSeconds\":%.3f,\"parked\":%llu}",
-               s->paused ? "true" : "false", (unsigned long long)backlog.events, (unsigned long long)backlog.bytes,
-               (double)(backlog.oldest_age_ns / NS_PER_MS) / 1000, (unsigned long long)parked.events);
+    buf_printf(
+        &l->body,
+        "\"paused\":%s,\"backlog\":%llu,\"counting\":%s,\"bytes\":%llu,\"oldestAgeSeconds\":%.3f,\"parked\":%llu}",
+        s->paused ? "true" : "false", (unsigned long long)backlog.events, backlog.counting ? "true" : "false",
+        (unsigned long long)backlog.bytes, (double)(backlog.oldest_age_ns / NS_PER_MS) / 1000,
+        (unsigned long long)parked.events);
 }
 
 static void list_all(struct api *a, struct http_request *r)

@@ -158,6 +158,7 @@ static void locks_init(struct log_bus *g)
     list_init(&g->refill.want);
     list_init(&g->refill.stalled);
     list_init(&g->refill.census);
+    list_init(&g->refill.stuck);
     list_init(&g->refill.reads);
     map_init(&g->channels, SIZE_MAX);
 }

@@ -36,6 +36,9 @@
  *     two streams.
  *
  * I7  The events and bytes of a subscription count from the append's staging until acknowledged, dropped or failed.
+ *
+ * I8  Of a LIVE slot nothing is unread. So what R could not deliver, because it was damaged or a younger filter judged
+ *     it, ends to count when the slot has come to the end of the log.
  */
 #ifndef LEAT_CHANNELS_LOG_LOG_H
 #define LEAT_CHANNELS_LOG_LOG_H
@@ -116,10 +119,13 @@ struct bus_channel {
 
 struct log_share {              /* what the bus knows of a slot beyond its window */
     struct bus_stream *drainer; /* who takes from it; NULL: nobody */
-    bool leaving;               /* nothing more is taken before another one drains it: I6 */
+    bool owed;                  /* another one is to drain it once nothing of it is in flight: I6 */
+    bool leaving;               /* and meanwhile nothing more is taken; else the drainer goes on */
     uint64_t seen;              /* LIVE: nothing below is pushed any more (I2) */
     uint64_t passed;            /* I3 */
     bool moving;                /* R's: takes part in the turn */
+    int64_t unread;             /* events that are counted (I7) and to be read from the log, and their bytes; what */
+    int64_t unread_bytes;       /* is still counted so when all has been read never comes: I8 */
 };
 
 struct log_epoch { /* events below `below` are judged by this filter */

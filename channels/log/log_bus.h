@@ -54,12 +54,14 @@ struct log_refill {
     struct list want;    /* under the lock, as what follows: subscriptions, each pinned */
     struct list stalled; /* likewise: those that could not be read, until the next tick */
     struct list census;  /* likewise: those whose backlog is to be counted */
+    struct list stuck;   /* likewise: those that could not be counted, until the next tick */
     struct list reads;   /* log_read */
     bool closed, quit, waits;
     struct log_pooled pool[LOG_READERS]; /* R's own, as what follows */
     uint64_t clock;
     struct log_pooled counter; /* of the census */
     unsigned turns;            /* since the last part of a census */
+    uint32_t unreadable;       /* the cursor that met a failing disk, which was told; 0: none */
 };
 
 struct log_keeper {
@@ -236,9 +238,12 @@ void log_slots_route(struct bus_subscription *s);                       /* I6 */
 void log_slots_forget(struct bus_subscription *s);                      /* nobody drains it: memory goes */
 void log_slots_trim(struct bus_subscription *s);                        /* drop-oldest */
 void log_slots_queued(struct bus_subscription *s, uint64_t before, uint64_t after);
-void log_slots_settled(struct bus_subscription *s, uint64_t bytes); /* one event less */
-void log_slots_counted(struct bus_subscription *s, uint64_t bytes); /* one more: of the census */
-bool log_slots_room(const struct bus_subscription *s, size_t i);    /* for one more in its queue */
+void log_slots_settled(struct bus_subscription *s, uint64_t bytes);           /* one event less */
+void log_slots_counted(struct bus_subscription *s, size_t i, uint64_t bytes); /* one more: of the census */
+void log_slots_read(struct bus_subscription *s, size_t i, uint64_t sequence,
+                    uint64_t bytes);                             /* R has it: unread less */
+void log_slots_reconcile(struct bus_subscription *s, size_t i);  /* I8 */
+bool log_slots_room(const struct bus_subscription *s, size_t i); /* for one more in its queue */
 void log_slots_dropped(struct bus_subscription *s, uint64_t bytes);
 
 /* log_stream.c */

@@ -97,6 +97,9 @@ static void add_channel(struct bus_channel *c, uint64_t *first, struct bus_probe
         events = n > events ? n : events;
         bytes = b > bytes ? b : bytes;
         *first = from < *first ? from : *first;
+        pthread_mutex_lock(&s->lock);
+        out->counting |= s->census.wanted;
+        pthread_mutex_unlock(&s->lock);
     }
     out->events += events;
     out->bytes += bytes;

@@ -48,24 +48,30 @@ void log_refill_want(struct bus_subscription *s)
     want_on(s, &s->channel->bus->refill.want);
 }
 
-void log_refill_count(struct bus_subscription *s)
+static void count_on(struct bus_subscription *s, struct list *head)
 {
     struct log_refill *r = &s->channel->bus->refill;
     pthread_mutex_lock(&r->lock);
     if (!r->closed && list_empty(&s->count)) {
         log_subscription_pin(s);
-        list_push_back(&r->census, &s->count);
+        list_push_back(head, &s->count);
         refill_signal(r);
     }
     pthread_mutex_unlock(&r->lock);
+}
+
+void log_refill_count(struct bus_subscription *s)
+{
+    count_on(s, &s->channel->bus->refill.census);
 }
 
 void log_refill_tick(struct log_bus *g)
 {
     struct log_refill *r = &g->refill;
     pthread_mutex_lock(&r->lock);
-    if (!list_empty(&r->stalled)) {
+    if (!list_empty(&r->stalled) || !list_empty(&r->stuck)) {
         list_splice_back(&r->want, &r->stalled);
+        list_splice_back(&r->census, &r->stuck);
         refill_signal(r);
     }
     pthread_mutex_unlock(&r->lock);
@@ -130,6 +136,27 @@ static enum err pool_get(struct log_refill *r, struct bus_subscription *s, uint6
     return OK;
 }
 
+/* A disk that does not give what it has: said once, and tried again with each tick. */
+static void failed(struct log_refill *r, struct bus_subscription *s, enum err e, uint64_t at)
+{
+    struct log_bus *g = s->channel->bus;
+    assert(e != OK && e != ERR_PENDING);
+    if (e == ERR_NOMEM || r->unreadable)
+        return;
+    r->unreadable = s->number;
+    log_notice(
+        g, 2, "LogUnreadable",
+        "the log in %s cannot be read at or after event %llu of channel %s: what lies there is not delivered; it "
+        "is tried again every second. See to the disk (the kernel's messages name the sector)",
+        g->dir, (unsigned long long)at, s->channel->name);
+}
+
+static void succeeded(struct log_refill *r, const struct bus_subscription *s)
+{
+    if (r->unreadable == s->number)
+        r->unreadable = 0;
+}
+
 /* ---- a turn ---- */
 
 struct turn {
@@ -146,6 +173,8 @@ struct turn {
 /* Under the lock. False: nobody wants anything. */
 static bool turn_begin(struct turn *t, struct bus_subscription *s)
 {
+    if (s->trim)
+        log_slots_trim(s);
     *t = (struct turn){.s = s, .number = s->turn, .trim = s->trim, .from = UINT64_MAX};
     for (size_t i = 0; i < s->slot_count && !s->gone; i++) {
         bool part = s->trim ? s->slots[i].behind && s->slots[i].queued == 0 : log_slots_wants(s, i);
@@ -155,6 +184,8 @@ static bool turn_begin(struct turn *t, struct bus_subscription *s)
     }
     t->next = t->from;
     assert(t->from > 0);
+    if (t->from == UINT64_MAX)
+        s->trim = false; /* what is in memory was enough: else no slot would have any */
     return t->from != UINT64_MAX;
 }
 
@@ -183,6 +214,7 @@ static void take_in(struct turn *t, size_t i, const struct log_view *v, const st
     uint64_t bytes = log_record_size(v->payload.len), before = slot->queued_bytes;
     assert(s->shares[i].moving && slot->behind && v->record.sequence >= slot->position);
     if (t->trim) {
+        log_slots_read(s, i, v->record.sequence, bytes);
         slot_looked(slot, v->record.sequence + 1);
         log_slots_dropped(s, bytes);
         trim_check(t);
@@ -194,6 +226,7 @@ static void take_in(struct turn *t, size_t i, const struct log_view *v, const st
         s->shares[i].moving = false;
         return;
     }
+    log_slots_read(s, i, v->record.sequence, bytes);
     log_slots_queued(s, before, slot->queued_bytes);
     t->events++;
     if (s->shares[i].drainer)
@@ -270,6 +303,7 @@ static void turn_end(struct turn *t, bool at_end)
             if (at_end && slot->position > share->passed && slot->position >= s->barrier) { /* I3 */
                 share->seen = slot->position;
                 slot_catch_up(slot);
+                log_slots_reconcile(s, i);
             }
         }
         unread |= slot->behind;
@@ -358,8 +392,11 @@ static enum err census_part(struct log_refill *r, struct bus_subscription *s, bo
         if (e)
             break;
         next = v.record.sequence + 1;
-        if (census_counts(s, &v))
-            log_slots_counted(s, log_record_size(v.payload.len));
+        if (!census_counts(s, &v))
+            continue;
+        pthread_mutex_lock(&s->lock);
+        log_slots_counted(s, v.record.spread % s->slot_count, log_record_size(v.payload.len));
+        pthread_mutex_unlock(&s->lock);
     }
     *at_end = e == ERR_PENDING;
     r->counter.next = s->census.next = next;
@@ -372,6 +409,8 @@ static void census_done(struct log_refill *r, struct bus_subscription *s)
     s->census.wanted = false;
     slot_ledger_free(s->census.done);
     s->census.done = NULL;
+    for (size_t i = 0; i < s->slot_count; i++)
+        log_slots_reconcile(s, i);
     log_subscription_epochs_prune(s);
     pooled_close(&r->counter);
 }
@@ -385,9 +424,15 @@ static void census(struct log_refill *r, struct bus_subscription *s)
     bool wanted = s->census.wanted && !s->gone;
     pthread_mutex_unlock(&s->lock);
     enum err e = wanted ? census_part(r, s, &at_end) : OK;
-    pthread_mutex_lock(&s->lock);
     if (e)
-        pooled_close(&r->counter); /* another part finds out whether that lasts */
+        failed(r, s, e, s->census.next);
+    else if (wanted)
+        succeeded(r, s);
+    pthread_mutex_lock(&s->lock);
+    if (e) {
+        pooled_close(&r->counter);
+        count_on(s, &r->stuck);
+    }
     if (wanted && (s->census.next >= s->census.until || (at_end && committed + 1 >= s->census.until)))
         census_done(r, s);
     else if (wanted && !at_end && !e)
@@ -430,12 +475,17 @@ static void serve(struct log_refill *r, struct bus_subscription *s)
     pthread_mutex_unlock(&s->lock);
     if (wanted)
         e = read_on(r, &t, &at_end);
+    if (e)
+        failed(r, s, e, t.next);
+    else if (wanted)
+        succeeded(r, s);
     pthread_mutex_lock(&s->lock);
     if (wanted)
         turn_end(&t, at_end && !e);
-    if (s->gone)
+    if (s->gone) {
         pool_forget(r, s);
-    else if (e || t.starved)
+        succeeded(r, s);
+    } else if (e || t.starved)
         want_on(s, &r->stalled);
     else
         go_on(r, s, at_end, t.next);
@@ -509,6 +559,7 @@ void log_refill_close(struct log_bus *g)
         log_subscription_unpin(container_of(l, struct bus_subscription, want));
         pthread_mutex_lock(&r->lock);
     }
+    list_splice_back(&r->census, &r->stuck);
     while ((l = list_pop_front(&r->census))) {
         pthread_mutex_unlock(&r->lock);
         log_subscription_unpin(container_of(l, struct bus_subscription, count));

@@ -54,10 +54,39 @@ void log_slots_want(struct bus_subscription *s)
         log_refill_want(s);
 }
 
-void log_slots_counted(struct bus_subscription *s, uint64_t bytes)
+static void unread_add(struct log_share *share, int64_t events, int64_t bytes)
 {
+    share->unread += events;
+    share->unread_bytes += bytes;
+}
+
+void log_slots_counted(struct bus_subscription *s, size_t i, uint64_t bytes)
+{
+    assert(i < s->slot_count && s->census.wanted);
     atomic_fetch_add_explicit(&s->events, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->bytes, (int64_t)bytes, memory_order_relaxed);
+    unread_add(&s->shares[i], 1, (int64_t)bytes);
+}
+
+/* What R reads before W has passed it was never unread, and W leaves it so. */
+void log_slots_read(struct bus_subscription *s, size_t i, uint64_t sequence, uint64_t bytes)
+{
+    struct log_share *share = &s->shares[i];
+    assert(i < s->slot_count && bytes > 0);
+    if (sequence < s->barrier || sequence <= share->passed)
+        unread_add(share, -1, -(int64_t)bytes);
+}
+
+/* A census that still runs may count what was read long ago. */
+void log_slots_reconcile(struct bus_subscription *s, size_t i)
+{
+    struct log_share *share = &s->shares[i];
+    assert(i < s->slot_count);
+    if (s->slots[i].behind || s->census.wanted)
+        return;
+    atomic_fetch_sub_explicit(&s->events, share->unread, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&s->bytes, share->unread_bytes, memory_order_relaxed);
+    share->unread = share->unread_bytes = 0;
 }
 
 void log_slots_settled(struct bus_subscription *s, uint64_t bytes)
@@ -77,25 +106,42 @@ static struct bus_stream *drainer_for(const struct bus_subscription *s, size_t i
     return st;
 }
 
+/* A drainer that is to hand over takes nothing more for a moment, so that what it has is settled; what is held longer
+ * (a retry, an event for tomorrow) must not hold up the slot, so it goes on then until nothing happens to be in flight.
+ */
 void log_slots_route(struct bus_subscription *s)
 {
     for (size_t i = 0; i < s->slot_count; i++) {
         struct log_share *share = &s->shares[i];
         struct bus_stream *to = drainer_for(s, i);
-        share->leaving = share->drainer && share->drainer != to && s->slots[i].flight > 0;
-        if (share->leaving || share->drainer == to)
-            continue;
+        bool rested = share->leaving;
         assert(!to || to->subscription == s);
-        share->drainer = to;
-        if (!to || s->slots[i].queued == 0)
+        share->owed = share->drainer && share->drainer != to && s->slots[i].flight > 0;
+        share->leaving = share->owed && to && !to->foreign;
+        bool anew = !share->owed && share->drainer != to;
+        if (anew)
+            share->drainer = to;
+        if (!share->drainer || s->slots[i].queued == 0 || !(anew || (rested && !share->leaving)))
             continue;
-        log_loop_ready(to);
-        log_loop_post(to->at);
+        log_loop_ready(share->drainer);
+        log_loop_post(share->drainer->at);
     }
     log_slots_want(s);
 }
 
 /* ---- in ---- */
+
+/* It is in the log only; unless R has looked at it before W came by. */
+static void pass(struct bus_subscription *s, size_t i, const struct log_pending *p)
+{
+    struct log_share *share = &s->shares[i];
+    assert(s->slots[i].behind);
+    if (p->sequence <= share->passed)
+        return;
+    if (p->sequence >= s->slots[i].position)
+        unread_add(share, 1, (int64_t)p->bytes);
+    share->passed = p->sequence;
+}
 
 static bool push(struct bus_subscription *s, size_t i, struct log_pending *p)
 {
@@ -119,7 +165,7 @@ void log_slots_push(struct bus_subscription *s, struct log_pending *p)
         return;
     assert(s->barrier <= p->sequence);
     if (slot->behind) {
-        share->passed = p->sequence;
+        pass(s, i, p);
     } else if (p->sequence >= share->seen) {
         share->seen = p->sequence + 1;
         if (push(s, i, p)) {
@@ -127,7 +173,7 @@ void log_slots_push(struct bus_subscription *s, struct log_pending *p)
                 log_loop_ready(share->drainer);
         } else {
             slot_fall_behind(slot, p->sequence);
-            share->passed = p->sequence;
+            pass(s, i, p);
             log_slots_want(s);
         }
     }
@@ -169,7 +215,8 @@ void log_slots_dropped(struct bus_subscription *s, uint64_t bytes)
     log_subscription_dirty(s);
 }
 
-/* What waits in memory is older than what is still to be read; that is for R then. */
+/* What waits in memory is older than what is still to be read; that is for R then, who calls here first too, since some
+ * may have been given back meanwhile. */
 void log_slots_trim(struct bus_subscription *s)
 {
     while (over(s)) {
@@ -214,6 +261,7 @@ void log_slots_forget(struct bus_subscription *s)
             if (slot->position > s->shares[i].passed + 1)
                 s->shares[i].passed = slot->position - 1;
             log_slots_queued(s, slot->queued_bytes, 0);
+            unread_add(&s->shares[i], slot->queued, (int64_t)slot->queued_bytes);
             slot_fini(slot);
             slot_init(slot, slot_ledger_from(ledger, i, s->slot_count), true);
         }

@@ -43,6 +43,7 @@ static struct bus_token flight_begin(struct bus_stream *st, struct slot *slot, s
     uint32_t index = st->first_free;
     struct log_flight *f = &st->flights[index];
     assert(index < st->flight_count && !f->entry);
+    assert(e->state == SLOT_FLIGHT && e->event);
     st->first_free = f->next_free;
     f->entry = e;
     f->slot = slot;
@@ -55,6 +56,7 @@ static struct log_flight *flight_end(struct bus_stream *st, struct bus_token tok
     assert(token.a < st->flight_count);
     struct log_flight *f = &st->flights[token.a];
     assert(f->entry && f->generation == token.b); /* else: settled before, or never delivered */
+    assert(f->entry->state == SLOT_FLIGHT && f->slot->flight > 0);
     f->next_free = st->first_free;
     st->first_free = (uint32_t)token.a;
     return f;
@@ -149,7 +151,8 @@ static void pump_timer(struct loop_timer *t)
     pump(container_of(t, struct bus_stream, timer));
 }
 
-/* Whoever was to come has come: slots of loops without a stream are drained here, or by another one. */
+/* Whoever was to come has come: slots of loops without a stream are drained here, or by another one; and whoever has
+ * not let go of this loop's slot by now goes on with it meanwhile. */
 static void take_foreign(struct loop_timer *t)
 {
     struct bus_stream *st = container_of(t, struct bus_stream, foreign_timer);
@@ -225,14 +228,7 @@ static int by_sequence(const void *a, const void *b)
     return p < q ? -1 : p > q;
 }
 
-/* Of any loop. */
-static void wake_from_afar(struct bus_stream *st)
-{
-    log_loop_ready(st);
-    log_loop_post(st->at);
-}
-
-/* Youngest first, so that each finds its place at the front. Another stream may drain the slot by now, and rest. */
+/* Youngest first, so that each finds its place at the front. */
 static void give_back_flights(struct bus_stream *st)
 {
     qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
@@ -241,11 +237,9 @@ static void give_back_flights(struct bus_stream *st)
         if (!f->entry)
             continue;
         uint64_t before = f->slot->queued_bytes;
+        assert(st->subscription->shares[f->slot - st->subscription->slots].drainer == st); /* I6 */
         slot_give_back(f->slot, f->entry);
         log_slots_queued(st->subscription, before, f->slot->queued_bytes);
-        struct bus_stream *drainer = st->subscription->shares[f->slot - st->subscription->slots].drainer;
-        if (drainer && drainer != st)
-            wake_from_afar(drainer);
     }
 }
 
@@ -297,15 +291,6 @@ static void settled(struct bus_subscription *s)
         log_writer_wake(g, true, false);
 }
 
-/* Another stream may drain the slot by now. */
-static void give_back(struct bus_subscription *s, struct slot *slot, struct slot_entry *e)
-{
-    struct bus_stream *drainer = s->shares[slot - s->slots].drainer;
-    slot_give_back(slot, e);
-    if (drainer)
-        wake_from_afar(drainer);
-}
-
 void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
 {
     struct bus_subscription *s = st->subscription;
@@ -315,20 +300,22 @@ void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, en
     struct log_flight *f = flight_end(st, token);
     struct slot_entry *e = f->entry;
     struct slot *slot = f->slot;
+    struct log_share *share = &s->shares[slot - s->slots];
+    assert(s->at[st->at->index] == st && share->drainer == st); /* I6 */
     uint64_t before = slot->queued_bytes, bytes = e->bytes;
     f->entry = NULL;
     if (how == BUS_ACK)
         slot_acknowledge(slot, e);
     else
-        give_back(s, slot, e);
+        slot_give_back(slot, e);
     log_slots_queued(s, before, slot->queued_bytes);
-    if (slot->flight == 0 && s->shares[slot - s->slots].leaving)
+    if (slot->flight == 0 && share->owed)
         log_slots_route(s);
     pthread_mutex_unlock(&s->lock);
     if (how == BUS_ACK) {
         log_slots_settled(s, bytes);
         settled(s);
     }
-    if (starved)
+    if (starved || how == BUS_RELEASE)
         log_stream_wake(st);
 }

@@ -57,6 +57,7 @@ struct contract {
     X(append_reaches_every_subscription)                                                                               \
     X(append_keeps_the_order_of_a_key)                                                                                 \
     X(append_keeps_the_order_of_a_key_while_streams_come_and_go)                                                       \
+    X(append_keeps_the_order_of_a_key_across_a_hand_over)                                                              \
     X(append_keeps_the_order_of_all_in_one_partition)                                                                  \
     X(filter_keeps_only_what_matches)                                                                                  \
     X(filter_changed_counts_from_ok_on)                                                                                \

@@ -29,6 +29,7 @@ FAMILIES = {  # name: type, labels of each series
     "leat_deliveries_in_flight": ("gauge", SUBSCRIPTION),
     "leat_backlog_events": ("gauge", SUBSCRIPTION),
     "leat_parked_events": ("gauge", SUBSCRIPTION),
+    "leat_backlog_counting": ("gauge", SUBSCRIPTION),
     "leat_subscription_paused": ("gauge", SUBSCRIPTION),
     "leat_deliveries_dropped_total": ("counter", ("from", *SUBSCRIPTION)),
     "leat_source_events_total": ("counter", ("namespace", "result", "source")),

@@ -9,6 +9,8 @@
 
 #include "channels/log/log_bus.h"
 
+#include <unistd.h>
+
 static const struct contract on_one = {"log", "dir=/data/log segment=64KiB reserve=0", 1, TURNED, log_idle},
                              on_three = {"log", "dir=/data/log segment=64KiB reserve=0", 3, TURNED, log_idle},
                              on_small = {"log", "dir=/data/log segment=64KiB reserve=512KiB retention-bytes=0", 2,
@@ -217,6 +219,31 @@ static void overflow_drops_the_oldest_in_memory(void **state)
 static void overflow_drops_the_oldest_in_the_log(void **state)
 {
     drop_oldest_of(*state, false);
+}
+
+/* Nothing is over the bound any more when the reader comes to drop, and what is behind has events in memory. */
+static void the_reader_rests_when_nothing_is_to_be_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe_with(r, c, "s", "overflow=drop-oldest");
+    struct tap t;
+    rig_append_many(r, c, 1000);
+    tap_attach(r, s, 0, &t);
+    rig_quiet(r);
+    pthread_mutex_lock(&s->lock);
+    assert_true(s->slots[0].behind && s->slots[0].queued > 0);
+    s->trim = true;
+    log_refill_want(s);
+    pthread_mutex_unlock(&s->lock);
+    alarm(30); /* instead of for ever */
+    log_idle(r->bus);
+    alarm(0);
+    assert_false(s->trim);
+    t.acks = true;
+    tap_credit(&t, 8);
+    takes_exactly(&t, 1000);
+    tap_close(&t);
 }
 
 static void bad_parameters_are_named(void **state)
@@ -528,6 +555,117 @@ static void a_failed_sync_ends_writing_not_delivering(void **state)
     assert_int_equal(fake_disk_breaches(world.disk), 0);
 }
 
+/* One byte of the event with this id, where it lies in the first segment. */
+static void damage(const char *id)
+{
+    static const char path[] = "/data/log/00000000000000000001.seg";
+    unsigned char *bytes;
+    size_t len;
+    must(fake_disk_get(world.disk, path, &bytes, &len));
+    const unsigned char *at = memmem(bytes, len, id, strlen(id));
+    must(at);
+    fake_disk_flip(world.disk, path, (uint64_t)(at - bytes), 0x10);
+    free(bytes);
+}
+
+static void what_is_damaged_does_not_count_for_ever(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel_with(r, "ns/c", "capacity=20KiB");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    unsigned n = 10; /* ids of one length */
+    for (enum err e = OK; !e; n += !e) {
+        e = append_sized(r, c, n, 1000);
+        assert_true(e == OK || e == ERR_FULL);
+    }
+    assert_true(n > 20);
+    pass(r, 2); /* a mark: the end is certain */
+    for (unsigned i = 11; i < n - 1; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        damage(id);
+    }
+    tap_drain(r, s, 0, &t);
+    takes_exactly(&t, 2);
+    assert_int_equal(rig_probe_subscription(r, s).events, 0);
+    assert_int_equal(rig_probe_subscription(r, s).bytes, 0);
+    assert_int_equal(append_sized(r, c, n, 10000), OK);
+    takes_exactly(&t, 3);
+    tap_close(&t);
+}
+
+static void what_a_younger_filter_judges_does_not_count_for_ever(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 10);
+    for (unsigned i = 0; i < 2 * LOG_EPOCHS_MAX; i++) { /* more than it remembers; none lets one of them pass */
+        char prefix[] = {(char)('m' + i), '\0'};
+        struct filter *f = id_begins_with(prefix);
+        rig_subscribe_all(r, c, "s", f, "");
+        filter_unref(f);
+        rig_append(r, 0, c, prefix, NULL);
+    }
+    assert_int_equal(backlog(r, s), 10 + 2 * LOG_EPOCHS_MAX);
+    tap_drain(r, s, 0, &t);
+    rig_until(r, tap_is(&t, "t") && backlog(r, s) == 0);
+    assert_true(tap_acked(&t) < 10);
+    assert_int_equal(rig_probe_subscription(r, s).bytes, 0);
+    tap_close(&t);
+}
+
+static void counting_is_said(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_subscribe(r, c, "s");
+    rig_append_many(r, c, 20);
+    crash(r);
+    fake_disk_fault(world.disk,
+                    &(struct fake_fault){.ops = FAKE_BIT(FAKE_READ), .nth = 1, .for_ever = true, .err = ERR_IO});
+    c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    pass(r, 3); /* it cannot be counted, so it is still being counted */
+    assert_true(rig_probe(r, c).counting && rig_probe(r, NULL).counting && rig_probe_subscription(r, s).counting);
+    assert_true(fake_disk_faults(world.disk) > 1 && fake_disk_faults(world.disk) < 100);
+    fake_disk_fault(world.disk, NULL);
+    rig_until(r, !rig_probe(r, c).counting);
+    assert_int_equal(backlog(r, s), 20);
+    assert_int_equal(told("LogUnreadable"), 1);
+}
+
+static void a_disk_that_does_not_read_is_told_once_and_tried_again(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append_many(r, c, 100);
+    fake_disk_fault(world.disk,
+                    &(struct fake_fault){.ops = FAKE_BIT(FAKE_READ), .nth = 1, .for_ever = true, .err = ERR_IO});
+    tap_drain(r, s, 0, &t);
+    pass(r, 20);
+    assert_int_equal(told("LogUnreadable"), 1);
+    assert_true(fake_disk_faults(world.disk) >= 10 && fake_disk_faults(world.disk) < 200);
+    fake_disk_fault(world.disk, NULL);
+    pass(r, 2);
+    takes_exactly(&t, 100);
+    tap_close(&t);
+    rig_append_many(r, c, 10);
+    fake_disk_fault(world.disk,
+                    &(struct fake_fault){.ops = FAKE_BIT(FAKE_READ), .nth = 1, .for_ever = true, .err = ERR_IO});
+    tap_drain(r, s, 0, &t);
+    pass(r, 2);
+    fake_disk_fault(world.disk, NULL);
+    pass(r, 2);
+    takes_exactly(&t, 10);
+    assert_int_equal(told("LogUnreadable"), 2); /* it had been well in between */
+    tap_close(&t);
+}
+
 /* ---- who nobody uses ---- */
 
 static void cursors_that_nobody_uses_are_kept_for_a_week(void **state)
@@ -662,6 +800,7 @@ int main(void)
         TEST(a_long_backlog_comes_in_order_and_catches_up, on_three),
         TEST(overflow_drops_the_oldest_in_memory, on_one),
         TEST(overflow_drops_the_oldest_in_the_log, on_three),
+        TEST(the_reader_rests_when_nothing_is_to_be_dropped, on_one),
         TEST(bad_parameters_are_named, on_one),
         TEST(subscriptions_begin_in_the_past, on_three),
         TEST(a_crash_brings_again_what_was_not_written_down, on_three),
@@ -673,6 +812,11 @@ int main(void)
         TEST(below_the_reserve_appends_are_refused, on_small),
         TEST(a_full_disk_heals, on_one),
         TEST(a_failed_sync_ends_writing_not_delivering, on_three),
+        TEST(what_is_damaged_does_not_count_for_ever, on_one),
+        TEST(what_is_damaged_does_not_count_for_ever, on_three),
+        TEST(what_a_younger_filter_judges_does_not_count_for_ever, on_three),
+        TEST(counting_is_said, on_three),
+        TEST(a_disk_that_does_not_read_is_told_once_and_tried_again, on_three),
         TEST(cursors_that_nobody_uses_are_kept_for_a_week, on_one),
         TEST(fini_in_the_middle_of_everything, on_three),
         TEST(control_without_memory_fails_whole, on_one),
