@@ -59,12 +59,14 @@ enum err data_dir_choose(const char *given, char **out, struct diag *d)
     if (given)
         return diag_set(d, ERR_INVALID, "--data-dir is empty: name a directory");
     if (state) { /* systemd: one or several, in the order of the unit's StateDirectory= */
+        if (*state != '/')
+            return diag_set(d, ERR_INVALID, "STATE_DIRECTORY is '%.200s': it must be a whole path, from / on", state);
         snprintf(first, sizeof first, "%.*s", (int)strcspn(state, ":"), state);
         return joined(out, first, "", d);
     }
     if (xdg && *xdg == '/') /* the specification: one that is not absolute is to be ignored */
         return joined(out, xdg, "/leat", d);
-    if (home)
+    if (home && *home == '/')
         return joined(out, home, "/.local/state/leat", d);
     return diag_set(d, ERR_INVALID,
                     "there is no place for the data: none of STATE_DIRECTORY, XDG_STATE_HOME and HOME is set. Name a "

@@ -372,22 +372,22 @@ static enum err choose_bus(struct server *s, struct diag *d)
     return OK;
 }
 
-/* Opens the default bus for a moment: what is wrong with its parameters is said before anything starts. Not one on
- * disk, where opening may take a while: its mistakes are said by the engine. */
+/* What is wrong with the default bus's parameters is said before anything starts: a bus that costs nothing is opened
+ * for a moment. Not a faulty one around a log: its mistakes are said by the engine. */
 static enum err check_bus(struct server *s, struct diag *d)
 {
     struct loop *const loops[] = {s->loop};
     const struct bus_env env = {.control = s->loop, .loops = loops, .loop_count = 1};
     struct diag why = {0};
-    struct bus *bus;
-    const struct bus_ops *ops = s->bus_dir || strcmp(s->bus, "log") == 0 ? NULL : bus_find(s->bus);
-    if (!ops)
+    struct bus *bus = NULL;
+    const struct bus_ops *ops = bus_find(s->bus);
+    if (!ops || (s->bus_dir && !ops->check))
         return OK;
-    enum err e = ops->open(&env, s->bus_params, s->bus_param_count, &bus, &why);
-    if (e != OK)
-        return diag_set(d, e, "--bus %s: %s", s->bus, why.text);
-    ops->fini(bus);
-    return OK;
+    enum err e = ops->check ? ops->check(s->bus_params, s->bus_param_count, &why)
+                            : ops->open(&env, s->bus_params, s->bus_param_count, &bus, &why);
+    if (bus)
+        ops->fini(bus);
+    return e == OK ? OK : diag_set(d, e, "--bus %s: %s", s->bus, why.text);
 }
 
 static void quarantined(void *arg, const char *object, const char *why)

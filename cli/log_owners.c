@@ -26,10 +26,13 @@ static void remember(struct log_owners *o, const char *uid, const char *text)
 
 static void read_all(struct log_owners *o, sqlite3 *db)
 {
-    /* A cursor's key is "Kind.group/NS/NAME". */
+    /* A cursor's key is "Kind.group/NS/NAME", and its name the uid of the first object of that key: the one that is
+     * there now has it, whatever its own uid. */
     static const char query[] =
-        "SELECT uid, kind || ' ' || namespace || '/' || name FROM objects UNION ALL SELECT cursor, substr(key, 1, "
-        "instr(key, '.') - 1) || ' ' || substr(key, instr(key, '/') + 1) || ', deleted' FROM cursors";
+        "SELECT uid, kind || ' ' || namespace || '/' || name FROM objects UNION ALL "
+        "SELECT c.cursor, substr(c.key, 1, instr(c.key, '.') - 1) || ' ' || substr(c.key, instr(c.key, '/') + 1) || "
+        "CASE WHEN EXISTS (SELECT 1 FROM objects AS o WHERE o.kind || '.' || o.api_group || '/' || o.namespace || '/' "
+        "|| o.name = c.key) THEN '' ELSE ', deleted' END FROM cursors AS c";
     sqlite3_stmt *s = NULL;
     if (sqlite3_prepare_v2(db, query, -1, &s, NULL) == SQLITE_OK)
         while (sqlite3_step(s) == SQLITE_ROW) {

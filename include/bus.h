@@ -130,6 +130,10 @@ struct bus_ops {
     enum err (*open)(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
                      struct diag *d);
 
+    /* What open would say of the parameters alone: reads no file, makes nothing. NULL: opening costs nothing, so ask
+     * it. */
+    enum err (*check)(const struct bus_param *params, size_t count, struct diag *d);
+
     /* Makes this loop's private state: once per loop, before any other call on that loop. */
     enum err (*bind)(struct bus *b, struct loop *loop);
     /* Frees it. No stream may be attached there. */

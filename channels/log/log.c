@@ -373,12 +373,19 @@ static void log_fini(struct bus *b)
     free(g);
 }
 
+static enum err log_check(const struct bus_param *params, size_t count, struct diag *d)
+{
+    struct log_settings unused;
+    return log_settings_read(params, count, &unused, d);
+}
+
 const struct bus_ops bus_log = {
     .name = "log",
     .capabilities =
         BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_BROWSE | BUS_CAP_ACK_EACH | BUS_CAP_FILTER,
     .hold_ms_max = UINT64_MAX,
     .open = log_open,
+    .check = log_check,
     .bind = log_bind,
     .unbind = log_unbind,
     .provision = log_provision,

@@ -66,9 +66,22 @@ def test_a_relative_directory_and_an_empty_variable(tmp_path):
     assert not (tmp_path / "not").exists()
 
 
-def test_nowhere(tmp_path):
-    said = refused(code=2, env={"HOME": ""})
+@pytest.mark.parametrize("bus, said", [("log,capacity=x", "capacity"), ("log,foo=1", 'unknown parameter \\"foo\\" of a log bus'), ("log,dir=", "dir is empty"), ("memory,foo=1", "of a memory bus")])
+def test_wrong_parameters_of_the_bus_are_said_before_anything_starts(tmp_path, bus, said):
+    assert said in (told := refused("--bus", bus, "--data-dir", tmp_path / "d", code=3)) and f"--bus {bus.split(',')[0]}: " in told
+    assert not (tmp_path / "d" / "log").exists()
+
+
+@pytest.mark.parametrize("home", ["", "not/absolute"])
+def test_nowhere(tmp_path, home):
+    said = refused(code=2, env={"HOME": home})
     assert "--data-dir" in said and "--ephemeral" in said
+
+
+@pytest.mark.parametrize("state", ["not/absolute", ":/tmp", "."])
+def test_a_state_directory_that_is_no_whole_path(tmp_path, state):
+    assert f"STATE_DIRECTORY is '{state}'" in refused(code=2, env={"STATE_DIRECTORY": state, "HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ephemeral_writes_nothing(tmp_path):

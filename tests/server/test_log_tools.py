@@ -97,6 +97,21 @@ def test_a_cursor_that_is_behind_and_one_that_is_not(run, tmp_path, leat_binary)
         assert behind() == [0, 10]
 
 
+def test_whose_a_kept_cursor_is(run, tmp_path, leat_binary, sink):
+    kept = subscription("s", "orders", sink.url, annotations={"leat.dev/keep-cursor": "true"})
+    path = "/apis/messaging.knative.dev/v1/namespaces/default/subscriptions"
+
+    def owners():
+        return {c["owner"] for c in inspect(run, tmp_path / "data")["cursors"] if c["channel"] == "default/orders"}
+
+    with serve(tmp_path, [channel("orders")]) as server:
+        for _ in range(2):  # the second one has the cursor of the first, whose uid is another
+            assert server.ask("POST", path, kept).status == 201
+            wait_for(lambda: owners() == {"Subscription default/s"}, "the cursor of one that is there")
+            assert server.ask("DELETE", f"{path}/s").status == 200
+            wait_for(lambda: owners() == {"Subscription default/s, deleted"}, "the cursor of one that is gone")
+
+
 def test_inspect_as_tables(run, written):
     code, out, err = run("log", "inspect", written[0])
     assert (code, err) == (0, "")
