@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "log.h"
 #include "planner.h"
 
 #define PLAN_NAMES_MAX 10000000u /* of channels, paths and hosts: no bound in practice, the table is the bound */
@@ -77,6 +78,10 @@ enum err plan_compile(struct resource_table *t, const struct plan_options *optio
         plan_unref(plan);
         return ERR_NOMEM;
     }
+    struct diag d = {0};
+    enum err e = resource_planned_keep(t, &d);
+    if (e != OK) /* the next plan tries again */
+        log_line(LOG_WARN, "plan.keep", "error=%s text=%s", err_name(e), log_value(d.text));
     *out = plan;
     return OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What stands beside an object rather than in it, so that a file's object has it too: since when an operator has paused
- * its deliveries, and under which name their cursors lie on their bus.
+ * its deliveries, under which name their cursors lie on their bus, and whether the last plan had them there.
  *
  * A cursor's name is the object's uid, unless an earlier object of the same kind, namespace and name left its cursor
  * behind (leat.dev/keep-cursor). The store remembers the name by the object's key for as long as one of these is there,
@@ -117,10 +117,37 @@ enum err resource_pause(struct resource_table *t, const char *who, const struct 
     if (pause == (r->paused_ns != 0))
         return OK;
     struct store_change change = kept_change(who, e, e, NULL);
-    change.pause = pause ? STORE_PAUSE : STORE_RESUME;
+    change.beside = pause ? STORE_PAUSE : STORE_RESUME;
     change.paused_ns = pause ? clock_wall_ns(t->clock) : 0;
     enum err err = t->store ? store_write(t->store, &change, 1, t->version, d) : OK;
     if (err == OK)
         e->public.paused_ns = change.paused_ns;
+    return err;
+}
+
+/* ---- plans ---- */
+
+enum err resource_planned_keep(struct resource_table *t, struct diag *d)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < t->count; i++)
+        count += t->entries[i]->planned != t->entries[i]->planned_kept;
+    if (!t->store || count == 0)
+        return OK;
+    struct store_change *changes = calloc(count, sizeof *changes);
+    if (!changes)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    count = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        const struct entry *e = t->entries[i];
+        if (e->planned == e->planned_kept)
+            continue;
+        changes[count] = kept_change(NULL, e, e, NULL);
+        changes[count++].beside = e->planned ? STORE_PLANNED : STORE_UNPLANNED;
+    }
+    enum err err = store_write(t->store, changes, count, t->version, d);
+    free(changes);
+    for (size_t i = 0; i < t->count && err == OK; i++)
+        t->entries[i]->planned_kept = t->entries[i]->planned;
     return err;
 }

@@ -2,11 +2,14 @@
  *
  * The store on SQLite. Schema 1 (PRAGMA user_version), all tables STRICT:
  *
- *     objects   one row an object, whole as JSON without what each start finds out anew (status); identity and owner
- *               beside it, so that they survive JSON that does not read. `absent_since`: a file's object that its file
- * no longer had when leat started; kept for its identity, gone after STORE_ABSENT_NS. audit     one row a change, the
- * newest STORE_AUDIT_MAX; its numbers have no gaps, since only the oldest go cursors   key of a subscription in a plan
- * → name on the bus numbers   `version`: no resourceVersion above it was given; `audit_bytes`: of all rows of audit
+ *     objects  one row an object, whole as JSON without what each start finds out anew (status); identity and owner
+ *              beside it, so that they survive JSON that does not read.
+ *              `absent_since`: a file's object that its file no longer had when leat started; kept for its identity,
+ *              gone after STORE_ABSENT_NS.
+ *              `planned`: not NULL while the last plan has subscriptions of it, which may hold events.
+ *     audit    one row a change, the newest STORE_AUDIT_MAX; its numbers have no gaps, since only the oldest go
+ *     cursors  key of a subscription in a plan → name on the bus
+ *     numbers  `version`: no resourceVersion above it was given; `audit_bytes`: of all rows of audit
  *
  * A newer schema only adds tables and columns, so that an older leat can be told apart by user_version alone.
  */
@@ -31,7 +34,9 @@
 static const char schema[] =
     "CREATE TABLE objects (id INTEGER PRIMARY KEY, api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT "
     "NULL, name TEXT NOT NULL, uid TEXT NOT NULL, generation INTEGER NOT NULL, created TEXT NOT NULL, origin TEXT, "
-    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, UNIQUE (api_group, kind, namespace, name)) STRICT;"
+    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, planned INTEGER, UNIQUE (api_group, kind, "
+    "namespace, "
+    "name)) STRICT;"
     "CREATE TABLE audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, "
     "api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL, "
     "before TEXT, after TEXT) STRICT;"
@@ -45,10 +50,11 @@ static const char *const texts[STATEMENT_COUNT] = {
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [OBJECT_EACH] = "SELECT api_group, kind, namespace, name, uid, generation, created, origin, object, "
-                    "absent_since, id, paused_at FROM objects ORDER BY api_group, kind, namespace, name",
+                    "absent_since, id, paused_at, planned FROM objects ORDER BY api_group, kind, namespace, name",
     [OBJECT_PUT] = "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object) "
                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (api_group, kind, namespace, name) DO "
-                   "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), uid = ?5, generation = ?6, created = ?7, "
+                   "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), planned = iif(uid = ?5, planned, NULL), uid "
+                   "= ?5, generation = ?6, created = ?7, "
                    "origin = ?8, object = ?9, absent_since = NULL",
     [OBJECT_DELETE] = "DELETE FROM objects WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
     [OBJECT_DELETE_ID] = "DELETE FROM objects WHERE id = ?1",
@@ -56,6 +62,8 @@ static const char *const texts[STATEMENT_COUNT] = {
                       "name = ?4",
     [OBJECT_PAUSE] = "UPDATE objects SET paused_at = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND "
                      "name = ?4",
+    [OBJECT_PLAN] =
+        "UPDATE objects SET planned = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
     [OBJECT_PURGE] = "DELETE FROM objects WHERE absent_since < ?1",
     [AUDIT_PUT] = "INSERT INTO audit (at, who, verb, api_group, kind, namespace, name, bytes, before, after) VALUES "
                   "(?5, ?6, ?7, ?1, ?2, ?3, ?4, ?8, ?9, ?10)",
@@ -195,6 +203,14 @@ static enum err make_schema(struct store *s, struct diag *d)
     return execute(s, sql, d);
 }
 
+/* What has come since the schema was first written. */
+static enum err add_columns(struct store *s, struct diag *d)
+{
+    int there = 0;
+    enum err e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'planned'", &there, d);
+    return e == OK && !there ? execute(s, "ALTER TABLE objects ADD COLUMN planned INTEGER", d) : e;
+}
+
 static enum err check_schema(struct store *s, struct diag *d)
 {
     int version = 0, application = 0, tables = 0;
@@ -215,7 +231,7 @@ static enum err check_schema(struct store *s, struct diag *d)
                         "%.200s was written by a newer leat (schema %d; this one knows up to %d). Run that version. "
                         "Nothing was changed",
                         s->path, version, SCHEMA);
-    return OK;
+    return add_columns(s, d);
 }
 
 /* Whether the objects read whole: a start is the time to say that they do not. */
@@ -371,7 +387,8 @@ enum err store_each(struct store *s, enum err (*row)(void *arg, const struct sto
                                     .origin = (const char *)sqlite3_column_text(st, 7),
                                     .object = {column(st, 8), (size_t)sqlite3_column_bytes(st, 8)},
                                     .absent = sqlite3_column_type(st, 9) != SQLITE_NULL,
-                                    .paused_ns = sqlite3_column_int64(st, 11)};
+                                    .paused_ns = sqlite3_column_int64(st, 11),
+                                    .planned = sqlite3_column_type(st, 12) != SQLITE_NULL};
         e = sqlite3_errcode(s->db) == SQLITE_NOMEM ? diag_set(d, ERR_NOMEM, "out of memory") : row(arg, &r);
     }
     sqlite3_reset(st);
@@ -424,12 +441,16 @@ static enum err take_object(struct store *s, const struct store_change *c, struc
     return store_run(s, st, d);
 }
 
-static enum err pause_object(struct store *s, const struct store_change *c, struct diag *d)
+/* What stands beside the object in its row. */
+static enum err mark_object(struct store *s, const struct store_change *c, struct diag *d)
 {
-    sqlite3_stmt *st = store_statement(s, OBJECT_PAUSE);
+    bool plan = c->beside == STORE_PLANNED || c->beside == STORE_UNPLANNED;
+    sqlite3_stmt *st = store_statement(s, plan ? OBJECT_PLAN : OBJECT_PAUSE);
     bind_key(st, c);
-    if (c->pause == STORE_PAUSE)
+    if (c->beside == STORE_PAUSE)
         sqlite3_bind_int64(st, 5, c->paused_ns);
+    else if (c->beside == STORE_PLANNED)
+        sqlite3_bind_int64(st, 5, 1);
     else
         sqlite3_bind_null(st, 5);
     return store_run(s, st, d);
@@ -439,8 +460,8 @@ static enum err apply(struct store *s, const struct store_change *c, struct diag
 {
     enum err e = OK;
     assert(c->before || c->after);
-    if (s->path && c->pause != STORE_OBJECT)
-        e = pause_object(s, c, d);
+    if (s->path && c->beside != STORE_OBJECT)
+        e = mark_object(s, c, d);
     else if (s->path)
         e = c->after ? put_object(s, c, d) : take_object(s, c, d);
     return e == OK && c->who ? store_audit_put(s, c, d) : e;

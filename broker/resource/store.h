@@ -38,6 +38,7 @@ struct store_row {
     struct slice object; /* JSON */
     bool absent;         /* its file went away while no leat ran: nothing but its identity counts */
     int64_t paused_ns;   /* wall time: since when its deliveries are paused; 0: they are not */
+    bool planned;        /* the last plan had its subscriptions */
 };
 /* All of them, in order of (group, kind, namespace, name); ends early with what `row` returns but OK. */
 enum err store_each(struct store *s, enum err (*row)(void *arg, const struct store_row *row), void *arg,
@@ -51,8 +52,9 @@ struct store_change {
     const cJSON *before, *after; /* NULL: it is new; it goes */
     bool status;                 /* is the user's too, and kept: that of kinds which others fill elsewhere */
     bool absent;                 /* it goes, but its identity is kept for STORE_ABSENT_NS */
-    /* Not STORE_OBJECT: the object stays as it is, and its deliveries are paused, or go on. */
-    enum { STORE_OBJECT, STORE_PAUSE, STORE_RESUME } pause;
+    /* Not STORE_OBJECT: the object stays as it is; its deliveries are paused, or go on; a plan has its subscriptions,
+     * or has them no more. */
+    enum { STORE_OBJECT, STORE_PAUSE, STORE_RESUME, STORE_PLANNED, STORE_UNPLANNED } beside;
     int64_t paused_ns; /* STORE_PAUSE: since when */
 };
 #define STORE_ABSENT_NS (7 * 24 * 3600 * NS_PER_S) /* as long as a bus keeps a cursor that nobody asks for */

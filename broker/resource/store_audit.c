@@ -99,8 +99,8 @@ enum err store_audit_open(struct store *s, struct diag *d)
 
 static const char *verb_of(const struct store_change *c)
 {
-    if (c->pause != STORE_OBJECT)
-        return c->pause == STORE_PAUSE ? "pause" : "resume";
+    if (c->beside != STORE_OBJECT)
+        return c->beside == STORE_PAUSE ? "pause" : "resume";
     return !c->before ? "create" : c->after ? "update" : "delete";
 }
 
@@ -108,7 +108,7 @@ enum err store_audit_put(struct store *s, const struct store_change *c, struct d
 {
     char *before = NULL, *after = NULL;
     enum err e = diag_set(d, ERR_NOMEM, "out of memory");
-    bool objects = c->pause == STORE_OBJECT; /* else the object stays as it is */
+    bool objects = c->beside == STORE_OBJECT; /* else the object stays as it is */
     if (!objects || (trail_json(c, c->before, &before) && trail_json(c, c->after, &after))) {
         size_t bytes = (before ? strlen(before) : 0) + (after ? strlen(after) : 0);
         sqlite3_stmt *st = store_statement(s, AUDIT_PUT);

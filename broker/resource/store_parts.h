@@ -19,6 +19,7 @@ enum statement {
     OBJECT_DELETE_ID,
     OBJECT_ABSENT,
     OBJECT_PAUSE,
+    OBJECT_PLAN,
     OBJECT_PURGE,
     AUDIT_PUT,
     AUDIT_OLDEST,

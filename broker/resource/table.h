@@ -13,11 +13,11 @@
 
 struct entry {
     struct resource public;
-    char *origin;              /* owned; NULL: made over the API */
-    bool seen;                 /* by the sync under way */
-    bool planned;              /* the last plan has it: its subscriptions may hold events */
-    cJSON *next_status;        /* owned: what a plan says of it that is not in force yet; NULL: nothing */
-    uint64_t next_status_plan; /* that plan's number */
+    char *origin;               /* owned; NULL: made over the API */
+    bool seen;                  /* by the sync under way */
+    bool planned, planned_kept; /* the last plan has it: its subscriptions may hold events; the store says so */
+    cJSON *next_status;         /* owned: what a plan says of it that is not in force yet; NULL: nothing */
+    uint64_t next_status_plan;  /* that plan's number */
     /* standing.c */
     char *cursor;                   /* owned: the name of its cursors where it is not the uid */
     bool cursor_asked, cursor_kept; /* the store has been asked; it has the name */
@@ -103,6 +103,10 @@ void kept_absent_forget(struct resource_table *t, const struct entry *e);
 const char *entry_cursor(struct resource_table *t, const struct resource *r);
 /* The object goes, and its cursors with it, unless it wants them kept. */
 void entry_cursor_leave(struct resource_table *t, struct entry *e);
+
+/* Has the store know which objects the plan just made has subscriptions of, so that a start knows which of them may
+ * hold events. */
+enum err resource_planned_keep(struct resource_table *t, struct diag *d) must_check;
 
 /* The present time as a status has it. false: no memory. */
 bool table_now(const struct resource_table *t, char *out, size_t size);

@@ -74,6 +74,22 @@ def test_a_stop_does_not_wait_for_what_is_kept_anyway(serve_log, sink, gate):
     assert set(delivered(serve_log(), sink, ids)) == set(ids)
 
 
+def test_what_ran_and_finds_no_destination_at_a_start_misses_nothing(serve_log, sink):
+    channels = [channel("c"), channel("other")]
+    runs = [*channels, subscription("s", "c", sink.url)]
+    lost = [*channels, subscription("s", "c", "missing")]
+    broker = serve_log(objects=runs)
+    post_all(broker, ["before"])
+    delivered(broker, sink, ["before"])
+    for i in range(2):
+        assert broker.stop() == 0, broker.logs
+        broker = serve_log(objects=lost)
+        post_all(broker, [f"meanwhile-{i}"])
+        broker.wait_metric(i + 1, "leat_backlog_events", namespace="default", subscription="s")
+    assert broker.stop() == 0, broker.logs
+    assert sorted(delivered(serve_log(objects=runs), sink, ["meanwhile-0", "meanwhile-1"])) == ["before", "meanwhile-0", "meanwhile-1"]
+
+
 # ---- kills while it starts ----
 
 

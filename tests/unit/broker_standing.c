@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What stands beside an object: the name of its cursors, kept or not, and that an operator has paused it; through
- * plans, files that come and go, and restarts on a directory.
+ * What stands beside an object: the name of its cursors, kept or not, that an operator has paused it, and that it was
+ * planned; through plans, files that come and go, and restarts on a directory.
  */
 #include "../lib/resource_rig.h"
 
@@ -301,6 +301,48 @@ static void test_a_file_that_was_away_for_a_start(void **state)
     assert_true(the_one()->paused);
 }
 
+/* ---- plans ---- */
+
+#define LOST                                                                                                           \
+    "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s}\nspec: {channel: "             \
+    "{apiVersion: "                                                                                                    \
+    "messaging.knative.dev/v1, kind: Channel, name: c}, subscriber: {ref: {apiVersion: messaging.knative.dev/v1, "     \
+    "kind: Channel, name: missing}}}\n"
+
+/* It ran, and a start finds its destination missing: what waits for it, and what comes, is kept. */
+static void test_what_ran_before_a_restart_is_planned_paused(void **state)
+{
+    (void)state;
+    sync_files(CHANNEL SUBSCRIPTION(""));
+    const char *first = cursor();
+    for (int i = 0; i < 2; i++) {
+        restart(CHANNEL LOST);
+        assert_string_equal(cursor(), first);
+        assert_true(the_one()->paused);
+    }
+    restart(CHANNEL); /* away for a start, its identity stays, and that it ran */
+    restart(CHANNEL LOST);
+    assert_string_equal(cursor(), first);
+    sync_files(CHANNEL SUBSCRIPTION(""));
+    assert_false(the_one()->paused);
+}
+
+static void test_what_never_ran_is_not_planned(void **state)
+{
+    (void)state;
+    sync_files(CHANNEL LOST);
+    restart(CHANNEL LOST);
+    assert_int_equal(at.plan->subscription_count, 0);
+    sync_files(CHANNEL SUBSCRIPTION(""));
+    sync_files(SUBSCRIPTION("")); /* without its channel nothing is there to hold anything */
+    restart(CHANNEL LOST);
+    assert_int_equal(at.plan->subscription_count, 0);
+    sync_files(CHANNEL SUBSCRIPTION(""));
+    sync_files(CHANNEL); /* it goes, and another one of its name comes */
+    restart(CHANNEL LOST);
+    assert_int_equal(at.plan->subscription_count, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -317,6 +359,8 @@ int main(void)
         TEST(test_a_channel_pauses_its_own),
         DISK(test_paused_over_a_restart_until_the_object_goes),
         DISK(test_a_file_that_was_away_for_a_start),
+        DISK(test_what_ran_before_a_restart_is_planned_paused),
+        DISK(test_what_never_ran_is_not_planned),
     };
     return cmocka_run_group_tests_name("broker_standing", tests, rig_folder, rig_folder_gone);
 }
