@@ -178,6 +178,7 @@ static struct log_bus *bus_new(const struct bus_env *env, struct disk *disk, con
     g->reserve = s->reserve;
     g->segment = s->segment ? s->segment : LOG_SEGMENT_BYTES;
     g->opened_wall_ns = clock_wall_ns(g->clock);
+    g->opened_ns = clock_monotonic_ns(g->clock);
     locks_init(g);
     loop_timer_init(&g->tick, tick);
     return g;

@@ -106,7 +106,7 @@ struct bus_channel {
     atomic_uint pins;
     _Atomic uint64_t capacity, retention_bytes, retention_ns;
     atomic_bool one_part, closed;
-    _Atomic int64_t unused_since; /* wall time; 0: used */
+    _Atomic int64_t unused_since; /* log_unused_now; 0: used */
     uint32_t spread;              /* of all events, with one part: hash of the name */
     pthread_rwlock_t index_lock;
     struct filter_index *index;   /* under it, as the next two */
@@ -147,7 +147,7 @@ struct bus_subscription {
     unsigned refs;   /* control's */
     atomic_uint pins;
     atomic_bool drop_oldest;
-    _Atomic int64_t unused_since; /* wall time; 0: used */
+    _Atomic int64_t unused_since; /* log_unused_now; 0: used */
     struct filter_entry wants;    /* under the index's lock */
     bool indexed;                 /* likewise */
     struct log_pending *farewell;

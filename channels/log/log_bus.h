@@ -98,7 +98,8 @@ struct log_bus {
     struct log_store *store;
     char *dir;
     uint64_t capacity, retention_bytes, retention_ns, reserve, segment;
-    int64_t opened_wall_ns;
+    int64_t opened_wall_ns; /* and what the other clock said then: log_unused_now */
+    uint64_t opened_ns;
     struct log_loop *loops; /* owned, one per loop */
 
     pthread_mutex_t catalogue; /* channels, against K's and W's walks; control alone changes it */
@@ -211,6 +212,8 @@ void log_subscription_epochs_prune(struct bus_subscription *s); /* under its loc
 
 /* log_catalogue.c */
 enum err log_catalogue_load(struct log_bus *g) must_check;
+int64_t log_unused_now(const struct log_bus *g);
+int64_t log_unused_written(const struct log_bus *g, int64_t since);
 void log_forget_unused(struct log_bus *g);
 void log_tell_unused(struct log_bus *g);
 

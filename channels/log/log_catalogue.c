@@ -139,6 +139,21 @@ enum err log_catalogue_load(struct log_bus *g)
 
 /* ---- what nobody uses ---- */
 
+/* The wall time if nobody had set the clock since the log was opened: a clock that jumps ahead, as those of machines
+ * do that learn the time from the network, must not make a week of a minute. */
+int64_t log_unused_now(const struct log_bus *g)
+{
+    return g->opened_wall_ns + (int64_t)(clock_monotonic_ns(g->clock) - g->opened_ns);
+}
+
+/* The log has it by the wall clock as it goes now, which is what the next opening begins with. Never later than now,
+ * where the clock was wrong when the log was opened. */
+int64_t log_unused_written(const struct log_bus *g, int64_t since)
+{
+    int64_t wall = clock_wall_ns(g->clock), age = log_unused_now(g) - since;
+    return since ? wall - (age > 0 ? age : 0) : 0;
+}
+
 static bool forgotten(int64_t unused_since, int64_t now)
 {
     return unused_since && now - unused_since > (int64_t)LOG_FORGET_NS;
@@ -161,7 +176,7 @@ static void forget_in(struct bus_channel *c, int64_t now, size_t *cursors, size_
 
 void log_forget_unused(struct log_bus *g)
 {
-    int64_t now = clock_wall_ns(g->clock);
+    int64_t now = log_unused_now(g);
     size_t cursors = 0, channels = 0;
     assert(!g->stopping);
     map_each(entry, tmp, &g->channels)

@@ -70,8 +70,9 @@ enum err log_channel_new(struct log_bus *g, struct slice name, struct bus_channe
     atomic_init(&c->retention_ns, g->retention_ns);
     map_init(&c->subscriptions, SIZE_MAX);
     c->farewell = log_pending_new(LOG_PENDING_CHANNEL_GONE);
+    index_lock_init(&c->index_lock);
     enum err e = c->farewell ? filter_index_new(&c->index) : ERR_NOMEM;
-    if (!e) {
+    if (!e) { /* from here on W and K walk over it */
         pthread_mutex_lock(&g->catalogue);
         e = map_add(&g->channels, slice_str(c->name), c);
         pthread_mutex_unlock(&g->catalogue);
@@ -79,10 +80,10 @@ enum err log_channel_new(struct log_bus *g, struct slice name, struct bus_channe
     if (e) {
         filter_index_free(c->index);
         log_pending_free(c->farewell);
+        pthread_rwlock_destroy(&c->index_lock);
         free(c);
         return ERR_NOMEM;
     }
-    index_lock_init(&c->index_lock);
     *out = c;
     return OK;
 }
@@ -149,6 +150,6 @@ void log_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_o
         return;
     }
     if (!c->refs)
-        atomic_store(&c->unused_since, clock_wall_ns(g->clock));
+        atomic_store(&c->unused_since, log_unused_now(g));
     bus_op_end(g->env.control, op, OK);
 }

@@ -246,7 +246,7 @@ void log_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, str
         return;
     }
     if (!s->refs) {
-        atomic_store(&s->unused_since, clock_wall_ns(g->clock));
+        atomic_store(&s->unused_since, log_unused_now(g));
         log_subscription_dirty(s);
     }
     bus_op_end(g->env.control, op, OK);

@@ -154,7 +154,7 @@ static void channel_write(struct log_writer *w, struct log_pending *p, enum log_
         atomic_store(&c->number, log_store_next_number(bus_of(w)->store, LOG_CHANNEL));
     struct log_object object = {.type = LOG_CHANNEL,
                                 .number = atomic_load(&c->number),
-                                .since_ns = atomic_load(&c->unused_since),
+                                .since_ns = log_unused_written(c->bus, atomic_load(&c->unused_since)),
                                 .name = slice_str(c->name)};
     assert(object.number > 0);
     write_add(w, (struct log_write){.kind = kind}, (struct log_owner){.pending = p, .object = object});
@@ -166,7 +166,7 @@ void log_writer_object(struct log_writer *w, struct log_pending *p, struct bus_s
     struct log_object object = {.type = LOG_CURSOR,
                                 .number = cursor->number,
                                 .channel = atomic_load(&cursor->channel->number),
-                                .since_ns = atomic_load(&cursor->unused_since),
+                                .since_ns = log_unused_written(bus_of(w), atomic_load(&cursor->unused_since)),
                                 .name = slice_str(cursor->name)};
     assert(object.number > 0 && object.channel > 0);
     struct log_owner o = {.pending = p,

@@ -668,6 +668,33 @@ static void a_disk_that_does_not_read_is_told_once_and_tried_again(void **state)
 
 /* ---- who nobody uses ---- */
 
+/* A machine that learns the time from the network: its clock jumps ahead by years a moment after the start. */
+static void a_clock_that_jumps_ahead_forgets_nobody(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    rig_append_many(r, c, 5);
+    for (unsigned i = 0; i < 2; i++) {
+        crash(r);
+        pass(r, 2); /* it is not written down yet since when they are unused */
+        r->fake.wall += 10 * 365 * 24 * 3600 * (int64_t)NS_PER_S;
+        pass(r, 130);
+        assert_int_equal(told("LogForgotten"), 0);
+    }
+    crash(r);
+    pass(r, 130);
+    assert_int_equal(told("LogForgotten"), 0);
+    c = rig_channel(r, "ns/c");
+    s = rig_subscribe(r, c, "s");
+    rig_until(r, backlog(r, s) == 5);
+    rig_unsubscribe(r, s, false);
+    r->fake.wall -= 24 * 3600 * (int64_t)NS_PER_S; /* and back by a day */
+    clock_fake_advance(&r->fake, 8 * 24 * 3600 * NS_PER_S);
+    pass(r, 70);
+    assert_int_equal(told("LogForgotten"), 1);
+}
+
 static void cursors_that_nobody_uses_are_kept_for_a_week(void **state)
 {
     struct rig *r = *state;
@@ -818,6 +845,7 @@ int main(void)
         TEST(counting_is_said, on_three),
         TEST(a_disk_that_does_not_read_is_told_once_and_tried_again, on_three),
         TEST(cursors_that_nobody_uses_are_kept_for_a_week, on_one),
+        TEST(a_clock_that_jumps_ahead_forgets_nobody, on_one),
         TEST(fini_in_the_middle_of_everything, on_three),
         TEST(control_without_memory_fails_whole, on_one),
         TEST(opening_without_memory_fails_whole, on_three),
