@@ -5,24 +5,28 @@
  *
  * A name that has several addresses ("localhost") gets a socket for each, all on one port. When descriptors run out,
  * accept fails while the sockets stay readable: accepting then pauses for PAUSE_NS instead of spinning, and clients
- * wait in the backlog.
+ * wait in the backlog. It pauses before that, with DESCRIPTORS_KEPT left: whoever opens connections without end must
+ * not keep the log from its next file.
  */
 #include "http_connection.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define SOCKETS_MAX 8
 #define BACKLOG 1024
 #define ACCEPTS_MAX 64 /* per socket and turn, so that a flood of connections does not starve the control loop */
 #define PAUSE_NS (100 * NS_PER_MS)
-#define PORT_TRIES 16 /* port 0 with several addresses: the port that the first got may be taken at another */
+#define DESCRIPTORS_KEPT 64 /* a quarter of them where there are few */
+#define PORT_TRIES 16       /* port 0 with several addresses: the port that the first got may be taken at another */
 
 struct socket {
     struct loop_watch watch;
@@ -62,6 +66,21 @@ static void resume_all(struct loop_timer *t)
             loop_timer_start(l->loop, t, PAUSE_NS);
 }
 
+/* The last descriptors are for what must go on: files that are opened, connections to elsewhere. The next one is the
+ * lowest that is free, so its number tells how many are left, whoever has them. */
+static bool few_left(int fd)
+{
+    struct rlimit limit;
+    int next = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (next < 0)
+        return true;
+    close(next);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return false;
+    rlim_t kept = limit.rlim_cur / 4 < DESCRIPTORS_KEPT ? limit.rlim_cur / 4 : DESCRIPTORS_KEPT;
+    return (rlim_t)next >= limit.rlim_cur - kept;
+}
+
 static void accept_some(struct loop_watch *w, uint32_t events)
 {
     (void)events;
@@ -69,6 +88,10 @@ static void accept_some(struct loop_watch *w, uint32_t events)
     for (int i = 0; i < ACCEPTS_MAX; i++) {
         struct sockaddr_storage address;
         socklen_t len = sizeof address;
+        if (few_left(w->fd)) {
+            pause_all(l);
+            return;
+        }
         int fd = accept4(w->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (out_of_descriptors(errno))

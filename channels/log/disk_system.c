@@ -40,6 +40,8 @@ static enum err err_of(int number)
     case EROFS:
         return ERR_DENIED;
     case ENOMEM:
+    case EMFILE: /* nothing is wrong with the disk, and it may be tried again */
+    case ENFILE:
         return ERR_NOMEM;
     default:
         return ERR_IO;
