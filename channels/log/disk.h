@@ -5,7 +5,8 @@
  *
  * Calls block and may come from any thread; one file is written by one thread at a time, and read by any. Errors:
  * ERR_FULL (ENOSPC, EDQUOT), ERR_NOTFOUND, ERR_EXISTS, ERR_DENIED, ERR_NOMEM (also without descriptors), else ERR_IO;
- * *d (may be NULL) gets the operation, the path and the system's words. EINTR is repeated inside; a short write is continued inside.
+ * *d (may be NULL) gets the operation, the path and the system's words. EINTR is repeated inside; a short write is
+ * continued inside.
  */
 #ifndef LEAT_CHANNELS_LOG_DISK_H
 #define LEAT_CHANNELS_LOG_DISK_H

@@ -127,8 +127,8 @@ static void begin(struct log_reader *r)
         }
     }
     uint64_t most = g->last;
-    log_store_unlock(r->store);
     assert(g->readers > 0 && g->file && expect >= g->first);
+    log_store_unlock(r->store);
     log_walk_begin(&r->walk, g->file, offset, visible, expect, most);
     r->block = SIZE_MAX;
     r->damaged = false;

@@ -190,6 +190,23 @@ static void a_write_beyond_what_is_allowed_is_an_error(void **state)
     k->ops->close(k, f);
 }
 
+static void without_descriptors_it_may_be_tried_again(void **state)
+{
+    (void)state;
+    struct disk_file *f;
+    struct diag d;
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum err made = k->ops->open(k, in("a"), DISK_CREATE, &f, &d), synced = k->ops->sync_dir(k, in(""), &d);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(made, ERR_NOMEM);
+    assert_int_equal(synced, ERR_NOMEM);
+    assert_non_null(strstr(d.text, "Too many open files"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lock_keeps_others_out_and_names_its_holder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lock_ends_with_its_process, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_beyond_what_is_allowed_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_descriptors_it_may_be_tried_again, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
