@@ -38,6 +38,7 @@
 #include "log_bus.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,41 @@ static void reserve_fit(struct log_bus *g, const struct log_settings *s)
         g->reserve = total / 20;
 }
 
+static void add_segment(void *arg, const struct log_segment_info *i, const struct log_channel_usage *usage,
+                        size_t count)
+{
+    struct log_channel_usage *sum = arg;
+    for (size_t k = 0; k < count; k++)
+        sum->events += usage[k].events;
+    sum->bytes += i->bytes;
+}
+
+/* Who restarts a server after a crash sees that its log is there. */
+static void tell_opened(struct log_bus *g)
+{
+    struct log_channel_usage sum = {0};
+    uint64_t took_ns = clock_monotonic_ns(g->clock) - g->opened_ns;
+    log_store_each_segment(g->store, add_segment, &sum);
+    log_notice(g, 0, "LogOpened",
+               "%s: %" PRIu64 " events, %" PRIu64 " MiB, up to offset %" PRIu64 ", opened in %" PRIu64 " ms", g->dir,
+               sum.events, sum.bytes >> 20, log_store_last(g->store), (uint64_t)(took_ns / NS_PER_MS));
+}
+
+/* A log that is still empty must be able to begin: a server on a disk without room for one segment would be ready and
+ * take nothing. One that holds something opens on any disk, since what it holds is to be delivered. */
+static enum err room_to_begin(struct log_bus *g, struct diag *d)
+{
+    uint64_t available, total, wanted = g->segment + g->reserve;
+    if (log_store_last(g->store) > 0 || g->disk->ops->space(g->disk, g->dir, &available, &total, NULL) ||
+        available >= wanted)
+        return OK;
+    return diag_set(d, ERR_FULL,
+                    "the disk of %s has %" PRIu64 " MiB left, and a log begins with a segment of %" PRIu64
+                    " MiB and a reserve of %" PRIu64
+                    " MiB: make room, or give the bus smaller ones (--bus log,segment=4MiB,reserve=4MiB)",
+                    g->dir, available >> 20, g->segment >> 20, g->reserve >> 20);
+}
+
 static enum err bus_start(struct log_bus *g, const struct log_settings *s, struct diag *d)
 {
     const struct log_store_options options = {.disk = g->disk,
@@ -215,6 +251,10 @@ static enum err bus_start(struct log_bus *g, const struct log_settings *s, struc
     }
     if (!e) {
         reserve_fit(g, s);
+        e = room_to_begin(g, d);
+        if (e)
+            return e;
+        tell_opened(g);
         log_keeper_space(g);
         atomic_store(&g->routed, log_store_committed(g->store));
         e = log_catalogue_load(g);

@@ -2,6 +2,7 @@
 """The log on a disk that fills up: producers are told to come later before the disk is quite full, deliveries go on, and it goes on by itself when there is room again. Nothing that was
 acknowledged is lost, whatever happens meanwhile."""
 
+import json
 import threading
 import time
 
@@ -133,3 +134,13 @@ def test_somebody_else_fills_the_disk(serve_log, sink, disk, gate):
     accepts_again(broker, "after")
     deliver(broker, sink, ["after"])
     assert broker.ask("GET", "/readyz").status == 200
+
+
+def test_a_disk_too_small_to_begin_is_said_at_the_start(run, tmp_path):
+    """Such a server must not be ready and then take nothing. With a smaller segment and reserve it can begin, as the text says."""
+    manifest = tmp_path / "c.json"
+    manifest.write_text(json.dumps(channel("c")))
+    with SmallDisk(tmp_path, 20 * MIB) as small:
+        code, out, err = run("serve", "-f", manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir", small.path / "data", "--bus", "log")
+        assert code == 1 and "ready" not in out
+        assert "MiB left, and a log begins with a segment of 64 MiB" in err and "--bus log,segment=" in err
