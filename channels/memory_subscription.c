@@ -8,6 +8,7 @@
  *   unsubscribe(remove) ─ round: leave every part, entries home ─ flush ─ freed
  */
 #include "memory.h"
+#include "overflow.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -156,23 +157,6 @@ static enum err subscription_new(struct bus_channel *c, struct slice name, struc
     return OK;
 }
 
-static enum err params_read(const struct bus_param *params, size_t count, bool *drop_oldest, struct diag *d)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(params[i].name, "overflow") != 0)
-            return diag_set(d, ERR_INVALID,
-                            "unknown parameter \"%s\" of a subscription on a memory bus; it knows overflow",
-                            params[i].name);
-        if (strcmp(params[i].value, "drop-oldest") == 0)
-            *drop_oldest = true;
-        else if (strcmp(params[i].value, "refuse") == 0)
-            *drop_oldest = false;
-        else
-            return diag_set(d, ERR_INVALID, "overflow is \"%s\"; it must be refuse or drop-oldest", params[i].value);
-    }
-    return OK;
-}
-
 static void set_overflow(struct bus_subscription *s, bool drop_oldest)
 {
     bool before = atomic_exchange(&s->drop_oldest, drop_oldest);
@@ -192,7 +176,7 @@ enum err memory_subscribe(struct bus *b, struct bus_channel *c, struct slice nam
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     if (start && start->kind != BUS_START_LATEST && start->kind != BUS_START_EARLIEST)
         return diag_set(d, ERR_INVALID, "a memory bus keeps no past: a subscription starts at latest or earliest");
-    enum err e = params_read(params, count, &drop_oldest, d);
+    enum err e = overflow_read("memory", params, count, &drop_oldest, d);
     if (e)
         return e;
     struct bus_subscription *s = map_get(&c->subscriptions, name);

@@ -163,8 +163,6 @@ enum err log_settings_read(const struct bus_param *params, size_t count, struct 
                            struct diag *d) must_check;
 enum err log_channel_settings_read(const struct bus_param *params, size_t count, struct log_channel_settings *out,
                                    struct diag *d) must_check;
-enum err log_subscription_settings_read(const struct bus_param *params, size_t count, bool *drop_oldest,
-                                        struct diag *d) must_check;
 
 /* log_loop.c: spares and letters */
 struct log_loop *log_loop_find(struct log_bus *g, const struct loop *loop);

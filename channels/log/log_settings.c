@@ -105,20 +105,3 @@ enum err log_channel_settings_read(const struct bus_param *params, size_t count,
     }
     return OK;
 }
-
-enum err log_subscription_settings_read(const struct bus_param *params, size_t count, bool *drop_oldest, struct diag *d)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(params[i].name, "overflow") != 0)
-            return diag_set(d, ERR_INVALID,
-                            "unknown parameter \"%s\" of a subscription on a log bus; it knows overflow",
-                            params[i].name);
-        if (strcmp(params[i].value, "drop-oldest") == 0)
-            *drop_oldest = true;
-        else if (strcmp(params[i].value, "refuse") == 0)
-            *drop_oldest = false;
-        else
-            return diag_set(d, ERR_INVALID, "overflow is \"%s\"; it must be refuse or drop-oldest", params[i].value);
-    }
-    return OK;
-}

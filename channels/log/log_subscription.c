@@ -12,6 +12,7 @@
  * Filters are told apart by identity. Of a subscription that is BEHIND, the last LOG_EPOCHS_MAX filters are remembered;
  * before that the oldest that is left decides.
  */
+#include "../overflow.h"
 #include "log_bus.h"
 
 #include <assert.h>
@@ -179,7 +180,7 @@ enum err log_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
     bool drop_oldest = false;
     if (g->stopping)
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
-    enum err e = log_subscription_settings_read(params, count, &drop_oldest, d);
+    enum err e = overflow_read("log", params, count, &drop_oldest, d);
     if (e)
         return e;
     if (name.len > LOG_OBJECT_NAME_MAX)
