@@ -38,6 +38,9 @@ static enum err buffer_reserve(struct log_store *s, uint64_t bytes)
     return OK;
 }
 
+/* Begins a new segment that has room for a record of `bytes`. ERR_FULL, else S5. */
+static enum err roll(struct log_store *s, uint64_t bytes) must_check;
+
 static uint64_t payload_bytes(const struct log_write *w)
 {
     if (w->kind == LOG_EVENT)
@@ -164,7 +167,7 @@ static enum err append_some(struct log_store *s, struct log_write *writes, size_
         }
         if (i == *done) {
             if (!s->tail_file || s->tail->used + bytes > s->tail->size)
-                e = log_store_roll(s, bytes);
+                e = roll(s, bytes);
             if (!e)
                 e = buffer_reserve(s, bytes);
         } else if (s->tail->used + s->buffer_used + bytes > s->tail->size || s->buffer_used + bytes > s->buffer_room) {
@@ -247,7 +250,7 @@ enum err log_store_mark(struct log_store *s)
     if (e || s->marked)
         return e;
     if (!s->tail_file || s->tail->used + LOG_RECORD_HEAD > s->tail->size) {
-        e = log_store_roll(s, LOG_RECORD_HEAD); /* a snapshot says what a mark says */
+        e = roll(s, LOG_RECORD_HEAD); /* a snapshot says what a mark says */
     } else {
         e = buffer_reserve(s, LOG_RECORD_HEAD);
         if (e)
@@ -427,7 +430,7 @@ static enum err make_segment(struct log_store *s, uint64_t bytes, struct making 
     return OK;
 }
 
-enum err log_store_roll(struct log_store *s, uint64_t bytes)
+static enum err roll(struct log_store *s, uint64_t bytes)
 {
     assert(s->buffer_used == 0 && s->catalogue.pending == 0);
     enum err e = s->tail_file ? sync_tail(s) : OK;

@@ -220,8 +220,6 @@ void log_store_say(struct log_store *s, enum store_severity severity, const char
 enum err log_store_fail(struct log_store *s, const char *code, const struct diag *why);
 /* Names a lost range, unless it is known: then false. Not under the lock. */
 bool log_store_lose(struct log_store *s, uint64_t first, uint64_t last, const char *why);
-/* Begins a new segment that has room for a record of `bytes`. ERR_FULL, else S5. */
-enum err log_store_roll(struct log_store *s, uint64_t bytes) must_check;
 
 #define LOG_FORMAT_MAGIC "leat log "
 #define LOG_FORMAT_BYTES 256
