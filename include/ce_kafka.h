@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * CloudEvents in Kafka records: Kafka Protocol Binding 1.0.2 (bindings/kafka-protocol-binding.md), written in binary
+ * and structured mode, read in both; and what Knative makes of a record that is no CloudEvent (the KafkaSource's
+ * dev.knative.kafka.event). Pure: fields in, events out; no Kafka library is known here.
+ *
+ * A record's value may be absent (null: a tombstone where the topic is compacted) or empty; data may be absent or empty
+ * likewise, and the difference is kept both ways. The record key never becomes an attribute of a CloudEvent, and an
+ * event is never changed by what is chosen as its key (section 3.1).
+ */
+#ifndef LEAT_CE_KAFKA_H
+#define LEAT_CE_KAFKA_H
+
+#include "event.h"
+
+struct ce_kafka_header {
+    struct slice name, value; /* value.ptr NULL: a null value */
+};
+
+/* One record, as a client library gives it; everything borrowed. */
+struct ce_kafka_record {
+    const struct ce_kafka_header *headers;
+    size_t header_count;
+    struct slice key, value; /* ptr NULL: null; empty with a ptr: empty */
+    struct slice topic;
+    int32_t partition;
+    int64_t offset;
+    int64_t time_ms; /* since 1970; negative: none */
+};
+
+/* How the key of a record that is no CloudEvent is to be read: the label
+ * kafkasources.sources.knative.dev/key-type. Numbers are big-endian, as Kafka's serializers write them. */
+enum ce_kafka_key { CE_KAFKA_KEY_STRING, CE_KAFKA_KEY_INT, CE_KAFKA_KEY_FLOAT, CE_KAFKA_KEY_BYTE_ARRAY };
+
+struct ce_kafka_rules {
+    size_t event_bytes_max;
+    /* What a record that is no CloudEvent has as its source, before "#TOPIC":
+     * "/apis/v1/namespaces/NS/kafkasources/NAME". NULL: "/kafka". */
+    const char *source;
+    enum ce_kafka_key key;
+    /* Extensions that every event gets, over what it brings (spec.ceOverrides.extensions). */
+    const struct ce_kafka_header *overrides;
+    size_t override_count;
+};
+
+/* Whether the record says that it is a CloudEvent: a content-type of a CloudEvents format, or else a header
+ * ce_specversion. */
+bool ce_kafka_is_event(const struct ce_kafka_record *r);
+
+/* The event that the record carries, or that stands for it. ERR_INVALID: it says that it is a CloudEvent and is none
+ * (*d says which attribute and which rule); the caller may then take it for a plain record by `ce_kafka_wrap`.
+ * ERR_UNSUPPORTED: a CloudEvents format not known here, or a batch; ERR_TOO_LARGE; ERR_NOMEM. */
+enum err ce_kafka_decode(const struct ce_kafka_record *r, const struct ce_kafka_rules *rules,
+                         const struct ce_event **out, struct diag *d) must_check;
+/* dev.knative.kafka.event of whatever record: id "partition:P/offset:O", subject "partition:P#O", time, key and
+ * partitionkey, a kafkaheaderNAME for each header, the value as data of the type that a header content-type names.
+ * What cannot be an attribute (a header's name, a value that is no text) is left out. ERR_TOO_LARGE, ERR_NOMEM. */
+enum err ce_kafka_wrap(const struct ce_kafka_record *r, const struct ce_kafka_rules *rules, const struct ce_event **out,
+                       struct diag *d) must_check;
+
+/* Writes an event as the fields of a record: `header` is called once for each, name and value borrowed for the call.
+ * *value is the record's value (ptr NULL: null), borrowed from the event, or from `scratch` in structured mode. With
+ * `carry`, one header more (leat_mode, no attribute) tells a reader of ours that the event had come in structured mode,
+ * and the forwarded transport headers (traceparent, tracestate) stand under their own names, so that it is delivered as
+ * from any other bus. ERR_NOMEM; what `header` returned. */
+enum err ce_kafka_encode(const struct ce_event *e, enum ce_mode mode, bool carry, struct buf *scratch,
+                         enum err (*header)(void *arg, struct slice name, struct slice value), void *arg,
+                         struct slice *value) must_check;
+/* The record key: the extension partitionkey, as it is; ptr NULL: the event has none. */
+struct slice ce_kafka_key(const struct ce_event *e);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What everything that talks to Kafka shares: which cluster, with which credentials; a configuration of librdkafka made
+ * from them; and its errors in our words. The library itself is used only in clients/kafka*.c and channels/kafka/.
+ *
+ * Settings come as parameters (name and value), from a bus's own, a Broker's ConfigMap and Secret, a KafkaSource or the
+ * command line alike:
+ *
+ *     bootstrap.servers           host:port, comma separated; required
+ *     security.protocol           PLAINTEXT (default), SSL, SASL_PLAINTEXT, SASL_SSL
+ *     sasl.mechanism              PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+ *     sasl.username, sasl.password
+ *     sasl.token                  OAUTHBEARER: the token itself; or it is fetched (OAuth 2.0 client credentials) from
+ *     sasl.token.url, sasl.client.id, sasl.client.secret, sasl.scope
+ *     ssl.ca, ssl.certificate, ssl.key      PEM, the text itself
+ *     ssl.verify                  true (default) or false: whether the broker's name is checked; its certificate always
+ * is
+ *
+ * A secret value is never in an error, a log line or a metric.
+ */
+#ifndef LEAT_KAFKA_CLIENT_H
+#define LEAT_KAFKA_CLIENT_H
+
+#include "err.h"
+#include "slice.h"
+
+struct kafka_client_param { /* as struct bus_param and source_param are */
+    const char *name, *value;
+};
+
+/* Whether the library knows this parameter's name: the rest of a bus's parameters are its own. */
+bool kafka_client_knows(const char *name);
+/* Checks names, values and their combinations without connecting: ERR_INVALID with *d naming the parameter and what it
+ * may be. Parameters that kafka_client_knows does not know are passed over. */
+enum err kafka_client_check(const struct kafka_client_param *params, size_t count, struct diag *d) must_check;
+
+/* Which cluster and how; shared by handles, immutable, reference counted with atomics. */
+struct kafka_client;
+
+struct kafka_client_events {
+    /* What the library has to say of a handle, already told apart by cause and held to KAFKA_NOTICES_A_MINUTE of each.
+     * `code` is a stable CamelCase word: BrokersDown, BrokerUp, AuthenticationFailed, TlsFailed ...; `text` one
+     * sentence with what to do. Any of the library's threads. */
+    void (*notice)(void *arg, int severity, const char *code, const char *text);
+    void *arg;
+};
+#define KAFKA_NOTICES_A_MINUTE 10 /* lines of one cause: an operator reads them, a disk keeps them */
+
+enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
+                          const struct kafka_client_events *events, struct kafka_client **out,
+                          struct diag *d) must_check;
+struct kafka_client *kafka_client_ref(struct kafka_client *k);
+/* With the last reference; NULL is fine, always NULL back. Every handle made of it has been destroyed. */
+struct kafka_client *kafka_client_unref(struct kafka_client *k);
+/* Whether a broker answered lately, and when none did for how long not, for people. Any thread. */
+bool kafka_client_up(const struct kafka_client *k, struct slice *why);
+
+/* ---- for whoever makes handles: only these know librdkafka's types ---- */
+struct rd_kafka_conf_s;
+
+/* A configuration with the cluster, credentials, callbacks for logs, errors and tokens, client.id "leat", reconnect
+ * backoff with jitter (librdkafka adds it), and broker addresses of both families. The caller adds its own settings and
+ * hands it to rd_kafka_new. NULL: no memory. `own`: name, value, ..., NULL; a name that the library refuses is a
+ * mistake of ours (assertion). */
+struct rd_kafka_conf_s *kafka_client_conf(struct kafka_client *k, const char *const *own) must_check;
+/* librdkafka's error in our words: ERR_TOO_LARGE for MSG_SIZE_TOO_LARGE and RECORD_LIST_TOO_LARGE, ERR_FULL for its
+ * queue and quotas, ERR_DENIED for authorization, ERR_NOTFOUND for an unknown topic, ERR_INVALID for a setting that the
+ * broker refuses, ERR_CLOSED, ERR_NOMEM; else ERR_UNAVAILABLE: later may work. */
+enum err kafka_client_err(int rd_kafka_resp_err);
+
+#endif
