@@ -13,8 +13,8 @@
  *     sasl.token                  OAUTHBEARER: the token itself; or it is fetched (OAuth 2.0 client credentials) from
  *     sasl.token.url, sasl.client.id, sasl.client.secret, sasl.scope
  *     ssl.ca, ssl.certificate, ssl.key      PEM, the text itself
- *     ssl.verify                  true (default) or false: whether the broker's name is checked; its certificate always
- * is
+ *     ssl.verify                  true (default) or false: whether the broker's name is checked; its certificate is
+ *                                 in any case
  *
  * A secret value is never in an error, a log line or a metric.
  */
@@ -52,17 +52,27 @@ enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
 struct kafka_client *kafka_client_ref(struct kafka_client *k);
 /* With the last reference; NULL is fine, always NULL back. Every handle made of it has been destroyed. */
 struct kafka_client *kafka_client_unref(struct kafka_client *k);
-/* Whether a broker answered lately, and when none did for how long not, for people. Any thread. */
-bool kafka_client_up(const struct kafka_client *k, struct slice *why);
+/* Whether a broker is connected, or was and nothing was heard since of it being gone (idle connections are closed). If
+ * not: since when and why into `why` (cut to `size`; may be NULL), one sentence for people. Before a first connection:
+ * false. Any thread. */
+bool kafka_client_up(struct kafka_client *k, char *why, size_t size);
 
 /* ---- for whoever makes handles: only these know librdkafka's types ---- */
 struct rd_kafka_conf_s;
+struct rd_kafka_s;
 
-/* A configuration with the cluster, credentials, callbacks for logs, errors and tokens, client.id "leat", reconnect
- * backoff with jitter (librdkafka adds it), and broker addresses of both families. The caller adds its own settings and
- * hands it to rd_kafka_new. NULL: no memory. `own`: name, value, ..., NULL; a name that the library refuses is a
- * mistake of ours (assertion). */
+/* A configuration with the cluster, credentials, callbacks for logs and tokens, client.id "leat", reconnect backoff
+ * with jitter (librdkafka adds it), and broker addresses of both families. The caller adds its own settings and hands
+ * it to kafka_client_open. NULL: no memory. `own`: name, value, ..., NULL; a name that the library refuses is a mistake
+ * of ours (assertion). The configuration's opaque is the client's own: callbacks of the caller find their object by
+ * other ways (messages have one each). No error callback and no RD_KAFKA_EVENT_ERROR: what the library has to say
+ * becomes a notice on the thread where it arises, whether anybody polls or not. */
 struct rd_kafka_conf_s *kafka_client_conf(struct kafka_client *k, const char *const *own) must_check;
+/* rd_kafka_new with what such a handle needs beside (tokens come on a thread of the library: with OAUTHBEARER a handle
+ * has one more). `type`: rd_kafka_type_t. Takes the configuration in any case. ERR_INVALID, ERR_NOMEM, with *d. Ended
+ * by rd_kafka_destroy; the client must outlive it. */
+enum err kafka_client_open(struct kafka_client *k, int type, struct rd_kafka_conf_s *conf, struct rd_kafka_s **out,
+                           struct diag *d) must_check;
 /* librdkafka's error in our words: ERR_TOO_LARGE for MSG_SIZE_TOO_LARGE and RECORD_LIST_TOO_LARGE, ERR_FULL for its
  * queue and quotas, ERR_DENIED for authorization, ERR_NOTFOUND for an unknown topic, ERR_INVALID for a setting that the
  * broker refuses, ERR_CLOSED, ERR_NOMEM; else ERR_UNAVAILABLE: later may work. */
