@@ -100,7 +100,7 @@ static struct dlq_session *session_new(struct dlq *d, struct engine_subscription
     s->dlq = d;
     s->subscription = subscription;
     s->home = d->engine->shards[shard_home(subscription->cursor, d->engine->shard_count)];
-    s->bus = subscription->bus->bus;
+    s->bus = subscription->parked->bus->bus;
     loop_timer_init(&s->idle, idle);
     dlq_table_init(s);
     list_push_back(&d->sessions, &s->link);
@@ -160,8 +160,8 @@ static void snapshot_done(struct dlq_errand *e)
 
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s)
 {
-    struct bus_probe probe = {0};
-    session->bus->ops->probe_subscription(session->bus, session->subscription->parked_handle, &probe);
+    const struct bus_probe probe =
+        engine_probe(session->subscription->parked->bus, session->subscription->parked_handle);
     s->expected = probe.events;
     s->counting = probe.counting;
     send(session, &s->errand, dlq_snapshot_arrived, snapshot_done);

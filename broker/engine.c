@@ -76,6 +76,14 @@ struct dlq *engine_dlq(struct engine *e)
     return &e->dlq;
 }
 
+struct bus_probe engine_probe(const struct engine_bus *bus, struct bus_subscription *handle)
+{
+    struct bus_probe probe = {0};
+    if (handle)
+        bus->bus->ops->probe_subscription(bus->bus, handle, &probe);
+    return probe;
+}
+
 void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const struct engine_subscription *s),
                               void *arg)
 {
@@ -249,25 +257,22 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+static bool is_durable(const struct engine_bus *b)
+{
+    return b && b->bus->capabilities & BUS_CAP_DURABLE;
+}
+
 /* Events that wait on buses that are durable, or on those that are not, which only this process has. `all`: also what
  * nobody drains, of paused ones and parked. */
 static uint64_t backlog(struct engine *e, bool durable, bool all)
 {
     uint64_t left = 0;
     list_each(l, tmp, &e->subscriptions) {
-        struct engine_subscription *s = container_of(l, struct engine_subscription, link);
-        struct bus *bus = s->bus ? s->bus->bus : NULL;
-        struct bus_probe probe = {0};
-        if (!bus || durable != ((bus->capabilities & BUS_CAP_DURABLE) != 0))
-            continue;
-        if (s->handle && (all || !s->paused)) {
-            bus->ops->probe_subscription(bus, s->handle, &probe);
-            left += probe.events;
-        }
-        if (all && s->parked_handle) {
-            bus->ops->probe_subscription(bus, s->parked_handle, &probe);
-            left += probe.events;
-        }
+        const struct engine_subscription *s = container_of(l, struct engine_subscription, link);
+        if (is_durable(s->bus) == durable && (all || !s->paused))
+            left += engine_probe(s->bus, s->handle).events;
+        if (is_durable(s->parked->bus) == durable && all)
+            left += engine_probe(s->parked->bus, s->parked_handle).events;
     }
     return left;
 }

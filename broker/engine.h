@@ -167,6 +167,8 @@ struct task_list;
 struct task_list *engine_tasks(struct engine *e);
 struct dlq;
 struct dlq *engine_dlq(struct engine *e);
+/* What the bus says of a subscription on it; all zero where the handle is NULL. */
+struct bus_probe engine_probe(const struct engine_bus *bus, struct bus_subscription *handle);
 /* All subscriptions, also those of which only parked events are left. */
 void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const struct engine_subscription *s),
                               void *arg);

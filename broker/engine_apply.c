@@ -54,7 +54,7 @@ void engine_order_all(struct engine *e, enum shard_order order, void (*done)(str
         shard_order(e->shards[i], order, one_shard_done);
 }
 
-static struct engine_bus *find_bus(struct engine *e, const char *key)
+struct engine_bus *engine_bus_find(const struct engine *e, const char *key)
 {
     list_each(l, tmp, &e->buses) {
         struct engine_bus *b = container_of(l, struct engine_bus, link);
@@ -129,7 +129,7 @@ static void open_buses(struct engine *e)
     buf_clear(&e->broken);
     for (size_t i = 0; i < p->bus_count; i++) {
         struct diag d = {0};
-        if (find_bus(e, p->buses[i].key))
+        if (engine_bus_find(e, p->buses[i].key))
             continue;
         enum err err = open_bus(e, &p->buses[i], &d);
         if (err != OK)
@@ -237,7 +237,7 @@ void engine_channel_provision(struct engine_channel *c, const char *bus_name, co
 static bool choose_channel(struct engine *e, const struct map *known, size_t i)
 {
     const struct plan_channel *p = &e->next->plan->channels[i];
-    struct engine_bus *bus = find_bus(e, e->next->plan->buses[p->bus].key);
+    struct engine_bus *bus = engine_bus_find(e, e->next->plan->buses[p->bus].key);
     struct engine_channel *c = map_get(known, slice_str(p->key));
     if (!c || c->bus != bus) {
         c = engine_channel_new(e, p->key, p->namespace_name, p->name, bus);

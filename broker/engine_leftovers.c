@@ -49,8 +49,7 @@ static struct bus_op *loose_op(void)
 
 static void drop_subscription(struct engine_subscription *s)
 {
-    struct bus *bus = s->bus ? s->bus->bus : NULL;
-    struct bus_probe probe = {0};
+    struct bus *bus = s->bus ? s->bus->bus : NULL, *parked = s->parked->bus ? s->parked->bus->bus : NULL;
     struct bus_op *op;
     if (s->handle && (op = loose_op())) {
         bus->ops->unsubscribe(bus, s->handle, !s->keep_cursor, op);
@@ -59,16 +58,15 @@ static void drop_subscription(struct engine_subscription *s)
         free(s->params); /* one that comes back by this cursor is subscribed anew */
         s->params = NULL;
     }
-    if (s->parked_handle)
-        bus->ops->probe_subscription(bus, s->parked_handle, &probe);
+    const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
     if (probe.events > 0 || probe.counting || s->dlq || s->replays > 0) {
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */
     }
     if (s->parked_handle && (op = loose_op()))
-        bus->ops->unsubscribe(bus, s->parked_handle, true, op);
+        parked->ops->unsubscribe(parked, s->parked_handle, true, op);
     if (s->parked->handle && (op = loose_op()))
-        bus->ops->release(bus, s->parked->handle, true, op);
+        parked->ops->release(parked, s->parked->handle, true, op);
     engine_subscription_free(s);
 }
 

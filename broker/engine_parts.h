@@ -62,6 +62,8 @@ void engine_stop_begin(struct engine *e);
 /* Tells whoever waits for the stop when nothing is left to end. */
 void engine_stop_check(struct engine *e);
 
+/* The open bus of this key; NULL: there is none. */
+struct engine_bus *engine_bus_find(const struct engine *e, const char *key);
 /* NULL without memory. */
 struct engine_channel *engine_channel_new(struct engine *e, const char *key, const char *namespace_name,
                                           const char *name, struct engine_bus *bus);

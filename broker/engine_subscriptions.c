@@ -13,17 +13,17 @@
 #include "log.h"
 #include "resource/store.h"
 
-/* The dead-letter channel of a subscription: on the same bus, its oldest events give way (counted) when it is full. */
-static bool make_parked(struct engine *e, struct engine_subscription *s)
+/* The dead-letter channel of a subscription: its oldest events give way (counted) when it is full. */
+static bool make_parked(struct engine *e, struct engine_subscription *s, struct engine_bus *bus)
 {
     char name[STORE_CURSOR_MAX + sizeof "dead-letter/"];
     snprintf(name, sizeof name, "dead-letter/%s", s->cursor);
-    s->parked = engine_channel_new(e, name, s->label_namespace, s->label_name, s->channel->bus);
+    s->parked = engine_channel_new(e, name, s->label_namespace, s->label_name, bus);
     return s->parked != NULL;
 }
 
 static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
-                                                     struct engine_channel *channel)
+                                                     struct engine_channel *channel, struct engine_bus *parked)
 {
     struct engine_subscription *s = calloc(1, sizeof *s + e->shard_count * sizeof s->shares[0]);
     if (!s)
@@ -38,7 +38,7 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     s->cursor = strdup(p->cursor);
     s->label_namespace = strdup(p->namespace_name);
     s->label_name = strdup(p->name);
-    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(e, s)) {
+    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(e, s, parked)) {
         engine_subscription_free(s);
         return NULL;
     }
@@ -49,9 +49,10 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
 /* Also one that was deleted and lives on for its parked events, when what comes takes up its cursor; its channel may
  * have been another one. */
 static bool is_same(const struct engine_subscription *s, const struct plan_subscription *p,
-                    const struct engine_channel *channel)
+                    const struct engine_channel *channel, const struct engine_bus *parked)
 {
-    return s && (s->channel == channel || (!s->channel && s->bus == channel->bus)) && strcmp(s->cursor, p->cursor) == 0;
+    return s && (s->channel == channel || (!s->channel && s->bus == channel->bus)) && s->parked->bus == parked &&
+           strcmp(s->cursor, p->cursor) == 0;
 }
 
 bool engine_subscriptions_choose(struct engine *e)
@@ -68,9 +69,10 @@ bool engine_subscriptions_choose(struct engine *e)
     for (size_t i = 0; complete && i < plan->subscription_count; i++) {
         const struct plan_subscription *p = &plan->subscriptions[i];
         struct engine_channel *channel = e->next->channels[p->channel];
+        struct engine_bus *parked = engine_bus_find(e, plan->buses[p->parked_bus].key);
         struct engine_subscription *s = map_get(&known, slice_str(p->key));
-        if (!is_same(s, p, channel))
-            s = make_subscription(e, p, channel);
+        if (!is_same(s, p, channel, parked))
+            s = make_subscription(e, p, channel, parked);
         complete = s != NULL;
         if (!s)
             break;
@@ -176,7 +178,7 @@ static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
     static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
     if (s->parked_handle || !s->parked->ready)
         return OK;
-    struct bus *bus = s->bus->bus;
+    struct bus *bus = s->parked->bus->bus;
     s->parked_op.done = parked_subscribed;
     s->engine->pending++;
     enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,

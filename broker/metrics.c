@@ -206,34 +206,29 @@ static uint64_t subscription_counter(const void *thing, size_t offset)
     return sum;
 }
 
-static uint64_t probe_handle(const struct engine_subscription *s, struct bus_subscription *handle, size_t offset)
+static uint64_t probe_handle(const struct engine_bus *bus, struct bus_subscription *handle, size_t offset)
 {
-    struct bus_probe probe = {0};
-    if (handle)
-        s->bus->bus->ops->probe_subscription(s->bus->bus, handle, &probe);
+    const struct bus_probe probe = engine_probe(bus, handle);
     return *(const uint64_t *)(const void *)((const char *)&probe + offset);
 }
 
 static uint64_t backlog_probe(const void *thing, size_t offset)
 {
     const struct engine_subscription *s = thing;
-    return probe_handle(s, s->handle, offset);
+    return probe_handle(s->bus, s->handle, offset);
 }
 
 static uint64_t backlog_counting(const void *thing, size_t offset)
 {
     const struct engine_subscription *s = thing;
-    struct bus_probe probe = {0};
     (void)offset;
-    if (s->handle)
-        s->bus->bus->ops->probe_subscription(s->bus->bus, s->handle, &probe);
-    return probe.counting;
+    return engine_probe(s->bus, s->handle).counting;
 }
 
 static uint64_t parked_probe(const void *thing, size_t offset)
 {
     const struct engine_subscription *s = thing;
-    return probe_handle(s, s->parked_handle, offset);
+    return probe_handle(s->parked->bus, s->parked_handle, offset);
 }
 
 static uint64_t subscription_paused(const void *thing, size_t offset)

@@ -62,7 +62,8 @@ struct bus_op {
     struct loop_task task; /* for backends that end at the end of the turn */
     struct letter letter;  /* for backends that end on another thread */
     enum err result;
-    void *owner; /* the backend's own */
+    const char *text; /* with an error: why, for people; borrowed for `done`; NULL: nothing to add to the error */
+    void *owner;      /* the backend's own */
 };
 
 /* One append under way; lies in the caller's structure until done ran. */

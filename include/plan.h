@@ -50,6 +50,8 @@ struct plan_subscription {
     const char *cursor; /* its name on the bus: its uid, or that of one of the same key, which left it behind */
     bool keep_cursor;   /* it leaves its cursor behind when it goes */
     size_t channel;
+    size_t parked_bus; /* index of the bus that keeps what nobody took: its channel's, but where that is somebody else's
+                        */
     struct plan_target subscriber, reply, dead_letter; /* of a paused one perhaps none at all: it waits for them */
     struct delivery delivery;
     bool reply_must_be_event;

@@ -152,9 +152,7 @@ struct summary {
 static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct summary *summary = arg;
-    struct bus_probe probe = {0};
-    if (s->parked_handle)
-        s->bus->bus->ops->probe_subscription(s->bus->bus, s->parked_handle, &probe);
+    const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
     if (probe.events == 0 && probe.dropped == 0)
         return;
     buf_put_str(summary->out, summary->said++ ? ",\n{" : "\n{");

@@ -31,18 +31,11 @@ struct listing {
     size_t said;
 };
 
-static struct bus_probe probe_of(const struct engine_subscription *s, struct bus_subscription *handle)
-{
-    struct bus_probe probe = {0};
-    if (handle)
-        s->bus->bus->ops->probe_subscription(s->bus->bus, handle, &probe);
-    return probe;
-}
-
 static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct listing *l = arg;
-    const struct bus_probe backlog = probe_of(s, s->handle), parked = probe_of(s, s->parked_handle);
+    const struct bus_probe backlog = engine_probe(s->bus, s->handle),
+                           parked = engine_probe(s->parked->bus, s->parked_handle);
     if (!s->wanted)
         return;
     buf_put_str(&l->body, l->said++ ? ",\n{" : "\n{");

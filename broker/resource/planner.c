@@ -254,6 +254,7 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     s->name = plan_copy(p, part && part->name ? part->name : r->name);
     s->key = part_text(p, plan_key(p, r), part, '/');
     s->channel = channel->index;
+    s->parked_bus = p->plan->channels[channel->index].bus;
     delivery_read(NULL, &s->delivery);
     return s;
 }

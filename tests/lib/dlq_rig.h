@@ -30,6 +30,7 @@ struct bench {
     struct loop *loops[LOOPS];
     struct bus_env env;
     struct engine_bus bus;
+    struct engine_channel parked; /* as the engine sees it */
     struct bus_channel *channel;
     struct engine_subscription *subscription;
     unsigned ops; /* operations under way */
@@ -98,7 +99,8 @@ static inline void make_subscription(void)
     until(bench->ops == 0);
     s->key = strdup("Subscription.messaging.knative.dev/default/s");
     s->cursor = strdup("uid");
-    s->bus = &bench->bus;
+    s->bus = bench->parked.bus = &bench->bus;
+    s->parked = &bench->parked;
     s->engine = &bench->engine;
     s->wanted = s->parked_ready = true;
     list_push_back(&bench->engine.subscriptions, &s->link);
