@@ -31,11 +31,10 @@
 
 #include "bus.h"
 #include "kafka_client.h"
+#include "kafka_ledger.h"
 #include "list.h"
 #include "map.h"
 
-#define KAFKA_WINDOW 16384 /* offsets; as a bitmap in base64 2,732 of the 4,096 bytes that a broker takes as metadata  \
-                            */
 #define KAFKA_PARTITIONS_MAX 1000 /* of a topic: more is a mistake in a manifest */
 #define KAFKA_COMMIT_MS 200       /* how long a settle waits for its commit at most: what a kill -9 may repeat */
 #define KAFKA_ASK_MS 10000        /* one request of the clerk: topic, offsets; then it is an error and told */
