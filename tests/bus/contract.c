@@ -123,21 +123,54 @@ static void needs(const struct rig *r, unsigned capability)
         skip();
 }
 
-/* A channel with a bound; the case is skipped where the bus knows no such parameter. */
-static struct bus_channel *bounded_channel(struct rig *r, const char *name, const char *capacity)
+/* NULL where the bus knows no such parameter. */
+static struct bus_channel *channel_if_known(struct rig *r, const char *name, struct bus_param param)
 {
-    struct bus_param param = {"capacity", capacity};
     struct rig_op o = {.op.done = rig_op_done};
     struct bus_channel *c = NULL;
     if (r->ops->provision(r->bus, slice_str(name), &param, 1, &c, &o.op, NULL))
-        skip();
+        return NULL;
     rig_wait(r, &o);
     return c;
+}
+
+/* A channel with a bound; the case is skipped where the bus knows none. */
+static struct bus_channel *bounded_channel(struct rig *r, const char *name, const char *capacity)
+{
+    struct bus_channel *c = channel_if_known(r, name, (struct bus_param){"capacity", capacity});
+    if (!c)
+        skip();
+    return c;
+}
+
+/* A channel that takes no event of 5,000 bytes; the case is skipped where there can be none. */
+static struct bus_channel *small_events_channel(struct rig *r, const char *name)
+{
+    if (r->contract->lacks & LACKS_TOPICS)
+        skip();
+    struct bus_channel *c = channel_if_known(r, name, (struct bus_param){"topic.config.max.message.bytes", "4096"});
+    return c ? c : bounded_channel(r, name, "4KiB");
 }
 
 static uint64_t backlog(struct rig *r, struct bus_subscription *s)
 {
     return rig_probe_subscription(r, s).events;
+}
+
+/* At once; soon where others append and settle beside us. */
+static void backlog_is(struct rig *r, struct bus_subscription *s, uint64_t n)
+{
+    if (r->bus->capabilities & BUS_CAP_SHARED)
+        rig_until(r, backlog(r, s) == n);
+    else
+        assert_int_equal(backlog(r, s), n);
+}
+
+/* Of the topics that the stamp's parameters make; 0: this bus has no partitions of that kind. */
+static unsigned topic_partitions(const struct rig *r)
+{
+    const char *said = strstr(r->contract->params, "topic.partitions=");
+    return said ? (unsigned)atoi(strchr(said, '=') + 1) : 0;
 }
 
 /* The tap acknowledges n different events, and then no other comes. */
@@ -218,7 +251,7 @@ void contract_provision_is_idempotent_by_name(void **state)
     rig_release(r, a, true); /* one reference is left: it can still be used */
     struct bus_subscription *s = rig_subscribe(r, b, "s");
     rig_append(r, 0, b, "e0", NULL);
-    assert_int_equal(backlog(r, s), 1);
+    backlog_is(r, s, 1);
 }
 
 void contract_release_keeps_the_channel_unless_removed(void **state)
@@ -247,7 +280,7 @@ void contract_release_removes_with_the_last_reference(void **state)
     rig_release(r, c, true);
     c = rig_channel(r, "ns/c");
     s = rig_subscribe(r, c, "s");
-    assert_int_equal(backlog(r, s), 0);
+    backlog_is(r, s, 0);
     struct bus_probe p = rig_probe(r, NULL);
     assert_int_equal(p.bytes, 0);
 }
@@ -298,7 +331,7 @@ void contract_subscribe_is_idempotent_by_name(void **state)
     assert_ptr_equal(rig_subscribe(r, c, "s"), first);
     assert_ptr_not_equal(rig_subscribe(r, c, "t"), first);
     rig_append(r, 0, c, "e0", NULL);
-    assert_int_equal(backlog(r, first), 1);
+    backlog_is(r, first, 1);
 }
 
 void contract_subscribe_misses_nothing_from_ok_on(void **state)
@@ -337,14 +370,14 @@ void contract_unsubscribe_removes_backlog_with_the_last_reference(void **state)
     assert_ptr_equal(rig_subscribe(r, c, "s"), s);
     rig_append_many(r, c, 6);
     rig_unsubscribe(r, s, true);
-    assert_int_equal(backlog(r, s), 6); /* one reference is left */
+    backlog_is(r, s, 6); /* one reference is left */
     struct rig_op o = {.op.done = rig_op_done}, again = {.op.done = rig_op_done};
     r->ops->unsubscribe(r->bus, s, true, &o.op);
     /* A new one by the same name, while the old one goes, is another. */
     assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &again.op, NULL), OK);
     rig_wait(r, &o);
     rig_wait(r, &again);
-    assert_int_equal(backlog(r, s), 0);
+    backlog_is(r, s, 0);
     rig_append(r, 0, c, "new", NULL);
     struct tap t;
     tap_drain(r, s, 0, &t);
@@ -419,7 +452,7 @@ void contract_append_keeps_its_own_reference(void **state)
 void contract_append_refuses_what_is_too_large(void **state)
 {
     struct rig *r = *state;
-    struct bus_channel *c = bounded_channel(r, "ns/c", "4KiB");
+    struct bus_channel *c = small_events_channel(r, "ns/c");
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     const struct ce_event *large = rig_event("large", NULL, 5000), *keyed = rig_event("large", "key", 5000);
     enum err e;
@@ -432,7 +465,7 @@ void contract_append_refuses_what_is_too_large(void **state)
         assert_int_equal(e, ERR_TOO_LARGE);
     }
     rig_append(r, 0, c, "small", NULL);
-    assert_int_equal(backlog(r, s), 1);
+    backlog_is(r, s, 1);
     ce_event_unref(large);
     ce_event_unref(keyed);
 }
@@ -651,7 +684,8 @@ void contract_append_keeps_the_order_of_a_key_across_a_hand_over(void **state)
     rig_quiet(r);
     burst(r, c, 0, 321);
     rig_until(r, backlog(r, s) == 0);
-    assert_true(!exact || tap_count(&second) > 0); /* now it has its share */
+    if (exact && topic_partitions(r) != 1)
+        assert_true(tap_count(&second) > 0); /* now it has its share */
     int last[8] = {0};
     keys_are_in_order(&first, last);
     keys_are_in_order(&second, last);
@@ -659,23 +693,13 @@ void contract_append_keeps_the_order_of_a_key_across_a_hand_over(void **state)
     tap_close(&second);
 }
 
-/* A channel with one partition; the case is skipped where the bus knows no such parameter. */
-static struct bus_channel *one_partition(struct rig *r, const char *name)
-{
-    struct bus_param param = {"partitions", "1"};
-    struct rig_op o = {.op.done = rig_op_done};
-    struct bus_channel *c = NULL;
-    if (r->ops->provision(r->bus, slice_str(name), &param, 1, &c, &o.op, NULL))
-        skip();
-    rig_wait(r, &o);
-    return c;
-}
-
 void contract_append_keeps_the_order_of_all_in_one_partition(void **state)
 {
     struct rig *r = *state;
     needs(r, BUS_CAP_ORDERED);
-    struct bus_channel *c = one_partition(r, "ns/c");
+    struct bus_channel *c = channel_if_known(r, "ns/one", (struct bus_param){"partitions", "1"});
+    if (!c)
+        skip();
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     struct tap taps[RIG_LOOPS_MAX];
     for (size_t i = 0; i < r->loop_count; i++)
@@ -741,15 +765,15 @@ void contract_filter_keeps_only_what_matches(void **state)
     assert_int_equal(p.unmatched, 2 * r->loop_count);
     assert_int_equal(p.dropped, 0);
     assert_int_equal(p.events, r->loop_count);
-    assert_int_equal(backlog(r, s), r->loop_count);
+    backlog_is(r, s, r->loop_count);
 
     struct bus_subscription *all = rig_subscribe(r, c, "all"),
                             *prefix = subscribe_filtered(r, c, "prefix", id_begins_with("x"));
     rig_append(r, 0, c, "x1", "b");
     rig_append(r, 0, c, "y1", NULL);
-    assert_int_equal(backlog(r, s), r->loop_count);
-    assert_int_equal(backlog(r, all), 2);
-    assert_int_equal(backlog(r, prefix), 1);
+    backlog_is(r, s, r->loop_count);
+    backlog_is(r, all, 2);
+    backlog_is(r, prefix, 1);
     struct tap taps[3];
     tap_drain(r, s, 0, &taps[0]);
     tap_drain(r, all, 0, &taps[1]);
@@ -780,7 +804,7 @@ void contract_filter_changed_counts_from_ok_on(void **state)
     }
     assert_ptr_equal(rig_subscribe(r, c, "s"), s); /* everything, from here on */
     rig_append(r, 0, c, "a3", NULL);
-    assert_int_equal(backlog(r, s), 2 * r->loop_count + 1);
+    backlog_is(r, s, 2 * r->loop_count + 1);
     struct tap t;
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, 3);
@@ -803,11 +827,11 @@ void contract_filter_changed_while_attached(void **state)
     rig_append(r, 0, c, "a2", NULL);
     rig_append(r, 0, c, "b2", NULL);
     tap_close(&t);
-    assert_int_equal(backlog(r, s), r->loop_count + 1);
+    backlog_is(r, s, r->loop_count + 1);
     tap_drain(r, s, r->loop_count - 1, &t);
     takes_exactly(&t, 2);
     assert_true(tap_is(&t, "a1") && tap_is(&t, "b2"));
-    assert_int_equal(backlog(r, s), 0);
+    backlog_is(r, s, 0);
     tap_close(&t);
 }
 
@@ -831,7 +855,7 @@ void contract_filter_changed_again_before_the_end(void **state)
     rig_append(r, 0, c, "a", NULL);
     rig_append(r, r->loop_count - 1, c, "b", NULL);
     rig_append(r, r->loop_count - 1, c, "c", NULL);
-    assert_int_equal(backlog(r, s[0]), 1);
+    backlog_is(r, s[0], 1);
     struct tap t;
     tap_drain(r, s[0], 0, &t);
     takes_exactly(&t, 1);
@@ -878,12 +902,12 @@ void contract_filter_goes_with_its_subscription(void **state)
     rig_unsubscribe(r, goes, true);
     rig_append(r, 0, c, "one", "a");
     rig_append(r, r->loop_count - 1, c, "nobody", "b");
-    assert_int_equal(backlog(r, stays), 2);
+    backlog_is(r, stays, 2);
     goes = subscribe_filtered(r, c, "goes", key_is("b")); /* the name begins afresh */
-    assert_int_equal(backlog(r, goes), 0);
+    backlog_is(r, goes, 0);
     rig_append(r, 0, c, "the other", "b");
-    assert_int_equal(backlog(r, goes), 1);
-    assert_int_equal(backlog(r, stays), 2);
+    backlog_is(r, goes, 1);
+    backlog_is(r, stays, 2);
     rig_unsubscribe(r, stays, true);
     rig_unsubscribe(r, goes, true);
     struct bus_probe p = rig_probe(r, c);
@@ -897,16 +921,18 @@ void contract_nothing_is_delivered_before_credit(void **state)
 {
     struct rig *r = *state;
     struct bus_channel *c = rig_channel(r, "ns/c");
-    struct bus_subscription *s = rig_subscribe(r, c, "s");
-    struct tap t;
+    struct bus_subscription *s = rig_subscribe(r, c, "s"), *u = rig_subscribe(r, c, "u");
+    struct tap t, other;
     rig_append_many(r, c, 3);
     tap_attach(r, s, 0, &t);
+    tap_drain(r, u, 0, &other); /* attached later and has credit: what comes to it had the time to come to t */
     rig_append(r, 0, c, "more", NULL);
-    rig_quiet(r);
+    takes_exactly(&other, 4);
     assert_int_equal(tap_count(&t), 0);
     tap_credit(&t, 1);
     rig_until(r, tap_count(&t) > 0);
     tap_close(&t);
+    tap_close(&other);
 }
 
 void contract_credit_is_an_upper_bound(void **state)
@@ -928,6 +954,17 @@ void contract_credit_is_an_upper_bound(void **state)
     tap_close(&t);
 }
 
+/* Appends NAME-0 ... NAME-15, of keys that reach every partition there is. */
+static void append_to_all_partitions(struct rig *r, struct bus_channel *c, char name)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        char id[16], key[16];
+        snprintf(id, sizeof id, "%c-%u", name, i);
+        snprintf(key, sizeof key, "key %u", i);
+        rig_append(r, i % r->loop_count, c, id, key);
+    }
+}
+
 void contract_attach_resumes_the_cursor(void **state)
 {
     struct rig *r = *state;
@@ -938,10 +975,15 @@ void contract_attach_resumes_the_cursor(void **state)
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, 20);
     tap_close(&t);
-    rig_append(r, 0, c, "later", NULL);
-    for (size_t i = r->loop_count; i-- > 0;) {
+    for (size_t i = r->loop_count; i-- > 0;) { /* what is new comes, and nothing else */
+        append_to_all_partitions(r, c, (char)('a' + i));
         tap_drain(r, s, i, &t);
-        takes_exactly(&t, i == r->loop_count - 1 ? 1 : 0);
+        takes_exactly(&t, 16);
+        for (unsigned n = 0; n < 16; n++) {
+            char id[16];
+            snprintf(id, sizeof id, "%c-%u", (char)('a' + i), n);
+            assert_true(tap_is(&t, id));
+        }
         tap_close(&t);
     }
 }
@@ -988,7 +1030,7 @@ void contract_credit_alone_brings_the_whole_backlog(void **state)
     tap_credit(&t, TAP_ITEMS_MAX);
     rig_until(r, seen_by(&t) == 1500);
     tap_close(&t);
-    assert_int_equal(backlog(r, s), 1500);
+    backlog_is(r, s, 1500);
 }
 
 void contract_detach_ends_deliveries(void **state)
@@ -999,6 +1041,7 @@ void contract_detach_ends_deliveries(void **state)
     struct tap t;
     tap_drain(r, s, 0, &t);
     rig_append_many(r, c, 10);
+    rig_until(r, tap_count(&t) > 0);
     tap_detach(&t);
     uint64_t before = tap_count(&t);
     for (unsigned i = 0; i < 10; i++)
@@ -1098,13 +1141,15 @@ void contract_ack_means_never_again(void **state)
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, 30);
     tap_close(&t);
-    for (size_t i = 0; i < r->loop_count; i++) {
+    backlog_is(r, s, 0);
+    for (size_t i = 0; i < r->loop_count; i++) { /* what was appended later has come, so what was settled never will */
         tap_drain(r, s, i, &t);
-        rig_quiet(r);
-        assert_int_equal(tap_count(&t), 0);
+        append_to_all_partitions(r, c, (char)('a' + i));
+        takes_exactly(&t, 16);
+        assert_false(tap_is(&t, "e0"));
         tap_close(&t);
     }
-    assert_int_equal(backlog(r, s), 0);
+    backlog_is(r, s, 0);
 }
 
 void contract_release_means_again_with_the_next_attempt(void **state)
@@ -1257,10 +1302,44 @@ static struct page *page_read(struct page *p, struct rig *r, struct bus_channel 
     return p;
 }
 
+/* Whether the page begins with what `all` holds from `at` on. */
+static void page_continues(const struct page *page, const struct page *all, size_t at)
+{
+    for (size_t i = 0; i < page->count; i++) {
+        assert_string_equal(page->ids[i], all->ids[at + i]);
+        assert_int_equal(page->offsets[i], all->offsets[at + i]);
+    }
+}
+
+static size_t page_find(const struct page *page, const char *id)
+{
+    size_t i = 0;
+    while (i < page->count && strcmp(page->ids[i], id) != 0)
+        i++;
+    return i;
+}
+
+/* Everything not older than an event of `all` is found by its time, and nothing older. */
+static void read_by_time(struct rig *r, struct bus_channel *c, const struct page *all)
+{
+    static struct page q;
+    size_t at = page_find(all, "e25");
+    struct bus_start time = {.kind = BUS_START_TIME, .wall_ns = all->walls[at]};
+    page_read(&q, r, c, time, 64);
+    for (size_t i = 0; i < all->count; i++)
+        assert_int_equal(page_find(&q, all->ids[i]) < q.count, all->walls[i] >= all->walls[at]);
+    int64_t newest = 0;
+    for (size_t i = 0; i < all->count; i++)
+        newest = all->walls[i] > newest ? all->walls[i] : newest;
+    time.wall_ns = newest + (int64_t)NS_PER_S;
+    assert_int_equal(page_read(&q, r, c, time, 64)->count, 0);
+}
+
 void contract_read_where_browse(void **state)
 {
     struct rig *r = *state;
     needs(r, BUS_CAP_BROWSE);
+    bool in_order = topic_partitions(r) < 2; /* of several partitions each has an order of its own */
     struct bus_channel *c = rig_channel(r, "ns/c"), *other = rig_channel(r, "ns/other");
     struct bus_start earliest = {.kind = BUS_START_EARLIEST}, latest = {.kind = BUS_START_LATEST};
     static struct page p, q;
@@ -1277,28 +1356,25 @@ void contract_read_where_browse(void **state)
     for (size_t i = 0; i < 30; i++) {
         char id[16];
         snprintf(id, sizeof id, "e%zu", i);
-        assert_string_equal(p.ids[i], id);
-        assert_true(i == 0 || (p.offsets[i] > p.offsets[i - 1] && p.walls[i] >= p.walls[i - 1]));
+        size_t at = page_find(&p, id);
+        assert_true(in_order ? at == i : at < 30);
+        assert_true(i == 0 || p.offsets[i] > p.offsets[i - 1]);
+        assert_true(i == 0 || !in_order || p.walls[i] >= p.walls[i - 1]);
     }
     assert_int_equal(page_read(&q, r, c, latest, 64)->count, 0);
 
     struct bus_start from = {.kind = BUS_START_OFFSET, .offset = p.offsets[7]};
     assert_int_equal(page_read(&q, r, c, from, 5)->count, 5); /* a full page, and the next begins behind it */
-    assert_string_equal(q.ids[0], "e7");
+    page_continues(&q, &p, 7);
     from.offset = q.offsets[4] + 1;
     assert_int_equal(page_read(&q, r, c, from, 64)->count, 18);
-    assert_string_equal(q.ids[0], "e12");
+    page_continues(&q, &p, 12);
     from.offset = p.offsets[29] + 1;
     assert_int_equal(page_read(&q, r, c, from, 64)->count, 0);
+    if (!(r->contract->lacks & LACKS_TIME))
+        read_by_time(r, c, &p);
 
-    struct bus_start time = {.kind = BUS_START_TIME, .wall_ns = p.walls[25]};
-    page_read(&q, r, c, time, 64);
-    assert_true(q.count >= 5 && q.walls[0] >= p.walls[25]);
-    assert_string_equal(q.ids[q.count - 1], "e29");
-    time.wall_ns = p.walls[29] + (int64_t)NS_PER_S;
-    assert_int_equal(page_read(&q, r, c, time, 64)->count, 0);
-
-    assert_int_equal(backlog(r, s), 10); /* reading is beside it */
+    backlog_is(r, s, 10); /* reading is beside it */
     struct tap t;
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, 10);
@@ -1394,6 +1470,13 @@ void contract_stop_twice(void **state)
 
 /* ---- probe ---- */
 
+/* What events take and how old they are: told where the bus knows it. */
+static void probe_sees_bytes_and_age(struct rig *r, const struct bus_probe *p)
+{
+    if (!(r->bus->capabilities & BUS_CAP_SHARED))
+        assert_true(p->bytes > 9 * 10 && p->oldest_age_ns > 0);
+}
+
 void contract_probe_counts(void **state)
 {
     struct rig *r = *state;
@@ -1408,17 +1491,17 @@ void contract_probe_counts(void **state)
     rig_append(r, 0, d, "one", NULL);
     rig_turn(r);
     rig_turn(r);
+    backlog_is(r, s, 9);
+    backlog_is(r, u, 1);
     p = rig_probe(r, c);
     assert_int_equal(p.events, 9);
     assert_int_equal(p.appended, 9);
     assert_int_equal(p.dropped, 0);
-    assert_true(p.bytes > 9 * 10 && p.oldest_age_ns > 0);
+    probe_sees_bytes_and_age(r, &p);
     p = rig_probe(r, NULL);
     assert_int_equal(p.events, 10);
     p = rig_probe_subscription(r, s);
-    assert_int_equal(p.events, 9);
-    assert_true(p.bytes > 9 * 10 && p.oldest_age_ns > 0);
-    assert_int_equal(backlog(r, u), 1);
+    probe_sees_bytes_and_age(r, &p);
     struct tap t;
     tap_drain(r, s, 0, &t);
     rig_until(r, tap_acked(&t) == 9);
@@ -1490,11 +1573,12 @@ void contract_opened_anew_keeps_what_is_not_settled(void **state)
     open_anew(r);
     c = rig_channel(r, "ns/c");
     u = rig_subscribe(r, c, "u");
-    tap_drain(r, u, 0, &t);
-    takes_exactly(&t, 0);
-    tap_close(&t);
     s = rig_subscribe(r, c, "s");
     rig_until(r, backlog(r, s) == 1);
+    tap_drain(r, u, 0, &t);
+    append_to_all_partitions(r, c, 'x');
+    takes_exactly(&t, 16); /* and nothing that was settled */
+    tap_close(&t);
 }
 
 void contract_opened_anew_keeps_cursors_and_filters(void **state)
@@ -1520,8 +1604,8 @@ void contract_opened_anew_keeps_cursors_and_filters(void **state)
     kept = rig_subscribe(r, c, "kept");
     rig_append(r, r->loop_count - 1, c, "5", "b");
     rig_until(r, backlog(r, a) == 2 && backlog(r, b) == 2 && backlog(r, kept) == 4);
-    assert_int_equal(backlog(r, removed), 1);
-    assert_int_equal(backlog(r, rig_subscribe(r, rig_channel(r, "ns/gone"), "s")), 0);
+    backlog_is(r, removed, 1);
+    backlog_is(r, rig_subscribe(r, rig_channel(r, "ns/gone"), "s"), 0);
     struct tap t;
     tap_drain(r, a, 0, &t);
     takes_exactly(&t, 2);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bus.h"
 #include "contract.h"
@@ -149,15 +150,35 @@ static inline void rig_folder_new(struct rig *r)
     must(mkdtemp(dir));
 }
 
-/* `params` with a fresh folder for each value @. */
+/* The value of the environment's variable whose name begins at *p; moves *p to its last character. */
+static inline const char *rig_environment(const char **p)
+{
+    char name[64];
+    size_t n = strspn(*p + 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    must(snprintf(name, sizeof name, "%.*s", (int)n, *p + 1) < (int)sizeof name);
+    *p += n;
+    const char *value = getenv(name);
+    if (!value)
+        fprintf(stderr, "%s is not set\n", name);
+    must(value);
+    return value;
+}
+
+/* `params` with what contract.h says of values filled in. */
 static inline void rig_params_fill(struct rig *r, const char *params, char *out, size_t room)
 {
+    static unsigned words;
     size_t n = 0;
     for (const char *p = params; *p; p++) {
-        const char *text = (char[]){*p, '\0'};
+        char one[32] = {*p};
+        const char *text = one;
         if (*p == '@') {
             rig_folder_new(r);
             text = r->dirs[r->dir_count - 1];
+        } else if (*p == '*') {
+            snprintf(one, sizeof one, "t%x-%x-", (unsigned)getpid(), words++);
+        } else if (*p == '$') {
+            text = rig_environment(&p);
         }
         n += (size_t)snprintf(out + n, room - n, "%s", text);
         must(n < room);
