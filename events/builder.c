@@ -80,6 +80,12 @@ bool ce_builder_has(const struct ce_builder *b, struct slice name)
     return index_of(b, name) != NOWHERE;
 }
 
+const struct ce_attribute *ce_builder_find(const struct ce_builder *b, struct slice name)
+{
+    size_t i = index_of(b, name);
+    return i == NOWHERE ? NULL : &b->attributes[i];
+}
+
 /* What the specification demands of core attributes beyond their type. */
 static bool core_value_fits(struct ce_builder *b, enum core core, struct slice value)
 {

@@ -140,6 +140,8 @@ void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const 
     __attribute__((format(printf, 4, 5)));
 
 bool ce_builder_has(const struct ce_builder *b, struct slice name);
+/* The attribute set so far; NULL when there is none. */
+const struct ce_attribute *ce_builder_find(const struct ce_builder *b, struct slice name);
 
 /* Checks one value whose classes are known; the reason goes to *d. */
 enum err ce_value_check_classes(enum ce_type type, struct slice value, unsigned classes, struct diag *d) must_check;
@@ -147,6 +149,11 @@ enum err ce_value_check_classes(enum ce_type type, struct slice value, unsigned 
 bool ce_media_type_valid(struct slice text);
 /* type/subtype without parameters and white space. */
 struct slice ce_media_type_essence(struct slice text);
+/* Whether it begins with application/cloudevents: what every binding takes as the mark of a format, known or not. */
+static inline bool ce_media_type_is_cloudevents(struct slice text)
+{
+    return slice_has_prefix_nocase(text, SLICE("application/cloudevents"));
+}
 
 /* A value for a message: in quotes, printable, cut to a readable length. */
 struct quoted {
@@ -182,6 +189,15 @@ static inline void scratch_trim(struct scratch *s, char *end)
 
 /* Carries the forwarded headers of a message along. */
 void ce_builder_forward(struct ce_builder *b, const struct http_header *headers, size_t count);
+
+/* What bindings with headers share (http_decode.c). The mode that a media type of a CloudEvents format means; one that
+ * is not known here passes as binary mode when the headers are `complete`, hold all required attributes:
+ * ERR_UNSUPPORTED otherwise. */
+enum err ce_mode_of_format(struct slice type, bool complete, enum ce_mode *out, struct diag *d) must_check;
+/* The name of the attribute that a header carries whose name begins with "ce-" or the like, three bytes: lower-cased,
+ * in scratch memory when it has to be. Refuses in the builder what is no attribute's name, data, and datacontenttype,
+ * which is the header Content-Type. */
+struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header);
 
 /* The text of a header value: a quoted string opened, then one round of percent-decoding; both only where there is
  * something to undo. NULL pointer: no memory. */

@@ -75,8 +75,7 @@ bool ce_http_is_event(const struct http_header *headers, size_t count)
         struct slice name = headers[i].name;
         if (name_is(name, SLICE("ce-specversion")) || name_is(name, SLICE("ce-cloudeventsversion")))
             return true;
-        if (name_is(name, SLICE("content-type")) &&
-            slice_has_prefix_nocase(headers[i].value, SLICE("application/cloudevents")))
+        if (name_is(name, SLICE("content-type")) && ce_media_type_is_cloudevents(headers[i].value))
             return true;
     }
     return false;
@@ -96,18 +95,15 @@ static bool binary_complete(const struct http_header *headers, size_t count)
     return found == (1u << CORE_REQUIRED) - 1;
 }
 
-static enum err mode_of_type(struct slice type, const struct http_header *headers, size_t count, enum ce_mode *out,
-                             struct diag *d)
+enum err ce_mode_of_format(struct slice type, bool complete, enum ce_mode *out, struct diag *d)
 {
     *out = CE_MODE_BINARY;
-    if (!slice_has_prefix_nocase(type, SLICE("application/cloudevents")))
-        return OK;
     struct slice essence = ce_media_type_essence(type);
     if (slice_eq_nocase(essence, SLICE("application/cloudevents+json")))
         *out = CE_MODE_STRUCTURED;
     else if (slice_eq_nocase(essence, SLICE("application/cloudevents-batch+json")))
         *out = CE_MODE_BATCH;
-    else if (!binary_complete(headers, count))
+    else if (!complete)
         return diag_set(d, ERR_UNSUPPORTED,
                         "header \"Content-Type\": %s is no format known here; application/cloudevents+json and "
                         "application/cloudevents-batch+json are",
@@ -130,8 +126,11 @@ enum err ce_http_mode(const struct http_header *headers, size_t count, enum ce_m
                             ce_quote(headers[i].value).text);
         }
     }
+    struct slice format = type ? slice_trim(type->value) : SLICE("");
     enum ce_mode mode = CE_MODE_BINARY;
-    enum err e = type ? mode_of_type(slice_trim(type->value), headers, count, &mode, d) : OK;
+    enum err e = OK;
+    if (ce_media_type_is_cloudevents(format))
+        e = ce_mode_of_format(format, binary_complete(headers, count), &mode, d);
     if (!e)
         *out = mode;
     return e;
@@ -226,21 +225,25 @@ static struct slice attribute_name(struct ce_builder *b, struct scratch *s, stru
     return slice_of(to, raw.len);
 }
 
+struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header)
+{
+    struct slice name = attribute_name(b, s, slice_from(header, 3));
+    if (b->error)
+        return name;
+    if (name.len == 4 && slice_eq(name, SLICE("data")))
+        b->error = diag_set(&b->diag, ERR_INVALID,
+                            "header \"%sdata\": no attribute may be called so; the data is the body", b->prefix);
+    else if (name.len == 15 && slice_eq(name, ce_core_names[CORE_DATACONTENTTYPE]))
+        b->error = diag_set(&b->diag, ERR_INVALID,
+                            "header \"%sdatacontenttype\": this attribute is the header Content-Type", b->prefix);
+    return name;
+}
+
 static void binary_attribute(struct ce_builder *b, struct scratch *s, const struct http_header *h)
 {
-    struct slice name = attribute_name(b, s, slice_from(h->name, 3));
+    struct slice name = ce_header_attribute(b, s, h->name);
     if (b->error)
         return;
-    if (name.len == 4 && slice_eq(name, SLICE("data"))) {
-        b->error =
-            diag_set(&b->diag, ERR_INVALID, "header \"ce-data\": no attribute may be called so; the data is the body");
-        return;
-    }
-    if (name.len == 15 && slice_eq(name, ce_core_names[CORE_DATACONTENTTYPE])) {
-        b->error =
-            diag_set(&b->diag, ERR_INVALID, "header \"ce-datacontenttype\": this attribute is the header Content-Type");
-        return;
-    }
     unsigned classes;
     struct slice value = ce_header_value(s, h->value, &classes);
     if (!value.ptr)

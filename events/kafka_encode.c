@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Events to Kafka records (Kafka Protocol Binding 1.0.2 section 3). Binary mode: the value is the data's bytes, null
+ * without data; content-type is the datacontenttype, every other attribute a header ce_NAME, in UTF-8 as it stands.
+ * Structured mode: the value is the JSON envelope, also without data. Pure functions, any thread.
+ */
+#include "kafka_private.h"
+
+struct writer {
+    enum err (*header)(void *arg, struct slice name, struct slice value);
+    void *arg;
+};
+
+static enum err put_attributes(const struct ce_event *e, const struct writer *w)
+{
+    char name[3 + CE_NAME_LEN_MAX] = "ce_";
+    enum err err = OK;
+    for (size_t i = 0; i < e->count && !err; i++) {
+        struct ce_attribute a = ce_event_attribute_at(e, i);
+        if ((int)i == e->content_type) {
+            err = w->header(w->arg, SLICE("content-type"), a.value);
+            continue;
+        }
+        memcpy(name + 3, a.name.ptr, a.name.len);
+        err = w->header(w->arg, slice_of(name, 3 + a.name.len), a.value);
+    }
+    /* As over HTTP: outside an envelope a JSON value without a datacontenttype must be said to be one. */
+    if (!err && e->content_type < 0 && e->data_kind == CE_DATA_JSON)
+        err = w->header(w->arg, SLICE("content-type"), SLICE("application/json"));
+    return err;
+}
+
+static enum err put_forwarded(const struct ce_event *e, const struct writer *w)
+{
+    enum err err = OK;
+    for (size_t i = 0; i < e->header_count && !err; i++) {
+        struct slice name, value;
+        ce_event_header_at(e, i, &name, &value);
+        if (ce_http_forwarded(name))
+            err = w->header(w->arg, name, value);
+    }
+    return err;
+}
+
+/* The hint (kafka_private.h), as far as a record in this mode does not say it by itself; often nothing. */
+static void put_hint(const struct ce_event *e, enum ce_mode wire, struct buf *hint)
+{
+    bool binary = wire == CE_MODE_BINARY, typed = false;
+    if (e->mode != wire)
+        buf_put(hint, ce_kafka_mode_words[e->mode]);
+    if (e->data_kind != CE_DATA_NONE && (!binary || e->data_kind != CE_DATA_BYTES)) {
+        buf_put_str(hint, ";data=");
+        buf_put(hint, ce_kafka_data_words[e->data_kind]);
+    }
+    if (binary && e->content_type < 0 && e->data_kind == CE_DATA_JSON)
+        buf_put_str(hint, ";type=none");
+    for (size_t i = CORE_REQUIRED; i < e->count; i++) {
+        struct ce_attribute a = ce_event_attribute_at(e, i);
+        if (a.type == CE_STRING || ce_core_of(a.name) != CORE_NONE)
+            continue;
+        buf_put_str(hint, typed ? "," : ";types=");
+        buf_put(hint, a.name);
+        buf_put_char(hint, ':');
+        buf_put(hint, ce_kafka_type_words[a.type]);
+        typed = true;
+    }
+}
+
+static enum err put_carried(const struct ce_event *e, enum ce_mode wire, struct buf *scratch, const struct writer *w)
+{
+    enum err err = put_forwarded(e, w);
+    if (err)
+        return err;
+    put_hint(e, wire, scratch);
+    err = buf_error(scratch);
+    if (!err && scratch->len)
+        err = w->header(w->arg, CE_KAFKA_MODE_HEADER, buf_slice(scratch));
+    return err;
+}
+
+enum err ce_kafka_encode(const struct ce_event *e, enum ce_mode mode, bool carry, struct buf *scratch,
+                         enum err (*header)(void *arg, struct slice name, struct slice value), void *arg,
+                         struct slice *value)
+{
+    assert(mode == CE_MODE_BINARY || mode == CE_MODE_STRUCTURED);
+    const struct writer w = {header, arg};
+    if (ce_media_type_is_cloudevents(ce_event_datacontenttype(e)))
+        mode = CE_MODE_STRUCTURED; /* in binary mode its content-type would claim that the data is the event */
+    enum err err = mode == CE_MODE_BINARY
+                       ? put_attributes(e, &w)
+                       : header(arg, SLICE("content-type"), SLICE("application/cloudevents+json; charset=UTF-8"));
+    buf_clear(scratch);
+    if (!err && carry)
+        err = put_carried(e, mode, scratch, &w);
+    if (err)
+        return err;
+    if (mode == CE_MODE_BINARY) {
+        *value = e->data_kind == CE_DATA_NONE ? slice_of(NULL, 0) : ce_event_data(e);
+        return OK;
+    }
+    buf_clear(scratch);
+    ce_json_encode(e, scratch);
+    err = buf_error(scratch);
+    if (!err)
+        *value = buf_slice(scratch);
+    return err;
+}
+
+struct slice ce_kafka_key(const struct ce_event *e)
+{
+    struct ce_attribute key;
+    return ce_event_attribute(e, SLICE("partitionkey"), &key) ? key.value : slice_of(NULL, 0);
+}
