@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the library has to say, and whether a broker is there.
+ *
+ * Its lines come by the log callback, on whatever thread they arise; only their text tells what happened, so causes are
+ * told apart by the words of librdkafka (the tests hold them to the library that is installed). Failures of connections
+ * are no lines of ours, they are kept as the reason of what follows.
+ *
+ * Up and down come from the states of connections, by an interceptor:
+ *
+ *     (none) → CONNECT → SSL_HANDSHAKE → APIVERSION_QUERY → AUTH_* → UP ⇄ UPDATE → DOWN (none)
+ *
+ * Down: an attempt to connect failed while no connection, of any handle, is up. A connection that was up and is closed
+ * says nothing, brokers close idle ones; the library tries again at once where it needs one. Up: a connection is.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <syslog.h>
+
+#include "kafka_private.h"
+#include "siphash.h"
+
+#define MINUTE_NS (60 * NS_PER_S)
+
+/* As enum log_level of log.h: this room does not log. */
+enum { SEVERITY_INFO = 1, SEVERITY_WARN, SEVERITY_ERROR };
+
+static const struct {
+    const char *code;
+    int severity;
+} causes[KAFKA_CAUSE_COUNT] = {
+    [KAFKA_BROKERS_DOWN] = {"BrokersDown", SEVERITY_WARN},
+    [KAFKA_BROKER_UP] = {"BrokerUp", SEVERITY_INFO},
+    [KAFKA_UNREACHABLE] = {"BrokerUnreachable", SEVERITY_WARN},
+    [KAFKA_UNKNOWN_ADDRESS] = {"BrokerAddressUnknown", SEVERITY_WARN},
+    [KAFKA_AUTHENTICATION] = {"AuthenticationFailed", SEVERITY_ERROR},
+    [KAFKA_TOKEN_FAILED] = {"TokenFailed", SEVERITY_ERROR},
+    [KAFKA_TLS] = {"TlsFailed", SEVERITY_ERROR},
+    [KAFKA_PROTOCOL_MISMATCH] = {"ProtocolMismatch", SEVERITY_ERROR},
+    [KAFKA_FATAL] = {"ClientFailed", SEVERITY_ERROR},
+    [KAFKA_OTHER] = {"KafkaWarning", SEVERITY_WARN},
+};
+
+/* The first that occurs in the text. Connections that were closed say nothing that their state does not. */
+static const struct {
+    const char *words;
+    enum kafka_cause cause;
+} words_of[] = {
+    {"Fatal error", KAFKA_FATAL},
+    {"OAUTHBEARER token", KAFKA_TOKEN_FAILED},
+    {"SSL handshake failed", KAFKA_TLS},
+    {"ssl handshake", KAFKA_TLS},
+    {"SASL", KAFKA_AUTHENTICATION},
+    {"security.protocol", KAFKA_PROTOCOL_MISMATCH},
+    {"ApiVersion", KAFKA_PROTOCOL_MISMATCH},
+    {"Failed to resolve", KAFKA_UNKNOWN_ADDRESS},
+    {"Connect to ", KAFKA_UNREACHABLE},
+    {"Connection setup timed out", KAFKA_UNREACHABLE},
+    {"timed out", KAFKA_UNREACHABLE},
+    {"Disconnected", KAFKA_UNREACHABLE},
+    {"Receive failed", KAFKA_UNREACHABLE},
+    {"Send failed", KAFKA_UNREACHABLE},
+    {"brokers are down", KAFKA_UNREACHABLE},
+};
+
+static enum kafka_cause cause_of(const char *text)
+{
+    for (size_t i = 0; i < sizeof(words_of) / sizeof(*words_of); i++)
+        if (strstr(text, words_of[i].words))
+            return words_of[i].cause;
+    return KAFKA_OTHER;
+}
+
+static uint64_t now_ns(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+/* ---- telling ---- */
+
+/* Under the lock: whether a minute has room for one more line, and how many were held back before it. */
+static bool admit(struct kafka_told *t, const char *text, uint64_t now, unsigned *held)
+{
+    static const uint64_t key[2] = {0};
+    uint64_t hash = siphash13(key, slice_str(text));
+    if (t->lines == 0 || now - t->minute_ns >= MINUTE_NS) {
+        t->minute_ns = now;
+        t->lines = 0;
+    }
+    bool again = hash == t->last_hash && now - t->last_ns < MINUTE_NS;
+    if (again || t->lines == KAFKA_NOTICES_A_MINUTE) {
+        t->held++;
+        return false;
+    }
+    t->lines++;
+    t->last_hash = hash;
+    t->last_ns = now;
+    *held = t->held;
+    t->held = 0;
+    return true;
+}
+
+static void tell(struct kafka_client *k, enum kafka_cause cause, char *text)
+{
+    unsigned held = 0;
+    size_t len = strlen(text);
+    kafka_settings_hide(&k->settings, text);
+    pthread_mutex_lock(&k->watch.lock);
+    bool told = admit(&k->watch.told[cause], text, now_ns(), &held);
+    pthread_mutex_unlock(&k->watch.lock);
+    if (!told || !k->events.notice)
+        return;
+    char whole[700];
+    if (held && len < 600) {
+        snprintf(whole, sizeof(whole), "%s (%u more like it since the last line)", text, held);
+        text = whole;
+    }
+    k->events.notice(k->events.arg, causes[cause].severity, causes[cause].code, text);
+}
+
+void kafka_notice(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
+{
+    char text[640];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    tell(k, cause, text);
+}
+
+/* ---- lines of the library ---- */
+
+/* Without the handle's name before and the state behind: "leat#producer-1: ssl://h:1/bootstrap: X (after 2ms in state
+ * CONNECT)" becomes "ssl://h:1/bootstrap: X", the same for every handle and time. */
+static void shorten(const char *text, char *out, size_t size)
+{
+    const char *name = strncmp(text, "leat#", 5) == 0 ? strstr(text, ": ") : NULL;
+    snprintf(out, size, "%s", name ? name + 2 : text);
+    char *behind = strstr(out, " (after ");
+    if (behind)
+        *behind = '\0';
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < ' ')
+            *c = ' ';
+}
+
+static const char *advice(enum kafka_cause cause)
+{
+    switch (cause) {
+    case KAFKA_AUTHENTICATION:
+        return ": check sasl.mechanism and the credentials";
+    case KAFKA_TLS:
+        return ": check ssl.ca, ssl.certificate and ssl.key, and that the port speaks TLS";
+    case KAFKA_PROTOCOL_MISMATCH:
+        return ": check security.protocol and the port";
+    default:
+        return "";
+    }
+}
+
+static void note_failure(struct kafka_watch *w, const void *handle, const char *text)
+{
+    pthread_mutex_lock(&w->lock);
+    snprintf(w->reason, sizeof(w->reason), "%.310s", text);
+    for (size_t i = 0; i < w->count; i++)
+        if (w->connections[i].handle == handle && strstr(text, w->connections[i].name))
+            w->connections[i].failed = true;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *line)
+{
+    struct kafka_client *k = handle ? rd_kafka_opaque(handle) : NULL;
+    char text[520];
+    if (!k || strcmp(facility, "MOCK") == 0)
+        return;
+    shorten(line, text, sizeof(text));
+    enum kafka_cause cause = cause_of(text);
+    kafka_settings_hide(&k->settings, text);
+    if (strcmp(facility, "FAIL") == 0 || cause == KAFKA_TOKEN_FAILED)
+        note_failure(&k->watch, handle, text);
+    if (level > LOG_WARNING && cause != KAFKA_PROTOCOL_MISMATCH) /* that one comes as information */
+        return;
+    if (cause != KAFKA_UNREACHABLE)
+        kafka_notice(k, cause, "%s%s", text, advice(cause));
+}
+
+/* ---- connections ---- */
+
+static struct kafka_connection *find(struct kafka_watch *w, const void *handle, const char *name, int port)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        struct kafka_connection *c = &w->connections[i];
+        if (c->handle == handle && c->port == port && strcmp(c->name, name) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+/* NULL: no memory; the connection is then not known, which at worst leaves the word "down" standing. */
+static struct kafka_connection *add(struct kafka_watch *w, const void *handle, const char *name, int port)
+{
+    if (w->count == w->room) {
+        size_t room = w->room ? 2 * w->room : 8;
+        struct kafka_connection *grown = realloc(w->connections, room * sizeof(*grown));
+        if (!grown)
+            return NULL;
+        w->connections = grown;
+        w->room = room;
+    }
+    char *copy = strdup(name);
+    if (!copy)
+        return NULL;
+    w->connections[w->count] = (struct kafka_connection){.handle = handle, .name = copy, .port = port};
+    return &w->connections[w->count++];
+}
+
+static bool any_up(const struct kafka_watch *w)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (w->connections[i].up)
+            return true;
+    return false;
+}
+
+/* Under the lock. What there is to tell: BROKERS_DOWN, BROKER_UP, UNREACHABLE, or OTHER for nothing. */
+static enum kafka_cause closed(struct kafka_watch *w, struct kafka_connection *c, uint64_t now)
+{
+    bool failed = c->failed && !c->up;
+    free(c->name);
+    *c = w->connections[--w->count];
+    if (!failed)
+        return KAFKA_OTHER;
+    if (any_up(w))
+        return KAFKA_UNREACHABLE;
+    if (w->down)
+        return KAFKA_OTHER;
+    w->down = true;
+    w->down_ns = now;
+    return KAFKA_BROKERS_DOWN;
+}
+
+static enum kafka_cause opened(struct kafka_watch *w, struct kafka_connection *c, uint64_t now, uint64_t *for_ns)
+{
+    bool was_down = w->down;
+    c->up = true;
+    w->answered = true;
+    w->down = false;
+    w->reason[0] = '\0';
+    *for_ns = now - w->down_ns;
+    return was_down ? KAFKA_BROKER_UP : KAFKA_OTHER;
+}
+
+static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *protocol, const char *name, int port,
+                                    const char *state, void *arg)
+{
+    struct kafka_client *k = arg;
+    struct kafka_watch *w = &k->watch;
+    enum kafka_cause cause = KAFKA_OTHER;
+    uint64_t now = now_ns(), for_ns = 0;
+    char reason[sizeof(w->reason)];
+    (void)id, (void)protocol;
+
+    pthread_mutex_lock(&w->lock);
+    struct kafka_connection *c = find(w, handle, name, port);
+    if (strcmp(state, "DOWN") == 0 || strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0) {
+        if (c)
+            cause = closed(w, c, now);
+    } else if (c || (c = add(w, handle, name, port))) {
+        if (!c->up && strcmp(state, "UP") == 0)
+            cause = opened(w, c, now, &for_ns);
+    }
+    memcpy(reason, w->reason, sizeof(reason));
+    pthread_mutex_unlock(&w->lock);
+
+    const char *servers = k->settings.value[KAFKA_SERVERS];
+    if (cause == KAFKA_BROKERS_DOWN)
+        kafka_notice(k, cause, "no broker of %.200s answers%s%s; it is tried again at least every 15 s", servers,
+                     *reason ? ": " : "", reason);
+    else if (cause == KAFKA_BROKER_UP)
+        kafka_notice(k, cause, "a broker of %.200s answers again, after %.1f s", servers, (double)for_ns / 1e9);
+    else if (cause == KAFKA_UNREACHABLE && *reason)
+        kafka_notice(k, cause, "a broker does not answer: %s", reason);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *arg, char *text, size_t size)
+{
+    (void)conf, (void)text, (void)size;
+    return rd_kafka_interceptor_add_on_broker_state_change(handle, "leat", on_state, arg);
+}
+
+enum err kafka_watch_add(struct kafka_client *k, rd_kafka_conf_t *conf)
+{
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    return rd_kafka_conf_interceptor_add_on_new(conf, "leat", on_new, k) == RD_KAFKA_RESP_ERR_NO_ERROR ? OK : ERR_NOMEM;
+}
+
+enum err kafka_watch_init(struct kafka_watch *w)
+{
+    return pthread_mutex_init(&w->lock, NULL) == 0 ? OK : ERR_NOMEM;
+}
+
+void kafka_watch_fini(struct kafka_watch *w)
+{
+    for (size_t i = 0; i < w->count; i++)
+        free(w->connections[i].name);
+    free(w->connections);
+    pthread_mutex_destroy(&w->lock);
+}
+
+bool kafka_client_up(struct kafka_client *k, char *why, size_t size)
+{
+    struct kafka_watch *w = &k->watch;
+    pthread_mutex_lock(&w->lock);
+    bool up = w->answered && !w->down;
+    const char *because = *w->reason ? ": " : "";
+    if (!up && why && w->down)
+        snprintf(why, size, "no broker answers since %.0f s%s%s", (double)(now_ns() - w->down_ns) / 1e9, because,
+                 w->reason);
+    else if (!up && why)
+        snprintf(why, size, "no broker has answered yet%s%s", because, w->reason);
+    pthread_mutex_unlock(&w->lock);
+    return up;
+}
