@@ -28,6 +28,7 @@ struct plan_bus {     /* one per distinct bus in use; "memory" is always there a
     const char *type; /* backend: "memory", "faulty" ... */
     const struct bus_param *params;
     size_t param_count;
+    bool held; /* what describes it cannot be read now: it stays as it is where it is open, and is not opened else */
 };
 
 struct plan_channel {
@@ -39,6 +40,7 @@ struct plan_channel {
     const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
     const char *url;          /* absolute, with the ingress address */
     size_t bus;               /* index */
+    bool held;   /* it stays as it is where it is there, and is not made else: what describes it cannot be read now */
     bool broker; /* an event that comes from outside with knativebrokerttl spends one hop here, and is refused at 0 */
     const struct bus_param *params;
     size_t param_count;

@@ -27,6 +27,7 @@ static const struct kind_use {
     {"messaging.knative.dev", "Channel", ON_CHANNEL},
     {"channels.knative.dev", "Channel", ON_CHANNEL},
     {"messaging.knative.dev", "InMemoryChannel", ON_CHANNEL},
+    {"messaging.knative.dev", "KafkaChannel", ON_CHANNEL},
     {"eventing.knative.dev", "Broker", ON_CHANNEL},
     {"messaging.knative.dev", "Subscription", ON_SUBSCRIPTION},
     {"channels.knative.dev", "Subscription", ON_SUBSCRIPTION_2018},
@@ -38,6 +39,13 @@ static const struct kind_use {
     {"sources.knative.dev", "GitHubSource", ON_SOURCE},
 };
 #define KIND_USE_COUNT (sizeof kind_uses / sizeof kind_uses[0])
+
+bool broker_of_kafka(const struct kind *kind, const cJSON *object)
+{
+    const char *class = annotation(object, ANNOTATION_BROKER_CLASS);
+    return class && strcmp(kind->kind, "Broker") == 0 && strcmp(kind->group, "eventing.knative.dev") == 0 &&
+           (strcmp(class, BROKER_CLASS_KAFKA) == 0 || strcmp(class, BROKER_CLASS_KAFKA_NAMESPACED) == 0);
+}
 
 /* ---- values ---- */
 
@@ -116,6 +124,23 @@ static enum err whole(const char *value, unsigned least, unsigned most, struct d
     if (decimal_parse(slice_str(value), most, &number) == OK && number >= least)
         return OK;
     return diag_set(d, ERR_INVALID, "must be a whole number from %u to %u (it is \"%.60s\")", least, most, value);
+}
+
+static enum err check_kafka_name(const char *value, struct diag *d)
+{
+    size_t n = strlen(value);
+    if (n > 0 && n <= KAFKA_NAME_MAX && strspn(value, KAFKA_NAME_CHARS) == n && strcmp(value, ".") != 0 &&
+        strcmp(value, "..") != 0)
+        return OK;
+    return diag_set(d, ERR_INVALID, "must be 1 to %d letters, digits, '.', '_' and '-' (it is \"%.60s\")",
+                    KAFKA_NAME_MAX, value);
+}
+
+static enum err check_kafka_group(const char *value, struct diag *d)
+{
+    return *value && strlen(value) <= KAFKA_NAME_MAX
+               ? OK
+               : diag_set(d, ERR_INVALID, "must be 1 to %d characters", KAFKA_NAME_MAX);
 }
 
 static enum err check_in_flight(const char *value, struct diag *d)
@@ -246,6 +271,9 @@ static const struct annotation_rule {
     {ANNOTATION_BATCH_WAIT, ON_DELIVERIES, check_time},
     {ANNOTATION_RETRY, ON_SUBSCRIPTION_2018, check_retry},
     {ANNOTATION_ALLOW_UNSIGNED, ON_SOURCE, check_bool},
+    {ANNOTATION_KAFKA_TOPIC, ON_CHANNEL, check_kafka_name},
+    {ANNOTATION_KAFKA_EXTERNAL_TOPIC, ON_CHANNEL, check_kafka_name},
+    {ANNOTATION_KAFKA_GROUP, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_kafka_group},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])
 

@@ -31,13 +31,22 @@
 #define ANNOTATION_BATCH_WAIT "leat.dev/batch-max-wait"
 #define ANNOTATION_RETRY "leat.dev/retry"
 #define ANNOTATION_ALLOW_UNSIGNED "leat.dev/allow-unsigned"
+#define ANNOTATION_KAFKA_TOPIC "leat.dev/kafka-topic"
+#define ANNOTATION_KAFKA_EXTERNAL_TOPIC "leat.dev/kafka-external-topic"
+#define ANNOTATION_KAFKA_GROUP "leat.dev/kafka-group"
 
 /* Knative's own. */
 #define ANNOTATION_BROKER_CLASS "eventing.knative.dev/broker.class"
 #define ANNOTATION_DEPENDENCY "knative.dev/dependency"
+#define ANNOTATION_EXTERNAL_TOPIC "kafka.eventing.knative.dev/external.topic"
+#define ANNOTATION_DELIVERY_ORDER "kafka.eventing.knative.dev/delivery.order" /* of a Trigger: ordered, unordered */
 #define BROKER_CLASS_DEFAULT "MTChannelBasedBroker"
+#define BROKER_CLASS_KAFKA "Kafka"
+#define BROKER_CLASS_KAFKA_NAMESPACED "KafkaNamespaced" /* the same here: there are no pods to put into a namespace */
 
 #define ANNOTATION_IN_FLIGHT_MAX 10000
+#define KAFKA_NAME_MAX 249 /* of a topic, as Kafka has it (org.apache.kafka.common.internals.Topic) */
+#define KAFKA_NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #define ANNOTATION_RATE_MAX 1000000u /* a second: a limit above what a loop can send is none */
 
 /* Whether this annotation may have this value; names that are not ours always may. ERR_INVALID with *d, also for a name
@@ -45,6 +54,9 @@
 enum err annotation_check(const char *name, const char *value, struct diag *d) must_check;
 /* Whether it means anything on this kind; ERR_INVALID with *d, which says where it does. The name is ours. */
 enum err annotation_check_kind(const char *name, const struct kind *kind, struct diag *d) must_check;
+
+/* Whether this object is a Broker of one of Kafka's classes. */
+bool broker_of_kafka(const struct kind *kind, const cJSON *object);
 
 /* Knative's annotation for what a Trigger waits for: a JSON object with kind, name and apiVersion, the caller's
  * (cJSON_Delete). ERR_INVALID with *d, ERR_NOMEM. */

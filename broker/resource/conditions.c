@@ -11,20 +11,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "annotations.h"
 #include "check.h"
 #include "plan.h"
 #include "table.h"
 
 static const struct dependents {
-    const char *group, *kind, *types[8];
+    const char *group, *kind, *types[10];
 } dependents[] = {
     {"messaging.knative.dev", "Channel", {"BackingChannelReady", "Addressable", "DeadLetterSinkResolved", NULL}},
     {"messaging.knative.dev", "InMemoryChannel", {"DispatcherReady", "Addressable", "DeadLetterSinkResolved", NULL}},
+    {"messaging.knative.dev",
+     "KafkaChannel",
+     {"Addressable", "ConfigParsed", "ConfigMapUpdated", "TopicReady", "ProbeSucceeded", "Subscribers",
+      "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
     {"messaging.knative.dev", "Subscription", {"ReferencesResolved", "ChannelReady", "AddedToChannel", NULL}},
     {"eventing.knative.dev",
      "Broker",
      {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable", "DeadLetterSinkResolved",
       "EventPoliciesReady", NULL}},
+    {"eventing.knative.dev",
+     "Broker of Kafka",
+     {"Addressable", "ConfigParsed", "ConfigMapUpdated", "TopicReady", "DataPlaneAvailable", "ProbeSucceeded",
+      "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
     {"eventing.knative.dev",
      "Trigger",
      {"BrokerReady", "SubscriptionReady", "DependencyReady", "SubscriberResolved", "DeadLetterSinkResolved", NULL}},
@@ -46,10 +55,16 @@ static const struct dependents {
     {"flows.knative.dev", "Flow", {"ActionTargetResolved", "ChannelReady", "SubscriptionReady", "FeedReady", NULL}},
 };
 
-static const char *const *dependents_of(const struct kind *kind)
+const char *condition_kind(const struct resource *r)
 {
+    return broker_of_kafka(r->kind, r->object) ? "Broker of Kafka" : r->kind->kind;
+}
+
+static const char *const *dependents_of(const struct resource *r)
+{
+    const char *kind = condition_kind(r);
     for (size_t i = 0; i < sizeof dependents / sizeof dependents[0]; i++)
-        if (strcmp(dependents[i].kind, kind->kind) == 0 && strcmp(dependents[i].group, kind->group) == 0)
+        if (strcmp(dependents[i].kind, kind) == 0 && strcmp(dependents[i].group, r->kind->group) == 0)
             return dependents[i].types;
     return NULL;
 }
@@ -177,7 +192,7 @@ bool status_keep(const struct resource *r, uint64_t plan, cJSON *status)
 {
     struct entry *e = entry_of(r);
     const cJSON *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
-    const char *const *types = dependents_of(r->kind);
+    const char *const *types = dependents_of(r);
     if ((types && !put_ready(status, types)) ||
         (generation && !cJSON_AddNumberToObject(status, "observedGeneration", generation->valuedouble))) {
         cJSON_Delete(status);
@@ -200,7 +215,7 @@ static enum err publish(struct resource_table *t, struct entry *e)
 {
     const struct resource *r = &e->public;
     const cJSON *old = json_object(r->object, "status");
-    const char *const *types = dependents_of(r->kind);
+    const char *const *types = dependents_of(r);
     cJSON *status = e->next_status;
     e->next_status = NULL;
     if (keep_running(status, old) && faults_put(t, r, status) && (!types || put_ready(status, types)) &&
@@ -225,7 +240,7 @@ enum err resource_set_condition(struct resource_table *t, const struct resource 
                                 const char *status, const char *reason, const char *message)
 {
     const cJSON *old = json_object(r->object, "status");
-    const char *const *types = dependents_of(r->kind);
+    const char *const *types = dependents_of(r);
     cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
     bool good = next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
                 put_times(t, next, old);

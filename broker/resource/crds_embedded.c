@@ -13,6 +13,7 @@ __asm__(".pushsection .rodata\n"
         "crds_embedded_begin:\n"
         CRD("messaging.knative.dev_channels")
         CRD("messaging.knative.dev_inmemorychannels")
+        CRD("messaging.knative.dev_kafkachannels")
         CRD("messaging.knative.dev_subscriptions")
         CRD("eventing.knative.dev_brokers")
         CRD("eventing.knative.dev_triggers")

@@ -13,15 +13,17 @@ struct fault {
 };
 
 /* The condition that says whether the engine could, by kind. */
-static const char *condition_of(const struct kind *kind)
+static const char *condition_of(const struct resource *r)
 {
     static const struct {
         const char *group, *kind, *type;
     } types[] = {
         {"messaging.knative.dev", "Channel", "BackingChannelReady"},
         {"messaging.knative.dev", "InMemoryChannel", "DispatcherReady"},
+        {"messaging.knative.dev", "KafkaChannel", "TopicReady"},
         {"messaging.knative.dev", "Subscription", "AddedToChannel"},
         {"eventing.knative.dev", "Broker", "TriggerChannelReady"},
+        {"eventing.knative.dev", "Broker of Kafka", "TopicReady"},
         {"eventing.knative.dev", "Trigger", "SubscriptionReady"},
         {"flows.knative.dev", "Sequence", "SubscriptionsReady"},
         {"flows.knative.dev", "Parallel", "SubscriptionsReady"},
@@ -29,8 +31,9 @@ static const char *condition_of(const struct kind *kind)
         {"channels.knative.dev", "Channel", "Provisioned"},
         {"channels.knative.dev", "Subscription", "Dispatching"},
     };
+    const char *kind = condition_kind(r);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (strcmp(types[i].kind, kind->kind) == 0 && strcmp(types[i].group, kind->group) == 0)
+        if (strcmp(types[i].kind, kind) == 0 && strcmp(types[i].group, r->kind->group) == 0)
             return types[i].type;
     return NULL;
 }
@@ -98,7 +101,7 @@ static const struct fault *fault_of(const struct resource_table *t, const struct
 bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status)
 {
     const struct fault *f = t->faults.count ? fault_of(t, r) : NULL;
-    const char *type = f ? condition_of(r->kind) : NULL,
+    const char *type = f ? condition_of(r) : NULL,
                *now = type ? json_text(condition_find(status, type), "status") : NULL;
     if (!now || strcmp(now, "True") != 0) /* what the plan has to say is nearer to what a user can mend */
         return true;
@@ -143,7 +146,7 @@ enum err resource_report(struct resource_table *t, const char *key, const char *
     if (!reason && !was)
         return OK;
     const struct resource *r = resource_by_key(t, key);
-    const char *type = r ? condition_of(r->kind) : NULL;
+    const char *type = r ? condition_of(r) : NULL;
     enum err e = reason && type ? remember(t, key, reason, message ? message : "") : OK;
     if (e != OK || !type)
         return e;

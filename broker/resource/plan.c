@@ -26,6 +26,7 @@ static void planner_fini(struct planner *p)
     map_fini(&p->channels);
     map_fini(&p->paths);
     map_fini(&p->hosts);
+    map_fini(&p->topics);
     map_fini(&p->used);
 }
 
@@ -71,6 +72,7 @@ enum err plan_compile(struct resource_table *t, const struct plan_options *optio
     map_init(&p.channels, PLAN_NAMES_MAX);
     map_init(&p.paths, PLAN_NAMES_MAX);
     map_init(&p.hosts, PLAN_NAMES_MAX);
+    map_init(&p.topics, PLAN_NAMES_MAX);
     map_init(&p.used, PLAN_NAMES_MAX);
     compile(&p);
     planner_fini(&p);

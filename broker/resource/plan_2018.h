@@ -7,7 +7,6 @@
 
 #include "planner.h"
 
-#define FLOWS "flows.knative.dev"
 #define FEEDS "feeds.knative.dev"
 
 #endif

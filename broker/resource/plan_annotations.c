@@ -33,6 +33,10 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
 {
     static const char *const params[] = {ANNOTATION_CAPACITY, ANNOTATION_PARTITIONS, ANNOTATION_RETENTION_AGE,
                                          ANNOTATION_RETENTION_BYTES};
+    if (plan_bus_kafka(p, p->plan->channels[c->index].bus)) {
+        plan_kafka_annotations(p, c, r);
+        return;
+    }
     for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
         const char *value = annotation(r->object, params[i]);
         if (value) /* the bus knows them by the names that users do */
@@ -89,7 +93,7 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     struct diag ignored;
     if (!overflow)
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
-    if (overflow)
+    if (overflow && !plan_bus_kafka(p, p->plan->channels[s->channel].bus))
         plan_subscription_param(p, s, "overflow", overflow);
     s->start = start_of(r);
     s->keep_cursor = is(r, ANNOTATION_KEEP_CURSOR, "true");
@@ -98,6 +102,8 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     s->in_flight_max = number(r, ANNOTATION_IN_FLIGHT);
     s->order = is(r, ANNOTATION_ORDER, "strict") ? ORDER_STRICT
                : is(r, ANNOTATION_ORDER, "key")  ? ORDER_KEY
+               : is(r, ANNOTATION_ORDER, "none") ? ORDER_NONE
+               : plan_kafka_ordered(r, channel)  ? ORDER_KEY
                                                  : ORDER_NONE;
     s->dedup_window_ns = duration(r, ANNOTATION_DEDUP);
     s->batch_max = number(r, ANNOTATION_BATCH_EVENTS);

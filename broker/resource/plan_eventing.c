@@ -10,11 +10,13 @@
 
 /* ---- brokers ---- */
 
-static bool class_built_in(struct planner *p, const struct resource *r, struct why *why)
+static bool broker_bus(struct planner *p, const struct resource *r, size_t *bus, struct why *why)
 {
     const char *class = annotation(r->object, ANNOTATION_BROKER_CLASS);
+    if (broker_of_kafka(r->kind, r->object))
+        return plan_kafka_broker_bus(p, r, bus, why);
     if (!class || strcmp(class, BROKER_CLASS_DEFAULT) == 0)
-        return true;
+        return plan_template_bus(p, NULL, bus, why);
     *why = why_of(p, "BrokerClassNotBuiltIn",
                   "Brokers of the class %s are not in this build; leave the annotation " ANNOTATION_BROKER_CLASS
                   " out for a Broker on the default bus",
@@ -29,10 +31,12 @@ void plan_brokers(struct planner *p)
     for (const struct resource *r; (r = plan_next(p, GROUP, "Broker", &cursor));) {
         struct why why;
         size_t bus = 0;
-        bool good = class_built_in(p, r, &why) && plan_template_bus(p, NULL, &bus, &why);
+        bool good = broker_bus(p, r, &bus, &why);
         struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
         if (c)
             c->delivery = json_object(json_object(r->object, "spec"), "delivery");
+        if (c && c->planned && broker_of_kafka(r->kind, r->object))
+            plan_kafka_broker_topic(p, c);
     }
 }
 
@@ -43,8 +47,13 @@ static void broker_status(struct planner *p, const struct channel_plan *c)
     struct why why = {NULL, NULL};
     cJSON *status = cJSON_CreateObject();
     put_address(p, status, c);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
+    put_topic(p, status, c);
+    if (broker_of_kafka(c->resource->kind, c->resource->object)) {
+        put_kafka_conditions(p, status, c);
+        put_condition(p, status, "DataPlaneAvailable", true, NULL);
+    } else
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+            put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
     const cJSON *sink = json_object(c->delivery, "deadLetterSink");
     bool resolved = resolve_destination(p, c->resource->namespace_name, sink, &dead, &why);
     put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
@@ -57,7 +66,7 @@ void plan_broker_statuses(struct planner *p)
 {
     map_each(e, tmp, &p->channels) {
         const struct channel_plan *c = e->value;
-        if (strcmp(c->resource->kind->group, GROUP) == 0)
+        if (strcmp(c->resource->kind->kind, "Broker") == 0)
             broker_status(p, c);
     }
 }
@@ -71,6 +80,7 @@ struct trigger {
     const cJSON *delivery;
     bool dead_letter_given, subscriber_good, dead_letter_good, possible;
     bool added, kept; /* it runs; it does not, but did, and its events wait */
+    const struct plan_subscription *made;
     struct why broker_why, subscriber_why, dead_letter_why, subscription_why;
 };
 
@@ -137,6 +147,7 @@ static void trigger_add(struct planner *p, const struct resource *r, struct trig
     }
     t->added = t->possible;
     t->kept = !t->possible;
+    t->made = s;
     s->filter = f;
     s->subscriber = t->subscriber;
     s->reply = target_channel(t->broker);
@@ -191,6 +202,7 @@ static void trigger_status(struct planner *p, const struct resource *r, const st
     put_dependency(p, status, r);
     put_condition(p, status, "SubscriberResolved", t->subscriber_good, t->subscriber_good ? NULL : &t->subscriber_why);
     put_dead_letter(p, status, t->dead_letter_given, t->dead_letter_good, &t->dead_letter, &t->dead_letter_why);
+    put_group(p, status, t->made);
     put_remarks(p, status, r, t->broker);
     put_status(p, r, status);
 }

@@ -44,7 +44,7 @@ static void add_channel(struct planner *p, const struct resource *r, const char 
     struct why why;
     size_t bus = 0;
     bool good = plan_template_bus(p, template, &bus, &why);
-    plan_channel_add(p, r, good ? NULL : &why, bus, &form);
+    plan_template_topic(p, plan_channel_add(p, r, good ? NULL : &why, bus, &form), template);
 }
 
 void plan_flow_channels(struct planner *p)
@@ -151,16 +151,18 @@ static void link_add(struct flow *f, const struct link *l, cJSON *status)
 {
     struct planner *p = f->planner;
     struct why why = f->why;
-    bool there = l->from->ready && (f->possible || entry_planned(f->resource)), good = false;
+    bool there = l->from->planned && (f->possible || entry_planned(f->resource)), good = false;
     struct plan_subscription *s = there ? plan_subscription_add(p, f->resource, &l->part, l->from) : NULL;
     if (s) {
-        good = link_resolve(p, f->resource, l, s, &why) && f->possible;
+        good = link_resolve(p, f->resource, l, s, &why) && f->possible && l->from->ready;
         s->paused = !good;
         delivery_read(l->delivery, &s->delivery);
         plan_subscription_annotations(p, s, f->resource, f->resource);
     } else if (f->possible) {
         why = l->from->why;
     }
+    if (s && !l->from->ready)
+        why = l->from->why;
     put_made(p, status, f->resource, "subscription", "Subscription", l->part.name);
     put_ready(p, status, good ? NULL : &why);
     if (!good && f->good)
@@ -185,7 +187,7 @@ static void flow_end(struct flow *f)
 {
     struct planner *p = f->planner;
     const struct channel_plan *c = f->address;
-    entry_set_planned(f->resource, c->ready && (f->possible || entry_planned(f->resource)));
+    entry_set_planned(f->resource, c->planned && (f->possible || entry_planned(f->resource)));
     put_condition(p, f->status, "ChannelsReady", c->ready, c->ready ? NULL : &c->why);
     put_condition(p, f->status, "SubscriptionsReady", f->good, f->good ? NULL : &f->why);
     put_condition(p, f->status, "Addressable", c->ready, c->ready ? NULL : &c->why);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Today's kinds: Channel, InMemoryChannel and Subscription of messaging.knative.dev.
+ * Today's kinds: Channel, InMemoryChannel, KafkaChannel and Subscription of messaging.knative.dev.
  */
 #include "planner.h"
 
@@ -19,6 +19,8 @@ bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, st
         *bus = plan_bus(p, type, type, p->options->default_bus_params, p->options->default_bus_param_count);
         return true;
     }
+    if (strcmp(kind, "KafkaChannel") == 0)
+        return plan_kafka_channel_bus(p, bus, why);
     *why = why_of(
         p, "ChannelKindNotBuiltIn",
         "a %s is not in this build; leave channelTemplate out for the default bus, or ask for an InMemoryChannel",
@@ -26,20 +28,29 @@ bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, st
     return false;
 }
 
+void plan_template_topic(struct planner *p, struct channel_plan *c, const cJSON *template)
+{
+    const char *kind = json_text(template, "kind");
+    if (c && c->planned && kind && strcmp(kind, "KafkaChannel") == 0)
+        plan_kafka_channel_topic(p, c, json_object(template, "spec"));
+}
+
 void plan_messaging_channels(struct planner *p)
 {
     static const struct channel_form form = {.room = "channels", .hosts = HOSTS_TODAY};
-    static const char *const kinds[] = {"Channel", "InMemoryChannel"};
-    for (size_t k = 0; k < 2; k++) {
+    static const char *const kinds[] = {"Channel", "InMemoryChannel", "KafkaChannel"};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t cursor = 0;
         for (const struct resource *r; (r = plan_next(p, GROUP, kinds[k], &cursor));) {
             struct why why;
             size_t bus = 0;
-            const cJSON *spec = json_object(r->object, "spec");
-            bool good = k == 1 || plan_template_bus(p, json_object(spec, "channelTemplate"), &bus, &why);
+            const cJSON *spec = json_object(r->object, "spec"),
+                        *template = k == 0 ? json_object(spec, "channelTemplate") : r->object;
+            bool good = plan_template_bus(p, template, &bus, &why);
             struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
             if (c)
                 c->delivery = json_object(spec, "delivery");
+            plan_template_topic(p, c, template);
         }
     }
 }
@@ -64,10 +75,16 @@ static void channel_status(struct planner *p, struct channel_plan *c)
     cJSON *status = cJSON_CreateObject();
     bool in_memory = strcmp(r->kind->kind, "InMemoryChannel") == 0;
     put_address(p, status, c);
-    if (!in_memory)
+    put_topic(p, status, c);
+    if (strcmp(r->kind->kind, "Channel") == 0)
         put_backing(p, status, r);
-    put_condition(p, status, in_memory ? "DispatcherReady" : "BackingChannelReady", c->ready, &c->why);
-    put_condition(p, status, "Addressable", c->ready, &c->why);
+    if (strcmp(r->kind->kind, "KafkaChannel") == 0) {
+        put_kafka_conditions(p, status, c);
+        put_condition(p, status, "Subscribers", true, NULL);
+    } else {
+        put_condition(p, status, in_memory ? "DispatcherReady" : "BackingChannelReady", c->ready, &c->why);
+        put_condition(p, status, "Addressable", c->ready, &c->why);
+    }
     const cJSON *sink = json_object(c->delivery, "deadLetterSink");
     bool resolved = resolve_destination(p, r->namespace_name, sink, &dead, &why);
     put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
@@ -148,9 +165,9 @@ static void resolve_all(struct planner *p, const struct resource *r, struct reso
         out->references = true;
 }
 
-/* `good`: it runs. `kept`: it does not, but did, and its events wait. */
+/* `good`: it runs. Else `made`, when there is one: it does not, but did, and its events wait. */
 static void subscription_status(struct planner *p, const struct resource *r, const struct resolved *s, bool good,
-                                bool kept)
+                                const struct plan_subscription *made)
 {
     cJSON *status = cJSON_CreateObject(), *physical = put_object(p, status, "physicalSubscription");
     put_text(p, physical, "subscriberUri", s->subscriber.url);
@@ -163,8 +180,9 @@ static void subscription_status(struct planner *p, const struct resource *r, con
         put_condition(p, status, "AddedToChannel", good, good ? NULL : &s->order_why);
     else
         put_unknown(p, status, "AddedToChannel", "NotResolved",
-                    kept ? "its events are kept until everything it names is there again"
+                    made ? "its events are kept until everything it names is there again"
                          : "it joins the channel when everything it names is there");
+    put_group(p, status, made);
     put_remarks(p, status, r, s->channel);
     put_status(p, r, status);
 }
@@ -204,6 +222,6 @@ void plan_messaging_subscriptions(struct planner *p)
         }
         if (out && good)
             note_subscriber(p, s.channel, r);
-        subscription_status(p, r, &s, out && good, out != NULL);
+        subscription_status(p, r, &s, out && good, out);
     }
 }

@@ -199,6 +199,24 @@ static void channel_fill(struct planner *p, struct channel_plan *c, struct plan_
     hosts_take(p, c, channel, form);
 }
 
+/* A topic that leat makes is one channel's alone: it goes with it. Clusters are told apart by their servers. */
+static bool topic_take(struct planner *p, struct channel_plan *c, size_t bus, const char *topic, struct why *why)
+{
+    const struct plan_bus *b = &p->plan->buses[bus];
+    const char *key = b->key;
+    for (size_t i = 0; i < b->param_count; i++)
+        if (strcmp(b->params[i].name, "bootstrap.servers") == 0)
+            key = b->params[i].value;
+    key = plan_text(p, "%s %s", key, topic);
+    if (take(p, &p->topics, key, c))
+        return true;
+    const struct channel_plan *other = map_get(&p->topics, slice_str(key));
+    *why = why_of(p, REASON_TOPIC_TAKEN, "the topic %s is that of %s %s/%s; give one of them another name", topic,
+                  other ? other->resource->kind->kind : "", other ? other->resource->namespace_name : "",
+                  other ? other->resource->name : "");
+    return false;
+}
+
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
                                       const struct channel_form *form)
 {
@@ -208,19 +226,35 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
         return NULL;
     }
     c->resource = r;
+    struct why taken;
+    const char *topic = NULL;
+    bool external = false, kafka = plan_bus_kafka(p, bus);
+    if (kafka)
+        topic = plan_kafka_topic_name(p, r, form, &external);
+    bool own = topic && !external && !form->topic_shared && (!broken || entry_planned(r));
+    if (own && !topic_take(p, c, bus, topic, &taken) && !broken)
+        broken = &taken;
     c->ready = !broken;
-    if (broken) {
+    c->planned = c->ready || (kafka && entry_planned(r));
+    if (broken)
         c->why = *broken;
+    if (kafka && strcmp(r->kind->group, FLOWS) != 0) /* those know by themselves */
+        entry_set_planned(r, c->planned);
+    if (!c->planned)
         return c;
-    }
     struct plan_channel *channel =
         grow(p, &p->plan->channels, p->plan->channel_count, &p->channel_cap, sizeof *channel);
     if (!channel)
         return NULL;
     c->index = p->plan->channel_count++;
     channel->bus = bus;
+    channel->held = !c->ready;
     channel_fill(p, c, channel, form);
     c->url = channel->url;
+    if (topic)
+        plan_channel_param(p, c, "topic", topic);
+    if (external)
+        plan_channel_param(p, c, "topic.external", "true");
     plan_channel_annotations(p, c, r);
     return c;
 }
@@ -256,13 +290,15 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     s->channel = channel->index;
     s->parked_bus = p->plan->channels[channel->index].bus;
     delivery_read(NULL, &s->delivery);
+    if (plan_bus_kafka(p, p->plan->channels[channel->index].bus))
+        plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel->resource, s));
     return s;
 }
 
 struct plan_subscription *plan_subscription_keep(struct planner *p, const struct resource *r,
                                                  const struct channel_plan *channel, bool good)
 {
-    bool there = channel && channel->ready && (good || entry_planned(r));
+    bool there = channel && channel->planned && (good || entry_planned(r));
     struct plan_subscription *s = there ? plan_subscription_add(p, r, NULL, channel) : NULL;
     if (s)
         s->paused = !good;

@@ -17,6 +17,8 @@
 #include "plan.h"
 #include "table.h"
 
+#define FLOWS "flows.knative.dev" /* of 2018 and of today */
+
 /* Why something is not as it should be: for a condition. In the arena, or static. */
 struct why {
     const char *reason, *message;
@@ -38,14 +40,17 @@ struct channel_form {
     enum { HOSTS_NONE, HOSTS_TODAY, HOSTS_2018 } hosts;
     bool broker;
     struct plan_part part;
+    bool topic_external; /* on Kafka: its topics are somebody else's, whatever its annotations say */
+    bool topic_shared;   /* on Kafka: other channels may have the same */
 };
 
 /* A channel of whatever kind, ready or not. */
 struct channel_plan {
     const struct resource *resource;
     bool ready;
+    bool planned;                /* it is in the plan: ready, or held as it was */
     struct why why;              /* when it is not ready; or a remark when it is */
-    size_t index;                /* in plan->channels, when it is ready */
+    size_t index;                /* in plan->channels, when it is planned */
     const char *url;             /* its address */
     const char *internal;        /* the host name that it had in 2018's status.domainInternal; NULL for today's kinds */
     const cJSON *delivery;       /* today's kinds: what its subscriptions inherit; may be NULL */
@@ -62,6 +67,7 @@ struct planner {
     struct map channels; /* "Kind.group/ns/name" → struct channel_plan */
     struct map paths;    /* taken → struct channel_plan, or the planner for a source */
     struct map hosts;    /* host name → struct channel_plan */
+    struct map topics;   /* "BUS topic" → struct channel_plan: whose topic it is */
     struct map used;     /* uids of EventTypes that a Feed uses */
     bool nomem;
 };
@@ -81,7 +87,8 @@ const char *plan_key(struct planner *p, const struct resource *r);
 /* The bus of this key; made when it is not there. Its index. */
 size_t plan_bus(struct planner *p, const char *key, const char *type, const struct bus_param *params, size_t count);
 /* Remembers a channel, and puts it in the plan on this bus when it is ready: with its paths and host names, and what
- * its annotations say. NULL: no memory. */
+ * its annotations say. One that is not (`broken`) is left out, and what it keeps goes with it; but on Kafka it is in
+ * the plan as `held` where it was in the one before: no topic goes for a mistake in a manifest. NULL: no memory. */
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
                                       const struct channel_form *form);
 void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
@@ -133,10 +140,46 @@ void delivery_read(const cJSON *d, struct delivery *out);
 /* The value of a Secret's key in the arena; NULL with *why, which never shows a value. */
 const char *secret_value(struct planner *p, const char *ns, const char *name, const char *key, struct why *why);
 
+/* ---- plan_kafka.c: clusters, and topics on them ---- */
+
+/* Whether its channels are topics of Kafka; a decorator's are what those of the bus in it are. */
+bool plan_bus_kafka(const struct planner *p, size_t bus);
+/* The cluster that this ConfigMap describes, with the Secret that it names: *bus, of a key that depends on the
+ * ConfigMap's name alone. false with *why; *bus is set all the same, without parameters, for what ran there before. */
+bool plan_kafka_config_map(struct planner *p, const char *ns, const char *name, size_t *bus, struct why *why);
+/* The cluster of KafkaChannels. */
+bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why);
+/* What the spec of a KafkaChannel (may be NULL) says of its topic. */
+void plan_kafka_channel_topic(struct planner *p, struct channel_plan *c, const cJSON *spec);
+/* The annotations of a channel on Kafka: a topic keeps events by age and bytes, whoever needs them, and a capacity or
+ * what to do beyond it means nothing there. */
+void plan_kafka_annotations(struct planner *p, struct channel_plan *c, const struct resource *r);
+/* Of a Broker of the class Kafka. */
+bool plan_kafka_broker_bus(struct planner *p, const struct resource *r, size_t *bus, struct why *why);
+void plan_kafka_broker_topic(struct planner *p, struct channel_plan *c);
+
+/* ---- plan_kafka_names.c: what topics and consumer groups are called ---- */
+
+#define REASON_TOPIC_TAKEN "TopicTaken"
+/* The names of the topics that the object's channel is, comma separated. */
+const char *plan_kafka_topic_name(struct planner *p, const struct resource *r, const struct channel_form *form,
+                                  bool *external);
+const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct resource *channel,
+                                  const struct plan_subscription *s);
+/* Whether its deliveries keep an order, where no annotation of ours says which. */
+bool plan_kafka_ordered(const struct resource *r, const struct resource *channel);
+/* Addressable, ConfigParsed, ConfigMapUpdated, TopicReady, ProbeSucceeded of a KafkaChannel, Broker or KafkaSink. */
+void put_kafka_conditions(struct planner *p, cJSON *status, const struct channel_plan *c);
+/* status.annotations: the topic, as Knative has it; the consumer group. Nothing when it is not on Kafka. */
+void put_topic(struct planner *p, cJSON *status, const struct channel_plan *c);
+void put_group(struct planner *p, cJSON *status, const struct plan_subscription *s);
+
 /* ---- one file for each generation ---- */
 
 /* The bus that a channelTemplate asks for (NULL: the default one); false with *why when this build has none such. */
 bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, struct why *why);
+/* What it says of the channel's topic, where it asks for a KafkaChannel. `c` may be NULL. */
+void plan_template_topic(struct planner *p, struct channel_plan *c, const cJSON *template);
 /* Its own delivery counts whole, with its channel's dead letter sink where it has none; without one, the channel's.
  * *effective is what counts; false with *why when the dead letter sink does not resolve. */
 bool plan_delivery_merge(struct planner *p, const char *ns, const cJSON *own, const cJSON *inherited,

@@ -210,9 +210,10 @@ bool resolve_name(struct planner *p, const char *ns, const char *name, struct pl
 
 /* Kinds that are channels here, whatever they are called. */
 static const char *const channel_kinds[][2] = {
-    {"messaging.knative.dev", "Channel"}, {"messaging.knative.dev", "InMemoryChannel"},
-    {"channels.knative.dev", "Channel"},  {"eventing.knative.dev", "Broker"},
-    {"flows.knative.dev", "Sequence"},    {"flows.knative.dev", "Parallel"},
+    {"messaging.knative.dev", "Channel"},      {"messaging.knative.dev", "InMemoryChannel"},
+    {"messaging.knative.dev", "KafkaChannel"}, {"channels.knative.dev", "Channel"},
+    {"eventing.knative.dev", "Broker"},        {"flows.knative.dev", "Sequence"},
+    {"flows.knative.dev", "Parallel"},
 };
 #define CHANNEL_KIND_COUNT (sizeof channel_kinds / sizeof channel_kinds[0])
 

@@ -280,6 +280,7 @@ static void channel_today(struct check *c, cJSON *object)
     if (rule_member(spec, "subscribers"))
         check_error_key(c, rule_member(spec, "subscribers"),
                         "subscribers is written by leat; make a Subscription for each subscriber");
+    check_duration(c, spec, "retentionDuration", false);
     check_delivery(c, spec);
     path_up(c, before);
 }
@@ -292,8 +293,10 @@ static void subscription_today(struct check *c, cJSON *object)
     const char *kind = json_text(channel, "kind"), *ns = json_text(channel, "namespace"),
                *own = metadata_text(object, "namespace");
     size_t deepest = path_down(c, "kind");
-    if (kind && strcmp(kind, "Channel") != 0 && strcmp(kind, "InMemoryChannel") != 0)
-        check_error(c, rule_member(channel, "kind"), "must be Channel or InMemoryChannel (it is \"%.60s\")", kind);
+    if (kind && strcmp(kind, "Channel") != 0 && strcmp(kind, "InMemoryChannel") != 0 &&
+        strcmp(kind, "KafkaChannel") != 0)
+        check_error(c, rule_member(channel, "kind"),
+                    "must be Channel, InMemoryChannel or KafkaChannel (it is \"%.60s\")", kind);
     path_up(c, deepest);
     deepest = path_down(c, "namespace");
     if (ns && own && strcmp(ns, own) != 0)
@@ -466,7 +469,7 @@ static void bus(struct check *c, cJSON *object)
 static const struct rule {
     const char *group, *kind;
     void (*check)(struct check *c, cJSON *object);
-    const char *immutable[3]; /* below spec */
+    const char *immutable[4]; /* below spec */
 } rules[] = {
     {"channels.knative.dev", "Bus", bus, {NULL}},
     {"channels.knative.dev", "ClusterBus", bus, {NULL}},
@@ -485,6 +488,10 @@ static const struct rule {
     {"flows.knative.dev", "Parallel", rule_parallel, {"channelTemplate", NULL}},
     {"messaging.knative.dev", "Channel", channel_today, {"channelTemplate", NULL}},
     {"messaging.knative.dev", "InMemoryChannel", channel_today, {NULL}},
+    {"messaging.knative.dev",
+     "KafkaChannel",
+     channel_today,
+     {"numPartitions", "replicationFactor", "retentionDuration", NULL}},
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
     {"", "Secret", secret, {NULL}},
@@ -522,7 +529,7 @@ enum err rules_immutable(const struct kind *kind, const cJSON *before, const cJS
                         "\"] cannot be changed from %.60s; delete the "
                         "Broker and make it anew, or give it another name",
                         class);
-    for (size_t i = 0; r && i < 3 && r->immutable[i]; i++) {
+    for (size_t i = 0; r && r->immutable[i]; i++) {
         const cJSON *a = cJSON_GetObjectItemCaseSensitive(old, r->immutable[i]),
                     *b = cJSON_GetObjectItemCaseSensitive(new, r->immutable[i]);
         if ((!a && !b) || (a && b && cJSON_Compare(a, b, true)))

@@ -101,6 +101,20 @@ static void check_dependency(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
+static void check_delivery_order(struct check *c, cJSON *object)
+{
+    size_t before, inner, deepest;
+    cJSON *annotations = rule_member(rule_enter(c, object, "metadata", &before), "annotations");
+    inner = path_down(c, "annotations");
+    const cJSON *order = rule_enter(c, annotations, ANNOTATION_DELIVERY_ORDER, &deepest);
+    if (cJSON_IsString(order) && strcmp(order->valuestring, "ordered") != 0 &&
+        strcmp(order->valuestring, "unordered") != 0)
+        check_error(c, order, "must be ordered or unordered (it is \"%.60s\")", order->valuestring);
+    path_up(c, deepest);
+    path_up(c, inner);
+    path_up(c, before);
+}
+
 void rule_trigger(struct check *c, cJSON *object)
 {
     size_t before;
@@ -117,6 +131,7 @@ void rule_trigger(struct check *c, cJSON *object)
     check_delivery(c, spec);
     path_up(c, before);
     check_dependency(c, object);
+    check_delivery_order(c, object);
 }
 
 /* ---- EventType and what this build does not run ---- */

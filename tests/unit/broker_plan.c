@@ -72,7 +72,7 @@ static void test_channels(void **state)
 {
     (void)state;
     BUILT_IN_PLAN(
-        CHANNEL("a", "") CHANNEL("of-kafka", "spec: {channelTemplate: {apiVersion: x/v1, kind: KafkaChannel}}") DOC
+        CHANNEL("a", "") CHANNEL("of-nats", "spec: {channelTemplate: {apiVersion: x/v1, kind: NatssChannel}}") DOC
         "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: a, annotations: "
         "{leat.dev/capacity: 2MiB}}\n" DOC
         "apiVersion: channels.knative.dev/v1alpha1\nkind: Channel\nmetadata: {name: a}\nspec: {clusterBus: stub}\n");
@@ -100,9 +100,9 @@ static void test_channels(void **state)
     check_hosts(c, (const char *const[]){"a-channel.default.svc.cluster.local", "a-channel.default.svc",
                                          "a-channel.default", "a.default.channels.cluster.local", NULL});
 
-    r = rig_get(t, "channels.messaging.knative.dev", "of-kafka");
+    r = rig_get(t, "channels.messaging.knative.dev", "of-nats");
     assert_string_equal(rig_condition(r, "Ready"),
-                        "False ChannelKindNotBuiltIn a KafkaChannel is not in this build; leave "
+                        "False ChannelKindNotBuiltIn a NatssChannel is not in this build; leave "
                         "channelTemplate out for the default bus, or ask for an InMemoryChannel");
     assert_null(status_text(r, "address", "url"));
     done(t, p);

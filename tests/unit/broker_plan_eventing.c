@@ -44,7 +44,7 @@ static void done(struct resource_table *t, struct plan *p)
 static void test_broker(void **state)
 {
     (void)state;
-    BEGIN(BROKER("b", "") BROKER("k, annotations: {eventing.knative.dev/broker.class: Kafka}", "spec: {}")
+    BEGIN(BROKER("b", "") BROKER("k, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}", "spec: {}")
               BROKER("d", "spec: {delivery: {deadLetterSink: {ref: {kind: Service, name: absent}}}}"));
     assert_int_equal(p->channel_count, 2);
     const struct plan_channel *c = &p->channels[0];
@@ -71,9 +71,10 @@ static void test_broker(void **state)
     assert_string_equal(rig_text(d, "backoffPolicy"), "exponential");
     assert_string_equal(rig_text(d, "backoffDelay"), "PT0.2S");
     r = rig_get(t, "broker", "k");
-    assert_string_equal(rig_condition(r, "Ready"),
-                        "False BrokerClassNotBuiltIn Brokers of the class Kafka are not in this build; leave the "
-                        "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
+    assert_string_equal(
+        rig_condition(r, "Ready"),
+        "False BrokerClassNotBuiltIn Brokers of the class RabbitMQBroker are not in this build; leave the "
+        "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
     assert_null(at(r, "status", "address"));
     r = rig_get(t, "broker", "d");
     assert_null(cJSON_GetObjectItem(at(r, "spec", "delivery"), "retry"));
@@ -258,10 +259,10 @@ static void test_dependency(void **state)
               TRIGGER("absent, " DEPENDS("Channel", "x"), OF_B) TRIGGER("unknown, " DEPENDS("Thing", "x"), OF_B) DOC
           "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n" DOC
           "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: k}\nspec: {channelTemplate: "
-          "{apiVersion: x/v1, kind: KafkaChannel}}\n");
+          "{apiVersion: x/v1, kind: NatssChannel}}\n");
     assert_string_equal(rig_condition(rig_get(t, "trigger", "good"), "Ready"), "True");
     const char *said = rig_condition(rig_get(t, "trigger", "bad"), "DependencyReady");
-    assert_non_null(strstr(said, "False DependencyNotReady Channel k: a KafkaChannel is not in this build"));
+    assert_non_null(strstr(said, "False DependencyNotReady Channel k: a NatssChannel is not in this build"));
     assert_string_equal(rig_condition(rig_get(t, "trigger", "absent"), "Ready"),
                         "Unknown DependencyDoesNotExist Channel x: is not declared");
     assert_string_equal(rig_condition(rig_get(t, "trigger", "unknown"), "DependencyReady"),

@@ -212,7 +212,7 @@ static void test_a_template_that_is_not_built_in(void **state)
 {
     (void)state;
     BEGIN(
-        FLOW("Sequence", "s", "  steps: [{" URI("a") "}]\n  channelTemplate: {apiVersion: x/v1, kind: KafkaChannel}\n")
+        FLOW("Sequence", "s", "  steps: [{" URI("a") "}]\n  channelTemplate: {apiVersion: x/v1, kind: NatssChannel}\n")
             FLOW("Parallel", "p",
                  "  branches: [{subscriber: {" URI("a") "}}]\n  channelTemplate: {apiVersion: "
                                                         "messaging.knative.dev/v1, kind: InMemoryChannel}\n"));

@@ -126,7 +126,8 @@ static const struct rig_mistake mistakes[] = {
     {SUBSCRIPTION "  channel: {kind: Channel}\n" TO,
      "m.yaml:6:3: error: Subscription default/s: spec.channel.name: is missing"},
     {SUBSCRIPTION "  channel: {kind: Broker, name: b}\n" TO,
-     "m.yaml:6:19: error: Subscription default/s: spec.channel.kind: must be Channel or InMemoryChannel (it is "
+     "m.yaml:6:19: error: Subscription default/s: spec.channel.kind: must be Channel, InMemoryChannel or KafkaChannel "
+     "(it is "
      "\"Broker\")"},
     {SUBSCRIPTION "  channel: {kind: Channel, name: c, namespace: other}\n" TO,
      "m.yaml:6:48: error: Subscription default/s: spec.channel.namespace: a Subscription and its channel must be in "
@@ -459,7 +460,7 @@ static void test_kinds(void **state)
         assert_ptr_equal(kind_by_plural(k->group, k->version, k->plural), k);
         assert_true(k->column_count > 0);
     }
-    assert_int_equal(count, 30);
+    assert_int_equal(count, 32);
     assert_null(kind_find("v1", "Channel"));
     assert_null(kind_by_plural("", "v1", "channels"));
     static const char *const words[][2] = {{"channel", "messaging.knative.dev"},

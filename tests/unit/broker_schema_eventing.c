@@ -53,6 +53,7 @@ static const struct rig_mistake mistakes[] = {
      "with kind, name and apiVersion"},
     {EVENTING "kind: Trigger\nmetadata: {name: t, annotations: {leat.dev/capacity: 1MiB}}\nspec:\n" TO_BROKER,
      "metadata.annotations[\"leat.dev/capacity\"]: means nothing on a Trigger; it is for: Channel, InMemoryChannel, "
+     "KafkaChannel, "
      "Broker, Sequence, Parallel, Flow"},
     {FLOWS "kind: Sequence\nmetadata: {name: s, annotations: {leat.dev/keep-cursor: 'true'}}\nspec:\n  steps: [{uri: "
            "'http://x/'}]\n",
@@ -237,7 +238,7 @@ static void test_annotations_are_documented(void **state)
         if (!strstr(page, row))
             fail_msg("docs/resources.md lacks %s", row);
     }
-    assert_int_equal(count, 19);
+    assert_int_equal(count, 22);
     free(said);
     problems_fini(&p);
 }

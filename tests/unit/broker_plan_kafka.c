@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Kafka's forms: what KafkaChannels and Brokers of the class Kafka come to in the plan (which cluster, with which
+ * credentials, which topics and groups), and their conditions.
+ */
+#include "../lib/resource_rig.h"
+
+#define DOC "---\n"
+#define CONFIG(name, data)                                                                                             \
+    DOC "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " name ", namespace: knative-eventing}\ndata: {" data "}\n"
+#define SECRET(name, data)                                                                                             \
+    DOC "apiVersion: v1\nkind: Secret\nmetadata: {name: " name ", namespace: knative-eventing}\nstringData: {" data    \
+        "}\n"
+#define KAFKA_CHANNEL(name, spec)                                                                                      \
+    DOC "apiVersion: messaging.knative.dev/v1\nkind: KafkaChannel\nmetadata: {name: " name "}\nspec: {" spec "}\n"
+#define CHANNEL(name, spec)                                                                                            \
+    DOC "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: " name "}\nspec: {" spec "}\n"
+#define SUBSCRIPTION(name, kind, channel)                                                                              \
+    DOC "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: " name "}\nspec: {channel: "       \
+        "{apiVersion: messaging.knative.dev/v1, kind: " kind ", name: " channel "}, subscriber: {uri: 'http://h/'}}\n"
+#define BROKER(name, annotations, spec)                                                                                \
+    DOC "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: " name                                    \
+        ", annotations: {eventing.knative.dev/broker.class: Kafka" annotations "}}\nspec: {" spec "}\n"
+#define TRIGGER(name, broker)                                                                                          \
+    DOC "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: " name "}\nspec: {broker: " broker       \
+        ", subscriber: {uri: 'http://h/'}}\n"
+#define SERVERS "bootstrap.servers: 'one:9092,two:9092'"
+
+static const struct bus_param own_kafka[] = {{"bootstrap.servers", "own:9092"}};
+
+static struct plan *plan_on(struct resource_table *t, const char *bus, const struct bus_param *params, size_t count)
+{
+    const struct plan_options o = {.ingress_url = "http://127.0.0.1:8080",
+                                   .default_bus = bus,
+                                   .default_bus_params = params,
+                                   .default_bus_param_count = count,
+                                   .cluster_domain = "cluster.local"};
+    struct plan *plan = NULL;
+    assert_int_equal(plan_compile(t, &o, &plan), OK);
+    assert_int_equal(plan_publish(t, plan), OK);
+    return plan;
+}
+
+static struct plan *plan_on_kafka(struct resource_table *t)
+{
+    return plan_on(t, "kafka", own_kafka, 1);
+}
+
+static const struct plan_channel *channel_of(const struct plan *p, const char *key)
+{
+    for (size_t i = 0; i < p->channel_count; i++)
+        if (strcmp(p->channels[i].key, key) == 0)
+            return &p->channels[i];
+    return NULL;
+}
+
+static const struct plan_bus *bus_of(const struct plan *p, const char *key)
+{
+    const struct plan_channel *c = channel_of(p, key);
+    return c ? &p->buses[c->bus] : NULL;
+}
+
+/* "name=value ..." in a buffer that the next call but three reuses. */
+static const char *params_text(const struct bus_param *params, size_t count)
+{
+    static char texts[4][2000];
+    static unsigned next;
+    char *out = texts[next++ % 4];
+    size_t n = 0;
+    *out = 0;
+    for (size_t i = 0; i < count; i++)
+        n += (size_t)snprintf(out + n, sizeof texts[0] - n, "%s%s=%s", i ? " " : "", params[i].name, params[i].value);
+    assert_true(n < sizeof texts[0]);
+    return out;
+}
+
+static const char *channel_params(const struct plan *p, const char *key)
+{
+    const struct plan_channel *c = channel_of(p, key);
+    return c ? params_text(c->params, c->param_count) : "(none)";
+}
+
+static const char *bus_params(const struct plan *p, const char *key)
+{
+    const struct plan_bus *b = bus_of(p, key);
+    return b ? params_text(b->params, b->param_count) : "(none)";
+}
+
+static const char *subscription_params(const struct plan *p, const char *name)
+{
+    const struct plan_subscription *s = rig_subscription(p, name);
+    return s ? params_text(s->params, s->param_count) : "(none)";
+}
+
+static const char *said(const struct resource *r, const char *name)
+{
+    return rig_text(cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "annotations"), name);
+}
+
+static void done(struct resource_table *t, struct plan *p)
+{
+    plan_unref(p);
+    resource_table_free(t);
+}
+
+static void apply(struct resource_table *t, const char *text)
+{
+    struct problems problems;
+    struct manifest *m = rig_good(text);
+    problems_init(&problems);
+    assert_int_equal(resource_table_sync(t, m, &problems), OK);
+    problems_fini(&problems);
+    manifest_free(m);
+}
+
+/* ---- KafkaChannel ---- */
+
+#define KC(name) "KafkaChannel.messaging.knative.dev/default/" name
+#define DEFAULT_TOPIC "topic.partitions=1 topic.replication=1 topic.retention=PT168H"
+
+static void test_kafka_channel(void **state)
+{
+    static const char *const conditions[] = {"Ready",      "Addressable",    "ConfigParsed", "ConfigMapUpdated",
+                                             "TopicReady", "ProbeSucceeded", "Subscribers",  NULL};
+    (void)state;
+    struct resource_table *t =
+        rig_table(CONFIG("kafka-channel-config", SERVERS) KAFKA_CHANNEL("orders", "")
+                      KAFKA_CHANNEL("big", "numPartitions: 12, replicationFactor: 3, retentionDuration: PT1H")
+                          SUBSCRIPTION("s", "KafkaChannel", "orders"),
+                  clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    const struct plan_channel *c = channel_of(p, KC("orders"));
+    assert_non_null(c);
+    assert_string_equal(c->path, "/channels/default/orders");
+    assert_string_equal(c->hosts[0], "orders-kn-channel.default.svc.cluster.local");
+    assert_string_equal(bus_of(p, KC("orders"))->key, "kafka/ConfigMap/knative-eventing/kafka-channel-config");
+    assert_string_equal(bus_of(p, KC("orders"))->type, "kafka");
+    assert_string_equal(bus_params(p, KC("orders")), "bootstrap.servers=one:9092,two:9092");
+    assert_string_equal(channel_params(p, KC("orders")), "topic=knative-messaging-kafka.default.orders " DEFAULT_TOPIC);
+    assert_string_equal(channel_params(p, KC("big")), "topic=knative-messaging-kafka.default.big topic.partitions=12 "
+                                                      "topic.replication=3 topic.retention=PT1H");
+    const struct resource *r = rig_get(t, "kafkachannel", "orders");
+    for (size_t i = 0; conditions[i]; i++)
+        assert_string_equal(rig_condition(r, conditions[i]), "True");
+    assert_string_equal(said(r, "default.topic"), "knative-messaging-kafka.default.orders");
+
+    /* A group of upstream's name, and upstream's order. */
+    const struct plan_subscription *s = rig_subscription(p, "s");
+    char group[200];
+    snprintf(group, sizeof group, "group=kafka.default.orders.%s", s->uid);
+    assert_string_equal(subscription_params(p, "s"), group);
+    assert_int_equal(s->order, ORDER_KEY);
+    assert_string_equal(said(rig_get(t, "subscriptions.messaging.knative.dev", "s"), "group.id"), group + 6);
+    done(t, p);
+}
+
+/* The cluster of KafkaChannels: the ConfigMap, an older one, the default bus. */
+static void test_which_cluster(void **state)
+{
+    static const struct {
+        const char *text, *params;
+    } cases[] = {
+        {CONFIG("kafka-channel-config", SERVERS) CONFIG("config-kafka", "bootstrap.servers: 'old:9092'"),
+         "bootstrap.servers=one:9092,two:9092"},
+        {CONFIG("config-kafka", "bootstrap.servers: 'old:9092'"), "bootstrap.servers=old:9092"},
+        {"", "bootstrap.servers=own:9092"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[2000];
+        snprintf(text, sizeof text, "%s%s", cases[i].text, KAFKA_CHANNEL("a", ""));
+        struct resource_table *t = rig_table(text, clock_system());
+        struct plan *p = plan_on_kafka(t);
+        assert_string_equal(bus_params(p, KC("a")), cases[i].params);
+        done(t, p);
+    }
+    struct resource_table *t = rig_table(KAFKA_CHANNEL("a", ""), clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_null(channel_of(p, KC("a")));
+    assert_string_equal(rig_condition(rig_get(t, "kafkachannel", "a"), "Ready"),
+                        "False ConfigMapNotFound no cluster is known: declare the ConfigMap kafka-channel-config in "
+                        "the namespace knative-eventing with bootstrap.servers, or start leat serve with --bus "
+                        "kafka,bootstrap.servers=HOST:PORT");
+    done(t, p);
+}
+
+#define TEMPLATE(spec) "channelTemplate: {apiVersion: messaging.knative.dev/v1, kind: KafkaChannel, spec: {" spec "}}"
+
+static void test_templates(void **state)
+{
+    (void)state;
+    struct resource_table *t =
+        rig_table(CONFIG("kafka-channel-config", SERVERS) CHANNEL("c", TEMPLATE("numPartitions: 3"))
+                      SUBSCRIPTION("s", "Channel", "c") DOC
+                  "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: "
+                  "'http://a/'}, {uri: 'http://b/'}], " TEMPLATE("numPartitions: 2") "}\n",
+                  clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_string_equal(channel_params(p, "Channel.messaging.knative.dev/default/c"),
+                        "topic=knative-messaging-kafka.default.c topic.partitions=3 topic.replication=1 "
+                        "topic.retention=PT168H");
+    assert_int_equal(rig_subscription(p, "s")->order, ORDER_KEY);
+    assert_string_equal(channel_params(p, "Sequence.flows.knative.dev/default/q/steps/1"),
+                        "topic=knative-messaging-kafka.default.q-kn-sequence-1 topic.partitions=2 topic.replication=1 "
+                        "topic.retention=PT168H");
+    const struct plan_subscription *s = rig_subscription(p, "q-kn-sequence-1");
+    char group[200];
+    snprintf(group, sizeof group, "group=kafka.default.q-kn-sequence-1.%s", s->cursor);
+    assert_string_equal(subscription_params(p, "q-kn-sequence-1"), group);
+    assert_string_equal(rig_condition(rig_get(t, "sequence", "q"), "Ready"), "True");
+    done(t, p);
+}
+
+/* `serve --bus kafka,...`: plain Channels and Brokers have the same names, and no order that nobody asked for. */
+static void test_kafka_as_the_default_bus(void **state)
+{
+    (void)state;
+    struct resource_table *t =
+        rig_table(CHANNEL("c", "") SUBSCRIPTION("s", "Channel", "c") DOC
+                  "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n" TRIGGER("t", "b"),
+                  clock_system());
+    struct plan *p = plan_on_kafka(t);
+    assert_string_equal(bus_of(p, "Channel.messaging.knative.dev/default/c")->key, "kafka");
+    assert_string_equal(channel_params(p, "Channel.messaging.knative.dev/default/c"),
+                        "topic=knative-messaging-kafka.default.c");
+    assert_string_equal(channel_params(p, "Broker.eventing.knative.dev/default/b"), "topic=knative-broker-default-b");
+    assert_string_equal(subscription_params(p, "t"), "group=knative-trigger-default-t");
+    assert_int_equal(rig_subscription(p, "s")->order, ORDER_NONE);
+    /* A Broker of the default class has the conditions of that class. */
+    assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "IngressReady"), "True");
+    done(t, p);
+}
+
+/* ---- Broker ---- */
+
+#define B(name) "Broker.eventing.knative.dev/default/" name
+#define TOPIC_DATA                                                                                                     \
+    SERVERS ", default.topic.partitions: '10', default.topic.replication.factor: '3', "                                \
+            "default.topic.config.retention.ms: '3600000'"
+
+static void test_kafka_broker(void **state)
+{
+    static const char *const conditions[] = {"Ready",      "Addressable",        "ConfigParsed",   "ConfigMapUpdated",
+                                             "TopicReady", "DataPlaneAvailable", "ProbeSucceeded", NULL};
+    (void)state;
+    struct resource_table *t = rig_table(
+        CONFIG("kafka-broker-config", TOPIC_DATA) CONFIG("other", "bootstrap.servers: 'three:9092'") BROKER("b", "", "")
+            BROKER("o", "", "config: {apiVersion: v1, kind: ConfigMap, name: other, namespace: knative-eventing}")
+                BROKER("x", ", kafka.eventing.knative.dev/external.topic: theirs", "") TRIGGER("t", "b") DOC
+        "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: u, annotations: "
+        "{kafka.eventing.knative.dev/delivery.order: ordered}}\nspec: {broker: b, subscriber: {uri: 'http://h/'}}\n",
+        clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_string_equal(bus_of(p, B("b"))->key, "kafka/ConfigMap/knative-eventing/kafka-broker-config");
+    assert_string_equal(channel_params(p, B("b")), "topic=knative-broker-default-b topic.partitions=10 "
+                                                   "topic.replication=3 topic.config.retention.ms=3600000");
+    assert_string_equal(bus_params(p, B("o")), "bootstrap.servers=three:9092");
+    assert_string_equal(channel_params(p, B("o")), "topic=knative-broker-default-o");
+    assert_int_equal(strncmp(channel_params(p, B("x")), "topic=theirs topic.external=true", 32), 0);
+    assert_string_equal(subscription_params(p, "t"), "group=knative-trigger-default-t");
+    assert_int_equal(rig_subscription(p, "t")->order, ORDER_NONE);
+    assert_int_equal(rig_subscription(p, "u")->order, ORDER_KEY);
+    const struct resource *r = rig_get(t, "broker", "b");
+    for (size_t i = 0; conditions[i]; i++)
+        assert_string_equal(rig_condition(r, conditions[i]), "True");
+    assert_string_equal(rig_condition(r, "IngressReady"), "(none)");
+    assert_string_equal(said(r, "default.topic"), "knative-broker-default-b");
+    assert_string_equal(said(rig_get(t, "trigger", "t"), "group.id"), "knative-trigger-default-t");
+    /* What the bus could not do is about its topic. */
+    assert_int_equal(resource_report(t, B("b"), "BusRefused", "not enough brokers"), OK);
+    assert_string_equal(rig_condition(r, "TopicReady"), "False BusRefused not enough brokers");
+    assert_string_equal(rig_condition(r, "Ready"), "False BusRefused not enough brokers");
+    done(t, p);
+}
+
+#define WITH_SECRET SERVERS ", auth.secret.ref.name: keys"
+
+static void test_secrets(void **state)
+{
+    static const struct {
+        const char *secret, *params;
+    } cases[] = {
+        {"protocol: PLAINTEXT", "security.protocol=PLAINTEXT"},
+        {"protocol: SASL_PLAINTEXT, user: u, password: 'hunter2'",
+         "security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN sasl.username=u sasl.password=hunter2"},
+        {"protocol: SASL_SSL, sasl.mechanism: SCRAM-SHA-512, user: u, password: hunter2, ca.crt: CA",
+         "security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-512 sasl.username=u sasl.password=hunter2 ssl.ca=CA"},
+        {"protocol: SSL, ca.crt: CA, user.crt: CERT, user.key: KEY",
+         "security.protocol=SSL ssl.ca=CA ssl.certificate=CERT ssl.key=KEY"},
+        {"protocol: SSL, ca.crt: CA, user.crt: CERT, user.key: KEY, user.skip: 'true'",
+         "security.protocol=SSL ssl.ca=CA"},
+        {"protocol: SASL_SSL, sasl.mechanism: OAUTHBEARER, token.url: 'https://t/', client.id: me, client.secret: "
+         "hunter2, scope: kafka",
+         "security.protocol=SASL_SSL sasl.mechanism=OAUTHBEARER sasl.token.url=https://t/ sasl.client.id=me "
+         "sasl.client.secret=hunter2 sasl.scope=kafka"},
+        /* Those of the older KafkaChannel name no protocol. */
+        {"tls.enabled: 'true', saslType: SCRAM-SHA-256, username: u, password: hunter2",
+         "security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-256 sasl.username=u sasl.password=hunter2"},
+        {"username: u, password: hunter2",
+         "security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN sasl.username=u sasl.password=hunter2"},
+        {"ca.crt: CA", "security.protocol=SSL ssl.ca=CA"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[2000], params[2000];
+        snprintf(text, sizeof text,
+                 "%s" DOC "apiVersion: v1\nkind: Secret\nmetadata: {name: keys, namespace: "
+                 "knative-eventing}\nstringData: {%s}\n",
+                 CONFIG("kafka-broker-config", WITH_SECRET) BROKER("b", "", ""), cases[i].secret);
+        snprintf(params, sizeof params, "bootstrap.servers=one:9092,two:9092 %s", cases[i].params);
+        struct resource_table *t = rig_table(text, clock_system());
+        struct plan *p = plan_on(t, "memory", NULL, 0);
+        assert_string_equal(bus_params(p, B("b")), params);
+        assert_string_equal(bus_of(p, B("b"))->key, "kafka/ConfigMap/knative-eventing/kafka-broker-config");
+        char *shown = cJSON_Print(cJSON_GetObjectItem(rig_get(t, "broker", "b")->object, "status"));
+        assert_null(strstr(shown, "hunter2"));
+        cJSON_free(shown);
+        done(t, p);
+    }
+}
+
+static void test_configurations_that_are_wrong(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } cases[] = {
+        {"", "False ConfigMapNotFound ConfigMap knative-eventing/kafka-broker-config is not declared"},
+        {CONFIG("kafka-broker-config", "default.topic.partitions: '1'"),
+         "False ConfigMapIncomplete ConfigMap knative-eventing/kafka-broker-config has no bootstrap.servers; write the "
+         "cluster's addresses there, such as kafka.example:9092"},
+        {CONFIG("kafka-broker-config", SERVERS ", default.topic.partitions: many"),
+         "False InvalidParameters ConfigMap knative-eventing/kafka-broker-config: default.topic.partitions must be a "
+         "whole number from 1 to 1000 (it is \"many\")"},
+        {CONFIG("kafka-broker-config", WITH_SECRET),
+         "False SecretNotFound Secret knative-eventing/keys is not declared"},
+        {CONFIG("kafka-broker-config", WITH_SECRET) SECRET("keys", "protocol: SASL_PLAINTEXT, user: u"),
+         "False SecretIncomplete Secret knative-eventing/keys has no password: the SASL password"},
+        {CONFIG("kafka-broker-config", WITH_SECRET)
+             SECRET("keys", "protocol: SASL_SSL, sasl.mechanism: OAUTHBEARER, tokenProvider: MSKAccessTokenProvider"),
+         "False TokenProviderNotBuiltIn Secret knative-eventing/keys: the tokenProvider MSKAccessTokenProvider is not "
+         "in this build; put token.url, client.id and client.secret there, or a token"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[2000];
+        snprintf(text, sizeof text, "%s%s", cases[i].text, BROKER("b", "", ""));
+        struct resource_table *t = rig_table(text, clock_system());
+        struct plan *p = plan_on(t, "memory", NULL, 0);
+        assert_null(channel_of(p, B("b")));
+        const struct resource *r = rig_get(t, "broker", "b");
+        assert_string_equal(rig_condition(r, "ConfigParsed"), cases[i].said);
+        assert_string_equal(rig_condition(r, "Ready"), cases[i].said);
+        assert_string_equal(rig_condition(r, "TopicReady"),
+                            "Unknown ConfigNotParsed it is made when its configuration can be read");
+        done(t, p);
+    }
+}
+
+/* A ConfigMap or Secret that is gone takes no topic and no group with it: they stay as they are, and wait. */
+static void test_a_mistake_throws_nothing_away(void **state)
+{
+    static const char whole[] = CONFIG("kafka-broker-config", WITH_SECRET) SECRET("keys", "protocol: PLAINTEXT")
+        BROKER("b", "", "") TRIGGER("t", "b"),
+                      without[] = CONFIG("kafka-broker-config", WITH_SECRET) BROKER("b", "", "") TRIGGER("t", "b"),
+                      none[] = BROKER("b", "", "") TRIGGER("t", "b") BROKER("new", "", "");
+    (void)state;
+    struct resource_table *t = rig_table(whole, clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_false(bus_of(p, B("b"))->held);
+    assert_false(channel_of(p, B("b"))->held);
+    assert_false(rig_subscription(p, "t")->paused);
+    static const char *const mistakes[] = {without, none};
+    for (size_t i = 0; i < COUNT(mistakes); i++) {
+        plan_unref(p);
+        apply(t, mistakes[i]);
+        p = plan_on(t, "memory", NULL, 0);
+        assert_true(bus_of(p, B("b"))->held);
+        assert_int_equal(bus_of(p, B("b"))->param_count, 0);
+        assert_string_equal(bus_of(p, B("b"))->key, "kafka/ConfigMap/knative-eventing/kafka-broker-config");
+        assert_true(channel_of(p, B("b"))->held);
+        assert_true(rig_subscription(p, "t")->paused);
+        assert_string_equal(subscription_params(p, "t"), "group=knative-trigger-default-t");
+        assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "TopicReady"),
+                            "Unknown ConfigNotParsed it stays as it was until its configuration can be read again");
+        assert_null(channel_of(p, B("new")));
+    }
+    plan_unref(p);
+    apply(t, whole);
+    p = plan_on(t, "memory", NULL, 0);
+    assert_false(channel_of(p, B("b"))->held);
+    assert_false(rig_subscription(p, "t")->paused);
+    done(t, p);
+}
+
+/* ---- names ---- */
+
+static void test_names_by_annotation(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(
+        CONFIG("kafka-channel-config", SERVERS) KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-topic: mine}", "")
+            KAFKA_CHANNEL("b, annotations: {leat.dev/kafka-external-topic: theirs}", "") SUBSCRIPTION(
+                "s, annotations: {leat.dev/kafka-group: readers, leat.dev/order: none}", "KafkaChannel", "a"),
+        clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_string_equal(channel_params(p, KC("a")), "topic=mine " DEFAULT_TOPIC);
+    assert_int_equal(strncmp(channel_params(p, KC("b")), "topic=theirs topic.external=true", 32), 0);
+    assert_string_equal(subscription_params(p, "s"), "group=readers");
+    assert_int_equal(rig_subscription(p, "s")->order, ORDER_NONE);
+    done(t, p);
+    static const struct rig_mistake mistakes[] = {
+        {KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-topic: 'a/b'}", ""),
+         "must be 1 to 249 letters, digits, '.', '_' and '-' (it is \"a/b\")"},
+        {KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-group: g}", ""), "means nothing on a KafkaChannel"},
+        {KAFKA_CHANNEL("a", "numPartitions: 0"), "spec.numPartitions: must be at least 1"},
+        {KAFKA_CHANNEL("a", "retentionDuration: 7d"), "spec.retentionDuration: \"7d\" is no ISO 8601 duration"},
+        {DOC "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: u, annotations: "
+             "{kafka.eventing.knative.dev/delivery.order: sorted}}\nspec: {broker: b, subscriber: {uri: "
+             "'http://h/'}}\n",
+         "must be ordered or unordered (it is \"sorted\")"},
+    };
+    rig_mistakes(mistakes, COUNT(mistakes));
+}
+
+/* Two channels never are one topic that leat makes; of one that is somebody else's any number may be. */
+static void test_a_topic_is_one_channels(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(CHANNEL("a", "") KAFKA_CHANNEL("a", ""), clock_system());
+    struct plan *p = plan_on_kafka(t);
+    assert_non_null(channel_of(p, "Channel.messaging.knative.dev/default/a"));
+    assert_null(channel_of(p, KC("a")));
+    assert_string_equal(rig_condition(rig_get(t, "kafkachannel", "a"), "TopicReady"),
+                        "False TopicTaken the topic knative-messaging-kafka.default.a is that of Channel default/a; "
+                        "give one of them another name");
+    done(t, p);
+    t = rig_table(KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-external-topic: x}", "")
+                      KAFKA_CHANNEL("b, annotations: {leat.dev/kafka-external-topic: x}", ""),
+                  clock_system());
+    p = plan_on_kafka(t);
+    assert_int_equal(p->channel_count, 2);
+    done(t, p);
+}
+
+static void test_immutable(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(KAFKA_CHANNEL("a", "numPartitions: 1"), clock_system());
+    struct manifest *m = rig_good(KAFKA_CHANNEL("a", "numPartitions: 2"));
+    struct problems problems;
+    problems_init(&problems);
+    assert_int_equal(resource_table_sync(t, m, &problems), ERR_CONFLICT);
+    char *text = rig_problems(&problems);
+    assert_non_null(strstr(text, "spec.numPartitions cannot be changed"));
+    free(text);
+    problems_fini(&problems);
+    manifest_free(m);
+    resource_table_free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kafka_channel),
+        cmocka_unit_test(test_which_cluster),
+        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_kafka_as_the_default_bus),
+        cmocka_unit_test(test_kafka_broker),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_configurations_that_are_wrong),
+        cmocka_unit_test(test_a_mistake_throws_nothing_away),
+        cmocka_unit_test(test_names_by_annotation),
+        cmocka_unit_test(test_a_topic_is_one_channels),
+        cmocka_unit_test(test_immutable),
+    };
+    return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
+}
