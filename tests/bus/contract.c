@@ -60,7 +60,8 @@ static void loops_new(struct rig *r)
     must(loop_new(clock, RIG_MAILBOX, &r->control) == OK);
     for (size_t i = 0; i < r->loop_count; i++)
         must(loop_new(clock, RIG_MAILBOX, &r->loops[i]) == OK);
-    r->env = (struct bus_env){.control = r->control, .loops = r->loops, .loop_count = r->loop_count};
+    r->env = (struct bus_env){
+        .control = r->control, .loops = r->loops, .loop_count = r->loop_count, .notice = r->contract->notice};
 }
 
 static int contract_setup(void **state)

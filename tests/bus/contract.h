@@ -40,6 +40,8 @@ struct contract {
     unsigned loops;
     enum contract_loops how;
     unsigned lacks; /* enum contract_lack */
+    /* What the bus tells, as struct bus_env has it. May be NULL. */
+    void (*notice)(void *arg, struct bus *b, int severity, const char *code, const char *text);
     /* Of a bus with threads of its own: waits until they have nothing to do, so that a turn by hand is one. May be
      * NULL. */
     void (*idle)(struct bus *b);
