@@ -11,6 +11,10 @@
  *     refused   4xx, 503                     must never come
  *     unknown   the connection broke, 5xx    may come, and then to all of them
  *
+ * With `shared` the events lie on a system beside the server, which fails too: a 503 is then unknown as well, since
+ * what was not acknowledged in time may have been kept all the same; and what was not settled there may come again
+ * within a life, when the server was taken for dead.
+ *
  * A life is one server process; a run is what lies between two clean stops, with ids of its own, so that an event of an
  * earlier run that comes again was delivered twice by a server that had stopped cleanly.
  *
@@ -57,6 +61,7 @@ struct event {
 
 static uint64_t seed = 1;
 static uint32_t run = 1, life;
+static bool shared;
 
 static uint64_t mix(uint64_t x)
 {
@@ -293,7 +298,7 @@ static void producer_read(struct producer *p)
         breach(BAD_ANSWER, "event %u-%u-%u: %.*s", run, (unsigned)(p - producers), p->sent - 1,
                (int)(p->in_len < 150 ? p->in_len : 150), p->in);
     if (p->state == BUSY)
-        settle(p, status / 100 == 2 ? ACCEPTED : status / 100 == 4 || status == 503 ? REFUSED : UNKNOWN);
+        settle(p, status / 100 == 2 ? ACCEPTED : status / 100 == 4 || (status == 503 && !shared) ? REFUSED : UNKNOWN);
     p->state = IDLE;
     p->in_len = 0;
     if (status == 503)
@@ -373,7 +378,7 @@ static void check_order(const struct delivery *d, const struct shape *s, const s
     if (!rules[d->sub].ordered || s->key < 0)
         return;
     uint32_t *last = &sub->last[d->producer][s->key], *most = &sub->most[d->producer][s->key];
-    if (d->seq + 1 < *last || (!e->tried[d->sub] && d->seq + 1 < *most))
+    if ((d->seq + 1 < *last && !shared) || (!e->tried[d->sub] && d->seq + 1 < *most))
         breach(DISORDER, "%s got %u-%u-%u of key %d after seq %u", rules[d->sub].path, run, d->producer, d->seq, s->key,
                (d->seq + 1 < *last ? *last : *most) - 1);
     *last = d->seq + 1;
@@ -410,7 +415,7 @@ static int take(const struct delivery *d)
         sub->failed++;
         return 503;
     }
-    if (e->ended[d->sub] == life)
+    if (e->ended[d->sub] == life && !shared)
         breach(TWICE_IN_A_LIFE, "%s got %u-%u-%u again", rules[d->sub].path, run, d->producer, d->seq);
     else if (e->ended[d->sub])
         sub->duplicates++;
@@ -725,8 +730,9 @@ static bool read_commands(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
-        die("usage: peer SEED");
+    if (argc != 2 && (argc != 3 || strcmp(argv[2], "shared") != 0))
+        die("usage: peer SEED [shared]");
+    shared = argc == 3;
     seed = strtoull(argv[1], NULL, 0);
     dice = mix(seed);
     life = 1;
