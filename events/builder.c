@@ -119,6 +119,11 @@ static bool value_fits(struct ce_builder *b, struct slice name, enum core core, 
     return core_value_fits(b, core, value);
 }
 
+static void too_many(struct ce_builder *b)
+{
+    b->error = diag_set(&b->diag, ERR_TOO_LARGE, "more than %d attributes", CE_ATTRIBUTES_MAX);
+}
+
 void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value, unsigned classes)
 {
     if (b->error)
@@ -128,7 +133,7 @@ void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, 
         return;
     }
     if (b->count == CE_ATTRIBUTES_MAX) {
-        b->error = diag_set(&b->diag, ERR_TOO_LARGE, "more than %d attributes", CE_ATTRIBUTES_MAX);
+        too_many(b);
         return;
     }
     enum core core = ce_core_of(name);
@@ -286,6 +291,8 @@ static void check_whole(struct ce_builder *b, const struct seal *s)
         if (s->required[i] == NOWHERE)
             ce_builder_fail(b, ERR_INVALID, ce_core_names[i], "is missing; every event has one");
     size_t version = s->required[CORE_SPECVERSION];
+    if (version == NOWHERE && b->count == CE_ATTRIBUTES_MAX && !b->error)
+        too_many(b); /* with the one that the seal sets */
     if (version != NOWHERE && slice_eq(b->attributes[version].value, SLICE("0.3")))
         check_0_3(b);
 }
