@@ -52,7 +52,7 @@ $(B)/%.o: %.c
 $(B)/broker/resource/crds_embedded.o: $(wildcard deploy/crds/*.yaml)
 
 # The CloudEvents library alone: events/ and the base objects it needs.
-CE_BASE := array err buf json map prng siphash text text_numbers
+CE_BASE := array err buf json map prng siphash text text_numbers uuid
 $(B)/libcloudevents.a: $(patsubst %.c,$(B)/%.o,$(call sources_of,events)) $(CE_BASE:%=$(B)/base/%.o)
 	@rm -f $@
 	ar rcs $@ $^

@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "uuid.h"
+
 static uint64_t rotl(uint64_t x, int k)
 {
     return (x << k) | (x >> (64 - k));
@@ -74,22 +76,11 @@ uint64_t prng_below(struct prng *p, uint64_t bound)
 
 void prng_uuid(struct prng *p, char out[37])
 {
-    static const char hex[] = "0123456789abcdef";
     unsigned char byte[16];
     for (int half = 0; half < 2; half++) {
         uint64_t x = prng_next(p);
         for (int i = 0; i < 8; i++, x >>= 8)
             byte[half * 8 + i] = (unsigned char)x;
     }
-    byte[6] = (unsigned char)((byte[6] & 0x0f) | 0x40);
-    byte[8] = (unsigned char)((byte[8] & 0x3f) | 0x80);
-    char *to = out;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *to++ = '-';
-        *to++ = hex[byte[i] >> 4];
-        *to++ = hex[byte[i] & 15];
-    }
-    *to = '\0';
-    assert(to == out + 36);
+    uuid_put(byte, 4, out);
 }

@@ -149,6 +149,8 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->sources);
     task_list_init(&e->tasks, loop_clock(control));
     buf_init(&e->broken, BROKEN_MAX);
+    buf_init(&e->broken_before, BROKEN_MAX);
+    engine_faults_init(e);
     dlq_init(&e->dlq, e);
     list_init(&e->replays);
     loop_timer_init(&e->timer, NULL);
@@ -196,18 +198,7 @@ bool engine_ready(struct engine *e, struct buf *why)
     } else if (why) {
         buf_put_str(why, "[+] plan: in force\n");
     }
-    list_each(l, tmp, &e->buses) {
-        struct engine_bus *b = container_of(l, struct engine_bus, link);
-        struct bus_probe probe = {0};
-        b->bus->ops->probe(b->bus, NULL, &probe);
-        ready = ready && probe.healthy;
-        if (why)
-            buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key,
-                       probe.healthy ? "answers" : probe.reason);
-    }
-    if (why)
-        buf_put(why, buf_slice(&e->broken));
-    return ready && e->broken.len == 0;
+    return engine_buses_ready(e, why) && ready;
 }
 
 /* ---- stopping: listeners → drain servers → backlog → streams → replays → sessions on parked events → registrations →
@@ -237,19 +228,15 @@ void engine_free(struct engine *e)
             b->bus->ops->unbind(b->bus, e->shards[i]->loop);
     }
     free_parts(e);
-    list_each(m, next, &e->buses) {
-        struct engine_bus *b = container_of(m, struct engine_bus, link);
-        list_remove(&b->link);
-        b->bus->ops->fini(b->bus);
-        free(b->key);
-        free(b);
-    }
+    list_each(m, next, &e->buses)
+        engine_bus_free(container_of(m, struct engine_bus, link));
     for (size_t i = 0; i < e->shard_count; i++)
         shard_free(e->shards[i]); /* after the buses: their letters and tasks may still be with the loops */
     http_client_free(e->client);
     dlq_fini(&e->dlq);
     task_list_fini(&e->tasks);
     buf_fini(&e->broken);
+    buf_fini(&e->broken_before);
     plan_unref(e->waiting);
     routing_unref(e->current);
     free(e->shards);
@@ -288,7 +275,7 @@ static void bus_stopped(struct bus_op *op, enum err err)
 
 void engine_stop_check(struct engine *e)
 {
-    if (e->buses_stopped && e->unregistering == 0)
+    if (e->buses_stopped && e->unregistering == 0 && e->closing == 0)
         e->stopped(e->stopped_arg, &e->rest);
 }
 
@@ -302,6 +289,10 @@ static void stop_next_bus(struct engine *e)
     }
     struct engine_bus *b = container_of(e->stopping_bus, struct engine_bus, link);
     e->stopping_bus = b->link.next;
+    if (b->closing) { /* it is stopping, or has stopped */
+        stop_next_bus(e);
+        return;
+    }
     e->stop_op = (struct bus_op){.done = bus_stopped};
     b->bus->ops->stop(b->bus, &e->stop_op);
 }
@@ -372,6 +363,7 @@ void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_r
     e->stopped = done;
     e->stopped_arg = arg;
     e->stop_deadline_ns = loop_now_ns(e->control) + e->options.drain_ns;
+    engine_faults_stop(e);
     http_listener_close(e->ingress);
     http_listener_close(e->hooks);
     e->ingress = e->hooks = NULL;

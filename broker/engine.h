@@ -35,16 +35,31 @@ struct engine_options {
     const char *hooks_url;     /* where the world reaches the webhooks; NULL: not known */
     uint64_t drain_ns;         /* how long a stop waits for deliveries under way */
     bool observe;              /* reports.observed is wanted */
-    size_t trace_bytes;        /* memory of the traces of all loops together (trace.h); 0: none */
+    bool shared;           /* the buses are other processes' too: only what can be shared is used, nothing removed */
+    bool register_sources; /* sources' webhooks are registered at their origins; else another process does it */
+    size_t trace_bytes;    /* memory of the traces of all loops together (trace.h); 0: none */
 };
 
 /* ---- what a routing points to; made and freed by the engine, read by shards ---- */
 
 struct engine_bus {
     struct list link;
+    struct engine *engine;
     char *key;
     struct bus *bus;
-    bool bound; /* on every loop */
+    char *params;    /* with which it was opened; owned */
+    bool bound;      /* on every loop */
+    bool wanted;     /* in the plan being applied */
+    bool superseded; /* another of its key was opened with newer parameters: what lies on it moves there */
+    bool closing;    /* nothing lies on it any more; `stopped`: its stop has ended */
+    bool stopped;
+    struct bus_op op;
+};
+
+/* What is wrong with one thing on a bus, as it was told last. */
+struct engine_fault {
+    uint64_t mark; /* of error and text; 0: nothing is wrong */
+    bool looked;   /* the bus said so by itself, of what was made before */
 };
 
 struct engine_channel {
@@ -55,8 +70,9 @@ struct engine_channel {
     struct bus_channel *handle;         /* written once, before `ready` */
     struct bus_op op;
     struct engine *engine;
-    uint32_t subject;   /* its number in traces; never used again in this process */
-    char *params;       /* as the bus got them last; owned */
+    uint32_t subject; /* its number in traces; never used again in this process */
+    char *params;     /* as the bus got them last; owned */
+    struct engine_fault fault;
     _Atomic bool ready; /* provisioned; a later plan may find the bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
     unsigned replays;   /* that read it: it stays until they have ended */
@@ -81,12 +97,15 @@ struct engine_subscription {
     struct bus_subscription *handle, *parked_handle;
     struct bus_op op, parked_op;
     struct engine *engine;
-    uint32_t subject;        /* its number in traces; never used again in this process */
-    int64_t since_ns;        /* wall time: made then in this process */
-    char *params;            /* as the bus got them last; owned */
+    uint32_t subject; /* its number in traces; never used again in this process */
+    int64_t since_ns; /* wall time: made then in this process */
+    char *params;     /* as the bus got them last; owned */
+    struct engine_fault fault;
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
+    bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
+    unsigned under_way;
     bool paused;                  /* nobody drains it */
     unsigned replays;             /* into it: it stays until they have ended */
     struct engine_share shares[]; /* by shard */
@@ -144,8 +163,9 @@ struct engine_reports {
     void (*applied)(void *arg, const struct plan *plan); /* it is in force */
     /* What came of a channel or subscription on its bus, by its key; `text` says why not, and may be empty. */
     void (*made)(void *arg, const char *key, enum err err, const char *text);
-    /* The bus of this key could not be opened; it is tried again with the next plan. */
-    void (*bus_failed)(void *arg, const char *key, enum err err, const char *text);
+    /* The bus of this key could not be opened; it is tried again with the next plan, and before (`again`) where it may
+     * come right by itself. */
+    void (*bus_failed)(void *arg, const char *key, enum err err, const char *text, bool again);
     /* An event of a type and source that were new to the channel passed it; may come more than once. */
     void (*observed)(void *arg, const struct plan_channel *channel, const struct ce_event *e);
     void *arg;

@@ -3,10 +3,10 @@
  * Applying a plan, step by step. Each step starts its operations, counts them in `pending`, and the last one to end
  * starts the next step:
  *
- *     buses (open, bind on every loop) → channels (provision) → subscriptions (subscribe) → shards (route) → sources
- * (register) and leftovers (unsubscribe, release)
+ *     buses (engine_buses.c: open, bind on every loop) → channels (provision) → subscriptions (subscribe) → shards
+ * (route) → sources (register) and leftovers (unsubscribe, release)
  *
- * What fails is logged, left out and not ready; the rest goes on.
+ * What fails is told, left out and not ready, and tried again (engine_faults.c); the rest goes on.
  */
 #include "engine_parts.h"
 
@@ -16,8 +16,6 @@
 #include <string.h>
 
 #include "log.h"
-
-static void begin(struct engine *e, struct plan *plan);
 
 /* ---- steps ---- */
 
@@ -54,90 +52,6 @@ void engine_order_all(struct engine *e, enum shard_order order, void (*done)(str
         shard_order(e->shards[i], order, one_shard_done);
 }
 
-struct engine_bus *engine_bus_find(const struct engine *e, const char *key)
-{
-    list_each(l, tmp, &e->buses) {
-        struct engine_bus *b = container_of(l, struct engine_bus, link);
-        if (strcmp(b->key, key) == 0)
-            return b;
-    }
-    return NULL;
-}
-
-/* ---- step 1: buses ---- */
-
-static void bus_notice(void *arg, struct bus *bus, int severity, const char *code, const char *text)
-{
-    (void)arg;
-    log_line(severity > 1 ? LOG_ERROR
-             : severity   ? LOG_WARN
-                          : LOG_INFO,
-             "bus.notice", "bus=%s code=%s text=%s", bus->ops->name, code, log_value(text));
-}
-
-static enum err open_bus(struct engine *e, const struct plan_bus *p, struct diag *d)
-{
-    const struct bus_env env = {e->control, e->loops, e->shard_count, bus_notice, e};
-    const struct bus_ops *ops = bus_find(p->type);
-    struct engine_bus *b = calloc(1, sizeof *b);
-    char *key = strdup(p->key);
-    enum err err = !ops         ? diag_set(d, ERR_UNSUPPORTED, "there is no bus of the type '%s'", p->type)
-                   : !b || !key ? ERR_NOMEM
-                                : OK;
-    if (err == OK)
-        err = ops->open(&env, p->params, p->param_count, &b->bus, d);
-    if (err != OK) {
-        free(key);
-        free(b);
-        return err;
-    }
-    b->key = key;
-    list_push_back(&e->buses, &b->link);
-    return OK;
-}
-
-static void provision_all(struct engine *e);
-
-/* Binds the buses that no loop has yet, one bus at a time; then on to the channels. */
-static void bind_next(struct engine *e)
-{
-    list_each(l, tmp, &e->buses) {
-        struct engine_bus *b = container_of(l, struct engine_bus, link);
-        if (b->bound)
-            continue;
-        b->bound = true;
-        for (size_t i = 0; i < e->shard_count; i++)
-            e->shards[i]->order_bus = b->bus;
-        engine_order_all(e, SHARD_BIND, bind_next);
-        return;
-    }
-    provision_all(e);
-}
-
-static void bus_failed(struct engine *e, const char *key, enum err err, const struct diag *d)
-{
-    const char *text = d->text[0] ? d->text : err_name(err);
-    log_line(LOG_ERROR, "bus.failed", "bus=%s error=%s reason=%s", log_value(key), err_name(err), log_value(text));
-    buf_printf(&e->broken, "[-] bus %s: %s\n", key, text);
-    if (e->reports.bus_failed)
-        e->reports.bus_failed(e->reports.arg, key, err, text);
-}
-
-static void open_buses(struct engine *e)
-{
-    const struct plan *p = e->next->plan;
-    buf_clear(&e->broken);
-    for (size_t i = 0; i < p->bus_count; i++) {
-        struct diag d = {0};
-        if (engine_bus_find(e, p->buses[i].key))
-            continue;
-        enum err err = open_bus(e, &p->buses[i], &d);
-        if (err != OK)
-            bus_failed(e, p->buses[i].key, err, &d);
-    }
-    bind_next(e);
-}
-
 /* ---- step 2: channels ---- */
 
 char *engine_params_text(const struct bus_param *params, size_t count)
@@ -151,12 +65,12 @@ char *engine_params_text(const struct bus_param *params, size_t count)
     return text;
 }
 
-static void channel_failed(struct engine_channel *c, enum err err, const char *why)
+/* `again`: it may come right by itself. */
+static void channel_failed(struct engine_channel *c, enum err err, const char *why, bool again)
 {
-    log_line(LOG_ERROR, "channel.failed", "channel=%s error=%s reason=%s", log_value(c->key), err_name(err),
-             log_value(why));
-    engine_report_made(c->engine, c->key, err, why);
-    free(c->params); /* so that the next plan tries again */
+    const struct engine_failure what = {"channel.failed", "channel", c->key, err, why, again};
+    engine_fault(c->engine, &c->fault, &what);
+    free(c->params); /* so that the next time the plan is applied it is tried again */
     c->params = NULL;
 }
 
@@ -171,9 +85,9 @@ static void provisioned(struct bus_op *op, enum err err)
     struct engine_channel *c = container_of(op, struct engine_channel, op);
     c->ready = err == OK;
     if (err != OK)
-        channel_failed(c, err, "");
+        channel_failed(c, err, op->text ? op->text : "", true);
     else
-        engine_report_made(c->engine, c->key, OK, "");
+        engine_fault_over(c->engine, &c->fault, c->key);
     engine_step_ended(c->engine);
 }
 
@@ -182,12 +96,12 @@ static void provisioned_again(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
     if (err != OK) {
-        channel_failed(c, err, "");
+        channel_failed(c, err, op->text ? op->text : "", true);
     } else {
-        engine_report_made(c->engine, c->key, OK, "");
+        engine_fault_over(c->engine, &c->fault, c->key);
         c->ready = true;
     }
-    op->done = extra_released;
+    *op = (struct bus_op){.done = extra_released};
     c->bus->bus->ops->release(c->bus->bus, c->handle, false, op);
 }
 
@@ -216,11 +130,18 @@ void engine_channel_provision(struct engine_channel *c, const char *bus_name, co
 {
     struct diag d = {0};
     struct bus_channel *handle;
-    if (!c->bus) { /* it could not be opened; tried again with the next plan */
-        channel_failed(c, ERR_UNAVAILABLE, "its bus could not be opened");
+    if (!c->bus) { /* once it is open, that is another channel */
+        channel_failed(c, ERR_UNAVAILABLE, "its bus could not be opened", false);
         return;
     }
-    c->op.done = c->handle ? provisioned_again : provisioned;
+    if (c->engine->options.shared && !(c->bus->bus->capabilities & BUS_CAP_SHARED)) {
+        channel_failed(c, ERR_UNSUPPORTED,
+                       "its bus keeps events for one process alone, and this server shares its work with others "
+                       "(--shared)",
+                       false);
+        return;
+    }
+    c->op = (struct bus_op){.done = c->handle ? provisioned_again : provisioned};
     c->engine->pending++;
     enum err err = c->bus->bus->ops->provision(c->bus->bus, slice_str(bus_name), params, count, &handle, &c->op, &d);
     if (err == OK) {
@@ -230,7 +151,7 @@ void engine_channel_provision(struct engine_channel *c, const char *bus_name, co
         return;
     }
     c->engine->pending--;
-    channel_failed(c, err, d.text);
+    channel_failed(c, err, d.text, err_retryable(err));
 }
 
 /* The plan's channel, of those there are or new, provisioned where the bus does not have it as it should be. */
@@ -299,7 +220,6 @@ static void subscribe_all(struct engine *e)
 /* ---- step 4: shards ---- */
 
 static void register_all(struct engine *e);
-static void plan_done(struct engine *e);
 
 /* Without memory for all of it the plan is not put in force; the one before stays. */
 static void give_up(struct engine *e)
@@ -307,7 +227,7 @@ static void give_up(struct engine *e)
     log_line(LOG_ERROR, "plan.failed", "error=nomem");
     routing_unref(e->next);
     e->next = NULL;
-    plan_done(e);
+    engine_plan_done(e);
 }
 
 static void route_all(struct engine *e)
@@ -338,13 +258,13 @@ static void register_all(struct engine *e)
     e->applied = true;
     if (e->reports.applied)
         e->reports.applied(e->reports.arg, e->current->plan);
-    plan_done(e);
+    engine_faults_plan_done(e);
+    engine_plan_done(e);
 }
 
 /* ---- from plan to plan ---- */
 
-/* The plan being applied is in force, or given up: on to the next one, or to the stop. */
-static void plan_done(struct engine *e)
+void engine_plan_done(struct engine *e)
 {
     struct plan *waiting = e->waiting;
     e->applying = false;
@@ -353,8 +273,10 @@ static void plan_done(struct engine *e)
         plan_unref(waiting);
         engine_stop_begin(e);
     } else if (waiting) {
-        begin(e, waiting);
+        engine_begin(e, waiting);
         plan_unref(waiting);
+    } else {
+        engine_buses_close(e);
     }
 }
 
@@ -376,7 +298,7 @@ static struct routing *routing_new(struct plan *plan)
     return NULL;
 }
 
-static void begin(struct engine *e, struct plan *plan)
+void engine_begin(struct engine *e, struct plan *plan)
 {
     e->next = routing_new(plan);
     if (!e->next) {
@@ -385,7 +307,8 @@ static void begin(struct engine *e, struct plan *plan)
     }
     e->applying = true;
     e->out_of_memory = false;
-    open_buses(e);
+    e->again_wanted = false;
+    engine_buses_open(e, provision_all);
 }
 
 void engine_apply(struct engine *e, struct plan *plan)
@@ -393,7 +316,7 @@ void engine_apply(struct engine *e, struct plan *plan)
     if (e->stopped) /* from the call of engine_stop on, whatever it is at */
         return;
     if (!e->applying) {
-        begin(e, plan);
+        engine_begin(e, plan);
         return;
     }
     plan_unref(e->waiting);

@@ -47,33 +47,48 @@ static struct bus_op *loose_op(void)
     return op;
 }
 
+/* What a plan has no more is removed from its bus, unless another process may still have it, or it only moves. */
+static bool removes(const struct engine *e, const struct engine_bus *b)
+{
+    return !e->options.shared && !b->superseded;
+}
+
+/* It lies on a bus whose place another has taken: the one that has its name there goes on with what is parked. */
+static bool has_moved(const struct engine_subscription *s)
+{
+    return (s->bus && s->bus->superseded) || (s->parked->bus && s->parked->bus->superseded);
+}
+
 static void drop_subscription(struct engine_subscription *s)
 {
     struct bus *bus = s->bus ? s->bus->bus : NULL, *parked = s->parked->bus ? s->parked->bus->bus : NULL;
     struct bus_op *op;
     if (s->handle && (op = loose_op())) {
-        bus->ops->unsubscribe(bus, s->handle, !s->keep_cursor, op);
+        bus->ops->unsubscribe(bus, s->handle, removes(s->engine, s->bus) && !s->keep_cursor, op);
         s->handle = NULL;
         s->ready = false;
         free(s->params); /* one that comes back by this cursor is subscribed anew */
         s->params = NULL;
     }
     const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
-    if (probe.events > 0 || probe.counting || s->dlq || s->replays > 0) {
+    bool holds = !has_moved(s) && (probe.events > 0 || probe.counting);
+    if (holds || s->dlq || s->replays > 0) {
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */
     }
     if (s->parked_handle && (op = loose_op()))
-        parked->ops->unsubscribe(parked, s->parked_handle, true, op);
+        parked->ops->unsubscribe(parked, s->parked_handle, removes(s->engine, s->parked->bus) && !has_moved(s), op);
     if (s->parked->handle && (op = loose_op()))
-        parked->ops->release(parked, s->parked->handle, true, op);
+        parked->ops->release(parked, s->parked->handle, removes(s->engine, s->parked->bus) && !has_moved(s), op);
     engine_subscription_free(s);
 }
 
 void engine_subscription_unused(struct engine *e, struct engine_subscription *s)
 {
-    if (!s->wanted && !s->handle && !e->applying && !e->stopped) /* a plan's last step sees to it by itself */
-        drop_subscription(s);
+    if (s->wanted || s->handle || e->applying || e->stopped) /* a plan's last step sees to it by itself */
+        return;
+    drop_subscription(s);
+    engine_buses_close(e);
 }
 
 struct release {
@@ -104,13 +119,15 @@ static void drop_channel(struct engine_channel *c)
     r->channel = c;
     c->ready = false;
     list_remove(&c->link);
-    c->bus->bus->ops->release(c->bus->bus, c->handle, true, &r->op);
+    c->bus->bus->ops->release(c->bus->bus, c->handle, removes(c->engine, c->bus), &r->op);
 }
 
 void engine_channel_unused(struct engine *e, struct engine_channel *c)
 {
-    if (!c->wanted && c->replays == 0 && !e->applying && !e->stopped)
-        drop_channel(c);
+    if (c->wanted || c->replays > 0 || e->applying || e->stopped)
+        return;
+    drop_channel(c);
+    engine_buses_close(e);
 }
 
 void engine_drop_leftovers(struct engine *e)

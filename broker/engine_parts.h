@@ -24,9 +24,16 @@ struct engine {
     struct list replays;                       /* struct replay */
     void (*replays_stopped)(struct engine *e); /* who waits for the end of them all; NULL: nobody */
     uint32_t subjects;                         /* numbers given to channels and subscriptions, from 1 */
-    bool applied;                              /* a plan is in force */
-    struct routing *current;                   /* that plan's; NULL before the first */
-    struct buf broken; /* buses of the newest plan that could not be opened, a line each for people */
+    /* engine_faults.c */
+    struct loop_timer again, look;
+    bool again_wanted; /* something of the plan being applied failed that may come right by itself */
+    unsigned agains;   /* how often it was applied again without all coming right */
+    unsigned fault_lines, fault_lines_held;
+    uint64_t fault_lines_since_ns;
+
+    bool applied;                     /* a plan is in force */
+    struct routing *current;          /* that plan's; NULL before the first */
+    struct buf broken, broken_before; /* buses of the newest plan that could not be opened, a line each for people */
     uint64_t trace_key[2];
 
     /* The plan being applied, and one that waits. */
@@ -36,6 +43,9 @@ struct engine {
     bool out_of_memory;
     unsigned pending; /* operations of the present step that have not ended, and one while they are being started */
     void (*step)(struct engine *e); /* what follows when pending is 0 */
+    void (*buses_open)(struct engine *e);
+    struct engine_bus *unbinding; /* in turn with plans: `applying` meanwhile */
+    unsigned closing;             /* buses whose stop is under way while the engine goes on */
 
     /* An order that every shard carries out. */
     unsigned ordered;
@@ -56,14 +66,49 @@ struct engine {
 
 /* One operation less; the last one starts what follows. */
 void engine_step_ended(struct engine *e);
+/* Puts the plan in force; none is being applied (engine_apply.c). */
+void engine_begin(struct engine *e, struct plan *plan);
+/* The plan being applied is in force, or given up: on to the next one, or to the stop. */
+void engine_plan_done(struct engine *e);
 /* Gives the order to every shard; `done` when all have carried it out. */
 void engine_order_all(struct engine *e, enum shard_order order, void (*done)(struct engine *e));
 void engine_stop_begin(struct engine *e);
 /* Tells whoever waits for the stop when nothing is left to end. */
 void engine_stop_check(struct engine *e);
 
+/* ---- engine_buses.c ---- */
+
 /* The open bus of this key; NULL: there is none. */
 struct engine_bus *engine_bus_find(const struct engine *e, const char *key);
+/* Opens what the plan being applied has and is not open yet, or otherwise; then `then`. */
+void engine_buses_open(struct engine *e, void (*then)(struct engine *e));
+/* Whether all of them answer; else *why (may be NULL) gets lines. */
+bool engine_buses_ready(struct engine *e, struct buf *why);
+/* Stops and frees those that nothing lies on and no plan wants. */
+void engine_buses_close(struct engine *e);
+/* It is stopped and unbound, or the loops have ended. */
+void engine_bus_free(struct engine_bus *b);
+
+/* ---- engine_faults.c ---- */
+
+struct engine_failure {
+    const char *line;       /* "channel.failed"; NULL: another line tells of the cause */
+    const char *noun, *key; /* "channel", key of the plan */
+    enum err err;
+    const char *why; /* "" when nothing is to be added */
+    bool again;      /* it may come right by itself */
+};
+void engine_faults_init(struct engine *e);
+void engine_faults_stop(struct engine *e);
+void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_failure *what);
+void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key);
+/* A plan is in force: where something failed it is applied again after a while. */
+void engine_faults_plan_done(struct engine *e);
+/* A bus said something: what lies on the buses is looked at. */
+void engine_look_soon(struct engine *e);
+
+/* ---- channels and subscriptions ---- */
+
 /* NULL without memory. */
 struct engine_channel *engine_channel_new(struct engine *e, const char *key, const char *namespace_name,
                                           const char *name, struct engine_bus *bus);

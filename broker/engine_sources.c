@@ -126,6 +126,8 @@ void engine_source_unregister(struct engine_source *s, bool remove)
 
 void engine_sources_register(struct engine *e)
 {
+    if (!e->options.register_sources)
+        return;
     list_each(l, tmp, &e->sources)
         register_source(container_of(l, struct engine_source, link));
 }

@@ -90,19 +90,54 @@ bool engine_subscriptions_choose(struct engine *e)
 
 /* ---- subscribing ---- */
 
-static void subscription_failed(struct engine_subscription *s, enum err err, const char *why)
+static void fail(struct engine_subscription *s, const struct engine_failure *what)
 {
-    log_line(LOG_ERROR, "subscription.failed", "subscription=%s error=%s reason=%s", log_value(s->key), err_name(err),
-             log_value(why));
-    engine_report_made(s->engine, s->key, err, why);
-    free(s->params); /* so that the next plan tries again */
+    engine_fault(s->engine, &s->fault, what);
+    s->failed = true;
+    free(s->params); /* so that the next time the plan is applied it is tried again */
     s->params = NULL;
+}
+
+/* `again`: it may come right by itself. */
+static void subscription_failed(struct engine_subscription *s, enum err err, const char *why, bool again)
+{
+    const struct engine_failure what = {"subscription.failed", "subscription", s->key, err, why, again};
+    fail(s, &what);
+}
+
+/* What is parked for it has no place: said of the subscription, since nobody knows that channel. */
+static void parked_failed(struct engine_subscription *s, enum err err, const char *why, bool again)
+{
+    char text[400];
+    snprintf(text, sizeof text, "what nobody takes of it cannot be parked%s%s", *why ? ": " : "", why);
+    subscription_failed(s, err, text, again);
+}
+
+/* One of its operations has ended; with the last it is known whether all is well. */
+static void operation_ended(struct engine_subscription *s)
+{
+    assert(s->under_way > 0);
+    if (--s->under_way == 0 && !s->failed)
+        engine_fault_over(s->engine, &s->fault, s->key);
+    engine_step_ended(s->engine);
+}
+
+static void operation_begins(struct engine_subscription *s)
+{
+    s->under_way++;
+    s->engine->pending++;
+}
+
+static void operation_refused(struct engine_subscription *s)
+{
+    s->under_way--;
+    s->engine->pending--;
 }
 
 static void extra_given_back(struct bus_op *op, enum err err)
 {
     (void)err;
-    engine_step_ended(container_of(op, struct engine_subscription, op)->engine);
+    operation_ended(container_of(op, struct engine_subscription, op));
 }
 
 static void subscribed(struct bus_op *op, enum err err)
@@ -110,10 +145,8 @@ static void subscribed(struct bus_op *op, enum err err)
     struct engine_subscription *s = container_of(op, struct engine_subscription, op);
     s->ready = err == OK;
     if (err != OK)
-        subscription_failed(s, err, "");
-    else
-        engine_report_made(s->engine, s->key, OK, "");
-    engine_step_ended(s->engine);
+        subscription_failed(s, err, op->text ? op->text : "", true);
+    operation_ended(s);
 }
 
 /* It was there already: filter and parameters are new, and the reference that came with them is one too many. */
@@ -121,19 +154,31 @@ static void subscribed_again(struct bus_op *op, enum err err)
 {
     struct engine_subscription *s = container_of(op, struct engine_subscription, op);
     if (err != OK)
-        subscription_failed(s, err, "");
-    else
-        engine_report_made(s->engine, s->key, OK, "");
+        subscription_failed(s, err, op->text ? op->text : "", true);
     s->ready = s->ready || err == OK;
-    op->done = extra_given_back;
+    *op = (struct bus_op){.done = extra_given_back};
     s->bus->bus->ops->unsubscribe(s->bus->bus, s->handle, false, op);
+}
+
+static void parked_given_back(struct bus_op *op, enum err err)
+{
+    (void)err;
+    operation_ended(container_of(op, struct engine_subscription, parked_op));
 }
 
 static void parked_subscribed(struct bus_op *op, enum err err)
 {
     struct engine_subscription *s = container_of(op, struct engine_subscription, parked_op);
+    struct bus_subscription *handle = s->parked_handle;
     s->parked_ready = err == OK;
-    engine_step_ended(s->engine);
+    if (err == OK) {
+        operation_ended(s);
+        return;
+    }
+    parked_failed(s, err, op->text ? op->text : "", true);
+    s->parked_handle = NULL;
+    *op = (struct bus_op){.done = parked_given_back};
+    s->parked->bus->bus->ops->unsubscribe(s->parked->bus->bus, handle, false, op);
 }
 
 /* Whether the bus has it as the plan wants it; else remembers what it is about to get. */
@@ -152,40 +197,54 @@ static bool up_to_date(struct engine_subscription *s, const struct plan_subscrip
     return false;
 }
 
-static enum err subscribe(struct engine_subscription *s, const struct plan_subscription *p, struct diag *d)
+static void subscribe(struct engine_subscription *s, const struct plan_subscription *p)
 {
     struct bus_subscription *handle;
-    if (!s->channel->ready || up_to_date(s, p))
-        return OK;
+    struct diag d = {0};
+    if (!s->channel->ready) {
+        const struct engine_failure what = {NULL, "subscription", s->key, ERR_UNAVAILABLE, "its channel is not ready",
+                                            false};
+        fail(s, &what);
+        return;
+    }
+    if (up_to_date(s, p))
+        return;
     struct bus *bus = s->bus->bus;
-    s->op.done = s->handle ? subscribed_again : subscribed;
-    s->engine->pending++;
+    operation_begins(s);
+    s->op = (struct bus_op){.done = s->handle ? subscribed_again : subscribed};
     enum err err = bus->ops->subscribe(bus, s->channel->handle, slice_str(s->cursor), &p->start, p->filter, p->params,
-                                       p->param_count, &handle, &s->op, d);
+                                       p->param_count, &handle, &s->op, &d);
     if (err != OK) {
-        s->engine->pending--;
-        return err;
+        operation_refused(s);
+        subscription_failed(s, err, d.text, err_retryable(err));
+        return;
     }
     assert(!s->handle || s->handle == handle);
     if (!s->handle) /* else the loops may read it at this moment */
         s->handle = handle;
-    return OK;
 }
 
-static enum err subscribe_parked(struct engine_subscription *s, struct diag *d)
+static void subscribe_parked(struct engine_subscription *s)
 {
     static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
     static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
-    if (s->parked_handle || !s->parked->ready)
-        return OK;
+    struct diag d = {0};
+    if (s->parked_handle)
+        return;
+    if (!s->parked->ready) {
+        if (s->channel->ready)
+            parked_failed(s, ERR_UNAVAILABLE, "its dead-letter channel is not ready", false);
+        return;
+    }
     struct bus *bus = s->parked->bus->bus;
-    s->parked_op.done = parked_subscribed;
-    s->engine->pending++;
+    operation_begins(s);
+    s->parked_op = (struct bus_op){.done = parked_subscribed};
     enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,
-                                       &s->parked_handle, &s->parked_op, d);
-    if (err != OK)
-        s->engine->pending--;
-    return err;
+                                       &s->parked_handle, &s->parked_op, &d);
+    if (err == OK)
+        return;
+    operation_refused(s);
+    parked_failed(s, err, d.text, err_retryable(err));
 }
 
 void engine_subscribe_all(struct engine *e)
@@ -193,11 +252,8 @@ void engine_subscribe_all(struct engine *e)
     const struct plan *p = e->next->plan;
     for (size_t i = 0; i < p->subscription_count; i++) {
         struct engine_subscription *s = e->next->subscriptions[i];
-        struct diag d = {0};
-        enum err err = subscribe(s, &p->subscriptions[i], &d);
-        if (err == OK)
-            err = subscribe_parked(s, &d);
-        if (err != OK)
-            subscription_failed(s, err, d.text);
+        s->failed = false;
+        subscribe(s, &p->subscriptions[i]);
+        subscribe_parked(s);
     }
 }

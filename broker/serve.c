@@ -172,11 +172,28 @@ static void say_ready(struct server *s)
              http_listener_address(s->api_listener));
 }
 
+/* Webhooks are registered by another process: that is no fault, and nothing that this one knows. */
+static void say_elsewhere(struct server *s, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->source_count; i++) {
+        const struct plan_source *p = &plan->sources[i];
+        const struct source_ops *ops = source_find(p->spec.type);
+        const struct resource *r = resource_by_key(s->table, p->key);
+        if (!r || !ops || !ops->register_start)
+            continue;
+        if (resource_set_condition(s->table, r, "WebhookConfigured", "Unknown", "Elsewhere",
+                                   "the process with --sources yes registers it; this one has --sources no") != OK)
+            log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", p->key);
+    }
+}
+
 static void applied(void *arg, const struct plan *plan)
 {
     struct server *s = arg;
     if (plan_publish(s->table, plan) != OK)
         log_line(LOG_WARN, "plan.publish", "error=nomem");
+    if (!s->options->sources)
+        say_elsewhere(s, plan);
     plan_rest(s);
     api_tail_applied(&s->api);
     if (!s->ready_said && s->end == SERVE_OK)
@@ -206,11 +223,12 @@ static void made(void *arg, const char *key, enum err err, const char *text)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }
 
-/* Without its default bus a server is of no use: then it does not start. One that runs goes on, not ready. */
-static void bus_failed(void *arg, const char *key, enum err err, const char *text)
+/* Without its default bus a server is of no use: then it does not start, unless that bus may come by itself. One that
+ * runs goes on, not ready. */
+static void bus_failed(void *arg, const char *key, enum err err, const char *text, bool again)
 {
     struct server *s = arg;
-    if (s->ready_said || s->end != SERVE_OK || strcmp(key, s->bus) != 0)
+    if (again || s->ready_said || s->end != SERVE_OK || strcmp(key, s->bus) != 0)
         return;
     log_line(LOG_ERROR, "serve.failed", "error=%s text=%s", err_name(err), log_value(text));
     s->end = err == ERR_INVALID ? SERVE_BAD_INPUT : SERVE_FAILED;
@@ -324,6 +342,8 @@ static enum err start_engine(struct server *s, struct diag *d)
         .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
         .trace_bytes = o->trace_bytes,
         .observe = o->auto_create_event_types,
+        .shared = o->shared,
+        .register_sources = o->sources,
     };
     const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
@@ -339,8 +359,12 @@ static enum err start_engine(struct server *s, struct diag *d)
 static enum err start_api(struct server *s, struct diag *d)
 {
     const struct http_server_options o = {.flag_head_bytes = NULL};
-    s->api =
-        (struct api){.table = s->table, .store = s->store, .engine = s->engine, .changed = table_changed, .arg = s};
+    s->api = (struct api){.table = s->table,
+                          .store = s->store,
+                          .engine = s->engine,
+                          .read_only = s->options->shared,
+                          .changed = table_changed,
+                          .arg = s};
     list_init(&s->api.tails);
     enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
     return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
@@ -385,8 +409,11 @@ static enum err check_bus(struct server *s, struct diag *d)
         return OK;
     enum err e = ops->check ? ops->check(s->bus_params, s->bus_param_count, &why)
                             : ops->open(&env, s->bus_params, s->bus_param_count, &bus, &why);
+    unsigned can = bus ? bus->capabilities : ops->capabilities;
     if (bus)
         ops->fini(bus);
+    if (e == OK && s->options->shared && !(can & BUS_CAP_SHARED))
+        return diag_set(d, ERR_INVALID, "--shared: the bus %s keeps its events for one process alone", s->bus);
     return e == OK ? OK : diag_set(d, e, "--bus %s: %s", s->bus, why.text);
 }
 
@@ -407,6 +434,8 @@ static enum err open_data(struct server *s, struct diag *d)
         e = store_open(dir, clock_system(), &s->store, d);
     if (e == OK && resource_table_new(clock_system(), &s->table) != OK)
         e = diag_set(d, ERR_NOMEM, "out of memory");
+    if (e == OK && s->options->shared)
+        resource_table_name_uids(s->table);
     if (e == OK)
         e = resource_table_keep(s->table, s->store, quarantined, &quarantine, d);
     if (e == OK)

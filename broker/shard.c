@@ -117,6 +117,12 @@ static void bind_bus(struct shard *s)
     shard_answer(s);
 }
 
+static void unbind_bus(struct shard *s)
+{
+    s->order_bus->ops->unbind(s->order_bus, s->loop);
+    shard_answer(s);
+}
+
 static void drain(struct shard *s)
 {
     http_server_drain(s->ingress);
@@ -132,6 +138,9 @@ static void arrived(struct letter *m)
     switch (s->order) {
     case SHARD_BIND:
         bind_bus(s);
+        return;
+    case SHARD_UNBIND:
+        unbind_bus(s);
         return;
     case SHARD_ROUTE:
     case SHARD_STOP:

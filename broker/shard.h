@@ -27,10 +27,11 @@ extern const char *const refusal_names[REFUSED_COUNT];
 
 /* What the control loop may tell a shard to do. */
 enum shard_order {
-    SHARD_BIND,  /* make a bus's private state for this loop */
-    SHARD_ROUTE, /* put a routing in force: streams and sources are started, updated and stopped as it says */
-    SHARD_DRAIN, /* take no further requests */
-    SHARD_STOP   /* stop all streams and sources */
+    SHARD_BIND,   /* make a bus's private state for this loop */
+    SHARD_UNBIND, /* free it */
+    SHARD_ROUTE,  /* put a routing in force: streams and sources are started, updated and stopped as it says */
+    SHARD_DRAIN,  /* take no further requests */
+    SHARD_STOP    /* stop all streams and sources */
 };
 
 struct shard_counters {        /* relaxed atomics */
@@ -61,7 +62,7 @@ struct shard {
     enum shard_order order;
     void (*ordered)(struct shard *s); /* on the control loop */
     enum err order_error;
-    struct bus *order_bus;         /* SHARD_BIND */
+    struct bus *order_bus;         /* SHARD_BIND, SHARD_UNBIND */
     struct routing *order_routing; /* SHARD_ROUTE: the reference is taken over */
     uint64_t order_deadline_ns;    /* SHARD_STOP: how long attempts under way may take */
     unsigned unfinished;           /* streams and sources that are still stopping, and one for the order itself */

@@ -37,6 +37,14 @@ static const struct option_spec options[] = {
      false},
     {"ephemeral", 0, NULL, "Keep everything in memory: nothing is written, and nothing is there after a restart.",
      false},
+    {"shared", 0, NULL,
+     "Other processes run the same manifests on the same bus, and share its work: needs -f and a --bus that can be "
+     "shared. Nothing is kept in this process; resources change by their files alone.",
+     false},
+    {"sources", 0, "yes|no",
+     "Whether this process does what one alone must do for sources: register webhooks. Of processes that share a bus, "
+     "give it to one. Default: yes; no with --shared.",
+     false},
     {"max-event-bytes", 0, "SIZE", "The largest event. Default: 1MiB; beyond it 413 is answered.", false},
     {"max-headers", 0, "SIZE",
      "The largest head of a request. Default: 32KiB; beyond it 431 is answered. 80KiB lets an event of 64 KiB pass "
@@ -154,10 +162,40 @@ static bool read_data_dir(const struct invocation *in, char **out)
         usage_error(in->command, "--ephemeral writes nothing: it cannot go with --data-dir.");
         return false;
     }
-    if (option_given(in, "ephemeral") || data_dir_choose(given, out, &d) == OK)
+    if (option_given(in, "shared") && given) {
+        usage_error(in->command, "--shared keeps nothing but on its bus: it cannot go with --data-dir.");
+        return false;
+    }
+    if (option_given(in, "ephemeral") || option_given(in, "shared") || data_dir_choose(given, out, &d) == OK)
         return true;
     usage_error(in->command, "%s.", d.text);
     return false;
+}
+
+/* --shared and --sources; false (said) when they do not go with the rest. */
+static bool read_shared(const struct invocation *in, struct serve_options *o)
+{
+    const char *sources = option_value(in, "sources", option_given(in, "shared") ? "no" : "yes");
+    o->shared = option_given(in, "shared");
+    o->sources = strcmp(sources, "yes") == 0;
+    if (!o->sources && strcmp(sources, "no") != 0) {
+        usage_error(in->command, "--sources: '%s' is neither yes nor no.", sources);
+        return false;
+    }
+    if (o->shared && !option_given(in, "file")) {
+        usage_error(in->command, "--shared needs manifests, the same for all processes: -f PATH.");
+        return false;
+    }
+    if (o->shared && !option_given(in, "bus")) {
+        usage_error(in->command, "--shared needs a bus that processes can share: "
+                                 "--bus kafka,bootstrap.servers=HOST:9092.");
+        return false;
+    }
+    if (o->shared && o->auto_create_event_types) {
+        usage_error(in->command, "--auto-create-event-types makes resources, and with --shared only files do.");
+        return false;
+    }
+    return true;
 }
 
 static bool start_log(const struct invocation *in)
@@ -206,8 +244,8 @@ static int run(const struct invocation *in)
         .trace_bytes = TRACE_BYTES_DEFAULT,
         .auto_create_event_types = option_given(in, "auto-create-event-types"),
     };
-    if (!start_log(in) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) || !read_resolves(in) ||
-        !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
+    if (!start_log(in) || !read_shared(in, &o) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) ||
+        !read_resolves(in) || !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
         !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;

@@ -109,6 +109,10 @@ struct resource {
 };
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
 void resource_table_free(struct resource_table *t);
+/* New objects get uids that are made of their kind, namespace and name (uuid.h), the same in every process and after
+ * every start, where they are random else: for processes that share a bus, on which cursors are named by uid. Before
+ * the first object. */
+void resource_table_name_uids(struct resource_table *t);
 /* Everything that is written is kept in `store` (broker/resource/store.h; outlives the table) from now on, and what is
  * there comes into the table, which is new. An object that is not valid is quarantined, and told to `said` (may be
  * NULL). ERR_NOMEM, ERR_CORRUPT, ERR_IO: the table is of no use. */

@@ -26,8 +26,11 @@ struct serve_options {
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
     uint64_t drain_ns;                        /* 0: 30 s */
     unsigned loops;                           /* 0: one per core */
-    bool auto_create_event_types;             /* EventTypes of what passes Brokers and Channels */
-    uint64_t trace_bytes;                     /* memory of what is remembered of events; 0: nothing is */
+    bool shared; /* other processes run the same manifests on the same bus: nothing but those files makes resources, and
+                    all of them name things alike; without data_dir, and `bus` must have BUS_CAP_SHARED */
+    bool sources; /* what must be done by one process alone is done by this one: webhooks are registered */
+    bool auto_create_event_types; /* EventTypes of what passes Brokers and Channels */
+    uint64_t trace_bytes;         /* memory of what is remembered of events; 0: nothing is */
 };
 
 enum serve_end {

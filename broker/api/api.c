@@ -31,6 +31,21 @@ void api_status(struct http_request *r, int code, const char *reason, const char
     buf_fini(&body);
 }
 
+bool api_read_only(struct api *a, struct http_request *r)
+{
+    static const struct http_header headers[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")},
+                                                 {SLICE_INIT("Allow"), SLICE_INIT("GET")}};
+    if (!a->read_only)
+        return false;
+    http_respond(r, 405, headers, 2,
+                 SLICE("{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","
+                       "\"message\":\"this server shares its bus with others (--shared), so resources come from the "
+                       "manifests alone, the same for all: change the files (to pause: the annotation "
+                       "leat.dev/paused), then send each process SIGHUP\","
+                       "\"reason\":\"MethodNotAllowed\",\"code\":405}\n"));
+    return true;
+}
+
 void api_json(struct http_request *r, int status, const cJSON *tree)
 {
     char *text = tree ? cJSON_PrintUnformatted(tree) : NULL;

@@ -16,6 +16,7 @@ struct api { /* the argument of api_handler; outlives the server */
     struct resource_table *table;
     struct store *store; /* the table's */
     struct engine *engine;
+    bool read_only;             /* resources come from files alone: several processes share them */
     void (*changed)(void *arg); /* the table was written to */
     void *arg;
     struct list tails; /* open ones; tail_count of them */
@@ -54,6 +55,8 @@ void api_tail_stop(struct api *a);
 
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);
+/* Whether resources may not be written here: then the request has been answered, with what to do instead. */
+bool api_read_only(struct api *a, struct http_request *r);
 /* The error of a write as Kubernetes says it. */
 void api_refuse(struct http_request *r, enum err e, const struct diag *d);
 /* A Kubernetes Status object as the answer; reason as in its API ("NotFound"). */

@@ -367,6 +367,8 @@ void api_resources(struct api *a, struct http_request *r)
     bool one = t.name[0] != '\0';
     if (slice_eq(method, SLICE("GET")))
         (one ? get_one : list)(a, r, &t);
+    else if (api_read_only(a, r))
+        return;
     else if (slice_eq(method, SLICE("POST")) && !one)
         take_object(a, r, &t, body, true);
     else if (slice_eq(method, SLICE("PUT")) && one)

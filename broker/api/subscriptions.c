@@ -283,7 +283,7 @@ static void post(struct api *a, struct http_request *r, struct slice rest)
         api_status(r, 405, "MethodNotAllowed", "this page is for POST");
     else if (again)
         replay(a, r, &t);
-    else
+    else if (!api_read_only(a, r))
         pause_or_resume(a, r, &t, pause);
     order_target_fini(&t);
 }

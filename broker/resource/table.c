@@ -32,6 +32,12 @@ enum err resource_table_new(const struct clock *clock, struct resource_table **o
     return OK;
 }
 
+void resource_table_name_uids(struct resource_table *t)
+{
+    assert(t->count == 0);
+    t->named_uids = true;
+}
+
 void entry_free(struct entry *e)
 {
     if (!e)

@@ -40,6 +40,7 @@ static inline void entry_set_planned(const struct resource *r, bool planned)
 struct resource_table {
     const struct clock *clock;
     struct prng prng;
+    bool named_uids;
     struct entry **entries; /* sorted by kind, namespace, name */
     size_t count, cap;
     uint64_t version;

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "table.h"
 #include "text.h"
+#include "uuid.h"
 
 #define META_KEPT_COUNT 3
 static const char *const meta_kept[META_KEPT_COUNT] = {"uid", "creationTimestamp", "generation"};
@@ -73,15 +74,34 @@ static void shown_forget(cJSON *metadata)
     cJSON_DeleteItemFromObjectCaseSensitive(metadata, "selfLink");
 }
 
+/* Of the name by which a plan knows the object: versions of one kind are one object. */
+static bool uid_make(struct resource_table *t, const struct kind *kind, const cJSON *metadata,
+                     char uid[UUID_TEXT_BYTES])
+{
+    /* Drawn once, and never to change: groups on shared buses are named by what comes of it. */
+    static const unsigned char space[16] = {0x6b, 0x1d, 0x5a, 0x0e, 0x3c, 0x47, 0x4f, 0x92,
+                                            0xa8, 0x63, 0xd2, 0x9b, 0x71, 0xe4, 0x0c, 0x58};
+    const char *ns = json_text(metadata, "namespace"), *name = json_text(metadata, "name");
+    struct buf key;
+    if (!t->named_uids) {
+        prng_uuid(&t->prng, uid);
+        return true;
+    }
+    buf_init(&key, SIZE_MAX);
+    buf_printf(&key, "%s.%s/%s/%s", kind->kind, kind->group, kind->namespaced && ns ? ns : "", name ? name : "");
+    bool good = buf_error(&key) == OK && uuid_named(space, buf_slice(&key), uid) == OK;
+    buf_fini(&key);
+    return good;
+}
+
 bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *object)
 {
-    char uid[37], now[40];
+    char uid[UUID_TEXT_BYTES], now[40];
     cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    prng_uuid(&t->prng, uid);
     shown_forget(metadata);
-    bool good = table_now(t, now, sizeof now) && object_text_set(metadata, "uid", uid) &&
-                object_text_set(metadata, "creationTimestamp", now) && number_set(metadata, "generation", 1) &&
-                object_version_reserve(object);
+    bool good = uid_make(t, kind, metadata, uid) && table_now(t, now, sizeof now) &&
+                object_text_set(metadata, "uid", uid) && object_text_set(metadata, "creationTimestamp", now) &&
+                number_set(metadata, "generation", 1) && object_version_reserve(object);
     if (good && kind->group[0] == 0 && strcmp(kind->kind, "Namespace") == 0) {
         cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
         good = cJSON_AddStringToObject(cJSON_AddObjectToObject(object, "status"), "phase", "Active") != NULL;

@@ -303,6 +303,30 @@ static void test_namespaces(void **state)
     resource_table_free(t);
 }
 
+/* For processes that share a bus: what is named by uid is named alike in all of them. */
+static void test_named_uids(void **state)
+{
+    char uids[2][2][40];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct resource_table *t;
+        assert_int_equal(resource_table_new(clock_system(), &t), OK);
+        resource_table_name_uids(t);
+        sync_good(t, i ? "---\n" CHANNEL("b", "") "---\n" CHANNEL("a", "")
+                       : CHANNEL("a", "spec: {}") "---\n" CHANNEL("b", ""));
+        for (int k = 0; k < 2; k++) {
+            const struct resource *r =
+                resource_get(t, kind_find("messaging.knative.dev/v1", "Channel"), "default", k ? "b" : "a");
+            snprintf(uids[i][k], sizeof uids[i][k], "%s", r->uid);
+            assert_int_equal(r->uid[14], '8'); /* its version */
+        }
+        resource_table_free(t);
+    }
+    assert_string_equal(uids[0][0], uids[1][0]);
+    assert_string_equal(uids[0][1], uids[1][1]);
+    assert_string_not_equal(uids[0][0], uids[0][1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_generate_name),
         cmocka_unit_test(test_versions_of_a_kind),
         cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_named_uids),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
