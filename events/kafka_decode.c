@@ -2,8 +2,9 @@
  *
  * Kafka records to events (Kafka Protocol Binding 1.0.2 section 3). The header content-type alone decides on the mode
  * (section 3): a CloudEvents format is structured, anything else and nothing is binary. Header values are UTF-8 as they
- * stand, nothing is percent-coded. Names are matched without case, as the SDKs do, though Kafka's have one. Pure
- * functions, any thread.
+ * stand, nothing is percent-coded. Names are matched without case, though Kafka's have one: so do most SDKs, and Java's
+ * for all but ce_specversion and the content-type of structured mode. Unlike Java's, nothing here adds a
+ * datacontenttype to an envelope that has none, and an empty value is data, empty. Pure functions, any thread.
  */
 #include "kafka_private.h"
 

@@ -83,6 +83,18 @@ static struct slice source_text(struct texts *t, const char *source, struct slic
     return since(t, from);
 }
 
+/* As Java writes it (ISO_OFFSET_DATE_TIME): no zero at the end of the fraction. */
+static struct slice time_text(struct texts *t, int64_t ms)
+{
+    size_t from = t->b.len;
+    rfc3339_put(&t->b, ms * NS_PER_MS, ms % 1000 ? 3 : 0);
+    if (ms % 1000 && ms % 10 == 0) {
+        t->b.len -= ms % 100 ? 2 : 3; /* the zeros and Z */
+        buf_put_char(&t->b, 'Z');
+    }
+    return since(t, from);
+}
+
 /* ---- the key ---- */
 
 static uint64_t big_endian(struct slice bytes)
@@ -195,11 +207,8 @@ static void fill(struct ce_builder *b, struct texts *t, const struct ce_kafka_re
     ce_builder_set(b, ce_core_names[CORE_TYPE], CE_STRING, SLICE("dev.knative.kafka.event"));
     ce_builder_set(b, ce_core_names[CORE_SUBJECT], CE_STRING,
                    printed(t, "partition:%d#%lld", r->partition, (long long)r->offset));
-    if (r->time_ms >= 0 && r->time_ms <= INT64_MAX / NS_PER_MS) {
-        size_t from = t->b.len;
-        rfc3339_put(&t->b, r->time_ms * NS_PER_MS, r->time_ms % 1000 ? 3 : 0);
-        ce_builder_set(b, ce_core_names[CORE_TIME], CE_TIMESTAMP, since(t, from));
-    }
+    if (r->time_ms >= 0 && r->time_ms <= INT64_MAX / NS_PER_MS)
+        ce_builder_set(b, ce_core_names[CORE_TIME], CE_TIMESTAMP, time_text(t, r->time_ms));
     add_key(b, t, r->key, rules->key);
     if (s->content_type && !ce_media_type_is_cloudevents(s->content_type->value) &&
         ce_media_type_valid(s->content_type->value))

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "../lib/kafka_record.h"
+#include "text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define NO_VALUE ((struct slice){NULL, 0})
@@ -262,6 +263,119 @@ static void the_limit_of_an_event_holds(void **state)
     assert_true(!e && d.text[0]);
 }
 
+/* ---- what upstream's own classes made: tests/data/kafka/kafkasource.txt, which says how to read it ---- */
+
+static char *bytes_of(struct slice text, struct slice *out)
+{
+    *out = slice_of(NULL, 0);
+    if (slice_eq_str(text, "-"))
+        return NULL;
+    text = slice_from(text, 1);
+    char *bytes = malloc(text.len / 2 + 1);
+    assert_non_null(bytes);
+    assert_int_equal(hex_decode(text, (unsigned char *)bytes, text.len / 2), OK);
+    *out = slice_of(bytes, text.len / 2);
+    return bytes;
+}
+
+static long long number_of(struct slice *rest)
+{
+    char text[32];
+    struct slice number = slice_split(rest, '\t');
+    snprintf(text, sizeof text, "%.*s", SLICE_ARG(number));
+    return atoll(text);
+}
+
+static enum ce_kafka_key key_of(struct slice type)
+{
+    return slice_eq_str(type, "Integer")     ? CE_KAFKA_KEY_INT
+           : slice_eq_str(type, "Double")    ? CE_KAFKA_KEY_FLOAT
+           : slice_eq_str(type, "ByteArray") ? CE_KAFKA_KEY_BYTE_ARRAY
+                                             : CE_KAFKA_KEY_STRING;
+}
+
+/* The event of a record as a bus makes it. */
+static const struct ce_event *event_of(struct slice line)
+{
+    struct record r;
+    struct ce_kafka_rules rules = {.event_bytes_max = 1 << 20, .source = "/apis/v1/namespaces/ns/kafkasources/ks"};
+    const struct ce_event *e = NULL;
+    struct diag d;
+    record_init(&r);
+    r.r.topic = slice_split(&line, '\t');
+    r.r.partition = (int32_t)number_of(&line);
+    r.r.offset = number_of(&line);
+    r.r.time_ms = number_of(&line);
+    rules.key = key_of(slice_split(&line, '\t'));
+    char *key = bytes_of(slice_split(&line, '\t'), &r.r.key), *value = bytes_of(slice_split(&line, '\t'), &r.r.value);
+    while (line.ptr) {
+        struct slice n, v;
+        char *name = bytes_of(slice_split(&line, '\t'), &n), *text = bytes_of(slice_split(&line, '\t'), &v);
+        assert_int_equal(record_header(&r, n, v), OK);
+        free(name);
+        free(text);
+    }
+    if (ce_kafka_decode(&r.r, &rules, &e, &d) && ce_kafka_wrap(&r.r, &rules, &e, &d))
+        fail_msg("%s", d.text);
+    free(key);
+    free(value);
+    record_fini(&r);
+    return e;
+}
+
+static void is_as_upstream(const struct ce_event *e, struct slice expected)
+{
+    size_t count = 0;
+    while (expected.len) {
+        struct slice text = slice_split(&expected, ' '), name = slice_split(&text, '='), value;
+        struct ce_attribute a;
+        char hex[600];
+        if (slice_eq_str(name, "DATA")) {
+            char *bytes = bytes_of(text, &value);
+            assert_int_equal(value.ptr == NULL, ce_event_data_kind(e) == CE_DATA_NONE);
+            assert_true(slice_eq(value, ce_event_data(e)));
+            free(bytes);
+            continue;
+        }
+        snprintf(hex, sizeof hex, "x%.*s", SLICE_ARG(text));
+        char *bytes = bytes_of(slice_str(hex), &value);
+        if (!ce_event_attribute(e, name, &a) || !slice_eq(a.value, value))
+            fail_msg("%.*s: not \"%.*s\"", SLICE_ARG(name), SLICE_ARG(value));
+        free(bytes);
+        count++;
+    }
+    assert_int_equal(count, ce_event_attribute_count(e));
+}
+
+static void records_become_what_upstreams_classes_make_of_them(void **state)
+{
+    (void)state;
+    FILE *f = fopen("tests/data/kafka/kafkasource.txt", "r");
+    char *line = NULL, *record = NULL;
+    size_t size = 0, cases = 0;
+    assert_non_null(f); /* tests run in the project's root */
+    for (ssize_t n; (n = getline(&line, &size, f)) > 0;) {
+        struct slice text = slice_of(line, (size_t)n - 1);
+        if (line[0] == '#')
+            continue;
+        if (!record) {
+            record = strndup(text.ptr, text.len);
+            assert_non_null(record);
+            continue;
+        }
+        const struct ce_event *e = event_of(slice_str(record));
+        is_as_upstream(e, text);
+        ce_event_unref(e);
+        free(record);
+        record = NULL;
+        cases++;
+    }
+    assert_null(record);
+    assert_true(cases > 150);
+    free(line);
+    fclose(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +387,7 @@ int main(void)
         cmocka_unit_test(overrides_hold_for_these_events_too),
         cmocka_unit_test(no_number_of_headers_is_too_many),
         cmocka_unit_test(the_limit_of_an_event_holds),
+        cmocka_unit_test(records_become_what_upstreams_classes_make_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
