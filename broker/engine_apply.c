@@ -168,6 +168,8 @@ static bool choose_channel(struct engine *e, const struct map *known, size_t i)
     }
     c->wanted = true;
     e->next->channels[i] = c;
+    if (p->held || e->next->plan->buses[p->bus].held)
+        return true;
     char *params = engine_params_text(p->params, p->param_count);
     if (params && c->params && strcmp(params, c->params) == 0) {
         free(params);

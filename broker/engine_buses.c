@@ -130,10 +130,12 @@ static bool keeps(const struct engine_bus *b, const char *params)
 static void choose_bus(struct engine *e, const struct plan_bus *p)
 {
     struct diag d = {0};
-    char *params = engine_params_text(p->params, p->param_count);
     struct engine_bus *old = engine_bus_find(e, p->key);
     if (old)
         old->wanted = true;
+    if (p->held)
+        return;
+    char *params = engine_params_text(p->params, p->param_count);
     if (old && keeps(old, params)) {
         free(params);
         return;

@@ -161,8 +161,8 @@ static struct plan *make_plan(const char *type, size_t channels, bool subscribed
     p->refs = 1;
     p->bus_count = 2;
     p->buses = calloc(2, sizeof *p->buses);
-    p->buses[0] = (struct plan_bus){"memory", "memory", NULL, 0};
-    p->buses[1] = (struct plan_bus){"B/b", type, rotated, params};
+    p->buses[0] = (struct plan_bus){.key = "memory", .type = "memory"};
+    p->buses[1] = (struct plan_bus){.key = "B/b", .type = type, .params = rotated, .param_count = params};
     p->channel_count = channels;
     p->channels = calloc(channels + 1, sizeof *p->channels);
     for (size_t i = 0; i < channels; i++) {
@@ -466,6 +466,32 @@ static void test_new_parameters_of_a_bus_of_ours_alone(void **state)
     end();
 }
 
+/* What describes a bus or a channel cannot be read: what runs goes on, what does not is not begun. */
+static void test_what_is_held(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    struct plan *p = make_plan("stub", 1, true, 0);
+    p->buses[1].held = true;
+    apply(p);
+    assert_int_equal(stub.opens, 0);
+    assert_false(said("ns/c0")); /* the status says it already */
+    assert_true(ready());
+    apply(make_plan("stub", 1, true, 0));
+    assert_true(said("ns/c0 ok"));
+    int provisions = stub.provisions;
+    p = make_plan("stub", 2, true, 1);
+    p->buses[1].held = p->channels[1].held = true;
+    apply(p);
+    p = make_plan("stub", 2, true, 0);
+    p->channels[0].held = p->channels[1].held = true;
+    apply(p);
+    assert_int_equal(stub.opens, 1);
+    assert_int_equal(stub.provisions, provisions);
+    assert_int_equal(stub.removals, 0);
+    end();
+}
+
 static void test_a_bus_that_no_plan_has_is_closed(void **state)
 {
     (void)state;
@@ -516,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_new_parameters_move_everything),
         cmocka_unit_test(test_new_parameters_that_do_not_work),
         cmocka_unit_test(test_new_parameters_of_a_bus_of_ours_alone),
+        cmocka_unit_test(test_what_is_held),
         cmocka_unit_test(test_a_bus_that_no_plan_has_is_closed),
         cmocka_unit_test(test_shared_with_others),
         cmocka_unit_test(test_shared_with_others_a_bus_that_is_not),
