@@ -3,7 +3,7 @@
 
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
-servers with that sanitizer only. A failing suite's output is printed whole; a passing one is a line.
+servers with that sanitizer only. Suites that want Kafka share one, which runs as long as they do. A failing suite's output is printed whole; a passing one is a line.
 """
 import concurrent.futures
 import os
@@ -15,6 +15,10 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from real.kafka import Kafka  # noqa: E402
+
 WORD = os.environ.get("T", "")
 SAN = os.environ.get("SAN", "")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
@@ -164,6 +168,11 @@ def paint(text, code):
     return f"\033[{code}m{text}\033[0m" if COLOUR else text
 
 
+def wants_kafka(suite):
+    """Whether it needs a real Kafka: by its name, but for those that test what needs none."""
+    return "kafka" in suite.name and suite.name.partition(" ")[0] not in ("unit", "fault", "fuzz")
+
+
 def main():
     suites = [s for s in all_suites() if WORD in s.name]
     if not suites:
@@ -175,6 +184,14 @@ def main():
     if not build(suites):
         print("0 passed, 1 failed")
         return 1
+    if not any(map(wants_kafka, suites)):
+        return run_all(suites)
+    with Kafka() as kafka:  # one for all; who stops or kills one starts its own
+        os.environ.update(kafka.environment())
+        return run_all(suites)
+
+
+def run_all(suites):
     passed = failed = 0
     lock = threading.Lock()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
