@@ -10,5 +10,6 @@
 extern const struct bus_ops bus_memory;
 extern const struct bus_ops bus_faulty;
 extern const struct bus_ops bus_log;
+extern const struct bus_ops bus_kafka;
 
 #endif

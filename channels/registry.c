@@ -13,6 +13,7 @@ static const struct {
     {"memory", &bus_memory},
     {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
     {"log", &bus_log},
+    {"kafka", &bus_kafka},
     {"faulty", &bus_faulty},
 };
 
@@ -27,6 +28,6 @@ const struct bus_ops *bus_find(const char *name)
 
 const char *const *bus_names(void)
 {
-    static const char *const names[] = {"memory", "log", "faulty", NULL};
+    static const char *const names[] = {"memory", "log", "kafka", "faulty", NULL};
     return names;
 }

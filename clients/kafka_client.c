@@ -29,7 +29,7 @@ enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
                           const struct kafka_client_events *events, struct kafka_client **out, struct diag *d)
 {
     struct kafka_settings s;
-    enum err e = kafka_settings_read(params, count, &s, d);
+    enum err e = kafka_params_read(params, count, &s, d);
     if (e != OK)
         return e;
     struct kafka_client *k = calloc(1, sizeof(*k));

@@ -120,7 +120,7 @@ static void tell(struct kafka_client *k, enum kafka_cause cause, char *text)
     k->events.notice(k->events.arg, causes[cause].severity, causes[cause].code, text);
 }
 
-void kafka_notice(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
+void kafka_client_say(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
 {
     char text[640];
     va_list args;
@@ -184,7 +184,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     if (level > LOG_WARNING && cause != KAFKA_PROTOCOL_MISMATCH) /* that one comes as information */
         return;
     if (cause != KAFKA_UNREACHABLE)
-        kafka_notice(k, cause, "%s%s", text, advice(cause));
+        kafka_client_say(k, cause, "%s%s", text, advice(cause));
 }
 
 /* ---- connections ---- */
@@ -277,12 +277,12 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *
 
     const char *servers = k->settings.value[KAFKA_SERVERS];
     if (cause == KAFKA_BROKERS_DOWN)
-        kafka_notice(k, cause, "no broker of %.200s answers%s%s; it is tried again at least every 15 s", servers,
-                     *reason ? ": " : "", reason);
+        kafka_client_say(k, cause, "no broker of %.200s answers%s%s; it is tried again at least every 15 s", servers,
+                         *reason ? ": " : "", reason);
     else if (cause == KAFKA_BROKER_UP)
-        kafka_notice(k, cause, "a broker of %.200s answers again, after %.1f s", servers, (double)for_ns / 1e9);
+        kafka_client_say(k, cause, "a broker of %.200s answers again, after %.1f s", servers, (double)for_ns / 1e9);
     else if (cause == KAFKA_UNREACHABLE && *reason)
-        kafka_notice(k, cause, "a broker does not answer: %s", reason);
+        kafka_client_say(k, cause, "a broker does not answer: %s", reason);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 

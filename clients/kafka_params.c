@@ -265,8 +265,8 @@ static enum err check_tls(const struct kafka_settings *s, struct diag *d)
     return e;
 }
 
-enum err kafka_settings_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
-                             struct diag *d)
+enum err kafka_params_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
+                           struct diag *d)
 {
     static const char *const protocols[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", NULL};
     struct kafka_settings s = {{NULL}};
@@ -291,5 +291,5 @@ enum err kafka_settings_read(const struct kafka_client_param *params, size_t cou
 enum err kafka_client_check(const struct kafka_client_param *params, size_t count, struct diag *d)
 {
     struct kafka_settings s;
-    return kafka_settings_read(params, count, &s, d);
+    return kafka_params_read(params, count, &s, d);
 }

@@ -38,8 +38,8 @@ struct kafka_settings {
 /* ---- kafka_params.c ---- */
 
 /* Borrows the values. As kafka_client_check. */
-enum err kafka_settings_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
-                             struct diag *d) must_check;
+enum err kafka_params_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
+                           struct diag *d) must_check;
 bool kafka_settings_tls(const struct kafka_settings *s);
 bool kafka_settings_sasl(const struct kafka_settings *s);
 /* Replaces every secret value that occurs in the text by stars, in place. */
@@ -91,7 +91,7 @@ void kafka_watch_fini(struct kafka_watch *w);
 /* Adds the log callback and the interceptor that watches connections. */
 enum err kafka_watch_add(struct kafka_client *k, rd_kafka_conf_t *conf) must_check;
 /* Tells of a failure, held to what a minute may have. */
-void kafka_notice(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
+void kafka_client_say(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- kafka_token.c: OAUTHBEARER ---- */

@@ -52,7 +52,6 @@ struct kafka_bus;
  *     buffer                  bytes that wait for the broker at most: 32 MiB
  *     fetch                   bytes that a subscription's consumer holds ahead at most: 4 MiB
  *     session                 after how long without a sign of life a member's partitions go to others: 10s
- *     mock                    brokers of librdkafka's mock cluster, for tests, instead of bootstrap.servers
  * Of a channel:
  *     topic                   its topic's name; default: knative-messaging-kafka.NS.NAME (dead letters:
  * leat-dead-letter.CURSOR) topic.external          true: the topic is somebody else's: it must be there, is never made,
@@ -65,13 +64,26 @@ struct kafka_bus;
  *     group.start             where a partition begins that has no committed offset: earliest (default: the group's
  * start offsets are committed by subscribe, so only partitions that come later have none) */
 
+struct kafka_settings {
+    char *prefix; /* owned, "" when none */
+    int32_t partitions;
+    int16_t replication;
+    enum ce_mode mode;
+    uint64_t buffer, fetch; /* bytes */
+    int session_ms;
+};
+
+const struct kafka_settings *kafka_bus_settings(const struct kafka_bus *k);
+const struct bus_env *kafka_bus_env(const struct kafka_bus *k);
+/* Any thread: stop has begun. */
+bool kafka_bus_closed(const struct kafka_bus *k);
+
 /* ---- kafka_clerk.c: K, for what blocks ---- */
 
 struct kafka_job;
 typedef void kafka_job_fn(struct kafka_job *j);
 struct kafka_job { /* lies in the asker's structure until `done` ran */
     struct list link;
-    struct letter letter;
     kafka_job_fn *work; /* on K; may block for KAFKA_ASK_MS */
     kafka_job_fn *done; /* on control, after work; or work never ran and `err` is ERR_CLOSED (stop) */
     struct kafka_bus *bus;
@@ -80,7 +92,7 @@ struct kafka_job { /* lies in the asker's structure until `done` ran */
 };
 /* From control. Jobs run in order, one at a time. */
 void kafka_clerk_ask(struct kafka_bus *k, struct kafka_job *j);
-/* On K: the handle for admin requests and offset queries (the producer). */
+/* On K: the handle for admin requests and offset queries (the producer); until the job's work returns. */
 rd_kafka_t *kafka_clerk_handle(struct kafka_bus *k);
 
 /* ---- kafka_notice.c: to control, from any thread; never blocks, drops and counts when it cannot keep up ---- */
@@ -97,7 +109,23 @@ struct kafka_topics {
 };
 const struct kafka_topics *kafka_channel_topics(const struct bus_channel *c);
 struct kafka_bus *kafka_channel_bus(const struct bus_channel *c);
-const struct kafka_client *kafka_bus_client(const struct kafka_bus *k);
+struct kafka_client *kafka_bus_client(const struct kafka_bus *k);
+/* Control: the channels of a bus, one after the other; `c` NULL: the first. NULL: no more. */
+struct bus_channel *kafka_bus_channel_next(struct kafka_bus *k, struct bus_channel *c);
+/* Control: where kafka_subscription.c keeps those of this channel. */
+struct list *kafka_channel_subscriptions(struct bus_channel *c);
+
+/* Above the newest offset that is known to be in a partition: own appends at once, others' as last asked; -1: not
+ * known. Any thread. `topic`: index in kafka_channel_topics. */
+int64_t kafka_channel_end(const struct bus_channel *c, size_t topic, int32_t partition);
+/* The oldest that is there, as last asked; -1: not known. */
+int64_t kafka_channel_begin(const struct bus_channel *c, size_t topic, int32_t partition);
+/* Any thread: somebody saw that it reaches so far. Of a partition that is not known nothing happens. */
+void kafka_channel_end_raise(struct bus_channel *c, size_t topic, int32_t partition, int64_t end);
+/* Control: asks K for the ends of all channels' partitions, at most once in KAFKA_LOOK_NS. */
+void kafka_channel_refresh_ends(struct bus_channel *c);
+/* Any thread: a topic of it seems to be gone or to have changed: K looks, and what is gone is made again. */
+void kafka_channel_suspect(struct bus_channel *c);
 /* The event of a record, by the channel's rules: a record that cannot be one (too large, out of memory) gives an error;
  * one that claims to be a CloudEvent and is none is wrapped and counted. Any thread. */
 enum err kafka_channel_event(struct bus_channel *c, const rd_kafka_message_t *m, const struct ce_event **out);
@@ -115,6 +143,11 @@ void kafka_settle(struct bus *b, struct bus_stream *stream, struct bus_token tok
 void kafka_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
 /* For stop: every consumer commits and leaves its group; `done` on control when the last is gone. */
 void kafka_subscriptions_stop(struct kafka_bus *k, void (*done)(struct kafka_bus *k));
+/* fini, no loop runs: frees what is left, streams too. */
+void kafka_subscriptions_free(struct bus_channel *c);
+/* Adds to a channel's probe: events, bytes, oldest_age_ns, counting; healthy and reason where one has something to say.
+ */
+void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out);
 /* A topic of the channel was made anew: what its groups committed means nothing any more; they begin at 0. */
 void kafka_subscriptions_restart(struct bus_channel *c);
 

@@ -428,14 +428,14 @@ static void test_at_most_ten_lines_a_minute_of_one_cause_and_no_secret_in_them(v
     struct kafka_client *k =
         client((const char *[]){SASL, "PLAIN", "sasl.username", "u", "sasl.password", "hunter22", NULL});
     for (int i = 0; i < 1000; i++)
-        kafka_notice(k, KAFKA_AUTHENTICATION, "attempt %d with hunter22", i);
+        kafka_client_say(k, KAFKA_AUTHENTICATION, "attempt %d with hunter22", i);
     assert_int_equal(heard("AuthenticationFailed", 1, &said), KAFKA_NOTICES_A_MINUTE);
     assert_string_equal(said, "attempt 9 with ********");
     for (int i = 0; i < 3; i++)
-        kafka_notice(k, KAFKA_TLS, "the same"); /* of another cause: said, but once */
+        kafka_client_say(k, KAFKA_TLS, "the same"); /* of another cause: said, but once */
     assert_int_equal(heard("TlsFailed", 1, NULL), 1);
     k->watch.told[KAFKA_AUTHENTICATION].minute_ns -= 61 * NS_PER_S;
-    kafka_notice(k, KAFKA_AUTHENTICATION, "a minute later");
+    kafka_client_say(k, KAFKA_AUTHENTICATION, "a minute later");
     heard("AuthenticationFailed", 11, &said);
     assert_string_equal(said, "a minute later (990 more like it since the last line)");
     kafka_client_unref(k);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the Kafka bus says of itself. Own appends are known at once; how far others have got is asked of the brokers
+ * when somebody wants to know, for all channels in one go, and at most once in KAFKA_LOOK_NS: a number is as old as
+ * that, and nobody asks while nobody looks.
+ *
+ * Offsets of a channel: with P partitions (of all its topics together, one topic after the other), the record at offset
+ * O of the I-th is O × P + I: with one partition it is Kafka's own.
+ */
+#include "kafka_bus.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct kafka_ends { /* K asks for all of them */
+    struct kafka_job job;
+    rd_kafka_topic_partition_list_t *ends, *begins;
+    struct of {
+        struct bus_channel *channel; /* pinned */
+        size_t topic;
+    } * of; /* owned; of each element of the lists */
+    int count;
+};
+
+/* ---- refreshing ---- */
+
+static void ends_work(struct kafka_job *j)
+{
+    struct kafka_ends *e = container_of(j, struct kafka_ends, job);
+    rd_kafka_t *rk = kafka_clerk_handle(j->bus);
+    j->err = kafka_topics_offsets(rk, e->ends, RD_KAFKA_OFFSET_END);
+    if (!j->err)
+        j->err = kafka_topics_offsets(rk, e->begins, RD_KAFKA_OFFSET_BEGINNING);
+}
+
+static void take(const struct of *of, const rd_kafka_topic_partition_t *end, const rd_kafka_topic_partition_t *begin)
+{
+    struct kafka_parts *parts = atomic_load(&of->channel->list[of->topic].parts);
+    if (end->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || end->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+        kafka_channel_suspect(of->channel);
+    if (!end->err && end->offset >= 0)
+        kafka_channel_end_raise(of->channel, of->topic, end->partition, end->offset);
+    if (!begin->err && begin->offset >= 0)
+        atomic_store(&parts->at[begin->partition].begin, begin->offset);
+}
+
+static void ends_free(struct kafka_ends *e)
+{
+    rd_kafka_topic_partition_list_destroy(e->ends);
+    if (e->begins)
+        rd_kafka_topic_partition_list_destroy(e->begins);
+    free(e->of);
+    free(e);
+}
+
+static void ends_done(struct kafka_job *j)
+{
+    struct kafka_ends *e = container_of(j, struct kafka_ends, job);
+    struct kafka_bus *k = j->bus;
+    assert(k->refreshing == e);
+    k->refreshing = NULL;
+    k->refreshed_ns = clock_monotonic_ns(clock_system());
+    for (int i = 0; i < e->count; i++) {
+        if (!j->err)
+            take(&e->of[i], &e->ends->elems[i], &e->begins->elems[i]);
+        kafka_channel_unpin(e->of[i].channel);
+    }
+    ends_free(e);
+}
+
+void kafka_refreshing_free(struct kafka_bus *k)
+{
+    if (k->refreshing)
+        ends_free(k->refreshing);
+    k->refreshing = NULL;
+}
+
+static void add_channel_parts(struct bus_channel *c, struct kafka_ends *e)
+{
+    if (atomic_load(&c->state) != KAFKA_CHANNEL_READY)
+        return;
+    for (size_t t = 0; t < c->topics.count; t++) {
+        struct kafka_parts *parts = atomic_load(&c->list[t].parts);
+        struct of *grown = realloc(e->of, ((size_t)e->count + (size_t)parts->count) * sizeof *grown);
+        if (!grown)
+            return;
+        e->of = grown;
+        rd_kafka_topic_partition_list_add_range(e->ends, c->list[t].name, 0, parts->count - 1);
+        for (int32_t i = 0; i < parts->count; i++, e->count++) {
+            e->of[e->count] = (struct of){c, t};
+            kafka_channel_pin(c);
+        }
+    }
+}
+
+static void refresh(struct kafka_bus *k)
+{
+    uint64_t now = clock_monotonic_ns(clock_system());
+    if (k->refreshing || k->stopping || (k->refreshed_ns && now - k->refreshed_ns < KAFKA_LOOK_NS))
+        return;
+    struct kafka_ends *e = calloc(1, sizeof *e);
+    if (!e)
+        return;
+    e->ends = rd_kafka_topic_partition_list_new(16);
+    map_each(entry, tmp, &k->channels)
+        add_channel_parts(entry->value, e);
+    if (e->count == 0) {
+        ends_free(e);
+        return;
+    }
+    e->begins = rd_kafka_topic_partition_list_copy(e->ends);
+    e->job.work = ends_work;
+    e->job.done = ends_done;
+    k->refreshing = e;
+    kafka_clerk_ask(k, &e->job);
+}
+
+void kafka_channel_refresh_ends(struct bus_channel *c)
+{
+    refresh(c->bus);
+}
+
+/* ---- probes ---- */
+
+/* Above the offset, as users see it, of everything that was appended so far. */
+static uint64_t channel_end(const struct bus_channel *c)
+{
+    uint64_t parts = (uint64_t)atomic_load(&c->topics.partitions), end = 0, i = 0;
+    for (size_t t = 0; t < c->topics.count; t++) {
+        struct kafka_parts *p = atomic_load(&c->list[t].parts);
+        for (int32_t at = 0; p && at < p->count; at++, i++) {
+            int64_t above = atomic_load(&p->at[at].end);
+            uint64_t last = above > 0 ? (uint64_t)(above - 1) * parts + i + 1 : 0;
+            end = last > end ? last : end;
+        }
+    }
+    return end;
+}
+
+static void unwell(struct bus_probe *out, const char *why)
+{
+    if (!out->healthy)
+        return;
+    out->healthy = false;
+    snprintf(out->reason, sizeof out->reason, "%s", why);
+}
+
+static void add_channel(struct bus_channel *c, struct bus_probe *out)
+{
+    struct bus_probe of = {.healthy = true};
+    uint64_t end = channel_end(c);
+    kafka_subscriptions_probe(c, &of);
+    out->events += of.events;
+    out->bytes += of.bytes;
+    out->counting |= of.counting;
+    out->oldest_age_ns = of.oldest_age_ns > out->oldest_age_ns ? of.oldest_age_ns : out->oldest_age_ns;
+    out->appended += atomic_load(&c->appended);
+    out->end = end > out->end ? end : out->end;
+    if (!of.healthy)
+        unwell(out, of.reason);
+    if (c->err)
+        unwell(out, c->reason);
+}
+
+void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
+{
+    struct kafka_bus *k = kafka_of(b);
+    char why[256] = "";
+    assert(out && (!c || c->bus == k));
+    *out = (struct bus_probe){.healthy = true};
+    refresh(k);
+    if (!kafka_client_up(k->client, why, sizeof why)) {
+        if (k->connected || clock_monotonic_ns(clock_system()) - k->opened_ns > KAFKA_CONNECT_NS)
+            unwell(out, why);
+    } else {
+        k->connected = true;
+    }
+    if (c)
+        add_channel(c, out);
+    else
+        map_each(entry, tmp, &k->channels)
+            add_channel(entry->value, out);
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Topics, on K: removed, made and looked at for all channels that wait, each kind in as few requests as the broker
+ * takes. A topic that is there already is fine, whatever it looks like: what it is like is answered.
+ *
+ * What may be missing is permission: who may not describe a topic's settings does not know the largest record, and
+ * finds out by the broker's refusals; who may not create topics finds those that are there.
+ */
+#include "kafka_bus.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SLICE_MS 100          /* of waiting, between two looks whether anybody still waits */
+#define BATCH_TOPICS 500      /* of one request; a KRaft controller takes 10,000 records at once: */
+#define BATCH_PARTITIONS 4000 /* topics and partitions together */
+
+static void say(struct kafka_answer *a, rd_kafka_resp_err_t err, const char *topic, const char *text)
+{
+    a->err = kafka_client_err(err);
+    if (!a->err)
+        a->err = ERR_UNAVAILABLE;
+    snprintf(a->text, sizeof a->text, "topic %s: %s", topic, text && *text ? text : rd_kafka_err2str(err));
+}
+
+/* One topic of a question, walked over all of them. */
+struct each {
+    struct kafka_question *q;
+    struct kafka_answer *answer;
+    size_t index; /* of the channel's topics */
+    const char *topic;
+};
+
+static bool next(struct kafka_ask *ask, size_t *i, size_t *t, struct each *out)
+{
+    while (*i < ask->count && *t == ask->questions[*i].channel->topics.count)
+        ++*i, *t = 0;
+    if (*i == ask->count)
+        return false;
+    struct kafka_question *q = &ask->questions[*i];
+    *out = (struct each){q, &q->answers[*t], *t, q->channel->list[*t].name};
+    ++*t;
+    return true;
+}
+
+#define each_topic(e, ask)                                                                                             \
+    for (struct each e, *once_##e = &e; once_##e; once_##e = NULL)                                                     \
+        for (size_t i_ = 0, t_ = 0; next((ask), &i_, &t_, &e);)
+
+static struct kafka_answer *find(struct kafka_ask *ask, const char *topic, bool remove)
+{
+    each_topic(e, ask)
+    {
+        if (e.q->remove == remove && strcmp(e.topic, topic) == 0)
+            return e.answer;
+    }
+    return NULL;
+}
+
+/* ---- one admin request ---- */
+
+struct request {
+    struct kafka_bus *bus;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    rd_kafka_AdminOptions_t *options;
+};
+
+static void request_begin(struct request *r, struct kafka_bus *k, rd_kafka_t *rk, rd_kafka_admin_op_t kind, bool waits)
+{
+    char unused[80];
+    *r = (struct request){k, rk, rd_kafka_queue_new(rk), rd_kafka_AdminOptions_new(rk, kind)};
+    rd_kafka_AdminOptions_set_request_timeout(r->options, KAFKA_ASK_MS, unused, sizeof unused);
+    if (waits) /* until the brokers know it */
+        rd_kafka_AdminOptions_set_operation_timeout(r->options, KAFKA_ASK_MS / 2, unused, sizeof unused);
+}
+
+/* NULL: nobody waits for the answer any more. */
+static rd_kafka_event_t *request_wait(struct request *r)
+{
+    rd_kafka_event_t *e = NULL;
+    for (int ms = 0; !e && ms < 2 * KAFKA_ASK_MS && !atomic_load(&r->bus->clerk.hurry); ms += SLICE_MS)
+        e = rd_kafka_queue_poll(r->queue, SLICE_MS);
+    return e;
+}
+
+static void request_end(struct request *r)
+{
+    rd_kafka_AdminOptions_destroy(r->options);
+    rd_kafka_queue_destroy(r->queue);
+}
+
+/* What the request as a whole has met; OK: each topic has its own answer. */
+static rd_kafka_resp_err_t whole(rd_kafka_event_t *e, const char **text)
+{
+    *text = e ? rd_kafka_event_error_string(e) : "the broker did not answer in time";
+    return e ? rd_kafka_event_error(e) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+}
+
+static void say_each(struct each *batch, size_t count, rd_kafka_resp_err_t err, const char *text)
+{
+    for (size_t i = 0; i < count; i++)
+        say(batch[i].answer, err, batch[i].topic, text);
+}
+
+/* ---- removing ---- */
+
+static void delete_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct each *batch, size_t count)
+{
+    rd_kafka_DeleteTopic_t *topics[BATCH_TOPICS];
+    struct request r;
+    const char *text;
+    size_t n = 0;
+    request_begin(&r, ask->job.bus, rk, RD_KAFKA_ADMIN_OP_DELETETOPICS, true);
+    for (size_t i = 0; i < count; i++)
+        topics[i] = rd_kafka_DeleteTopic_new(batch[i].topic);
+    rd_kafka_DeleteTopics(rk, topics, count, r.options, r.queue);
+    rd_kafka_event_t *e = request_wait(&r);
+    rd_kafka_resp_err_t err = whole(e, &text);
+    if (err)
+        say_each(batch, count, err, text);
+    else {
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(e), &n);
+        for (size_t i = 0; i < n; i++) {
+            err = rd_kafka_topic_result_error(results[i]);
+            struct kafka_answer *a = find(ask, rd_kafka_topic_result_name(results[i]), true);
+            if (a && err && err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+                say(a, err, rd_kafka_topic_result_name(results[i]), rd_kafka_topic_result_error_string(results[i]));
+        }
+    }
+    if (e)
+        rd_kafka_event_destroy(e);
+    rd_kafka_DeleteTopic_destroy_array(topics, count);
+    request_end(&r);
+}
+
+/* ---- making ---- */
+
+static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t *result)
+{
+    rd_kafka_resp_err_t err = rd_kafka_topic_result_error(result);
+    const char *topic = rd_kafka_topic_result_name(result);
+    struct kafka_answer *a = find(ask, topic, false);
+    if (!a)
+        return;
+    if (!err)
+        a->made = true;
+    else if (err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        say(a, err, topic, rd_kafka_topic_result_error_string(result));
+}
+
+static rd_kafka_NewTopic_t *topic_wanted(const struct each *e, struct kafka_answer *a)
+{
+    const struct kafka_channel_settings *s = &e->q->rules->settings;
+    char text[200] = "";
+    rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(e->topic, s->partitions, s->replication, text, sizeof text);
+    for (size_t i = 0; t && i < s->config_count; i++) {
+        rd_kafka_resp_err_t err = rd_kafka_NewTopic_set_config(t, s->configs[i].name, s->configs[i].value);
+        if (err)
+            say(a, err, e->topic, NULL);
+    }
+    if (!t)
+        say(a, RD_KAFKA_RESP_ERR__INVALID_ARG, e->topic, text);
+    return t;
+}
+
+static void create_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct each *batch, size_t count)
+{
+    rd_kafka_NewTopic_t *topics[BATCH_TOPICS];
+    struct request r;
+    const char *text;
+    size_t n = 0, asked = 0;
+    request_begin(&r, ask->job.bus, rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, true);
+    for (size_t i = 0; i < count; i++) {
+        if ((topics[asked] = topic_wanted(&batch[i], batch[i].answer)))
+            asked++;
+    }
+    rd_kafka_event_t *e = NULL;
+    if (asked) {
+        rd_kafka_CreateTopics(rk, topics, asked, r.options, r.queue);
+        e = request_wait(&r);
+        rd_kafka_resp_err_t err = whole(e, &text);
+        if (err)
+            say_each(batch, count, err, text);
+    }
+    if (e && !rd_kafka_event_error(e)) {
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(e), &n);
+        for (size_t i = 0; i < n; i++)
+            create_answered(ask, results[i]);
+    }
+    if (e)
+        rd_kafka_event_destroy(e);
+    rd_kafka_NewTopic_destroy_array(topics, asked);
+    request_end(&r);
+}
+
+/* Deals all topics that `wanted` picks into batches. */
+static void in_batches(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(const struct each *e),
+                       void (*run)(struct kafka_ask *ask, rd_kafka_t *rk, struct each *batch, size_t count))
+{
+    struct each batch[BATCH_TOPICS];
+    size_t count = 0, partitions = 0;
+    each_topic(e, ask)
+    {
+        if (!wanted(&e))
+            continue;
+        size_t more = (size_t)e.q->rules->settings.partitions;
+        if (count == BATCH_TOPICS || (count && partitions + more > BATCH_PARTITIONS)) {
+            run(ask, rk, batch, count);
+            count = partitions = 0;
+        }
+        batch[count++] = e;
+        partitions += more;
+    }
+    if (count)
+        run(ask, rk, batch, count);
+}
+
+static bool to_remove(const struct each *e)
+{
+    return e->q->remove && !e->q->rules->settings.external;
+}
+
+static bool to_make(const struct each *e)
+{
+    return !e->q->remove && !e->q->rules->settings.external;
+}
+
+static bool is_there(const struct each *e)
+{
+    return !e->q->remove && !e->answer->err;
+}
+
+/* ---- looking ---- */
+
+/* How many partitions it has, by the cluster's metadata; the handle learns of them likewise. One that was refused for
+ * want of permission may be there all the same. */
+static void count_partitions(struct kafka_bus *k, rd_kafka_t *rk, const struct each *e)
+{
+    struct kafka_answer *a = e->answer;
+    const struct rd_kafka_metadata *md = NULL;
+    rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, e->topic, NULL);
+    rd_kafka_resp_err_t err = rkt ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_last_error();
+    bool known = false;
+    for (int ms = 0; !err && !known && !atomic_load(&k->clerk.hurry); ms += SLICE_MS) {
+        err = rd_kafka_metadata(rk, 0, rkt, &md, KAFKA_ASK_MS);
+        if (err)
+            break;
+        rd_kafka_resp_err_t of = md->topic_cnt == 1 ? md->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        int32_t count = of ? 0 : md->topics[0].partition_cnt;
+        rd_kafka_metadata_destroy(md);
+        known = count > 0;
+        if (known)
+            a->partitions = count;
+        else if (e->q->rules->settings.external || a->err || ms >= KAFKA_ASK_MS)
+            err = of ? of : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; /* nothing that we have just made */
+        else
+            poll(NULL, 0, SLICE_MS);
+    }
+    if (known)
+        a->err = OK;
+    else if (!a->err)
+        say(a, err ? err : RD_KAFKA_RESP_ERR__TIMED_OUT, e->topic,
+            err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ? "there is no such topic" : NULL);
+    if (rkt)
+        rd_kafka_topic_destroy(rkt);
+}
+
+static void describe_answered(struct kafka_ask *ask, const rd_kafka_ConfigResource_t *resource)
+{
+    size_t n = 0;
+    struct kafka_answer *a = find(ask, rd_kafka_ConfigResource_name(resource), false);
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &n);
+    if (!a || rd_kafka_ConfigResource_error(resource))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (value && strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") == 0)
+            a->record_max = strtoull(value, NULL, 10);
+    }
+}
+
+static void describe_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct each *batch, size_t count)
+{
+    rd_kafka_ConfigResource_t *resources[BATCH_TOPICS];
+    struct request r;
+    size_t n = 0;
+    request_begin(&r, ask->job.bus, rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, false);
+    for (size_t i = 0; i < count; i++)
+        resources[i] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, batch[i].topic);
+    rd_kafka_DescribeConfigs(rk, resources, count, r.options, r.queue);
+    rd_kafka_event_t *e = request_wait(&r);
+    if (e && !rd_kafka_event_error(e)) {
+        const rd_kafka_ConfigResource_t **results =
+            rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(e), &n);
+        for (size_t i = 0; i < n; i++)
+            describe_answered(ask, results[i]);
+    }
+    if (e)
+        rd_kafka_event_destroy(e);
+    rd_kafka_ConfigResource_destroy_array(resources, count);
+    request_end(&r);
+}
+
+/* ---- offsets ---- */
+
+enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
+{
+    if (list->cnt == 0)
+        return OK;
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = which;
+    rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(rk, list, KAFKA_ASK_MS);
+    return err ? kafka_client_err(err) : OK;
+}
+
+static bool older(const struct each *e)
+{
+    return is_there(e) && !e->answer->made && e->answer->partitions > 0;
+}
+
+/* `begins` holds meanwhile what was known of the ends before the broker is asked: it cannot be less afterwards. */
+static enum err offsets_room(const struct each *e)
+{
+    struct kafka_answer *a = e->answer;
+    a->begins = calloc((size_t)a->partitions, sizeof *a->begins);
+    a->ends = calloc((size_t)a->partitions, sizeof *a->ends);
+    if (!a->begins || !a->ends)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < a->partitions; i++)
+        a->begins[i] = kafka_channel_end(e->q->channel, e->index, i);
+    return OK;
+}
+
+static void offsets_take(struct kafka_ask *ask, const rd_kafka_topic_partition_list_t *list, bool ends)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *p = &list->elems[i];
+        struct kafka_answer *a = find(ask, p->topic, false);
+        if (!a || !a->ends || p->partition >= a->partitions)
+            continue;
+        if (p->err && !a->err)
+            say(a, p->err, p->topic, NULL);
+        int64_t offset = p->offset > 0 ? p->offset : 0;
+        if (ends)
+            a->shrunk |= !p->err && offset < a->begins[p->partition];
+        (ends ? a->ends : a->begins)[p->partition] = offset;
+    }
+}
+
+static void offsets(struct kafka_ask *ask, rd_kafka_t *rk)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(64);
+    each_topic(old, ask)
+    {
+        if (!older(&old))
+            continue;
+        if (offsets_room(&old))
+            old.answer->err = ERR_NOMEM;
+        else
+            rd_kafka_topic_partition_list_add_range(list, old.topic, 0, old.answer->partitions - 1);
+    }
+    enum err e = kafka_topics_offsets(rk, list, RD_KAFKA_OFFSET_END);
+    if (!e) {
+        offsets_take(ask, list, true);
+        e = kafka_topics_offsets(rk, list, RD_KAFKA_OFFSET_BEGINNING);
+    }
+    if (!e)
+        offsets_take(ask, list, false);
+    each_topic(failed, ask)
+    {
+        if (e && older(&failed)) {
+            failed.answer->err = e;
+            snprintf(failed.answer->text, sizeof failed.answer->text,
+                     "topic %s: the offsets of its partitions were not to be had in time", failed.topic);
+        }
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kafka_topics_work(struct kafka_job *j)
+{
+    struct kafka_ask *ask = container_of(j, struct kafka_ask, job);
+    rd_kafka_t *rk = kafka_clerk_handle(j->bus);
+    assert(ask->count > 0);
+    in_batches(ask, rk, to_remove, delete_batch);
+    in_batches(ask, rk, to_make, create_batch);
+    each_topic(e, ask)
+    {
+        if (!e.q->remove)
+            count_partitions(j->bus, rk, &e);
+    }
+    offsets(ask, rk);
+    in_batches(ask, rk, is_there, describe_batch);
+}
