@@ -70,11 +70,13 @@ $(foreach u,$(UNIT),$(eval $(call test_links,$(u),$(call room_of_unit,$(u)))))
 $(foreach f,$(FUZZ),$(eval $(call test_links,$(f),$(call room_of_fuzz,$(f)))))
 $(foreach f,$(BENCHES),$(eval $(call test_links,$(f),$(if $(call room_of_fuzz,$(f)),$(call room_of_fuzz,$(f)),clients))))
 WRAP := $(foreach f,malloc calloc realloc strdup strndup,-Wl,--wrap=$(f))
+# The thread sanitizer knows no C11 threads, which librdkafka uses: there tests/lib/c11_threads.c stands in for the C library's.
+C11_THREADS := $(if $(filter thread,$(SAN)),-Wl$(comma)-u$(comma)thrd_create)
 $(B)/libtests.a: $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
 	@rm -f $@
 	ar rcs $@ $^
 $(UNIT:%.c=$(B)/%): $(B)/%: $(B)/%.o $(B)/libtests.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $< $(B)/libtests.a $(filter-out $< $(B)/libtests.a,$^) $(B)/libtests.a $(LDLIBS) -lcmocka -o $@
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) $(C11_THREADS) $< $(B)/libtests.a $(filter-out $< $(B)/libtests.a,$^) $(B)/libtests.a $(LDLIBS) -lcmocka -o $@
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libtests.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $< $(B)/libtests.a $(filter-out $< $(B)/libtests.a,$^) $(LDLIBS) -o $@
 $(B)/tests/bench/%: $(B)/tests/bench/%.o

@@ -105,15 +105,14 @@ static bool admit(struct kafka_told *t, const char *text, uint64_t now, unsigned
 static void tell(struct kafka_client *k, enum kafka_cause cause, char *text)
 {
     unsigned held = 0;
-    size_t len = strlen(text);
     kafka_settings_hide(&k->settings, text);
     pthread_mutex_lock(&k->watch.lock);
     bool told = admit(&k->watch.told[cause], text, now_ns(), &held);
     pthread_mutex_unlock(&k->watch.lock);
     if (!told || !k->events.notice)
         return;
-    char whole[700];
-    if (held && len < 600) {
+    char whole[900];
+    if (held) {
         snprintf(whole, sizeof(whole), "%s (%u more like it since the last line)", text, held);
         text = whole;
     }
@@ -122,7 +121,7 @@ static void tell(struct kafka_client *k, enum kafka_cause cause, char *text)
 
 void kafka_client_say(struct kafka_client *k, enum kafka_cause cause, const char *format, ...)
 {
-    char text[640];
+    char text[800];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
@@ -146,18 +145,22 @@ static void shorten(const char *text, char *out, size_t size)
             *c = ' ';
 }
 
-static const char *advice(enum kafka_cause cause)
+#define SCRAM_RIGHT_VERSION 0x020601ff /* before it the client's nonce was sent twice; Kafka 4 compares (RFC 5802) */
+
+static void advise(const struct kafka_client *k, enum kafka_cause cause, char *out, size_t size)
 {
-    switch (cause) {
-    case KAFKA_AUTHENTICATION:
-        return ": check sasl.mechanism and the credentials";
-    case KAFKA_TLS:
-        return ": check ssl.ca, ssl.certificate and ssl.key, and that the port speaks TLS";
-    case KAFKA_PROTOCOL_MISMATCH:
-        return ": check security.protocol and the port";
-    default:
-        return "";
-    }
+    const char *mechanism = k->settings.value[KAFKA_MECHANISM];
+    *out = '\0';
+    if (cause == KAFKA_TLS)
+        snprintf(out, size, ": check ssl.ca, ssl.certificate and ssl.key, and that the port speaks TLS");
+    else if (cause == KAFKA_PROTOCOL_MISMATCH)
+        snprintf(out, size, ": check security.protocol and the port");
+    else if (cause == KAFKA_AUTHENTICATION && mechanism && strncmp(mechanism, "SCRAM", 5) == 0 &&
+             rd_kafka_version() < SCRAM_RIGHT_VERSION)
+        snprintf(out, size, ": check the credentials; with %s, Kafka 4 needs librdkafka 2.6.1 or later, and this is %s",
+                 mechanism, rd_kafka_version_str());
+    else if (cause == KAFKA_AUTHENTICATION)
+        snprintf(out, size, ": check sasl.mechanism and the credentials");
 }
 
 static void note_failure(struct kafka_watch *w, const void *handle, const char *text)
@@ -173,7 +176,7 @@ static void note_failure(struct kafka_watch *w, const void *handle, const char *
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *line)
 {
     struct kafka_client *k = handle ? rd_kafka_opaque(handle) : NULL;
-    char text[520];
+    char text[520], advice[200];
     if (!k || strcmp(facility, "MOCK") == 0)
         return;
     shorten(line, text, sizeof(text));
@@ -183,8 +186,10 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
         note_failure(&k->watch, handle, text);
     if (level > LOG_WARNING && cause != KAFKA_PROTOCOL_MISMATCH) /* that one comes as information */
         return;
-    if (cause != KAFKA_UNREACHABLE)
-        kafka_client_say(k, cause, "%s%s", text, advice(cause));
+    if (cause == KAFKA_UNREACHABLE)
+        return;
+    advise(k, cause, advice, sizeof(advice));
+    kafka_client_say(k, cause, "%s%s", text, advice);
 }
 
 /* ---- connections ---- */
