@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Topics, on K: removed, made and looked at for all channels that wait, each kind in as few requests as the broker
+ * Topics, on K: looked at, removed and made for all channels that wait, each kind in as few requests as the broker
  * takes. A topic that is there already is fine, whatever it looks like: what it is like is answered.
  *
+ *   metadata ── which are there, how many partitions ── delete ── create what is missing ── offsets of the old ones
+ *            ── describe: the largest record
+ *
  * What may be missing is permission: who may not describe a topic's settings does not know the largest record, and
- * finds out by the broker's refusals; who may not create topics finds those that are there.
+ * finds out by the broker's refusals. A cluster that names no controller takes no such requests, and is not asked.
  */
 #include "kafka_bus.h"
 
@@ -13,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ONE_BY_ONE 64         /* topics that are looked at by a request each; more by one for all that there are */
+#define TRY_MS 1000           /* of waiting for one answer, then it is asked again */
 #define SLICE_MS 100          /* of waiting, between two looks whether anybody still waits */
 #define BATCH_TOPICS 500      /* of one request; a KRaft controller takes 10,000 records at once: */
 #define BATCH_PARTITIONS 4000 /* topics and partitions together */
@@ -146,10 +151,14 @@ static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t
     struct kafka_answer *a = find(ask, topic, false);
     if (!a)
         return;
-    if (!err)
+    if (!err) {
         a->made = true;
-    else if (err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        a->err = OK;
+    } else if (err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+        a->err = OK;
+    } else {
         say(a, err, topic, rd_kafka_topic_result_error_string(result));
+    }
 }
 
 static rd_kafka_NewTopic_t *topic_wanted(const struct each *e, struct kafka_answer *a)
@@ -222,12 +231,13 @@ static void in_batches(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(con
 
 static bool to_remove(const struct each *e)
 {
-    return e->q->remove && !e->q->rules->settings.external;
+    assert(!e->q->remove || !e->q->rules->settings.external);
+    return e->q->remove && !e->answer->err;
 }
 
 static bool to_make(const struct each *e)
 {
-    return !e->q->remove && !e->q->rules->settings.external;
+    return !e->q->remove && !e->q->rules->settings.external && e->answer->err == ERR_NOTFOUND;
 }
 
 static bool is_there(const struct each *e)
@@ -237,37 +247,111 @@ static bool is_there(const struct each *e)
 
 /* ---- looking ---- */
 
-/* How many partitions it has, by the cluster's metadata; the handle learns of them likewise. One that was refused for
- * want of permission may be there all the same. */
-static void count_partitions(struct kafka_bus *k, rd_kafka_t *rk, const struct each *e)
+/* Of one topic, or with NULL of all that we may see. NULL: no broker answers, or nobody waits any more. */
+static const struct rd_kafka_metadata *metadata(struct kafka_bus *k, rd_kafka_t *rk, rd_kafka_topic_t *rkt,
+                                                rd_kafka_resp_err_t *err)
 {
-    struct kafka_answer *a = e->answer;
     const struct rd_kafka_metadata *md = NULL;
-    rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, e->topic, NULL);
-    rd_kafka_resp_err_t err = rkt ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_last_error();
-    bool known = false;
-    for (int ms = 0; !err && !known && !atomic_load(&k->clerk.hurry); ms += SLICE_MS) {
-        err = rd_kafka_metadata(rk, 0, rkt, &md, KAFKA_ASK_MS);
-        if (err)
+    *err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    for (int ms = 0; ms < KAFKA_ASK_MS && !atomic_load(&k->clerk.hurry); ms += TRY_MS) {
+        *err = rd_kafka_metadata(rk, !rkt, rkt, &md, TRY_MS);
+        if (!*err)
+            return md;
+        if (*err != RD_KAFKA_RESP_ERR__TRANSPORT && *err != RD_KAFKA_RESP_ERR__TIMED_OUT)
             break;
-        rd_kafka_resp_err_t of = md->topic_cnt == 1 ? md->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-        int32_t count = of ? 0 : md->topics[0].partition_cnt;
-        rd_kafka_metadata_destroy(md);
-        known = count > 0;
-        if (known)
-            a->partitions = count;
-        else if (e->q->rules->settings.external || a->err || ms >= KAFKA_ASK_MS)
-            err = of ? of : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; /* nothing that we have just made */
-        else
-            poll(NULL, 0, SLICE_MS);
     }
-    if (known)
-        a->err = OK;
-    else if (!a->err)
-        say(a, err ? err : RD_KAFKA_RESP_ERR__TIMED_OUT, e->topic,
-            err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ? "there is no such topic" : NULL);
+    return NULL;
+}
+
+static void seen(const struct each *e, const struct rd_kafka_metadata_topic *t)
+{
+    rd_kafka_resp_err_t err = t ? t->err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    e->answer->partitions = err ? 0 : t->partition_cnt;
+    e->answer->err = OK;
+    if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        say(e->answer, err, e->topic, "there is no such topic");
+    else if (err || t->partition_cnt == 0)
+        say(e->answer, err ? err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, e->topic, NULL);
+}
+
+/* The handle, and with it whoever appends, learns of the topic likewise. */
+static void look_one(struct kafka_ask *ask, rd_kafka_t *rk, const struct each *e)
+{
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+    rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, e->topic, NULL);
+    const struct rd_kafka_metadata *md = rkt ? metadata(ask->job.bus, rk, rkt, &err) : NULL;
+    if (md)
+        seen(e, md->topic_cnt == 1 ? md->topics : NULL);
+    else
+        say(e->answer, err, e->topic, err == RD_KAFKA_RESP_ERR__TIMED_OUT ? "no broker answers" : NULL);
+    if (md)
+        rd_kafka_metadata_destroy(md);
     if (rkt)
         rd_kafka_topic_destroy(rkt);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct rd_kafka_metadata_topic *)a)->topic,
+                  ((const struct rd_kafka_metadata_topic *)b)->topic);
+}
+
+static void look_all(struct kafka_ask *ask, rd_kafka_t *rk)
+{
+    rd_kafka_resp_err_t err;
+    const struct rd_kafka_metadata *md = metadata(ask->job.bus, rk, NULL, &err);
+    if (md)
+        qsort(md->topics, (size_t)md->topic_cnt, sizeof *md->topics, by_name);
+    each_topic(e, ask)
+    {
+        struct rd_kafka_metadata_topic key = {.topic = (char *)(uintptr_t)e.topic};
+        if (md)
+            seen(&e, bsearch(&key, md->topics, (size_t)md->topic_cnt, sizeof key, by_name));
+        else
+            say(e.answer, err, e.topic, err == RD_KAFKA_RESP_ERR__TIMED_OUT ? "no broker answers" : NULL);
+    }
+    if (md)
+        rd_kafka_metadata_destroy(md);
+}
+
+static void look(struct kafka_ask *ask, rd_kafka_t *rk)
+{
+    size_t topics = 0;
+    for (size_t i = 0; i < ask->count; i++)
+        topics += ask->questions[i].channel->topics.count;
+    if (topics > ONE_BY_ONE) {
+        look_all(ask, rk);
+        return;
+    }
+    each_topic(e, ask) look_one(ask, rk, &e);
+}
+
+/* One that had been there and was made anew: the handle believes that there is none, until it sees it. */
+static void look_again(struct kafka_ask *ask, rd_kafka_t *rk, const struct each *e)
+{
+    for (int ms = 0; ms < KAFKA_ASK_MS && !atomic_load(&ask->job.bus->clerk.hurry); ms += SLICE_MS) {
+        look_one(ask, rk, e);
+        if (e->answer->err != ERR_NOTFOUND && e->answer->partitions)
+            return;
+        poll(NULL, 0, SLICE_MS);
+    }
+}
+
+/* Whether the cluster has somebody for admin requests; the library would wait for it. */
+static bool has_controller(struct kafka_ask *ask, rd_kafka_t *rk)
+{
+    rd_kafka_resp_err_t err;
+    int32_t controller = rd_kafka_controllerid(rk, TRY_MS);
+    rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, ask->questions[0].channel->list[0].name, NULL);
+    const struct rd_kafka_metadata *md = rkt ? metadata(ask->job.bus, rk, rkt, &err) : NULL;
+    bool found = false;
+    for (int i = 0; md && i < md->broker_cnt; i++)
+        found |= md->brokers[i].id == controller;
+    if (md)
+        rd_kafka_metadata_destroy(md);
+    if (rkt)
+        rd_kafka_topic_destroy(rkt);
+    return found;
 }
 
 static void describe_answered(struct kafka_ask *ask, const rd_kafka_ConfigResource_t *resource)
@@ -382,18 +466,43 @@ static void offsets(struct kafka_ask *ask, rd_kafka_t *rk)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* Until it is seen to be gone: who makes it anew would believe that it is there. */
+static void removed(struct kafka_ask *ask, rd_kafka_t *rk, const struct each *e, bool admin)
+{
+    if (!e->answer->err && !admin)
+        say(e->answer, RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, e->topic, "the cluster names no controller");
+    for (int ms = 0; !e->answer->err && ms < KAFKA_ASK_MS && !atomic_load(&ask->job.bus->clerk.hurry); ms += SLICE_MS) {
+        look_one(ask, rk, e);
+        if (!e->answer->err)
+            poll(NULL, 0, SLICE_MS / 4);
+    }
+    if (e->answer->err == ERR_NOTFOUND)
+        e->answer->err = OK;
+}
+
 void kafka_topics_work(struct kafka_job *j)
 {
     struct kafka_ask *ask = container_of(j, struct kafka_ask, job);
     rd_kafka_t *rk = kafka_clerk_handle(j->bus);
     assert(ask->count > 0);
-    in_batches(ask, rk, to_remove, delete_batch);
-    in_batches(ask, rk, to_make, create_batch);
+    look(ask, rk);
+    bool admin = has_controller(ask, rk);
+    if (admin) {
+        in_batches(ask, rk, to_remove, delete_batch);
+        in_batches(ask, rk, to_make, create_batch);
+    }
     each_topic(e, ask)
     {
-        if (!e.q->remove)
-            count_partitions(j->bus, rk, &e);
+        if (e.q->remove)
+            removed(ask, rk, &e, admin);
+        else if (e.answer->made && e.q->channel->was_ready)
+            look_again(ask, rk, &e);
+        else if (e.answer->made)
+            e.answer->partitions = e.q->rules->settings.partitions;
+        else if (!e.answer->err && !e.answer->partitions)
+            look_again(ask, rk, &e); /* somebody else made it meanwhile */
     }
     offsets(ask, rk);
-    in_batches(ask, rk, is_there, describe_batch);
+    if (admin)
+        in_batches(ask, rk, is_there, describe_batch);
 }
