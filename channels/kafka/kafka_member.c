@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A subscription's consumer: in its group, given partitions and asked for them back, and out of it again. All on
+ * control.
+ *
+ * librdkafka's threads tell of events by a post. It asks one thing at a time, and waits, heartbeats going on, until it
+ * is answered:
+ *
+ *     assign: the group's committed offsets and metadata are asked for (no thread waits), each partition gets its
+ * ledger, librdkafka its offsets, and the partitions are dealt to the streams revoke: the streams let go, revoking
+ * their tokens; what is settled is committed, unless the partitions are lost to another member already; then librdkafka
+ * is told. It rejoins only when the commit is through.
+ *
+ * A partition whose committed offset is gone is taken from its stream, and assigned once more at its beginning.
+ */
+#include "kafka_member.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static struct loop *control_of(const struct kafka_member *m)
+{
+    return m->subscription->bus->env.control;
+}
+
+struct kafka_partition *kafka_member_find(struct kafka_member *m, const char *topic, int32_t partition)
+{
+    struct kafka_cursor *c = kafka_cursor_of(m->subscription, topic, partition);
+    return c && c->at && c->at->member == m ? c->at : NULL;
+}
+
+/* ---- dealing partitions to streams ---- */
+
+static bool takes(const struct bus_stream *st)
+{
+    return !atomic_load(&st->leaving);
+}
+
+/* The stream with the fewest partitions; NULL: there is none. */
+static struct bus_stream *poorest(struct bus_subscription *s)
+{
+    struct bus_stream *found = NULL;
+    list_each(l, tmp, &s->streams) {
+        struct bus_stream *st = container_of(l, struct bus_stream, link);
+        if (takes(st) && (!found || st->held < found->held))
+            found = st;
+    }
+    return found;
+}
+
+static void count_held(struct kafka_member *m)
+{
+    list_each(l, tmp, &m->subscription->streams)
+        container_of(l, struct bus_stream, link)->held = 0;
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        if (p->owner && !p->leaves)
+            p->owner->held++;
+    }
+}
+
+/* Who has none gets a stream; who sits with a stream that has two more than the poorest moves, when nothing of it is in
+ * hand. So partitions stay where they are as far as is fair. */
+void kafka_member_deal(struct kafka_member *m)
+{
+    struct bus_stream *to;
+    if (m->state != KAFKA_MEMBER_IN)
+        return;
+    count_held(m);
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        if (p->away || p->asked || p->revoked || p->lost || p->anew || !p->assigned || !(to = poorest(m->subscription)))
+            continue;
+        kafka_partition_give(p, to);
+        to->held++;
+    }
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        if (!p->away || p->asked || p->leaves || p->revoked || !(to = poorest(m->subscription)) ||
+            p->owner->held < to->held + 2)
+            continue;
+        p->leaves = true;
+        p->owner->held--;
+        to->held++; /* as good as */
+        kafka_partition_ask(p, KAFKA_RECALL_MOVE);
+    }
+}
+
+/* ---- revoked ---- */
+
+static void call(struct kafka_member *m, const char *what, rd_kafka_error_t *error)
+{
+    if (!error)
+        return;
+    kafka_notice(m->subscription->bus, 1, "RebalanceFailed", "group %s: %s: %s", m->subscription->group, what,
+                 rd_kafka_error_string(error));
+    rd_kafka_error_destroy(error);
+}
+
+static void begin_anew(struct kafka_member *m, struct kafka_partition *p);
+
+static void rebalance_done(struct kafka_member *m)
+{
+    rd_kafka_topic_partition_list_destroy(m->rebalance);
+    m->rebalance = NULL;
+    list_each(l, tmp, &m->partitions)
+        begin_anew(m, container_of(l, struct kafka_partition, link));
+}
+
+static void give_up(struct kafka_partition *p)
+{
+    p->revoked = true;
+    if (p->away && !p->asked)
+        kafka_partition_ask(p, KAFKA_RECALL_REVOKE);
+}
+
+/* Ends the revocation once all of its partitions are home. */
+static void revoke_on(struct kafka_member *m)
+{
+    struct kafka_partition *p;
+    assert(m->rebalance && !m->assign);
+    for (int i = 0; i < m->rebalance->cnt; i++) {
+        p = kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);
+        if (p && (p->away || p->asked))
+            return;
+    }
+    if (!rd_kafka_assignment_lost(m->rk))
+        kafka_commit_last(m, m->rebalance);
+    call(m, "giving up", rd_kafka_incremental_unassign(m->rk, m->rebalance));
+    for (int i = 0; i < m->rebalance->cnt; i++) {
+        p = kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);
+        if (p)
+            kafka_partition_free(p);
+    }
+    rebalance_done(m);
+}
+
+static void revoke(struct kafka_member *m)
+{
+    for (int i = 0; i < m->rebalance->cnt; i++) {
+        struct kafka_partition *p =
+            kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);
+        if (p)
+            give_up(p);
+    }
+    revoke_on(m);
+}
+
+/* ---- assigned ---- */
+
+static void again(struct kafka_member *m)
+{
+    loop_timer_start(control_of(m), &m->again, KAFKA_AGAIN_NS);
+}
+
+static void assign_ask(struct kafka_member *m)
+{
+    m->asking = true;
+    kafka_offsets_ask(m->rk, m->subscription->group, m->rebalance, m->queue);
+}
+
+/* Where it begins, by what the group has committed; what to tell librdkafka. */
+static int64_t begin(struct kafka_partition *p, const rd_kafka_topic_partition_t *found)
+{
+    const struct bus_subscription *s = p->member->subscription;
+    int64_t end = kafka_channel_end(s->channel, p->cursor->topic, p->cursor->partition), at = RD_KAFKA_OFFSET_BEGINNING;
+    if (found && kafka_offsets_count(found)) {
+        at = found->offset;
+        (void)kafka_ledger_decode(&p->ledger, at, slice_of(found->metadata, found->metadata_size));
+    } else {
+        if (s->latest && end >= 0)
+            at = end;
+        kafka_ledger_init(&p->ledger, at < 0 ? 0 : at);
+    }
+    atomic_store(&p->cursor->base, p->ledger.base);
+    atomic_store(&p->cursor->beyond, p->ledger.beyond);
+    return at;
+}
+
+/* False: no memory; nothing is lost by asking once more. */
+static bool assign_with(struct kafka_member *m, rd_kafka_topic_partition_list_t *offsets)
+{
+    for (int i = 0; i < m->rebalance->cnt; i++) {
+        rd_kafka_topic_partition_t *at = &m->rebalance->elems[i];
+        struct kafka_cursor *c = kafka_cursor_of(m->subscription, at->topic, at->partition);
+        if (!c || (!c->at && !kafka_partition_new(m, c)))
+            return false;
+        at->offset = begin(c->at, rd_kafka_topic_partition_list_find(offsets, at->topic, at->partition));
+    }
+    call(m, "taking over", rd_kafka_incremental_assign(m->rk, m->rebalance));
+    for (int i = 0; i < m->rebalance->cnt; i++)
+        kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition)->assigned = true;
+    rebalance_done(m);
+    kafka_subscription_says(m->subscription, NULL);
+    kafka_member_deal(m);
+    return true;
+}
+
+static void on_offsets(struct kafka_member *m, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t err;
+    const rd_kafka_topic_partition_list_t *answer = kafka_offsets_answer(event, &err);
+    m->asking = false;
+    if (!m->rebalance || !m->assign || m->state != KAFKA_MEMBER_IN)
+        return;
+    rd_kafka_topic_partition_list_t *offsets = answer ? rd_kafka_topic_partition_list_copy(answer) : NULL;
+    if (!offsets)
+        kafka_subscription_says(m->subscription, "the offsets of group %s cannot be learned: %s",
+                                m->subscription->group, rd_kafka_err2str(err));
+    if (!offsets || !assign_with(m, offsets))
+        again(m);
+    if (offsets)
+        rd_kafka_topic_partition_list_destroy(offsets);
+}
+
+/* A partition whose place is gone: from the oldest that is there, with nothing settled. Not while librdkafka waits for
+ * an answer: it would take this for one. */
+static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
+{
+    if ((!p->lost && !p->anew) || p->away || p->asked || m->rebalance || m->state != KAFKA_MEMBER_IN)
+        return;
+    bool topic_anew = p->anew;
+    p->anew = false;
+    rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, kafka_cursor_topic(m->subscription, p->cursor), p->cursor->partition)
+        ->offset = RD_KAFKA_OFFSET_BEGINNING;
+    p->before = topic_anew ? -1 : p->ledger.base; /* the channel tells of the other */
+    kafka_partition_forget(p);
+    kafka_ledger_init(&p->ledger, 0);
+    atomic_store(&p->cursor->base, 0);
+    atomic_store(&p->cursor->beyond, 0);
+    pthread_mutex_lock(&p->lock);
+    p->fresh = false;
+    pthread_mutex_unlock(&p->lock);
+    p->dirty = false;
+    if (topic_anew)
+        kafka_partition_shoot(p); /* what was committed is of another topic */
+    call(m, "beginning anew", rd_kafka_incremental_unassign(m->rk, one));
+    call(m, "beginning anew", rd_kafka_incremental_assign(m->rk, one));
+    rd_kafka_topic_partition_list_destroy(one);
+}
+
+void kafka_member_anew(struct kafka_member *m)
+{
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        p->anew = true;
+        if (!p->away)
+            kafka_member_home(m, p);
+        else if (!p->asked)
+            kafka_partition_ask(p, KAFKA_RECALL_REVOKE);
+    }
+}
+
+static void leave_hard(struct kafka_member *m);
+
+void kafka_member_home(struct kafka_member *m, struct kafka_partition *p)
+{
+    assert(!p->away && !p->asked);
+    p->leaves = false;
+    if (p->dirty)
+        kafka_partition_shoot(p);
+    if (m->hard) {
+        leave_hard(m);
+        return;
+    }
+    if (p->revoked) {
+        if (m->rebalance && !m->assign)
+            revoke_on(m);
+        return;
+    }
+    begin_anew(m, p);
+    kafka_member_deal(m);
+    kafka_commit(m);
+}
+
+/* ---- the end ---- */
+
+static void gone(struct kafka_job *j)
+{
+    struct kafka_member *m = container_of(j, struct kafka_member, job);
+    struct bus_subscription *s = m->subscription;
+    struct kafka_bus *k = s->bus;
+    if (m->rk) /* K did not come to it: stop */
+        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free(m);
+    s->member = NULL;
+    kafka_subscription_memberless(s);
+    kafka_subscriptions_idle(k);
+}
+
+/* On K: joins the consumer's threads. */
+static void destroy(struct kafka_job *j)
+{
+    struct kafka_member *m = container_of(j, struct kafka_member, job);
+    rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* closed already, or in vain */
+    m->rk = NULL;
+}
+
+static void dismantle(struct kafka_member *m)
+{
+    loop_timer_stop(control_of(m), &m->beat);
+    loop_timer_stop(control_of(m), &m->again);
+    loop_timer_stop(control_of(m), &m->linger);
+    loop_timer_stop(control_of(m), &m->deadline);
+    rd_kafka_queue_cb_event_enable(m->queue, NULL, NULL);
+    while (!list_empty(&m->partitions))
+        kafka_partition_free(container_of(m->partitions.next, struct kafka_partition, link));
+    if (m->rebalance)
+        rebalance_done(m);
+    rd_kafka_queue_destroy(m->queue);
+    post_free(m->post);
+    m->queue = NULL;
+    m->post = NULL;
+}
+
+static void leave(struct kafka_member *m)
+{
+    assert(m->state == KAFKA_MEMBER_CLOSING);
+    m->state = KAFKA_MEMBER_GONE;
+    dismantle(m);
+    m->job.work = destroy;
+    m->job.done = gone;
+    kafka_clerk_ask(m->subscription->bus, &m->job);
+}
+
+/* Without librdkafka's farewell, but not while a loop holds a partition. */
+static void leave_hard(struct kafka_member *m)
+{
+    m->hard = true;
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        if (p->away || p->asked) {
+            give_up(p);
+            return;
+        }
+    }
+    leave(m);
+}
+
+static void deadline_due(struct loop_timer *t)
+{
+    leave_hard(container_of(t, struct kafka_member, deadline));
+}
+
+void kafka_member_close(struct kafka_member *m)
+{
+    if (m->state != KAFKA_MEMBER_IN)
+        return;
+    m->state = KAFKA_MEMBER_CLOSING;
+    loop_timer_stop(control_of(m), &m->linger);
+    loop_timer_stop(control_of(m), &m->again);
+    loop_timer_start(control_of(m), &m->deadline, KAFKA_CLOSE_NS);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(m->rk, m->queue);
+    if (error) {
+        rd_kafka_error_destroy(error);
+        leave_hard(m);
+        return;
+    }
+    if (m->rebalance && m->assign) { /* not to be taken any more: an answer all the same, which counts as none */
+        call(m, "leaving", rd_kafka_incremental_assign(m->rk, m->rebalance));
+        rebalance_done(m);
+    }
+}
+
+/* ---- events ---- */
+
+static void on_rebalance(struct kafka_member *m, rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    assert(!m->rebalance);
+    m->rebalance = rd_kafka_topic_partition_list_copy(list);
+    m->assign = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    if (!m->assign)
+        revoke(m);
+    else if (list->cnt > 0 && m->state == KAFKA_MEMBER_IN)
+        assign_ask(m);
+    else {
+        call(m, "taking over", rd_kafka_incremental_assign(m->rk, m->rebalance));
+        rebalance_done(m);
+        kafka_subscription_says(m->subscription, NULL);
+    }
+}
+
+/* Whether the error is of the group or its topics: those of connections are the client's to tell. */
+static void on_error(struct kafka_member *m, rd_kafka_event_t *event)
+{
+    struct bus_subscription *s = m->subscription;
+    rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+    switch ((int)err) {
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__SSL:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+        return;
+    case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED: /* control did not run for minutes; librdkafka rejoins with the next poll
+                                                */
+        break;
+    default:
+        if (kafka_client_err(err) == ERR_NOTFOUND)
+            kafka_channel_suspect(s->channel);
+        kafka_subscription_says(s, "group %s: %s", s->group, rd_kafka_event_error_string(event));
+    }
+    if (rd_kafka_event_error_is_fatal(event))
+        kafka_member_close(m);
+}
+
+static void on_event(struct kafka_member *m, rd_kafka_event_t *event)
+{
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_REBALANCE:
+        on_rebalance(m, event);
+        break;
+    case RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT:
+        on_offsets(m, event);
+        break;
+    case RD_KAFKA_EVENT_OFFSET_COMMIT:
+        kafka_commit_result(m, event);
+        break;
+    case RD_KAFKA_EVENT_ERROR:
+        on_error(m, event);
+        break;
+    default:
+        break;
+    }
+    rd_kafka_event_destroy(event);
+}
+
+static void serve(void *owner)
+{
+    struct kafka_member *m = owner;
+    rd_kafka_event_t *event;
+    do {
+        while (m->state != KAFKA_MEMBER_GONE && (event = rd_kafka_queue_poll(m->queue, 0)))
+            on_event(m, event);
+    } while (m->state != KAFKA_MEMBER_GONE && rd_kafka_queue_length(m->queue) > 0);
+    if (m->state == KAFKA_MEMBER_CLOSING && !m->hard && rd_kafka_consumer_closed(m->rk))
+        leave(m);
+    else if (m->state == KAFKA_MEMBER_IN)
+        kafka_commit(m);
+}
+
+/* librdkafka's threads. */
+static void on_events(rd_kafka_t *rk, void *opaque)
+{
+    (void)rk;
+    post_send(opaque);
+}
+
+static void beat_due(struct loop_timer *t)
+{
+    struct kafka_member *m = container_of(t, struct kafka_member, beat);
+    loop_timer_start(control_of(m), t, KAFKA_BEAT_NS);
+    serve(m);
+}
+
+static void again_due(struct loop_timer *t)
+{
+    struct kafka_member *m = container_of(t, struct kafka_member, again);
+    m->vain = false;
+    if (m->rebalance && m->assign && !m->asking)
+        assign_ask(m);
+    kafka_commit(m);
+}
+
+static void linger_due(struct loop_timer *t)
+{
+    kafka_member_close(container_of(t, struct kafka_member, linger));
+}
+
+void kafka_member_linger(struct kafka_member *m, bool on)
+{
+    if (m->state != KAFKA_MEMBER_IN)
+        return;
+    if (on)
+        loop_timer_start(control_of(m), &m->linger, KAFKA_LINGER_NS);
+    else
+        loop_timer_stop(control_of(m), &m->linger);
+}
+
+/* ---- made ---- */
+
+static struct rd_kafka_conf_s *configure(struct bus_subscription *s)
+{
+    const struct kafka_settings *set = &s->bus->settings;
+    int32_t partitions = atomic_load(&s->channel->topics.partitions);
+    uint64_t share = set->fetch / 1024 / (uint64_t)(partitions > 0 ? partitions : 1);
+    char session[16], beat[16], ahead[24];
+    snprintf(session, sizeof session, "%d", set->session_ms);
+    snprintf(beat, sizeof beat, "%d", set->session_ms / 3 < 3000 ? set->session_ms / 3 : 3000);
+    snprintf(ahead, sizeof ahead, "%llu", (unsigned long long)(share < 64 ? 64 : share)); /* KiB of each partition */
+    const char *const own[] = {"group.id",
+                               s->group,
+                               "partition.assignment.strategy",
+                               "cooperative-sticky",
+                               "enable.auto.commit",
+                               "false",
+                               "enable.auto.offset.store",
+                               "false",
+                               "auto.offset.reset",
+                               "error", /* kafka_member_home looks after it, and tells */
+                               "allow.auto.create.topics",
+                               "false",
+                               "session.timeout.ms",
+                               session,
+                               "heartbeat.interval.ms",
+                               beat,
+                               "queued.max.messages.kbytes",
+                               ahead,
+                               NULL};
+    return kafka_client_conf(s->bus->client, own);
+}
+
+static rd_kafka_topic_partition_list_t *topics_of(const struct bus_channel *c)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->topics.count);
+    for (size_t t = 0; t < c->topics.count; t++)
+        rd_kafka_topic_partition_list_add(list, c->list[t].name, RD_KAFKA_PARTITION_UA);
+    return list;
+}
+
+enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
+{
+    assert(!s->member);
+    struct kafka_member *m = calloc(1, sizeof *m);
+    struct rd_kafka_conf_s *conf = m ? configure(s) : NULL;
+    enum err e = conf && !post_new(s->bus->env.control, serve, m, &m->post) ? OK : ERR_NOMEM;
+    if (!e) {
+        rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT);
+        e = kafka_client_open(s->bus->client, RD_KAFKA_CONSUMER, conf, &m->rk, d);
+        conf = NULL;
+    }
+    if (e) {
+        if (conf)
+            rd_kafka_conf_destroy(conf);
+        if (m)
+            post_free(m->post);
+        free(m);
+        return e;
+    }
+    kafka_subscriptions_busy(s->bus);
+    m->subscription = s;
+    s->member = m;
+    list_init(&m->partitions);
+    loop_timer_init(&m->beat, beat_due);
+    loop_timer_init(&m->again, again_due);
+    loop_timer_init(&m->linger, linger_due);
+    loop_timer_init(&m->deadline, deadline_due);
+    rd_kafka_poll_set_consumer(m->rk);
+    m->queue = rd_kafka_queue_get_consumer(m->rk);
+    rd_kafka_queue_cb_event_enable(m->queue, on_events, m->post);
+    rd_kafka_topic_partition_list_t *topics = topics_of(s->channel);
+    rd_kafka_resp_err_t err = rd_kafka_subscribe(m->rk, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    loop_timer_start(control_of(m), &m->beat, KAFKA_BEAT_NS);
+    if (err) {
+        kafka_subscription_says(s, "group %s: %s", s->group, rd_kafka_err2str(err));
+        kafka_member_close(m);
+    }
+    return OK;
+}
+
+void kafka_member_free(struct kafka_member *m)
+{
+    if (m->state != KAFKA_MEMBER_GONE)
+        dismantle(m);
+    if (m->rk)
+        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free(m);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The consuming side of the Kafka bus: what a subscription, its consumer, the partitions that the consumer was given,
+ * and the streams that drain them share. Private to kafka_subscription.c, kafka_offsets.c, kafka_member.c,
+ * kafka_commit.c, kafka_partition.c and kafka_stream.c.
+ *
+ *     subscription (C) ── member: a consumer in the group, while a stream is attached, and KAFKA_LINGER_NS longer (C)
+ *          │                 └── partitions, as the group's leader deals them out
+ *          ├── cursors: what is settled of each partition, as far as known here (atomics)
+ *          └── streams: one a loop ── partitions that it drains (L), dealt out by control: the i-th to stream i mod n
+ *
+ * A partition is at HOME, with control, or AWAY, with one stream. It goes out by the letter `give` and comes home by
+ * the letter `home`; `ask` goes out to have it back and always returns, also when it met nobody. Control touches a
+ * partition only when it is home and no ask is out; so neither ledger nor entries need a lock.
+ *
+ *     HOME ── give ──→ AWAY ── home ──→ HOME       why it comes home:
+ *                        ↑                          its stream was detached: at once, what was in hand is given back
+ *                       ask ─→ (returns)            ask to move: when nothing of it is in hand
+ *                                                   ask to revoke: at once, its tokens are revoked
+ *
+ * What is settled reaches Kafka in two steps: the stream puts a copy of the ledger beside the partition (`shot`) every
+ * KAFKA_COMMIT_MS while something changes; control commits what it finds there, one request at a time.
+ *
+ * Threads: C(ontrol), L (the stream's loop), T (one of librdkafka's).
+ */
+#ifndef LEAT_CHANNELS_KAFKA_MEMBER_H
+#define LEAT_CHANNELS_KAFKA_MEMBER_H
+
+#include "kafka_bus.h"
+
+#define KAFKA_LINGER_NS (3 * NS_PER_S) /* streams that come and go, as with each new plan, cost no rebalance */
+/* Longer than librdkafka's own for a last commit and a farewell. Then the consumer is dropped without: the group finds
+ * out by its session. */
+#define KAFKA_CLOSE_NS (12 * NS_PER_S)
+#define KAFKA_BEAT_NS (20 * NS_PER_S)   /* a sign of life to librdkafka, whose max.poll.interval.ms is 5 minutes */
+#define KAFKA_AGAIN_NS NS_PER_S         /* until what the broker refused, or what found no memory, is tried again */
+#define KAFKA_REST_NS (100 * NS_PER_MS) /* a partition that is to move delivers nothing new for so long ... */
+#define KAFKA_UNREST_NS NS_PER_S        /* ... and if something is still in hand then, goes on for so long */
+#define KAFKA_DELIVER_MAX 256           /* events in a turn of one stream */
+#define KAFKA_READ_MAX 32               /* records taken from librdkafka at once */
+#define KAFKA_FLIGHTS_MIN 16
+#define KAFKA_REMOVED                                                                                                  \
+    "leat:removed" /* metadata of a group that could not be deleted: it counts as having no offsets                    \
+                    */
+
+struct kafka_member;
+struct kafka_partition;
+
+/* How far a subscription is in one partition. C makes it; whoever has the partition writes it; any thread reads. */
+struct kafka_cursor {
+    size_t topic; /* index in the channel's topics */
+    int32_t partition;
+    _Atomic int64_t base;       /* -1: not known */
+    _Atomic uint32_t beyond;    /* settled offsets above the base */
+    _Atomic int64_t head_ms;    /* when the oldest that is not settled was appended; 0: not known */
+    struct kafka_partition *at; /* C; NULL: not assigned to this process */
+};
+
+struct kafka_cursors { /* of one topic */
+    struct kafka_cursor **at;
+    int32_t count;
+};
+
+enum kafka_subscription_state {
+    KAFKA_SUB_WAITING,  /* another one of the same group is still going */
+    KAFKA_SUB_STARTING, /* K looks for its offsets */
+    KAFKA_SUB_READY,
+    KAFKA_SUB_REFUSED, /* K could not; the next subscribe asks again */
+    KAFKA_SUB_GOING    /* unsubscribed: its consumer leaves, then perhaps its group goes */
+};
+
+struct bus_subscription {        /* C, but for the cursors */
+    struct list link;            /* of its channel */
+    struct bus_channel *channel; /* pinned */
+    struct kafka_bus *bus;
+    char *name, *group; /* owned */
+    unsigned refs;
+    enum kafka_subscription_state state;
+    struct bus_start start;
+    bool latest, remove; /* where a partition without an offset begins; remove its group in the end */
+    struct bus_op *ops;  /* they wait for STARTING, chained by owner */
+    struct bus_op *going;
+    struct kafka_job job;
+    bool busy;                              /* the job is with K, or `quietly` under way */
+    bool anew;                              /* a topic was made anew: its offsets are to begin again */
+    struct loop_task quietly;               /* the end, without K */
+    rd_kafka_topic_partition_list_t *found; /* of the job: offsets and metadata */
+    struct kafka_cursors *cursors;          /* owned, one for each topic */
+    struct kafka_member *member;            /* owned; NULL: none */
+    struct list streams;                    /* by bus_stream.link, in the order of their loops */
+    size_t stream_count;
+    struct loop_timer again; /* a consumer could not be made */
+    char reason[320];        /* what is wrong with its group; empty: nothing */
+    uint64_t behind_ns;      /* since when there is a backlog, as seen by probes; 0: there is none */
+};
+
+/* A record that was taken from librdkafka. */
+struct kafka_entry {
+    struct list link; /* in its partition: ahead, back or flying */
+    struct kafka_partition *at;
+    rd_kafka_message_t *message;  /* owned, until the event is made of it */
+    const struct ce_event *event; /* a reference; NULL while there is the message */
+    int64_t offset, time_ms;
+    unsigned attempt; /* times handed out */
+    uint32_t flight;  /* while flying: index in its stream's table */
+};
+
+enum kafka_recall { KAFKA_RECALL_MOVE, KAFKA_RECALL_REVOKE };
+
+struct kafka_partition {
+    struct list link; /* C: of its member */
+    struct kafka_member *member;
+    struct kafka_cursor *cursor;
+    rd_kafka_queue_t *queue; /* owned; records */
+
+    /* C. */
+    struct bus_stream *owner; /* where it is; NULL: home */
+    bool away, asked;         /* with a stream, or on its way; an ask is out */
+    bool assigned;            /* librdkafka knows that it is ours */
+    bool leaves;              /* asked to move */
+    bool revoked;             /* it is to be given up */
+    bool anew;                /* its topic was made anew: it begins again */
+    enum kafka_recall asking; /* of the ask that is out */
+    struct letter give, ask, home;
+
+    /* Who has it: L while away, else C. */
+    struct bus_stream *stream;
+    struct list stream_link, ready_link, dirty_link; /* of the stream */
+    struct kafka_ledger ledger;
+    struct list ahead;  /* taken from librdkafka, not yet from the ledger */
+    struct list back;   /* given back, by offset */
+    struct list flying; /* delivered */
+    int64_t before;     /* what was committed before the offset was found gone; -1: it was not */
+    bool readable;      /* there may be more with librdkafka */
+    bool dirty;         /* the ledger has changed since the last shot */
+    bool moving;        /* an ask to move waits until nothing is flying */
+    bool resting;       /* moving, and delivers nothing new */
+    bool lost;          /* librdkafka told that its offset is gone */
+    bool starved;       /* there was no memory for an event */
+    uint64_t rest_ns;   /* moving: when it rests, or goes on */
+
+    atomic_bool signalled; /* T → L: librdkafka has records */
+
+    pthread_mutex_t lock;
+    struct kafka_ledger shot; /* under it, as what follows: what is to be committed */
+    bool fresh;               /* and is not yet */
+};
+
+enum kafka_member_state {
+    KAFKA_MEMBER_IN,      /* in the group, or on its way into it */
+    KAFKA_MEMBER_CLOSING, /* gives up its partitions and leaves */
+    KAFKA_MEMBER_GONE     /* K destroys the consumer */
+};
+
+struct kafka_member { /* C */
+    struct bus_subscription *subscription;
+    enum kafka_member_state state;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue; /* its own events */
+    struct post *post;       /* T and L → C */
+    struct list partitions;
+    /* What librdkafka asks of us; one at a time. */
+    rd_kafka_topic_partition_list_t *rebalance; /* owned; NULL: nothing */
+    bool assign;                                /* else revoke */
+    bool asking;                                /* for the committed offsets of what is assigned */
+    unsigned committing;                        /* commits under way */
+    bool vain;                                  /* the last commit failed: again with the next beat of `again` */
+    bool hard;                                  /* destroyed without a farewell */
+    struct loop_timer beat, again, linger, deadline;
+    struct kafka_job job;
+};
+
+struct kafka_flight {
+    struct kafka_entry *entry; /* NULL: free */
+    uint64_t generation;
+    uint32_t next_free;
+};
+
+struct bus_stream {
+    struct bus_subscription *subscription;
+    struct loop *loop;
+    size_t index; /* of the loop */
+    /* C. */
+    struct list link;
+    size_t held; /* partitions, while they are dealt out */
+    /* L. */
+    struct bus_stream_callbacks callbacks;
+    void *arg;
+    uint64_t credit;
+    struct list partitions, ready, dirty; /* by stream_link, ready_link, dirty_link */
+    struct list spares;                   /* entries */
+    size_t spare_count;
+    struct kafka_flight *flights; /* owned */
+    uint32_t flight_count, first_free;
+    bool awake, pumped, detached;
+    bool *gone; /* set while callbacks run: detached meanwhile */
+    uint64_t pumped_ns;
+    struct loop_task task;
+    struct loop_timer timer, shots, rest; /* pump; ledgers to be copied; moving partitions */
+    struct post *post;                    /* T → L */
+    struct bus_op *detach_op;
+    struct letter hello, bye; /* L → C, L → C → L */
+    atomic_bool leaving;      /* C gives it nothing more */
+};
+
+/* ---- kafka_subscription.c: C ---- */
+/* The cursor of a partition, made if need be; NULL: no memory, or no topic of this channel. */
+struct kafka_cursor *kafka_cursor_of(struct bus_subscription *s, const char *topic, int32_t partition);
+const char *kafka_cursor_topic(const struct bus_subscription *s, const struct kafka_cursor *cursor);
+/* Letters of a stream: attached, and detached. */
+void kafka_subscription_hello(struct letter *m);
+void kafka_subscription_bye(struct letter *m);
+/* The member has gone. */
+void kafka_subscription_memberless(struct bus_subscription *s);
+/* Counts what stop waits for: a member, a job, an unsubscription under way. */
+void kafka_subscriptions_busy(struct kafka_bus *k);
+void kafka_subscriptions_idle(struct kafka_bus *k);
+/* NULL: all is well again. */
+void kafka_subscription_says(struct bus_subscription *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- kafka_offsets.c: work on K ---- */
+void kafka_offsets_start(struct kafka_job *j);  /* of bus_subscription.job: finds or makes the group's offsets */
+void kafka_offsets_remove(struct kafka_job *j); /* of bus_subscription.job: the group goes */
+void kafka_offsets_anew(struct kafka_job *j);   /* of bus_subscription.job: the group begins at the oldest there is */
+/* Any thread: asks for the committed offsets of a group, with metadata; the answer comes to the queue. */
+void kafka_offsets_ask(rd_kafka_t *rk, const char *group, const rd_kafka_topic_partition_list_t *list,
+                       rd_kafka_queue_t *queue);
+/* Of that event; borrowed. NULL: *err says why. */
+const rd_kafka_topic_partition_list_t *kafka_offsets_answer(rd_kafka_event_t *event, rd_kafka_resp_err_t *err);
+/* Whether a commit with this metadata counts. */
+bool kafka_offsets_count(const rd_kafka_topic_partition_t *p);
+/* All partitions of the channel, as far as they are known, each with this offset. */
+rd_kafka_topic_partition_list_t *kafka_offsets_list(const struct bus_channel *c, int64_t offset);
+
+/* ---- kafka_member.c: C ---- */
+/* Makes a consumer that joins the group. ERR_NOMEM; with *d ERR_INVALID. */
+enum err kafka_member_new(struct bus_subscription *s, struct diag *d) must_check;
+void kafka_member_close(struct kafka_member *m);
+/* fini: no loop runs. */
+void kafka_member_free(struct kafka_member *m);
+/* Without a stream it stays for KAFKA_LINGER_NS. */
+void kafka_member_linger(struct kafka_member *m, bool on);
+/* All of its partitions begin again at their oldest record, with nothing settled. */
+void kafka_member_anew(struct kafka_member *m);
+/* Streams came or went: partitions are dealt out anew. */
+void kafka_member_deal(struct kafka_member *m);
+/* A partition is home. */
+void kafka_member_home(struct kafka_member *m, struct kafka_partition *p);
+struct kafka_partition *kafka_member_find(struct kafka_member *m, const char *topic, int32_t partition);
+
+/* ---- kafka_commit.c: C ---- */
+/* Commits what is there to be committed, unless a commit is under way already. */
+void kafka_commit(struct kafka_member *m);
+/* The same for partitions that are given up, at home: their ledgers as they are. */
+void kafka_commit_last(struct kafka_member *m, const rd_kafka_topic_partition_list_t *list);
+void kafka_commit_result(struct kafka_member *m, rd_kafka_event_t *event);
+
+/* ---- kafka_partition.c ---- */
+struct kafka_partition *kafka_partition_new(struct kafka_member *m, struct kafka_cursor *cursor); /* C; NULL */
+void kafka_partition_free(struct kafka_partition *p);                                             /* C, home */
+void kafka_partition_forget(struct kafka_partition *p); /* C, home: what was read of it is not to be delivered */
+void kafka_partition_give(struct kafka_partition *p, struct bus_stream *st); /* C */
+void kafka_partition_ask(struct kafka_partition *p, enum kafka_recall ask);  /* C */
+/* L: the next entry to deliver, flying now, with its event; NULL: none at the moment. */
+struct kafka_entry *kafka_partition_next(struct kafka_partition *p);
+void kafka_partition_settled(struct kafka_partition *p, struct kafka_entry *e, enum bus_settle how); /* L */
+/* L: goes home; nothing is flying. */
+void kafka_partition_let_go(struct kafka_partition *p);
+void kafka_partition_give_back(struct kafka_partition *p); /* L: all that is flying */
+/* L: revokes what is flying, and goes home. The stream may be detached within: it has gone home by that then. */
+void kafka_partition_revoke(struct kafka_partition *p);
+void kafka_partition_shoot(struct kafka_partition *p); /* who has it: the ledger is to be committed as it is */
+void kafka_partition_head(struct kafka_partition *p);  /* who has it: tells the cursor the age of its oldest */
+
+/* ---- kafka_stream.c: L ---- */
+void kafka_stream_wake(struct bus_stream *st);
+void kafka_stream_ready(struct bus_stream *st, struct kafka_partition *p); /* it may have something to deliver */
+void kafka_stream_dirty(struct bus_stream *st, struct kafka_partition *p);
+void kafka_stream_moving(struct bus_stream *st);                        /* a partition of it is to move */
+struct kafka_entry *kafka_stream_spare(struct bus_stream *st);          /* an entry to fill; NULL: no memory */
+void kafka_stream_spared(struct bus_stream *st, struct kafka_entry *e); /* with its message and its reference */
+/* Ends the flight of an entry and tells by `revoked`. False: the stream was detached meanwhile. */
+bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e);
+void kafka_stream_end(struct bus_stream *st);  /* C: detached, and nothing is sent to it any more */
+void kafka_stream_free(struct bus_stream *st); /* detached, or fini */
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A partition that this process was given: its records on their way to a stream, and what is settled of them.
+ *
+ *     librdkafka's queue → ahead → (the ledger takes it) → flying → settled, or → back → flying ...
+ *
+ * Who has it may touch it: a loop while it is away, control while it is home (kafka_member.h).
+ */
+#include "kafka_member.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* ---- entries ---- */
+
+static void entry_free(struct kafka_entry *e)
+{
+    if (e->message)
+        rd_kafka_message_destroy(e->message);
+    ce_event_unref(e->event);
+    free(e);
+}
+
+static void entries_free(struct list *entries)
+{
+    struct list *l;
+    while ((l = list_pop_front(entries)))
+        entry_free(container_of(l, struct kafka_entry, link));
+}
+
+/* Among those given back, by offset. Whoever gives back many begins with the youngest, so that each finds its place at
+ * the front. */
+static void put_back(struct kafka_partition *p, struct kafka_entry *e)
+{
+    struct list *at = &p->back;
+    while (at->next != &p->back && container_of(at->next, struct kafka_entry, link)->offset < e->offset)
+        at = at->next;
+    list_insert_after(at, &e->link);
+}
+
+static struct kafka_entry *first(const struct list *entries)
+{
+    return list_empty(entries) ? NULL : container_of(entries->next, struct kafka_entry, link);
+}
+
+/* ---- ledger and cursor ---- */
+
+void kafka_partition_head(struct kafka_partition *p)
+{
+    const struct kafka_entry *flying = first(&p->flying), *back = first(&p->back), *e = first(&p->ahead);
+    if (flying)
+        e = flying;
+    if (back && (!flying || back->offset < flying->offset))
+        e = back;
+    atomic_store_explicit(&p->cursor->head_ms, e ? e->time_ms : 0, memory_order_relaxed);
+}
+
+static void changed(struct kafka_partition *p)
+{
+    atomic_store_explicit(&p->cursor->base, p->ledger.base, memory_order_relaxed);
+    atomic_store_explicit(&p->cursor->beyond, p->ledger.beyond, memory_order_relaxed);
+    p->dirty = true;
+    if (p->stream)
+        kafka_stream_dirty(p->stream, p);
+}
+
+void kafka_partition_shoot(struct kafka_partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->shot = p->ledger;
+    p->fresh = true;
+    pthread_mutex_unlock(&p->lock);
+    p->dirty = false;
+}
+
+/* ---- records ---- */
+
+static void unreadable(struct kafka_partition *p, const rd_kafka_message_t *m)
+{
+    struct bus_channel *c = p->member->subscription->channel;
+    struct kafka_bus *k = p->member->subscription->bus;
+    if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+        p->lost = true;
+    else if (kafka_client_err(m->err) == ERR_NOTFOUND)
+        kafka_channel_suspect(c);
+    else
+        kafka_notice(k, 1, "FetchFailed", "partition %d of %s cannot be read: %s", (int)p->cursor->partition,
+                     kafka_cursor_topic(p->member->subscription, p->cursor), rd_kafka_message_errstr(m));
+}
+
+/* Takes more from librdkafka, without waiting. Entries are made before, so that no record is without one. */
+static void read_more(struct kafka_partition *p)
+{
+    struct kafka_entry *entries[KAFKA_READ_MAX];
+    rd_kafka_message_t *messages[KAFKA_READ_MAX];
+    size_t room = 0;
+    ssize_t n = 0;
+    while (room < KAFKA_READ_MAX && (entries[room] = kafka_stream_spare(p->stream)))
+        room++;
+    if (room > 0)
+        n = rd_kafka_consume_batch_queue(p->queue, 0, messages, room);
+    n = n < 0 ? 0 : n;
+    p->readable = room == 0 || (size_t)n == room;
+    for (size_t i = 0; i < room; i++) {
+        struct kafka_entry *e = entries[i];
+        if (i >= (size_t)n || messages[i]->err) {
+            if (i < (size_t)n) {
+                unreadable(p, messages[i]);
+                rd_kafka_message_destroy(messages[i]);
+            }
+            kafka_stream_spared(p->stream, e);
+            continue;
+        }
+        *e = (struct kafka_entry){.at = p, .message = messages[i], .offset = messages[i]->offset};
+        e->time_ms = rd_kafka_message_timestamp(messages[i], NULL);
+        list_push_back(&p->ahead, &e->link);
+    }
+    if (!list_empty(&p->ahead))
+        kafka_channel_end_raise(p->member->subscription->channel, p->cursor->topic, p->cursor->partition,
+                                container_of(p->ahead.prev, struct kafka_entry, link)->offset + 1);
+}
+
+/* What the first record shows of an offset that was gone. */
+static void tell_gap(struct kafka_partition *p, int64_t offset)
+{
+    const char *topic = kafka_cursor_topic(p->member->subscription, p->cursor);
+    if (offset > p->before)
+        kafka_notice(p->member->subscription->bus, 2, "EventsExpired",
+                     "partition %d of %s begins at %lld, and subscription %s had come to %lld only: up to %lld events "
+                     "were removed by the topic's retention before they were delivered",
+                     (int)p->cursor->partition, topic, (long long)offset, p->member->subscription->name,
+                     (long long)p->before, (long long)(offset - p->before));
+    else
+        kafka_notice(p->member->subscription->bus, 2, "OffsetGone",
+                     "partition %d of %s no longer has offset %lld, to which subscription %s had come: the topic was "
+                     "made anew or cut; it begins again at %lld",
+                     (int)p->cursor->partition, topic, (long long)p->before, p->member->subscription->name,
+                     (long long)offset);
+    p->before = -1;
+}
+
+/* The next record that is to be delivered, taken into the ledger. */
+static struct kafka_entry *take(struct kafka_partition *p)
+{
+    for (;;) {
+        if (list_empty(&p->ahead) && p->readable)
+            read_more(p);
+        struct kafka_entry *e = first(&p->ahead);
+        if (!e)
+            return NULL;
+        if (e->offset >= p->ledger.top && !kafka_ledger_fits(&p->ledger, e->offset)) /* K4 */
+            return NULL;
+        if (p->before >= 0)
+            tell_gap(p, e->offset);
+        list_remove(&e->link);
+        /* Below top: read twice, since librdkafka had been paused by a rebalance meanwhile. */
+        if (e->offset >= p->ledger.top) {
+            if (kafka_ledger_take(&p->ledger, e->offset))
+                return e;
+            changed(p);
+        }
+        kafka_stream_spared(p->stream, e);
+    }
+}
+
+/* Makes the event. False: there is none; what is no event ever is settled, what found no memory waits. */
+static bool decode(struct kafka_partition *p, struct kafka_entry *e)
+{
+    struct bus_subscription *s = p->member->subscription;
+    if (e->event)
+        return true;
+    enum err err = kafka_channel_event(s->channel, e->message, &e->event);
+    if (err == ERR_NOMEM) {
+        list_push_front(&p->back, &e->link);
+        p->starved = true;
+        return false;
+    }
+    rd_kafka_message_destroy(e->message);
+    e->message = NULL;
+    if (!err)
+        return true;
+    kafka_notice(s->bus, 2, "RecordSkipped", "the record at offset %lld of partition %d of %s is no event: %s",
+                 (long long)e->offset, (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), err_name(err));
+    kafka_ledger_settle(&p->ledger, e->offset);
+    changed(p);
+    kafka_stream_spared(p->stream, e);
+    return false;
+}
+
+struct kafka_entry *kafka_partition_next(struct kafka_partition *p)
+{
+    p->starved = false;
+    while (!p->resting && !p->starved && !p->lost) {
+        struct list *l = list_pop_front(&p->back);
+        struct kafka_entry *e = l ? container_of(l, struct kafka_entry, link) : take(p);
+        if (!e)
+            break;
+        if (!decode(p, e))
+            continue;
+        bool oldest = list_empty(&p->flying);
+        list_push_back(&p->flying, &e->link);
+        e->attempt++;
+        if (oldest)
+            kafka_partition_head(p);
+        return e;
+    }
+    return NULL;
+}
+
+void kafka_partition_settled(struct kafka_partition *p, struct kafka_entry *e, enum bus_settle how)
+{
+    assert(e->at == p && e->event && p->stream);
+    list_remove(&e->link);
+    if (how == BUS_ACK) {
+        kafka_ledger_settle(&p->ledger, e->offset);
+        changed(p);
+        kafka_stream_spared(p->stream, e);
+    } else
+        put_back(p, e);
+    kafka_partition_head(p);
+    if (p->moving && list_empty(&p->flying))
+        kafka_partition_let_go(p);
+    else if (!p->resting)
+        kafka_stream_ready(p->stream, p);
+}
+
+/* ---- from control to a stream and back ---- */
+
+static void came_home(struct letter *m)
+{
+    struct kafka_partition *p = container_of(m, struct kafka_partition, home);
+    assert(p->away && !p->stream);
+    p->away = false;
+    p->owner = NULL;
+    if (!p->asked)
+        kafka_member_home(p->member, p);
+}
+
+void kafka_partition_let_go(struct kafka_partition *p)
+{
+    struct bus_stream *st = p->stream;
+    assert(st && list_empty(&p->flying));
+    rd_kafka_queue_cb_event_enable(p->queue, NULL, NULL);
+    list_remove(&p->stream_link);
+    list_remove(&p->ready_link);
+    list_remove(&p->dirty_link);
+    p->moving = p->resting = false;
+    p->stream = NULL;
+    p->home.run = came_home;
+    loop_post_reserved(p->member->subscription->bus->env.control, &p->home);
+}
+
+void kafka_partition_give_back(struct kafka_partition *p)
+{
+    while (!list_empty(&p->flying)) {
+        struct list *youngest = p->flying.prev;
+        list_remove(youngest);
+        put_back(p, container_of(youngest, struct kafka_entry, link));
+    }
+}
+
+void kafka_partition_revoke(struct kafka_partition *p)
+{
+    struct bus_stream *st = p->stream;
+    struct kafka_entry *e;
+    bool here = true;
+    while (here && (e = first(&p->flying))) {
+        list_remove(&e->link);
+        here = kafka_stream_revoke(st, e); /* else detached within: the partition has gone, and perhaps is no more */
+        entry_free(e);
+    }
+    if (here)
+        kafka_partition_let_go(p);
+}
+
+/* librdkafka's thread, under the queue's lock: it has records, and had none. */
+static void on_records(rd_kafka_t *rk, void *opaque)
+{
+    struct kafka_partition *p = opaque;
+    (void)rk;
+    atomic_store(&p->signalled, true);
+    post_send(p->stream->post);
+}
+
+static void given(struct letter *m)
+{
+    struct kafka_partition *p = container_of(m, struct kafka_partition, give);
+    struct bus_stream *st = p->stream;
+    list_push_back(&st->partitions, &p->stream_link);
+    if (st->detached) { /* it went while this was on its way */
+        kafka_partition_let_go(p);
+        return;
+    }
+    p->readable = true; /* librdkafka tells of what comes from now on */
+    rd_kafka_queue_cb_event_enable(p->queue, on_records, p);
+    if (p->dirty)
+        kafka_stream_dirty(st, p);
+    kafka_stream_ready(st, p);
+}
+
+void kafka_partition_give(struct kafka_partition *p, struct bus_stream *st)
+{
+    assert(!p->away && !p->asked && !p->stream && !p->revoked);
+    p->away = true;
+    p->owner = p->stream = st;
+    p->give.run = given;
+    loop_post_reserved(st->loop, &p->give);
+}
+
+static void ask_returned(struct letter *m)
+{
+    struct kafka_partition *p = container_of(m, struct kafka_partition, ask);
+    assert(p->asked);
+    p->asked = false;
+    if (!p->away)
+        kafka_member_home(p->member, p);
+    else if (p->revoked && p->asking == KAFKA_RECALL_MOVE)
+        kafka_partition_ask(p, KAFKA_RECALL_REVOKE);
+}
+
+static void asked(struct letter *m)
+{
+    struct kafka_partition *p = container_of(m, struct kafka_partition, ask);
+    struct loop *control = p->member->subscription->bus->env.control;
+    struct bus_stream *st = p->stream; /* NULL: it is on its way home */
+    if (st && p->asking == KAFKA_RECALL_REVOKE)
+        kafka_partition_revoke(p);
+    else if (st && list_empty(&p->flying))
+        kafka_partition_let_go(p);
+    else if (st) {
+        p->moving = p->resting = true;
+        p->rest_ns = loop_now_ns(st->loop) + KAFKA_REST_NS;
+        kafka_stream_moving(st);
+    }
+    m->run = ask_returned;
+    loop_post_reserved(control, m);
+}
+
+void kafka_partition_ask(struct kafka_partition *p, enum kafka_recall ask)
+{
+    assert(p->away && !p->asked && p->owner);
+    p->asked = true;
+    p->asking = ask;
+    p->ask.run = asked;
+    loop_post_reserved(p->owner->loop, &p->ask);
+}
+
+/* ---- made and freed ---- */
+
+struct kafka_partition *kafka_partition_new(struct kafka_member *m, struct kafka_cursor *cursor)
+{
+    const char *topic = kafka_cursor_topic(m->subscription, cursor);
+    struct kafka_partition *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->queue = rd_kafka_queue_get_partition(m->rk, topic, cursor->partition);
+    if (!p->queue) {
+        free(p);
+        return NULL;
+    }
+    rd_kafka_queue_forward(p->queue, NULL);
+    p->member = m;
+    p->cursor = cursor;
+    p->before = -1;
+    list_init(&p->stream_link);
+    list_init(&p->ready_link);
+    list_init(&p->dirty_link);
+    list_init(&p->ahead);
+    list_init(&p->back);
+    list_init(&p->flying);
+    pthread_mutex_init(&p->lock, NULL);
+    cursor->at = p;
+    list_push_back(&m->partitions, &p->link);
+    return p;
+}
+
+void kafka_partition_forget(struct kafka_partition *p)
+{
+    entries_free(&p->ahead);
+    entries_free(&p->back);
+    entries_free(&p->flying);
+    p->lost = p->starved = false;
+}
+
+void kafka_partition_free(struct kafka_partition *p)
+{
+    assert(p->cursor->at == p);
+    rd_kafka_queue_cb_event_enable(p->queue, NULL, NULL);
+    rd_kafka_queue_destroy(p->queue);
+    kafka_partition_forget(p);
+    pthread_mutex_destroy(&p->lock);
+    p->cursor->at = NULL;
+    list_remove(&p->link);
+    free(p);
+}

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Subscriptions of the Kafka bus, as control sees them: a consumer group each. K finds or makes the group's offsets;
+ * the first stream brings a consumer, the last one's detach lets it go (K6).
+ *
+ *     subscribe ─→ WAITING (for one of the same group that goes) ─→ STARTING (K) ─→ READY ⇄ its streams and its member
+ *                                                                       └─→ REFUSED ─ subscribe ─→ STARTING
+ *     unsubscribe ─→ GOING ─ the member leaves ─→ K removes the group, where asked ─→ freed
+ */
+#include "../round.h"
+#include "kafka_member.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+static struct loop *control_of(const struct bus_subscription *s)
+{
+    return s->bus->env.control;
+}
+
+/* ---- cursors ---- */
+
+static struct kafka_cursor *cursor_at(struct bus_subscription *s, size_t topic, int32_t partition)
+{
+    struct kafka_cursors *of = &s->cursors[topic];
+    if (partition < of->count)
+        return of->at[partition];
+    struct kafka_cursor **at = realloc(of->at, ((size_t)partition + 1) * sizeof(struct kafka_cursor *));
+    if (!at)
+        return NULL;
+    of->at = at;
+    for (int32_t i = of->count; i <= partition; i++) {
+        if (!(at[i] = calloc(1, sizeof **at)))
+            return NULL;
+        at[i]->topic = topic;
+        at[i]->partition = i;
+        atomic_init(&at[i]->base, -1);
+        of->count = i + 1;
+    }
+    return at[partition];
+}
+
+struct kafka_cursor *kafka_cursor_of(struct bus_subscription *s, const char *topic, int32_t partition)
+{
+    const struct bus_channel *c = s->channel;
+    for (size_t t = 0; t < c->topics.count && partition >= 0 && partition < 1 << 20; t++)
+        if (strcmp(c->list[t].name, topic) == 0)
+            return cursor_at(s, t, partition);
+    return NULL;
+}
+
+const char *kafka_cursor_topic(const struct bus_subscription *s, const struct kafka_cursor *cursor)
+{
+    return s->channel->list[cursor->topic].name;
+}
+
+/* What K found, as far as no partition here knows better. */
+static void take_found(struct bus_subscription *s)
+{
+    struct kafka_ledger l;
+    for (int i = 0; s->found && i < s->found->cnt; i++) {
+        const rd_kafka_topic_partition_t *at = &s->found->elems[i];
+        struct kafka_cursor *c = kafka_cursor_of(s, at->topic, at->partition);
+        if (!c || c->at || !kafka_offsets_count(at))
+            continue;
+        (void)kafka_ledger_decode(&l, at->offset, slice_of(at->metadata, at->metadata_size));
+        atomic_store(&c->base, l.base);
+        atomic_store(&c->beyond, l.beyond);
+    }
+    if (s->found)
+        rd_kafka_topic_partition_list_destroy(s->found);
+    s->found = NULL;
+}
+
+/* ---- words ---- */
+
+void kafka_subscription_says(struct bus_subscription *s, const char *format, ...)
+{
+    char said[sizeof s->reason] = "";
+    if (format) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(said, sizeof said, format, args);
+        va_end(args);
+    }
+    if (strcmp(said, s->reason) == 0)
+        return;
+    memcpy(s->reason, said, sizeof said);
+    if (format)
+        kafka_notice(s->bus, 1, "GroupTrouble", "subscription %s: %s", s->name, said);
+    else
+        kafka_notice(s->bus, 0, "GroupWell", "subscription %s: group %s is well again", s->name, s->group);
+}
+
+/* ---- what stop waits for ---- */
+
+void kafka_subscriptions_busy(struct kafka_bus *k)
+{
+    k->subscriptions_busy++;
+}
+
+static void look_whether_all_are_gone(struct kafka_bus *k)
+{
+    void (*gone)(struct kafka_bus *) = k->subscriptions_gone;
+    if (!gone || k->subscriptions_busy > 0)
+        return;
+    k->subscriptions_gone = NULL;
+    gone(k);
+}
+
+void kafka_subscriptions_idle(struct kafka_bus *k)
+{
+    assert(k->subscriptions_busy > 0);
+    k->subscriptions_busy--;
+    look_whether_all_are_gone(k);
+}
+
+/* ---- made, freed ---- */
+
+static void subscription_free(struct bus_subscription *s)
+{
+    assert(!s->member);
+    for (size_t t = 0; s->cursors && t < s->channel->topics.count; t++) {
+        for (int32_t i = 0; i < s->cursors[t].count; i++)
+            free(s->cursors[t].at[i]);
+        free(s->cursors[t].at);
+    }
+    if (s->found)
+        rd_kafka_topic_partition_list_destroy(s->found);
+    loop_timer_stop(control_of(s), &s->again);
+    loop_task_cancel(&s->quietly);
+    list_remove(&s->link);
+    free(s->cursors);
+    free(s->group);
+    free(s->name);
+    free(s);
+}
+
+static void again_due(struct loop_timer *t);
+static void gone_quietly(struct loop_task *t);
+
+/* "leat.NS.CHANNEL.CURSOR" */
+static char *default_group(const struct bus_channel *c, struct slice name)
+{
+    char *group = NULL;
+    if (asprintf(&group, "%sleat.%s.%.*s", c->bus->settings.prefix, c->name, SLICE_ARG(name)) < 0)
+        return NULL;
+    for (char *p = group; *p; p++)
+        if (*p == '/')
+            *p = '.';
+    return group;
+}
+
+/* Parameters as they are given; `overflow` is for buses with a bound of their own, here retention is the topic's. */
+static enum err read_params(const struct bus_param *params, size_t count, const char **group, bool *latest,
+                            struct diag *d)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *name = params[i].name, *value = params[i].value;
+        if (strcmp(name, "group") == 0) {
+            if (!*value || strlen(value) > 255)
+                return diag_set(d, ERR_INVALID, "group is \"%s\"; it must be 1 to 255 characters", value);
+            *group = value;
+        } else if (strcmp(name, "group.start") == 0) {
+            *latest = strcmp(value, "latest") == 0;
+            if (!*latest && strcmp(value, "earliest") != 0)
+                return diag_set(d, ERR_INVALID, "group.start is \"%s\"; it must be earliest or latest", value);
+        } else if (strcmp(name, "overflow") != 0)
+            return diag_set(d, ERR_INVALID,
+                            "unknown parameter \"%s\" of a subscription on a kafka bus; it knows group, group.start",
+                            name);
+    }
+    return OK;
+}
+
+static struct bus_subscription *subscription_new(struct bus_channel *c, struct slice name, const char *group)
+{
+    struct bus_subscription *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->channel = c;
+    s->bus = c->bus;
+    list_init(&s->link);
+    list_init(&s->streams);
+    loop_timer_init(&s->again, again_due);
+    loop_task_init(&s->quietly, gone_quietly);
+    s->name = strndup(name.ptr ? name.ptr : "", name.len);
+    s->cursors = calloc(c->topics.count, sizeof *s->cursors);
+    s->group = group ? NULL : default_group(c, name);
+    if (group && asprintf(&s->group, "%s%s", c->bus->settings.prefix, group) < 0)
+        s->group = NULL;
+    if (!s->name || !s->cursors || !s->group) {
+        subscription_free(s);
+        return NULL;
+    }
+    list_push_back(kafka_channel_subscriptions(c), &s->link);
+    kafka_channel_pin(c);
+    return s;
+}
+
+/* ---- starting ---- */
+
+static void ops_end(struct bus_subscription *s, enum err err, const char *text)
+{
+    while (s->ops) {
+        struct bus_op *op = s->ops;
+        s->ops = op->owner;
+        op->text = err ? text : NULL;
+        op->done(op, err);
+    }
+}
+
+static void going_on(struct bus_subscription *s);
+static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *done);
+
+static void started(struct kafka_job *j)
+{
+    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
+    struct kafka_bus *k = s->bus;
+    assert(s->state != KAFKA_SUB_WAITING && s->busy);
+    s->busy = false;
+    take_found(s);
+    if (s->state == KAFKA_SUB_STARTING)
+        s->state = j->err ? KAFKA_SUB_REFUSED : KAFKA_SUB_READY;
+    ops_end(s, j->err, j->text[0] ? j->text : NULL);
+    if (s->state == KAFKA_SUB_GOING)
+        going_on(s);
+    else if (s->anew && !kafka_bus_closed(k))
+        ask(s, kafka_offsets_anew, started);
+    kafka_subscriptions_idle(k);
+}
+
+static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *done)
+{
+    assert(!s->busy);
+    s->busy = true;
+    s->anew = false;
+    s->job.work = work;
+    s->job.done = done;
+    kafka_subscriptions_busy(s->bus);
+    kafka_clerk_ask(s->bus, &s->job);
+}
+
+static void start(struct bus_subscription *s)
+{
+    list_each(l, tmp, kafka_channel_subscriptions(s->channel)) {
+        struct bus_subscription *other = container_of(l, struct bus_subscription, link);
+        if (other != s && other->state == KAFKA_SUB_GOING && strcmp(other->group, s->group) == 0) {
+            s->state = KAFKA_SUB_WAITING;
+            return;
+        }
+    }
+    s->state = KAFKA_SUB_STARTING;
+    ask(s, kafka_offsets_start, started);
+}
+
+static struct bus_subscription *find(struct bus_channel *c, struct slice name)
+{
+    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        if (s->state != KAFKA_SUB_GOING && slice_eq_str(name, s->name))
+            return s;
+    }
+    return NULL;
+}
+
+enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *from,
+                         struct filter *filter, const struct bus_param *params, size_t count,
+                         struct bus_subscription **out, struct bus_op *op, struct diag *d)
+{
+    const char *group = NULL;
+    bool latest = false;
+    (void)filter;
+    if (kafka_bus_closed(kafka_of(b)))
+        return ERR_CLOSED;
+    enum err e = read_params(params, count, &group, &latest, d);
+    if (e)
+        return e;
+    struct bus_subscription *s = find(c, name);
+    bool fresh = !s;
+    if (!s && !(s = subscription_new(c, name, group)))
+        return ERR_NOMEM;
+    if (fresh)
+        s->start = from ? *from : (struct bus_start){.kind = BUS_START_LATEST};
+    s->refs++;
+    s->latest = latest;
+    *out = s;
+    if (s->state == KAFKA_SUB_READY && !fresh) {
+        bus_op_end(control_of(s), op, OK);
+        return OK;
+    }
+    op->owner = s->ops;
+    s->ops = op;
+    if (fresh || s->state == KAFKA_SUB_REFUSED)
+        start(s);
+    return OK;
+}
+
+/* ---- streams ---- */
+
+static void join(struct bus_subscription *s)
+{
+    struct diag d = {0};
+    if (s->member || s->stream_count == 0 || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus))
+        return;
+    if (!kafka_member_new(s, &d))
+        return;
+    kafka_subscription_says(s, "no consumer can be made: %s", d.text[0] ? d.text : "no memory");
+    loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
+}
+
+static void again_due(struct loop_timer *t)
+{
+    join(container_of(t, struct bus_subscription, again));
+}
+
+void kafka_subscription_hello(struct letter *m)
+{
+    struct bus_stream *st = container_of(m, struct bus_stream, hello);
+    struct bus_subscription *s = st->subscription;
+    list_push_back(&s->streams, &st->link);
+    s->stream_count++;
+    if (!s->member)
+        join(s);
+    else {
+        kafka_member_linger(s->member, false);
+        kafka_member_deal(s->member);
+    }
+}
+
+void kafka_subscription_bye(struct letter *m)
+{
+    struct bus_stream *st = container_of(m, struct bus_stream, bye);
+    struct bus_subscription *s = st->subscription;
+    list_remove(&st->link);
+    assert(s->stream_count > 0);
+    s->stream_count--;
+    if (s->member && s->stream_count == 0)
+        kafka_member_linger(s->member, true);
+    else if (s->member)
+        kafka_member_deal(s->member);
+    kafka_stream_end(st);
+}
+
+/* ---- going ---- */
+
+/* Those that waited for this group to go. */
+static void start_waiting(struct bus_channel *c, const char *group)
+{
+    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        if (s->state == KAFKA_SUB_WAITING && strcmp(s->group, group) == 0 && !kafka_bus_closed(c->bus))
+            start(s);
+    }
+}
+
+static void gone(struct bus_subscription *s)
+{
+    struct bus_channel *c = s->channel;
+    struct bus_op *op = s->going;
+    struct kafka_bus *k = s->bus;
+    char *group = s->group;
+    s->group = NULL;
+    subscription_free(s);
+    start_waiting(c, group);
+    free(group);
+    kafka_channel_unpin(c);
+    op->text = NULL;
+    op->done(op, OK);
+    kafka_subscriptions_idle(k);
+}
+
+static void gone_quietly(struct loop_task *t)
+{
+    gone(container_of(t, struct bus_subscription, quietly));
+}
+
+static void removed(struct kafka_job *j)
+{
+    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
+    struct kafka_bus *k = s->bus;
+    if (j->err && j->err != ERR_CLOSED)
+        kafka_notice(k, 1, "GroupStays", "subscription %s is gone, but %s", s->name,
+                     j->text[0] ? j->text : err_name(j->err));
+    gone(s);
+    kafka_subscriptions_idle(k);
+}
+
+/* One step nearer to its end, if nothing of it is under way. */
+static void going_on(struct bus_subscription *s)
+{
+    assert(s->state == KAFKA_SUB_GOING);
+    if (s->busy)
+        return;
+    if (s->member)
+        kafka_member_close(s->member);
+    else if (s->remove && !kafka_bus_closed(s->bus))
+        ask(s, kafka_offsets_remove, removed);
+    else {
+        s->busy = true;
+        loop_defer(control_of(s), &s->quietly);
+    }
+}
+
+void kafka_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op)
+{
+    (void)b;
+    assert(s->refs > 0 && s->state != KAFKA_SUB_GOING);
+    if (--s->refs > 0) {
+        bus_op_end(control_of(s), op, OK);
+        return;
+    }
+    assert(s->stream_count == 0);
+    loop_timer_stop(control_of(s), &s->again);
+    while (!s->busy && s->ops) { /* it had not begun */
+        struct bus_op *waiting = s->ops;
+        s->ops = waiting->owner;
+        waiting->text = NULL;
+        bus_op_end(control_of(s), waiting, ERR_CANCELED);
+    }
+    s->remove = remove && s->state != KAFKA_SUB_WAITING; /* else it is another's that goes */
+    s->state = KAFKA_SUB_GOING;
+    s->going = op;
+    kafka_subscriptions_busy(s->bus);
+    going_on(s);
+}
+
+void kafka_subscription_memberless(struct bus_subscription *s)
+{
+    if (s->state == KAFKA_SUB_GOING)
+        going_on(s);
+    else
+        join(s);
+}
+
+/* ---- a topic made anew, stop, fini ---- */
+
+void kafka_subscriptions_restart(struct bus_channel *c)
+{
+    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        for (size_t t = 0; t < c->topics.count; t++)
+            for (int32_t i = 0; i < s->cursors[t].count; i++) {
+                atomic_store(&s->cursors[t].at[i]->base, 0);
+                atomic_store(&s->cursors[t].at[i]->beyond, 0);
+            }
+        if (s->member)
+            kafka_member_anew(s->member);
+        else if (s->busy)
+            s->anew = true;
+        else if (s->state == KAFKA_SUB_READY && !kafka_bus_closed(c->bus))
+            ask(s, kafka_offsets_anew, started);
+    }
+}
+
+static void stop(struct bus_subscription *s)
+{
+    loop_timer_stop(control_of(s), &s->again);
+    if (!s->busy && s->state == KAFKA_SUB_WAITING)
+        ops_end(s, ERR_CLOSED, NULL);
+    if (s->member)
+        kafka_member_close(s->member);
+}
+
+void kafka_subscriptions_stop(struct kafka_bus *k, void (*done)(struct kafka_bus *k))
+{
+    k->subscriptions_gone = done;
+    for (struct bus_channel *c = NULL; (c = kafka_bus_channel_next(k, c));)
+        list_each(l, tmp, kafka_channel_subscriptions(c))
+            stop(container_of(l, struct bus_subscription, link));
+    look_whether_all_are_gone(k);
+}
+
+void kafka_subscriptions_free(struct bus_channel *c)
+{
+    struct list *l, *of = kafka_channel_subscriptions(c);
+    while (!list_empty(of)) {
+        struct bus_subscription *s = container_of(of->next, struct bus_subscription, link);
+        while ((l = list_pop_front(&s->streams)))
+            kafka_stream_free(container_of(l, struct bus_stream, link));
+        if (s->member)
+            kafka_member_free(s->member);
+        s->member = NULL;
+        subscription_free(s);
+    }
+}
+
+/* ---- what it says of itself ---- */
+
+/* Undelivered and unsettled, as far as ends and commits are known here; *head: when its oldest was appended, or 0. */
+static uint64_t backlog(const struct bus_subscription *s, int64_t *head)
+{
+    uint64_t sum = 0;
+    *head = 0;
+    for (size_t t = 0; t < s->channel->topics.count; t++) {
+        const struct kafka_parts *parts = atomic_load(&s->channel->list[t].parts);
+        for (int32_t i = 0; parts && i < parts->count; i++) {
+            const struct kafka_cursor *c = i < s->cursors[t].count ? s->cursors[t].at[i] : NULL;
+            int64_t base = c ? atomic_load(&c->base) : -1, end = atomic_load(&parts->at[i].end);
+            int64_t begin = atomic_load(&parts->at[i].begin), from = base > begin ? base : begin;
+            int64_t open = end - (from > 0 ? from : 0) - (c ? (int64_t)atomic_load(&c->beyond) : 0);
+            int64_t oldest = c ? atomic_load(&c->head_ms) : 0;
+            sum += open > 0 ? (uint64_t)open : 0;
+            *head = open > 0 && oldest > 0 && (!*head || oldest < *head) ? oldest : *head;
+        }
+    }
+    return sum;
+}
+
+static void probe(struct bus_subscription *s, struct bus_probe *out)
+{
+    const struct clock *clock = s->bus->clock;
+    int64_t head = 0, wall = clock_wall_ns(clock);
+    *out = (struct bus_probe){.healthy = !s->reason[0]};
+    memcpy(out->reason, s->reason, sizeof out->reason);
+    if (s->state == KAFKA_SUB_READY || s->state == KAFKA_SUB_GOING)
+        out->events = backlog(s, &head);
+    if (out->events == 0) {
+        s->behind_ns = 0;
+        return;
+    }
+    if (!s->behind_ns)
+        s->behind_ns = clock_monotonic_ns(clock);
+    out->oldest_age_ns = clock_monotonic_ns(clock) - s->behind_ns + 1;
+    if (head > 0 && wall > head * (int64_t)NS_PER_MS)
+        out->oldest_age_ns = (uint64_t)(wall - head * (int64_t)NS_PER_MS);
+}
+
+void kafka_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)
+{
+    (void)b;
+    kafka_channel_refresh_ends(s->channel);
+    probe(s, out);
+}
+
+void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out)
+{
+    struct bus_probe one;
+    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        if (s->state == KAFKA_SUB_GOING)
+            continue;
+        probe(s, &one);
+        out->events = one.events > out->events ? one.events : out->events;
+        out->oldest_age_ns = one.oldest_age_ns > out->oldest_age_ns ? one.oldest_age_ns : out->oldest_age_ns;
+        if (!one.healthy && out->healthy) {
+            out->healthy = false;
+            memcpy(out->reason, one.reason, sizeof out->reason);
+        }
+    }
+}
