@@ -298,10 +298,7 @@ struct kafka_bus {
     void (*subscriptions_gone)(struct kafka_bus *k);
     bool stopping, stopped;
     enum { KAFKA_STREAMS_THERE, KAFKA_STREAMS_GOING, KAFKA_STREAMS_GONE } streams; /* control; stop's */
-    /* Control, kafka_subscription.c: members, jobs and unsubscriptions under way; who waits for their end. */
-    size_t subscriptions_busy;
-    void (*subscriptions_gone)(struct kafka_bus *k);
-    struct bus_op *stop_ops; /* control's; chained by owner */
+    struct bus_op *stop_ops;                                                       /* control's; chained by owner */
 };
 
 static inline struct kafka_bus *kafka_of(struct bus *b)

@@ -9,6 +9,9 @@
 #include "kafka_member.h"
 
 #include <stdlib.h>
+#include <unistd.h>
+
+#define AGAIN_US 50000
 
 /* ---- one request about a group, and its answer ---- */
 
@@ -223,14 +226,14 @@ static void begin(struct bus_subscription *s, rd_kafka_t *rk, rd_kafka_topic_par
     rd_kafka_topic_partition_list_destroy(none);
 }
 
-void kafka_offsets_start(struct kafka_job *j)
+static void start(struct bus_subscription *s, rd_kafka_t *rk)
 {
-    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
     rd_kafka_topic_partition_list_t *ends = NULL, *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_END);
+    s->job.err = OK;
+    s->job.text[0] = '\0';
     if (!rk || list->cnt == 0) {
-        j->err = ERR_UNAVAILABLE;
-        snprintf(j->text, sizeof j->text, "the topic %s is not known yet", s->channel->topics.names[0]);
+        s->job.err = ERR_UNAVAILABLE;
+        snprintf(s->job.text, sizeof s->job.text, "the topic %s is not known yet", s->channel->topics.names[0]);
     } else if (!look(s, rk, list, RD_KAFKA_OFFSET_END)) {
         ends = rd_kafka_topic_partition_list_copy(list);
         if (!starts(s, rk, list, ends) && (s->found = group_offsets(s, rk, list)))
@@ -239,6 +242,24 @@ void kafka_offsets_start(struct kafka_job *j)
     if (ends)
         rd_kafka_topic_partition_list_destroy(ends);
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Partitions that were made a moment ago have a leader a moment later, and so it is with a group's coordinator. */
+void kafka_offsets_start(struct kafka_job *j)
+{
+    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
+    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
+    const struct clock *clock = clock_system();
+    uint64_t until = clock_monotonic_ns(clock) + KAFKA_ASK_MS * NS_PER_MS;
+    start(s, rk);
+    while ((j->err == ERR_UNAVAILABLE || j->err == ERR_NOTFOUND) && clock_monotonic_ns(clock) < until &&
+           !atomic_load(&s->bus->clerk.hurry)) {
+        usleep(AGAIN_US);
+        if (s->found)
+            rd_kafka_topic_partition_list_destroy(s->found);
+        s->found = NULL;
+        start(s, rk);
+    }
 }
 
 /* What it had committed was of a topic that is no more. One with members is left to them: they notice themselves. */
