@@ -10,13 +10,29 @@ import subprocess
 import sys
 import tempfile
 import typing
+import warnings
 
 import leat
+from broker import prefix_of
 
 sys.path.insert(0, str(leat.ROOT / "build" / "python"))  # tests/setup/python-kafka
 
-import kafka  # noqa: E402
-import kafka.admin  # noqa: E402
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # its own affair
+    import kafka
+    import kafka.admin
+
+from cloudevents.core.bindings import kafka as sdk  # noqa: E402, F401
+from cloudevents.core.v1.event import CloudEvent  # noqa: E402, F401
+
+TEXT = "caf\u00e9 100%25 \"q\" \U0001f600"  # what is written as it is in Kafka's headers
+CODED = "caf%C3%A9%20100%2525%20%22q%22%20%F0%9F%98%80"  # the same in HTTP's
+STRUCTURED = "application/cloudevents+json; charset=UTF-8"
+
+
+def topic_of(process, channel):
+    """The topic of a channel of this `leat serve` (tests/lib/broker.py)."""
+    return f"{prefix_of(process.manifest.parent)}knative-messaging-kafka.default.{channel}"
 
 
 class Record(typing.NamedTuple):

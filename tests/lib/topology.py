@@ -9,7 +9,7 @@ from broker import MESSAGING
 
 EVENTING = "eventing.knative.dev/v1"
 FLOWS = "flows.knative.dev/v1"
-API_OF = {"Channel": MESSAGING, "InMemoryChannel": MESSAGING, "Subscription": MESSAGING, "Broker": EVENTING, "Trigger": EVENTING, "EventType": "eventing.knative.dev/v1beta3", "Sequence": FLOWS, "Parallel": FLOWS, "Service": "v1"}
+API_OF = {"Channel": MESSAGING, "InMemoryChannel": MESSAGING, "KafkaChannel": MESSAGING, "Subscription": MESSAGING, "Broker": EVENTING, "Trigger": EVENTING, "EventType": "eventing.knative.dev/v1beta3", "Sequence": FLOWS, "Parallel": FLOWS, "Service": "v1"}
 PATH_OF = {"Channel": "channels", "InMemoryChannel": "channels", "Broker": "brokers", "Sequence": "sequences", "Parallel": "parallels"}
 PLURAL_OF = {"Parallel": "parallels", "Sequence": "sequences"}
 

@@ -73,3 +73,21 @@ def run(leat_binary):
 def leat(run):
     """leat(broker, args...) runs a client verb against the broker."""
     return lambda broker, *args: run(*args, env={"LEAT_SERVER": broker.api})
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """The real Kafka that the suites share."""
+    from real.kafka import Kafka
+
+    return Kafka.shared()
+
+
+@pytest.fixture(scope="module")
+def plain_kafka(kafka):
+    """Clients of it that know nothing of leat, by name."""
+    import kafka_plain
+
+    python = kafka_plain.Python(kafka.address)
+    yield {"kcat": kafka_plain.Kcat(kafka.address), "python": python}
+    python.close()
