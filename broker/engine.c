@@ -182,7 +182,8 @@ static enum err open_listener(struct engine *e, const char *address, bool hooks,
 
 enum err engine_listen(struct engine *e, struct diag *d)
 {
-    enum err err = open_listener(e, e->options.ingress_address, false, &e->ingress, d);
+    enum err err =
+        e->options.ingress_address ? open_listener(e, e->options.ingress_address, false, &e->ingress, d) : OK;
     if (err == OK && e->options.hooks_address)
         err = open_listener(e, e->options.hooks_address, true, &e->hooks, d);
     return err;

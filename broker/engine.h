@@ -30,12 +30,13 @@ struct engine_options {
     size_t event_bytes_max; /* per event */
     struct http_server_options http;
     struct http_client_options client;
-    const char *ingress_address;
-    const char *hooks_address; /* a listener of their own for webhooks; NULL: on the ingress listener */
-    const char *hooks_url;     /* where the world reaches the webhooks; NULL: not known */
-    uint64_t drain_ns;         /* how long a stop waits for deliveries under way */
-    bool observe;              /* reports.observed is wanted */
+    const char *ingress_address; /* NULL: no listener */
+    const char *hooks_address;   /* a listener of their own for webhooks; NULL: on the ingress listener */
+    const char *hooks_url;       /* where the world reaches the webhooks; NULL: not known */
+    uint64_t drain_ns;           /* how long a stop waits for deliveries under way */
+    bool observe;                /* reports.observed is wanted */
     bool shared;           /* the buses are other processes' too: only what can be shared is used, nothing removed */
+    bool forever;          /* deliveries are tried again until they are taken: nothing is parked */
     bool register_sources; /* sources' webhooks are registered at their origins; else another process does it */
     size_t trace_bytes;    /* memory of the traces of all loops together (trace.h); 0: none */
 };

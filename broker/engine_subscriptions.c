@@ -69,7 +69,7 @@ bool engine_subscriptions_choose(struct engine *e)
     for (size_t i = 0; complete && i < plan->subscription_count; i++) {
         const struct plan_subscription *p = &plan->subscriptions[i];
         struct engine_channel *channel = e->next->channels[p->channel];
-        struct engine_bus *parked = engine_bus_find(e, plan->buses[p->parked_bus].key);
+        struct engine_bus *parked = e->options.forever ? NULL : engine_bus_find(e, plan->buses[p->parked_bus].key);
         struct engine_subscription *s = map_get(&known, slice_str(p->key));
         if (!is_same(s, p, channel, parked))
             s = make_subscription(e, p, channel, parked);
@@ -81,7 +81,7 @@ bool engine_subscriptions_choose(struct engine *e)
         s->wanted = true;
         s->paused = p->paused;
         s->keep_cursor = p->keep_cursor;
-        if (!s->parked->ready)
+        if (!s->parked->ready && !e->options.forever)
             engine_channel_provision(s->parked, s->parked->key, NULL, 0);
     }
     map_fini(&known);
@@ -254,6 +254,7 @@ void engine_subscribe_all(struct engine *e)
         struct engine_subscription *s = e->next->subscriptions[i];
         s->failed = false;
         subscribe(s, &p->subscriptions[i]);
-        subscribe_parked(s);
+        if (!e->options.forever)
+            subscribe_parked(s);
     }
 }

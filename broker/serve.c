@@ -159,17 +159,21 @@ static void reload(struct server *s)
 
 static void say_ready(struct server *s)
 {
-    const char *hooks = engine_hooks(s->engine);
+    const char *hooks = engine_hooks(s->engine),
+               *api = s->api_listener ? http_listener_address(s->api_listener) : "none";
     s->ready_said = true;
     if (s->data)
         printf("data %s\n", data_dir_path(s->data));
-    printf("ingress %s\napi http://%s\n", s->ingress_url, http_listener_address(s->api_listener));
+    if (s->options->ingress)
+        printf("ingress %s\n", s->ingress_url);
+    if (s->api_listener)
+        printf("%s http://%s\n", s->options->health_only ? "health" : "api", api);
     if (hooks)
         printf("hooks http://%s\n", hooks);
     printf("ready\n");
     fflush(stdout);
-    log_line(LOG_INFO, "serve.ready", "ingress=%s api=http://%s", s->ingress_url,
-             http_listener_address(s->api_listener));
+    log_line(LOG_INFO, "serve.ready", "ingress=%s api=%s%s", s->options->ingress ? s->ingress_url : "none",
+             s->api_listener ? "http://" : "", api);
 }
 
 /* Webhooks are registered by another process: that is no fault, and nothing that this one knows. */
@@ -344,6 +348,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .observe = o->auto_create_event_types,
         .shared = o->shared,
         .register_sources = o->sources,
+        .forever = o->forever,
     };
     const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
@@ -351,8 +356,8 @@ static enum err start_engine(struct server *s, struct diag *d)
         return err;
     engine_set_reports(s->engine, &reports);
     err = engine_listen(s->engine, d);
-    if (err == OK)
-        snprintf(s->ingress_url, sizeof s->ingress_url, "http://%s", engine_ingress(s->engine));
+    if (err == OK) /* without one its address is nobody's, and stands in no answer */
+        snprintf(s->ingress_url, sizeof s->ingress_url, "http://%s", o->ingress ? engine_ingress(s->engine) : "none");
     return err;
 }
 
@@ -362,10 +367,13 @@ static enum err start_api(struct server *s, struct diag *d)
     s->api = (struct api){.table = s->table,
                           .store = s->store,
                           .engine = s->engine,
+                          .health_only = s->options->health_only,
                           .read_only = s->options->shared,
                           .changed = table_changed,
                           .arg = s};
     list_init(&s->api.tails);
+    if (!s->options->api)
+        return OK;
     enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
     return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
                    : diag_set(d, e, "out of memory");

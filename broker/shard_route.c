@@ -13,6 +13,8 @@
 #include "log.h"
 #include "siphash.h"
 
+#define FOREVER_WAIT_NS_MAX (30 * NS_PER_S) /* between attempts that never end: a sink that is back is found soon */
+
 struct shard_stream {
     struct list link;
     struct shard *shard;
@@ -62,6 +64,11 @@ static enum err make_spec(struct shard *s, struct routing *r, const struct plan_
         .park_arg = &stream->park,
         .counters = &stream->subscription->shares[s->index].counters,
     };
+    if (engine_options_of(s->engine)->forever) {
+        spec->delivery.forever = true;
+        if (!p->delivery.backoff_max_ns)
+            spec->delivery.backoff_max_ns = FOREVER_WAIT_NS_MAX;
+    }
     enum err e = shard_sink(s, r, &p->subscriber, &spec->subscriber);
     if (e == OK)
         e = shard_sink(s, r, &p->reply, &spec->reply);

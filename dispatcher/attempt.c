@@ -81,9 +81,9 @@ static void failed(struct flight *f, const struct sink_answer *answer, bool retr
     const struct delivery *d = &f->stream->terms->spec.delivery;
     uint64_t wait = 0;
     const char *reason = answer->err == ERR_TOO_LARGE ? "too-large" : "not-retryable";
-    if (retryable && f->tries > d->retry) {
+    if (retryable && f->tries > d->retry && !d->forever) {
         reason = "retries-exhausted";
-    } else if (retryable) {
+    } else if (retryable || d->forever) {
         wait = retry_wait_ns(d, f->tries, answer, f->dispatcher->prng);
         reason = too_late(f, wait) ? "deadline" : NULL;
     }

@@ -43,6 +43,9 @@ struct retry_on {
 /* How a subscription is delivered; plain data, copied. */
 struct delivery {
     unsigned retry; /* retries after the first attempt */
+    bool forever;   /* no failure of an attempt is final: tried again until it is taken, whatever `retry` and `retry_on`
+                     * say
+                     */
     enum backoff_policy backoff_policy;
     uint64_t backoff_delay_ns;   /* 0: DISPATCH_BACKOFF_DELAY_NS */
     uint64_t backoff_max_ns;     /* 0: DISPATCH_BACKOFF_MAX_NS */

@@ -15,7 +15,8 @@ struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
     size_t path_count;
     const char *data_dir;      /* whole path; NULL: everything in memory */
-    const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001" */
+    const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001"; NULL: there is none */
+    bool health_only;          /* `api` serves health, metrics and version, and no resources */
     const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
     const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
     const char *bus;           /* the backend of channels that name none; NULL: log, and memory without data_dir */
@@ -29,6 +30,7 @@ struct serve_options {
     bool shared; /* other processes run the same manifests on the same bus: nothing but those files makes resources, and
                     all of them name things alike; without data_dir, and `bus` must have BUS_CAP_SHARED */
     bool sources; /* what must be done by one process alone is done by this one: webhooks are registered */
+    bool forever; /* deliveries are tried again until they are taken: nothing is parked */
     bool auto_create_event_types; /* EventTypes of what passes Brokers and Channels */
     uint64_t trace_bytes;         /* memory of what is remembered of events; 0: nothing is */
 };
@@ -40,8 +42,8 @@ enum serve_end {
     SERVE_LOST       /* stopped with events that no longer exist anywhere; their number was said */
 };
 
-/* Runs until SIGTERM or SIGINT. Prints "data DIR" (when there is one), "ingress URL", "api URL", "hooks URL" (when
- * apart) and "ready" as lines on standard output, everything else as log lines. */
+/* Runs until SIGTERM or SIGINT. Prints "data DIR", "ingress URL", "api URL" (or "health URL") and "hooks URL", where
+ * there are such, and "ready" as lines on standard output, everything else as log lines. */
 enum serve_end serve(const struct serve_options *options);
 
 #endif

@@ -22,9 +22,10 @@
 #include "list.h"
 #include "loop.h"
 
-#define DEADLINE_NS (8 * NS_PER_S)       /* GitHub gives up after 10 s */
-#define DEADLINE_LEAST_NS (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does   \
-                                          */
+#define DEADLINE_NS (8 * NS_PER_S) /* GitHub gives up after 10 s */
+#define DEADLINE_LEAST_NS                                                                                              \
+    (1 * NS_PER_S) /* for a sender whose body came late, and who waits longer than GitHub does                         \
+                    */
 #define TRIES_MAX 5
 #define BACKOFF_NS (50 * NS_PER_MS) /* before the second try; doubled for each further one */
 #define PAYLOAD_DEPTH_MAX 128       /* GitHub's payloads reach a tenth of it */

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -24,7 +23,6 @@
 #define REPORT_NS (1 * NS_PER_S)
 #define MAILBOX_LIMIT 1024
 #define METRICS_MAX 65536
-#define SYSTEM_CERTS "/etc/ssl/certs/ca-certificates.crt"
 
 struct runner {
     const struct runner_program *program;
@@ -261,26 +259,6 @@ static int failed(const struct runner *u, const char *what, enum err e, const st
     return RUNNER_FAILED;
 }
 
-/* K_CA_CERTS holds certificates, libcurl wants a file: one without a name, with the system's certificates before
- * them. */
-static bool make_ca_file(struct runner *u)
-{
-    u->ca_fd = memfd_create("ca", MFD_CLOEXEC);
-    if (u->ca_fd < 0)
-        return false;
-    FILE *system_certs = fopen(SYSTEM_CERTS, "re");
-    char piece[8192];
-    bool good = true;
-    for (size_t n; system_certs && good && (n = fread(piece, 1, sizeof(piece), system_certs)) > 0;)
-        good = write(u->ca_fd, piece, n) == (ssize_t)n;
-    if (system_certs)
-        fclose(system_certs);
-    size_t len = strlen(u->config.ca_certs);
-    good = good && write(u->ca_fd, "\n", 1) == 1 && write(u->ca_fd, u->config.ca_certs, len) == (ssize_t)len;
-    snprintf(u->ca_path, sizeof(u->ca_path), "/proc/self/fd/%d", u->ca_fd);
-    return good;
-}
-
 static enum err watch_signals(struct runner *u)
 {
     sigset_t set;
@@ -322,7 +300,7 @@ static int start(struct runner *u)
     struct runner_config *c = &u->config;
     const struct source_ops *ops = u->program->ops;
     struct diag d = {0};
-    if (c->ca_certs && !make_ca_file(u))
+    if (c->ca_certs && (u->ca_fd = runner_ca_file(c->ca_certs, u->ca_path, sizeof u->ca_path)) < 0)
         return failed(u, "K_CA_CERTS", ERR_IO, NULL);
     enum err e = loop_new(clock_system(), MAILBOX_LIMIT, &u->loop);
     if (e == OK)

@@ -54,6 +54,10 @@ struct runner_config {
 int runner_config_read(const struct runner_program *p, int argc, char **argv, struct runner_config *out);
 void runner_config_fini(struct runner_config *c);
 
+/* K_CA_CERTS as a file behind the system's certificates: its descriptor, to be closed after its last use, and its path;
+ * -1: it could not be made. */
+int runner_ca_file(const char *certs, char *path, size_t size);
+
 /* All of it: reads the configuration, runs until SIGTERM or SIGINT. Returns the exit code. */
 int runner_main(const struct runner_program *p, int argc, char **argv);
 

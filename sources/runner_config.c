@@ -21,15 +21,19 @@
 
 static const struct runner_option shared[] = {
     {"sink", "URL", false, NULL, "K_SINK", "Where events are posted."},
-    {"listen", "ADDR", false, NULL, "PORT", "Where webhooks are taken; port 0 picks one. Default: 127.0.0.1:8080."},
     {"health", "ADDR", false, NULL, NULL, "Serves /livez, /readyz and /metrics there. Default: off."},
-    {"webhook-url", "URL", false, NULL, NULL,
-     "The webhooks' URL as the world reaches it; with an access token the webhook is made there."},
-    {"remove-webhook", NULL, false, NULL, NULL, "Removes the webhook at the end."},
     {"max-event-bytes", "BYTES", false, NULL, NULL, "The largest event. Default: 1MiB."},
     {"namespace", "NS", false, NULL, "NAMESPACE", "Sent along with each event. Default: default."},
     {"name", "NAME", false, NULL, "NAME", "Name of this source in metrics. Default: the source's own."},
     {"log", "FORM", false, NULL, NULL, "text or json. Default: text."},
+    {NULL, NULL, false, NULL, NULL, NULL}};
+
+/* Of sources that have webhooks. */
+static const struct runner_option webhook_options[] = {
+    {"listen", "ADDR", false, NULL, "PORT", "Where webhooks are taken; port 0 picks one. Default: 127.0.0.1:8080."},
+    {"webhook-url", "URL", false, NULL, NULL,
+     "The webhooks' URL as the world reaches it; with an access token the webhook is made there."},
+    {"remove-webhook", NULL, false, NULL, NULL, "Removes the webhook at the end."},
     {NULL, NULL, false, NULL, NULL, NULL}};
 
 __attribute__((format(printf, 3, 4))) static int complain(const struct runner_program *p, int code, const char *format,
@@ -59,6 +63,8 @@ static int help(const struct runner_program *p)
 {
     printf("Usage: leat source %s [OPTIONS]\n\n%s\n\nOptions:\n", p->ops->name, p->summary);
     help_options(p->options);
+    if (p->webhook_default)
+        help_options(webhook_options);
     help_options(shared);
     printf("\nMore environment: K_CE_OVERRIDES ({\"extensions\":{...}}), K_CA_CERTS (certificates in PEM form for an "
            "https sink), K_SINK_TIMEOUT (seconds for each attempt).\n"
@@ -174,6 +180,7 @@ static int read_arguments(const struct runner_program *p, int argc, char **argv,
         struct slice name = slice_split(&rest, '=');
         const struct runner_option *o = find_option(p->options, name);
         o = o ? o : find_option(shared, name);
+        o = o || !p->webhook_default ? o : find_option(webhook_options, name);
         if (!o)
             return complain(p, RUNNER_USAGE, "there is no option --%.*s.", SLICE_ARG(name));
         const char *value = rest.ptr;

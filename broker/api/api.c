@@ -134,19 +134,23 @@ static bool plain_page(struct api *a, struct http_request *r, struct slice path)
 
 static void head(struct http_request *r, void *arg)
 {
+    const struct api *a = arg;
     struct slice path = http_request_path(r);
-    if (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/")) ||
-        slice_has_prefix(path, SLICE("/leat/"))) {
+    if (!a->health_only && (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/")) ||
+                            slice_has_prefix(path, SLICE("/leat/")))) {
         http_request_allow_body(r, MANIFEST_BYTES_MAX);
         return;
     }
     bool get = slice_eq(http_request_method(r), SLICE("GET"));
     if (get && plain_page(arg, r, path))
         return;
-    http_respond_text(
-        r, 404,
-        "404 page not found: here are /livez, /readyz, /metrics, /version, resources under /api/v1 and /apis, and "
-        "/leat/v1");
+    if (a->health_only)
+        http_respond_text(r, 404, "Here are /livez, /readyz, /metrics and /version.");
+    else
+        http_respond_text(
+            r, 404,
+            "404 page not found: here are /livez, /readyz, /metrics, /version, resources under /api/v1 and /apis, and "
+            "/leat/v1");
 }
 
 /* What Kubernetes has no path for. */

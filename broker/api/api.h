@@ -16,6 +16,7 @@ struct api { /* the argument of api_handler; outlives the server */
     struct resource_table *table;
     struct store *store; /* the table's */
     struct engine *engine;
+    bool health_only;           /* no resources, and nothing under /leat */
     bool read_only;             /* resources come from files alone: several processes share them */
     void (*changed)(void *arg); /* the table was written to */
     void *arg;

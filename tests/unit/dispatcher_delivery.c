@@ -72,6 +72,30 @@ static void retries_wait_exponentially_to_the_nanosecond(void **state)
     rig_free(r);
 }
 
+static void where_no_failure_is_final_each_is_tried_again(void **state)
+{
+    (void)state;
+    struct rig *r = setup();
+    RIG_SCRIPT(&r->subscriber, {.status = 400}, {.status = 500}, {.err = ERR_TOO_LARGE}, {.status = 410},
+               {.err = ERR_UNAVAILABLE}, {.status = 202});
+    r->spec.delivery.forever = true;
+    r->spec.delivery.backoff_delay_ns = MS;
+    rig_publish(r);
+    rig_start(r);
+    for (size_t n = 0; n < 5; n++) {
+        rig_turn(r);
+        assert_int_equal(r->seen_count, n + 1);
+        assert_int_not_equal(r->bus.events[0].state, RIG_ACKED);
+        clock_fake_advance(&r->clock, NS_PER_S);
+    }
+    rig_turn(r);
+    assert_string_equal(r->trace, "SSSSSS");
+    assert_int_equal(r->counters.delivered, 1);
+    assert_int_equal(r->counters.parked, 0);
+    assert_int_equal(r->bus.events[0].state, RIG_ACKED);
+    rig_free(r);
+}
+
 static void retries_wait_linearly_and_the_answers_delay_does_not_count(void **state)
 {
     (void)state;
@@ -517,6 +541,7 @@ int main(void)
         cmocka_unit_test(an_event_goes_out_once_and_is_acked),
         cmocka_unit_test(timeout_and_format_of_the_terms_reach_the_sink),
         cmocka_unit_test(retries_wait_exponentially_to_the_nanosecond),
+        cmocka_unit_test(where_no_failure_is_final_each_is_tried_again),
         cmocka_unit_test(retries_wait_linearly_and_the_answers_delay_does_not_count),
         cmocka_unit_test(retry_after_lengthens_the_wait_within_its_bound),
         cmocka_unit_test(retry_after_may_pass_the_backoff_cap),
