@@ -8,7 +8,8 @@
  *
  * Up and down come from the states of connections, by an interceptor:
  *
- *     (none) → CONNECT → SSL_HANDSHAKE → APIVERSION_QUERY → AUTH_* → UP ⇄ UPDATE → DOWN (none)
+ *     INIT | TRY_CONNECT → CONNECT → SSL_HANDSHAKE → APIVERSION_QUERY → AUTH_* → UP ⇄ UPDATE → DOWN → INIT ...
+ *     idle                 connecting                                            up            idle
  *
  * Down: an attempt to connect failed while no connection, of any handle, is up. A connection that was up and is closed
  * says nothing, brokers close idle ones; the library tries again at once where it needs one. Up: a connection is.
@@ -168,8 +169,8 @@ static void note_failure(struct kafka_watch *w, const void *handle, const char *
     pthread_mutex_lock(&w->lock);
     snprintf(w->reason, sizeof(w->reason), "%.310s", text);
     for (size_t i = 0; i < w->count; i++)
-        if (w->connections[i].handle == handle && strstr(text, w->connections[i].name))
-            w->connections[i].failed = true;
+        if (w->brokers[i].handle == handle && strstr(text, w->brokers[i].name))
+            w->brokers[i].failed = true;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -194,48 +195,71 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
 
 /* ---- connections ---- */
 
-static struct kafka_connection *find(struct kafka_watch *w, const void *handle, const char *name, int port)
+/* Where the pointer to it stands, or would stand. */
+static struct kafka_handle **place_of(struct kafka_watch *w, const void *handle)
 {
-    for (size_t i = 0; i < w->count; i++) {
-        struct kafka_connection *c = &w->connections[i];
-        if (c->handle == handle && c->port == port && strcmp(c->name, name) == 0)
-            return c;
-    }
-    return NULL;
+    struct kafka_handle **at = &w->handles;
+    while (*at && (*at)->handle != handle)
+        at = &(*at)->next;
+    return at;
 }
 
-/* NULL: no memory; the connection is then not known, which at worst leaves the word "down" standing. */
-static struct kafka_connection *add(struct kafka_watch *w, const void *handle, const char *name, int port)
+static bool same(const struct kafka_broker *b, const void *handle, const char *name, int port)
 {
+    return b->handle == handle && b->port == port && strcmp(b->name, name) == 0;
+}
+
+/* A broker has a number once metadata told it; librdkafka up to 2.10 or so then gives it to the one of
+ * bootstrap.servers, later versions have another one beside it for the same address. */
+static struct kafka_broker *find(struct kafka_watch *w, const void *handle, const char *name, int port, int32_t id)
+{
+    struct kafka_broker *other = NULL;
+    for (size_t i = 0; i < w->count; i++) {
+        struct kafka_broker *b = &w->brokers[i];
+        if (!same(b, handle, name, port))
+            continue;
+        if (b->id == id)
+            return b;
+        if (b->id == -1 || (!other && b->state != KAFKA_UP))
+            other = b;
+    }
+    if (other)
+        other->id = id;
+    return other;
+}
+
+/* Without memory it is not known, which at worst leaves the word "down" standing. */
+static void add(struct kafka_watch *w, const void *handle, const char *name, int port, int32_t id)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (same(&w->brokers[i], handle, name, port) && w->brokers[i].id == id)
+            return;
     if (w->count == w->room) {
         size_t room = w->room ? 2 * w->room : 8;
-        struct kafka_connection *grown = realloc(w->connections, room * sizeof(*grown));
+        struct kafka_broker *grown = realloc(w->brokers, room * sizeof(*grown));
         if (!grown)
-            return NULL;
-        w->connections = grown;
+            return;
+        w->brokers = grown;
         w->room = room;
     }
     char *copy = strdup(name);
-    if (!copy)
-        return NULL;
-    w->connections[w->count] = (struct kafka_connection){.handle = handle, .name = copy, .port = port};
-    return &w->connections[w->count++];
+    if (copy)
+        w->brokers[w->count++] = (struct kafka_broker){.handle = handle, .name = copy, .port = port, .id = id};
 }
 
 static bool any_up(const struct kafka_watch *w)
 {
     for (size_t i = 0; i < w->count; i++)
-        if (w->connections[i].up)
+        if (w->brokers[i].state == KAFKA_UP)
             return true;
     return false;
 }
 
 /* Under the lock. What there is to tell: BROKERS_DOWN, BROKER_UP, UNREACHABLE, or OTHER for nothing. */
-static enum kafka_cause closed(struct kafka_watch *w, struct kafka_connection *c, uint64_t now)
+static enum kafka_cause closed(struct kafka_watch *w, struct kafka_broker *b, uint64_t now)
 {
-    bool failed = c->failed && !c->up;
-    free(c->name);
-    *c = w->connections[--w->count];
+    bool failed = b->failed && b->state == KAFKA_CONNECTING;
+    b->state = KAFKA_IDLE;
     if (!failed)
         return KAFKA_OTHER;
     if (any_up(w))
@@ -247,15 +271,29 @@ static enum kafka_cause closed(struct kafka_watch *w, struct kafka_connection *c
     return KAFKA_BROKERS_DOWN;
 }
 
-static enum kafka_cause opened(struct kafka_watch *w, struct kafka_connection *c, uint64_t now, uint64_t *for_ns)
+static enum kafka_cause opened(struct kafka_watch *w, struct kafka_broker *b, uint64_t now, uint64_t *for_ns)
 {
     bool was_down = w->down;
-    c->up = true;
+    b->state = KAFKA_UP;
     w->answered = true;
     w->down = false;
     w->reason[0] = '\0';
     *for_ns = now - w->down_ns;
     return was_down ? KAFKA_BROKER_UP : KAFKA_OTHER;
+}
+
+static enum kafka_cause changed(struct kafka_watch *w, struct kafka_broker *b, const char *state, uint64_t now,
+                                uint64_t *for_ns)
+{
+    if (strcmp(state, "DOWN") == 0 || strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0)
+        return closed(w, b, now);
+    if (strcmp(state, "UP") == 0)
+        return b->state == KAFKA_UP ? KAFKA_OTHER : opened(w, b, now, for_ns);
+    if (b->state == KAFKA_IDLE) {
+        b->state = KAFKA_CONNECTING;
+        b->failed = false;
+    }
+    return KAFKA_OTHER;
 }
 
 static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *protocol, const char *name, int port,
@@ -266,17 +304,17 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *
     enum kafka_cause cause = KAFKA_OTHER;
     uint64_t now = now_ns(), for_ns = 0;
     char reason[sizeof(w->reason)];
-    (void)id, (void)protocol;
+    (void)protocol;
+    if (port == 0) /* the library's own: its queue, or a coordinator, which is one of the others */
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
 
     pthread_mutex_lock(&w->lock);
-    struct kafka_connection *c = find(w, handle, name, port);
-    if (strcmp(state, "DOWN") == 0 || strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0) {
-        if (c)
-            cause = closed(w, c, now);
-    } else if (c || (c = add(w, handle, name, port))) {
-        if (!c->up && strcmp(state, "UP") == 0)
-            cause = opened(w, c, now, &for_ns);
-    }
+    bool live = *place_of(w, handle);
+    if (live && strcmp(state, "INIT") == 0)
+        add(w, handle, name, port, id);
+    struct kafka_broker *b = live ? find(w, handle, name, port, id) : NULL;
+    if (b)
+        cause = changed(w, b, state, now, &for_ns);
     memcpy(reason, w->reason, sizeof(reason));
     pthread_mutex_unlock(&w->lock);
 
@@ -291,10 +329,39 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* Its brokers are forgotten; what states they go through from here on says nothing. */
+static rd_kafka_resp_err_t on_destroy(rd_kafka_t *handle, void *arg)
+{
+    struct kafka_watch *w = &((struct kafka_client *)arg)->watch;
+    pthread_mutex_lock(&w->lock);
+    struct kafka_handle **at = place_of(w, handle), *gone = *at;
+    if (gone)
+        *at = gone->next;
+    free(gone);
+    for (size_t i = 0; i < w->count;)
+        if (w->brokers[i].handle == handle) {
+            free(w->brokers[i].name);
+            w->brokers[i] = w->brokers[--w->count];
+        } else {
+            i++;
+        }
+    pthread_mutex_unlock(&w->lock);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *arg, char *text, size_t size)
 {
+    struct kafka_watch *w = &((struct kafka_client *)arg)->watch;
+    struct kafka_handle *h = calloc(1, sizeof(*h));
     (void)conf, (void)text, (void)size;
-    return rd_kafka_interceptor_add_on_broker_state_change(handle, "leat", on_state, arg);
+    if (!h)
+        return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    pthread_mutex_lock(&w->lock);
+    *h = (struct kafka_handle){handle, w->handles};
+    w->handles = h;
+    pthread_mutex_unlock(&w->lock);
+    rd_kafka_resp_err_t e = rd_kafka_interceptor_add_on_broker_state_change(handle, "leat", on_state, arg);
+    return e ? e : rd_kafka_interceptor_add_on_destroy(handle, "leat", on_destroy, arg);
 }
 
 enum err kafka_watch_add(struct kafka_client *k, rd_kafka_conf_t *conf)
@@ -310,9 +377,10 @@ enum err kafka_watch_init(struct kafka_watch *w)
 
 void kafka_watch_fini(struct kafka_watch *w)
 {
+    assert(!w->handles); /* kafka_client.h: every handle made of it has been destroyed */
     for (size_t i = 0; i < w->count; i++)
-        free(w->connections[i].name);
-    free(w->connections);
+        free(w->brokers[i].name);
+    free(w->brokers);
     pthread_mutex_destroy(&w->lock);
 }
 

@@ -68,18 +68,26 @@ struct kafka_told { /* one cause */
     uint64_t last_hash, last_ns; /* the text of the last line: not repeated within the minute */
 };
 
-/* Connections that are open or being opened, of all handles. A broker that is down or not asked for has none. */
-struct kafka_connection {
+struct kafka_handle {
+    const void *handle; /* only compared */
+    struct kafka_handle *next;
+};
+
+/* A broker as one handle knows it, and its connection. */
+struct kafka_broker {
     const void *handle; /* only compared */
     char *name;
     int port;
-    bool up, failed; /* failed: the library said why, so it is not just the end of the handle */
+    int32_t id; /* -1: of bootstrap.servers, not known yet which one it is */
+    enum { KAFKA_IDLE, KAFKA_CONNECTING, KAFKA_UP } state;
+    bool failed; /* the library said why the connection fails: it is not just given up */
 };
 
 struct kafka_watch {
     pthread_mutex_t lock;
     struct kafka_told told[KAFKA_CAUSE_COUNT];
-    struct kafka_connection *connections;
+    struct kafka_handle *handles; /* between rd_kafka_new and rd_kafka_destroy */
+    struct kafka_broker *brokers;
     size_t count, room;
     bool answered, down;
     uint64_t down_ns;

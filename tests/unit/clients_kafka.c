@@ -342,7 +342,7 @@ static void test_a_cluster_goes_and_comes_back_and_each_is_said_once(void **stat
     assert_int_equal(heard("BrokersDown", 0, NULL), 1);
     rd_kafka_destroy(a);
     rd_kafka_destroy(b);
-    assert_int_equal(k->watch.count, 0); /* no connection of a handle is remembered beyond it */
+    assert_int_equal(k->watch.count, 0); /* no broker of a handle is remembered beyond it */
     assert_int_equal(heard("BrokersDown", 0, NULL), 1);
     kafka_client_unref(k);
     rd_kafka_mock_cluster_destroy(cluster);
@@ -369,7 +369,7 @@ static void test_one_broker_of_three_that_goes_is_no_outage(void **state)
         pthread_mutex_lock(&k->watch.lock);
         size_t up = 0;
         for (size_t i = 0; i < k->watch.count; i++)
-            up += k->watch.connections[i].up;
+            up += k->watch.brokers[i].state == KAFKA_UP;
         all = up >= 3;
         pthread_mutex_unlock(&k->watch.lock);
     }
