@@ -16,7 +16,7 @@
 
 enum bus_sort { BUS_OTHER, BUS_STUB, BUS_LOG, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
 
-#define BUILT_IN "built in are stub (in memory) and log (on disk)"
+#define BUILT_IN "built in are stub (in memory), log (on disk) and kafka"
 
 static enum bus_sort sort_of_word(const char *word)
 {
@@ -69,13 +69,22 @@ static enum bus_sort sort_of(const struct resource *r)
     return sort != BUS_OTHER || image ? sort : sort_of_word(r->name);
 }
 
-/* NULL when leat has it, else why not. */
-static bool bus_built_in(struct planner *p, const char *kind, const char *name, enum bus_sort sort, struct why *why)
+/* Whether leat has it; false with *why. `r` NULL: it is not declared. */
+static bool bus_built_in(struct planner *p, const char *kind, const char *name, enum bus_sort sort,
+                         const struct resource *r, struct why *why)
 {
-    static const char *const names[] = {"", "memory", "log", "Kafka", "Google Pub/Sub", "RabbitMQ"};
+    static const char *const names[] = {"", "memory", "log", "kafka", "Google Pub/Sub", "RabbitMQ"};
     if (sort == BUS_STUB || (sort == BUS_LOG && p->options->data_dir))
         return true;
-    if (sort == BUS_LOG)
+    if (sort == BUS_KAFKA && r)
+        return plan_kafka_2018_servers(p, r, why) != NULL;
+    if (sort == BUS_KAFKA)
+        *why =
+            why_of(p, "BusNotFound",
+                   "%s %s is not declared, and the default bus is not Kafka: declare it, with the cluster's addresses "
+                   "in KAFKA_BOOTSTRAP_SERVERS of its dispatcher's environment",
+                   kind, name);
+    else if (sort == BUS_LOG)
         *why = why_of(p, "NoDataDirectory",
                       "%s %s keeps its events on disk, and leat serve was started with --ephemeral", kind, name);
     else if (sort == BUS_OTHER)
@@ -91,7 +100,7 @@ static void bus_statuses(struct planner *p, const char *kind)
     for (const struct resource *r; (r = plan_next(p, GROUP, kind, &cursor));) {
         struct why why = {0};
         cJSON *status = cJSON_CreateObject();
-        bool good = bus_built_in(p, kind, r->name, sort_of(r), &why);
+        bool good = bus_built_in(p, kind, r->name, sort_of(r), r, &why);
         put_condition(p, status, "Provisioning", good, good ? NULL : &why);
         put_condition(p, status, "Dispatching", good, good ? NULL : &why);
         put_condition(p, status, "Serviceable", good, good ? NULL : &why);
@@ -101,6 +110,7 @@ static void bus_statuses(struct planner *p, const char *kind)
 
 struct chosen_bus {
     size_t index;
+    const char *name;
     const struct resource *resource; /* NULL: built in, not declared */
     struct why why;                  /* when it is none; or a remark */
     bool good;
@@ -121,9 +131,16 @@ static size_t log_bus(struct planner *p, const char *key, const char *folder)
     return plan_bus(p, key, "log", dir, 1);
 }
 
-static size_t declared_bus(struct planner *p, const char *kind, const struct resource *r, enum bus_sort sort)
+/* Of Kafka, *good false and *why when its cluster is not known. */
+static size_t declared_bus(struct planner *p, const char *kind, const struct resource *r, enum bus_sort sort,
+                           bool *good, struct why *why)
 {
+    size_t bus = 0;
     const char *ns = r->namespace_name, *key = plan_text(p, "%s/%s%s%s", kind, ns, *ns ? "/" : "", r->name);
+    if (sort == BUS_KAFKA) {
+        *good = plan_kafka_2018_bus(p, key, r, &bus, why);
+        return bus;
+    }
     if (sort != BUS_LOG)
         return plan_bus(p, key, "memory", NULL, 0);
     return log_bus(p, key, plan_text(p, "buses/%s%s%s", ns, *ns ? "@" : "", r->name)); /* no name has an '@' in it */
@@ -131,32 +148,36 @@ static size_t declared_bus(struct planner *p, const char *kind, const struct res
 
 static struct chosen_bus choose_bus(struct planner *p, const char *kind, const char *ns, const char *name)
 {
-    struct chosen_bus b = {.resource = plan_get(p, GROUP, kind, ns, name)};
+    struct chosen_bus b = {.name = name, .resource = plan_get(p, GROUP, kind, ns, name)};
     enum bus_sort sort = b.resource ? sort_of(b.resource) : sort_of_word(name);
     if (!b.resource && sort == BUS_OTHER) {
         b.why = why_of(p, "BusNotFound", "%s %s is not declared; " BUILT_IN, kind, name);
         return b;
     }
-    b.good = bus_built_in(p, kind, name, sort, &b.why);
+    bool kafka = sort == BUS_KAFKA;
+    b.good = (kafka && (b.resource || plan_kafka_default_bus(p, &b.index))) ||
+             bus_built_in(p, kind, name, sort, b.resource, &b.why);
     if (!b.good)
         return b;
-    b.index = b.resource ? declared_bus(p, kind, b.resource, sort) : sort == BUS_LOG ? log_bus(p, "log", "log") : 0;
+    if (b.resource)
+        b.index = declared_bus(p, kind, b.resource, sort, &b.good, &b.why);
+    else if (sort == BUS_LOG)
+        b.index = log_bus(p, "log", "log");
     if (!b.resource)
         b.why = why_of(p, "BuiltInBus", "%s %s is not declared; leat's own, %s, is used", kind, name,
-                       sort == BUS_LOG ? "on disk" : "in memory");
+                       kafka             ? "the default bus"
+                       : sort == BUS_LOG ? "on disk"
+                                         : "in memory");
     return b;
 }
 
 /* ---- parameters ---- */
 
-/* What a parameter of a Bus means here; NULL: nothing. */
-static const char *meaning(const char *name, bool of_channel)
+/* Whether a parameter of a Bus means something here. */
+static bool means(const char *name, bool of_channel, bool kafka)
 {
-    static const char *const channel[] = {"capacity", NULL}, *const subscription[] = {"overflow", NULL};
-    for (const char *const *n = of_channel ? channel : subscription; *n; n++)
-        if (strcmp(*n, name) == 0)
-            return *n;
-    return NULL;
+    static const char *const names[2][2] = {{"overflow", "capacity"}, {"initialOffset", "NumPartitions"}};
+    return strcmp(name, names[kafka][of_channel]) == 0;
 }
 
 static const char *argument(const cJSON *arguments, const char *name)
@@ -180,7 +201,8 @@ static bool declared(const cJSON *parameters, const char *name)
 /* The arguments against what the bus declares: an argument, else the default, else *why and false. What means nothing
  * here is left out, and *why remarks it. */
 static bool parameters_resolve(struct planner *p, const cJSON *parameters, const cJSON *arguments, bool of_channel,
-                               void (*put)(void *arg, const char *name, const char *value), void *arg, struct why *why)
+                               bool kafka, void (*put)(void *arg, const char *name, const char *value), void *arg,
+                               struct why *why)
 {
     const cJSON *each;
     const char *ignored = "";
@@ -193,7 +215,10 @@ static bool parameters_resolve(struct planner *p, const cJSON *parameters, const
                 why_of(p, "ArgumentMissing", "the bus demands the argument \"%s\"; add it under spec.arguments", name);
             return false;
         }
-        if (meaning(name, of_channel))
+        bool known = means(name, of_channel, kafka);
+        if (known && kafka && !plan_kafka_2018_argument(p, name, value, why))
+            return false;
+        if (known)
             put(arg, name, value);
         else
             ignored = plan_text(p, "%s%s%s", ignored, *ignored ? ", " : "", name);
@@ -217,14 +242,17 @@ struct put_arg {
 static void put_channel_param(void *arg, const char *name, const char *value)
 {
     struct put_arg *a = arg;
-    if (a->channel)
-        plan_channel_param(a->planner, a->channel, name, value);
+    if (a->channel && a->channel->planned)
+        plan_channel_param(a->planner, a->channel, strcmp(name, "NumPartitions") == 0 ? "topic.partitions" : name,
+                           value);
 }
 
 static void put_subscription_param(void *arg, const char *name, const char *value)
 {
     struct put_arg *a = arg;
-    if (a->subscription)
+    if (a->subscription && strcmp(name, "initialOffset") == 0)
+        a->subscription->start.kind = strcmp(value, "Oldest") == 0 ? BUS_START_EARLIEST : BUS_START_LATEST;
+    else if (a->subscription)
         plan_subscription_param(a->planner, a->subscription, name, value);
 }
 
@@ -237,14 +265,17 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     static const struct channel_form form = {.room = "channels", .hosts = HOSTS_2018};
     struct put_arg dry = {.planner = p};
     struct why why = bus->why;
-    bool good = bus->good && parameters_resolve(p, own, arguments, true, put_channel_param, &dry, &why);
+    bool kafka = plan_bus_kafka(p, bus->index);
+    bool good = bus->good && parameters_resolve(p, own, arguments, true, kafka, put_channel_param, &dry, &why);
     struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, &form);
     if (!c)
         return NULL;
-    c->why = why;
+    if (c->ready || !good) /* else its topic is another's */
+        c->why = why;
+    c->bus_of_2018 = bus->name;
     c->bus_parameters = cJSON_GetObjectItemCaseSensitive(parameters, "subscription");
     struct put_arg real = {.planner = p, .channel = c};
-    if (good && !parameters_resolve(p, own, arguments, true, put_channel_param, &real, &why))
+    if (good && c->ready && !parameters_resolve(p, own, arguments, true, kafka, put_channel_param, &real, &why))
         p->nomem = true;
     return c;
 }
@@ -335,21 +366,22 @@ static void subscription(struct planner *p, const struct resource *r)
     struct plan_target subscriber = {.kind = PLAN_TARGET_NONE}, reply = {.kind = PLAN_TARGET_NONE};
     struct why why = {0};
     struct put_arg arg = {.planner = p};
-    bool good = true;
+    bool good = true, kafka = c && c->planned && plan_bus_kafka(p, p->plan->channels[c->index].bus);
     if (!c)
         why = why_of(p, "ChannelNotFound", "Channel %s/%s is not declared", ns, name);
     else if (!c->ready)
         why = why_of(p, "ChannelNotReady", "Channel %s/%s is not ready: %s", ns, name, c->why.message);
     good = c && c->ready && resolve_name(p, ns, json_text(spec, "subscriber"), &subscriber, &why) &&
            resolve_reply(p, ns, json_text(spec, "replyTo"), &reply, &why) &&
-           parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why) &&
+           parameters_resolve(p, c->bus_parameters, arguments, false, kafka, put_subscription_param, &arg, &why) &&
            plan_order_possible(p, r, c->resource, &why);
     struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
     if (s) {
         s->subscriber = subscriber;
         s->reply = reply;
         arg.subscription = s;
-        if (good && !parameters_resolve(p, c->bus_parameters, arguments, false, put_subscription_param, &arg, &why))
+        if (good &&
+            !parameters_resolve(p, c->bus_parameters, arguments, false, kafka, put_subscription_param, &arg, &why))
             p->nomem = true;
         plan_subscription_annotations(p, s, r, c->resource);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two files of the form of 2018 share (plan_2018.c, plan_feeds.c).
+ * What the files of the form of 2018 share (plan_2018.c, plan_kafka_2018.c, plan_feeds.c).
  */
 #ifndef LEAT_BROKER_RESOURCE_PLAN_2018_H
 #define LEAT_BROKER_RESOURCE_PLAN_2018_H
@@ -8,5 +8,13 @@
 #include "planner.h"
 
 #define FEEDS "feeds.knative.dev"
+
+/* The addresses of the cluster that a Bus or ClusterBus kafka names; NULL with *why. */
+const char *plan_kafka_2018_servers(struct planner *p, const struct resource *r, struct why *why);
+/* The bus of this key on that cluster; false with *why, and *bus is set all the same, for what ran there before. */
+bool plan_kafka_2018_bus(struct planner *p, const char *key, const struct resource *r, size_t *bus, struct why *why);
+/* Whether an argument of such a bus may have this value: NumPartitions of a Channel, initialOffset of a Subscription.
+ */
+bool plan_kafka_2018_argument(struct planner *p, const char *name, const char *value, struct why *why);
 
 #endif

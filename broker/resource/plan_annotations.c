@@ -95,7 +95,8 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
     if (overflow && !plan_bus_kafka(p, p->plan->channels[s->channel].bus))
         plan_subscription_param(p, s, "overflow", overflow);
-    s->start = start_of(r);
+    if (annotation(r->object, ANNOTATION_START_FROM))
+        s->start = start_of(r);
     s->keep_cursor = is(r, ANNOTATION_KEEP_CURSOR, "true");
     if (rate && rate_parse(rate, &s->rate_interval_ns, &ignored) != OK)
         s->rate_interval_ns = 0;

@@ -14,24 +14,26 @@
 #include "text.h"
 
 #define SYSTEM "knative-eventing" /* the namespace of Knative's own configuration */
-#define PARTITIONS_MAX 1000       /* as a KafkaChannel's schema has it */
 
 static const struct bus_ops *kafka(void)
 {
     return bus_find("kafka");
 }
 
-bool plan_bus_kafka(const struct planner *p, size_t bus)
+static bool is_kafka(const char *type, const struct bus_param *params, size_t count)
 {
-    if (bus >= p->plan->bus_count)
-        return false;
-    const struct plan_bus *b = &p->plan->buses[bus];
-    if (strcmp(b->type, "kafka") == 0)
+    if (strcmp(type, "kafka") == 0)
         return true;
-    for (size_t i = 0; i < b->param_count; i++)
-        if (strcmp(b->params[i].name, "inner") == 0 && strcmp(b->params[i].value, "kafka") == 0)
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(params[i].name, "inner") == 0 && strcmp(params[i].value, "kafka") == 0)
             return true;
     return false;
+}
+
+bool plan_bus_kafka(const struct planner *p, size_t bus)
+{
+    const struct plan_bus *b = bus < p->plan->bus_count ? &p->plan->buses[bus] : NULL;
+    return b && is_kafka(b->type, b->params, b->param_count);
 }
 
 bool plan_kafka_bus(struct planner *p, const char *key, const struct kafka_params *params, bool good, size_t *bus,
@@ -85,16 +87,12 @@ bool plan_kafka_config_map(struct planner *p, const char *ns, const char *name, 
     return plan_kafka_bus(p, plan_text(p, "kafka/ConfigMap/%s/%s", ns, name), &params, good, bus, why);
 }
 
-/* The default bus, where it is Kafka. */
-static bool default_bus(struct planner *p, size_t *bus)
+bool plan_kafka_default_bus(struct planner *p, size_t *bus)
 {
     const struct plan_options *o = p->options;
-    if (!o->default_bus)
+    if (!o->default_bus || !is_kafka(o->default_bus, o->default_bus_params, o->default_bus_param_count))
         return false;
-    size_t at = plan_bus(p, o->default_bus, o->default_bus, o->default_bus_params, o->default_bus_param_count);
-    if (!plan_bus_kafka(p, at))
-        return false;
-    *bus = at;
+    *bus = plan_bus(p, o->default_bus, o->default_bus, o->default_bus_params, o->default_bus_param_count);
     return true;
 }
 
@@ -134,7 +132,7 @@ bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why)
     for (size_t i = 0; i < 2; i++)
         if (plan_get(p, "", "ConfigMap", SYSTEM, names[i]))
             return plan_kafka_config_map(p, SYSTEM, names[i], bus, why);
-    if (default_bus(p, bus))
+    if (plan_kafka_default_bus(p, bus))
         return true;
     plan_kafka_config_map(p, SYSTEM, names[0], bus, why); /* for what ran there before */
     *why = why_of(p, "ConfigMapNotFound",
@@ -198,11 +196,11 @@ bool plan_kafka_broker_bus(struct planner *p, const struct resource *r, size_t *
                       "spec.config names a %s; a Broker of the class Kafka is described by a ConfigMap", kind);
         return false;
     }
-    if (!config && !plan_get(p, "", "ConfigMap", at.ns, at.name) && default_bus(p, bus))
+    if (!config && !plan_get(p, "", "ConfigMap", at.ns, at.name) && plan_kafka_default_bus(p, bus))
         return true;
     data = config_data(p, at.ns, at.name);
     return plan_kafka_config_map(p, at.ns, at.name, bus, why) &&
-           whole(p, &at, data, "default.topic.partitions", PARTITIONS_MAX, why) &&
+           whole(p, &at, data, "default.topic.partitions", KAFKA_PARTITIONS_TOP, why) &&
            whole(p, &at, data, "default.topic.replication.factor", INT16_MAX, why);
 }
 

@@ -39,15 +39,7 @@ const char *plan_kafka_topic_name(struct planner *p, const struct resource *r, c
     return plan_text(p, "knative-messaging-kafka.%s.%s", ns, form->part.name ? form->part.name : r->name);
 }
 
-/* The Bus or ClusterBus that a Channel of 2018 names. */
-static const char *bus_of_2018(const struct resource *channel)
-{
-    const cJSON *spec = json_object(channel->object, "spec");
-    const char *bus = json_text(spec, "bus"), *cluster = json_text(spec, "clusterBus");
-    return bus ? bus : cluster ? cluster : "kafka";
-}
-
-const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct resource *channel,
+const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct channel_plan *channel,
                                   const struct plan_subscription *s)
 {
     const char *given = annotation(r->object, ANNOTATION_KAFKA_GROUP), *ns = r->namespace_name;
@@ -55,8 +47,8 @@ const char *plan_kafka_group_name(struct planner *p, const struct resource *r, c
         return given;
     if (is_kind(r, "eventing.knative.dev", "Trigger"))
         return plan_text(p, "knative-trigger-%s-%s", ns, r->name);
-    if (of_2018(r))
-        return plan_text(p, "%s.%s.%s", bus_of_2018(channel), ns, r->name);
+    if (of_2018(r) && channel->bus_of_2018)
+        return plan_text(p, "%s.%s.%s", channel->bus_of_2018, ns, r->name);
     return plan_text(p, "kafka.%s.%s.%s", p->plan->channels[s->channel].namespace_name,
                      p->plan->channels[s->channel].name, s->cursor);
 }

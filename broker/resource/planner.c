@@ -291,7 +291,7 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     s->parked_bus = p->plan->channels[channel->index].bus;
     delivery_read(NULL, &s->delivery);
     if (plan_bus_kafka(p, p->plan->channels[channel->index].bus))
-        plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel->resource, s));
+        plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel, s));
     return s;
 }
 

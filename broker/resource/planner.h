@@ -54,6 +54,7 @@ struct channel_plan {
     const char *url;             /* its address */
     const char *internal;        /* the host name that it had in 2018's status.domainInternal; NULL for today's kinds */
     const cJSON *delivery;       /* today's kinds: what its subscriptions inherit; may be NULL */
+    const char *bus_of_2018;     /* the name of its Bus or ClusterBus; NULL for today's kinds */
     const cJSON *bus_parameters; /* 2018: what a Subscription may set; may be NULL */
     cJSON *subscribers;          /* for its status; owned by the planner */
 };
@@ -144,6 +145,8 @@ const char *secret_value(struct planner *p, const char *ns, const char *name, co
 
 /* Whether its channels are topics of Kafka; a decorator's are what those of the bus in it are. */
 bool plan_bus_kafka(const struct planner *p, size_t bus);
+/* The default bus, where it is Kafka. */
+bool plan_kafka_default_bus(struct planner *p, size_t *bus);
 /* The cluster that this ConfigMap describes, with the Secret that it names: *bus, of a key that depends on the
  * ConfigMap's name alone. false with *why; *bus is set all the same, without parameters, for what ran there before. */
 bool plan_kafka_config_map(struct planner *p, const char *ns, const char *name, size_t *bus, struct why *why);
@@ -160,11 +163,12 @@ void plan_kafka_broker_topic(struct planner *p, struct channel_plan *c);
 
 /* ---- plan_kafka_names.c: what topics and consumer groups are called ---- */
 
+#define KAFKA_PARTITIONS_TOP 1000 /* of a topic, as a KafkaChannel's schema has it: more is a mistake */
 #define REASON_TOPIC_TAKEN "TopicTaken"
 /* The names of the topics that the object's channel is, comma separated. */
 const char *plan_kafka_topic_name(struct planner *p, const struct resource *r, const struct channel_form *form,
                                   bool *external);
-const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct resource *channel,
+const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct channel_plan *channel,
                                   const struct plan_subscription *s);
 /* Whether its deliveries keep an order, where no annotation of ours says which. */
 bool plan_kafka_ordered(const struct resource *r, const struct resource *channel);

@@ -392,6 +392,71 @@ static void test_a_mistake_throws_nothing_away(void **state)
     done(t, p);
 }
 
+/* ---- 2018 ---- */
+
+#define BUS_2018(name, env)                                                                                            \
+    DOC "apiVersion: channels.knative.dev/v1alpha1\nkind: Bus\nmetadata: {name: " name                                 \
+        "}\nspec: {parameters: {channel: [{name: NumPartitions, default: '1'}], subscription: [{name: "                \
+        "initialOffset, default: Newest}]}, dispatcher: {name: d, image: x/buses/kafka/dispatcher, env: [" env "]}}\n"
+#define CHANNEL_2018(name, rest)                                                                                       \
+    DOC "apiVersion: channels.knative.dev/v1alpha1\nkind: Channel\nmetadata: {name: " name "}\nspec: {" rest "}\n"
+#define SUBSCRIPTION_2018(name, channel, rest)                                                                         \
+    DOC "apiVersion: channels.knative.dev/v1alpha1\nkind: Subscription\nmetadata: {name: " name                        \
+        "}\nspec: {channel: " channel ", subscriber: svc" rest "}\n"
+#define C18(name) "Channel.channels.knative.dev/default/" name
+
+static void test_2018(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(
+        BUS_2018("pipe", "{name: KAFKA_BROKERS, value: 'old:9092'}")
+            BUS_2018("keyed", "{name: KAFKA_BOOTSTRAP_SERVERS, valueFrom: {secretKeyRef: {name: k, key: servers}}}") DOC
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: k}\nstringData: {servers: 'hidden:9092'}\n" CHANNEL_2018(
+            "a", "bus: pipe, arguments: [{name: NumPartitions, value: '4'}]") CHANNEL_2018("b", "bus: keyed")
+            SUBSCRIPTION_2018("oldest", "a", ", arguments: [{name: initialOffset, value: Oldest}]")
+                SUBSCRIPTION_2018("newest", "a", "") CHANNEL_2018("free", "clusterBus: kafka"),
+        clock_system());
+    struct plan *p = plan_on_kafka(t);
+    assert_string_equal(bus_of(p, C18("a"))->key, "Bus/default/pipe");
+    assert_string_equal(bus_params(p, C18("a")), "bootstrap.servers=old:9092");
+    assert_string_equal(bus_params(p, C18("b")), "bootstrap.servers=hidden:9092");
+    assert_string_equal(channel_params(p, C18("a")), "topic=default.a topic.partitions=4");
+    assert_string_equal(subscription_params(p, "oldest"), "group=pipe.default.oldest");
+    assert_int_equal(rig_subscription(p, "oldest")->start.kind, BUS_START_EARLIEST);
+    assert_int_equal(rig_subscription(p, "newest")->start.kind, BUS_START_LATEST);
+    /* One that is not declared is the default bus, where that is Kafka. */
+    assert_string_equal(bus_of(p, C18("free"))->key, "kafka");
+    assert_string_equal(rig_condition(rig_get(t, "channels.channels.knative.dev", "free"), "Provisioned"),
+                        "True BuiltInBus ClusterBus kafka is not declared; leat's own, the default bus, is used");
+    assert_string_equal(rig_condition(rig_get(t, "bus", "pipe"), "Ready"), "True");
+    done(t, p);
+}
+
+static void test_2018_that_is_wrong(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } cases[] = {
+        {BUS_2018("pipe", "") CHANNEL_2018("a", "bus: pipe"),
+         "False ServersMissing Bus pipe: the environment of its dispatcher has no KAFKA_BOOTSTRAP_SERVERS; write the "
+         "cluster's addresses there"},
+        {BUS_2018("pipe", "{name: KAFKA_BOOTSTRAP_SERVERS, valueFrom: {configMapKeyRef: {name: c, key: k}}}")
+             CHANNEL_2018("a", "bus: pipe"),
+         "False ConfigMapNotFound Bus pipe: ConfigMap c is not declared"},
+        {BUS_2018("pipe", "{name: KAFKA_BROKERS, value: 'o:1'}")
+             CHANNEL_2018("a", "bus: pipe, arguments: [{name: NumPartitions, value: none}]"),
+         "False ArgumentInvalid NumPartitions must be a whole number from 1 to 1000 (it is \"none\")"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct resource_table *t = rig_table(cases[i].text, clock_system());
+        struct plan *p = plan_on(t, "memory", NULL, 0);
+        assert_null(channel_of(p, C18("a")));
+        assert_string_equal(rig_condition(rig_get(t, "channels.channels.knative.dev", "a"), "Ready"), cases[i].said);
+        done(t, p);
+    }
+}
+
 /* ---- names ---- */
 
 static void test_names_by_annotation(void **state)
@@ -469,6 +534,8 @@ int main(void)
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_configurations_that_are_wrong),
         cmocka_unit_test(test_a_mistake_throws_nothing_away),
+        cmocka_unit_test(test_2018),
+        cmocka_unit_test(test_2018_that_is_wrong),
         cmocka_unit_test(test_names_by_annotation),
         cmocka_unit_test(test_a_topic_is_one_channels),
         cmocka_unit_test(test_immutable),
