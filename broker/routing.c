@@ -51,7 +51,7 @@ static enum err add_channel(struct routing *r, size_t i)
     const struct plan_channel *c = &r->plan->channels[i];
     struct route *route = &r->routes[i];
     *route = (struct route){ROUTE_CHANNEL, i};
-    enum err e = map_set(&r->paths, slice_str(c->path), route, NULL);
+    enum err e = c->path ? map_set(&r->paths, slice_str(c->path), route, NULL) : OK;
     if (e == OK && c->alias)
         e = map_set(&r->paths, slice_str(c->alias), route, NULL);
     for (const char *const *h = c->hosts; h && *h && e == OK; h++)

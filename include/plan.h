@@ -35,7 +35,7 @@ struct plan_channel {
     const char *uid, *namespace_name, *name;
     const char *key;      /* stable and unique among channels of all kinds: "Channel.messaging.knative.dev/ns/name" */
     const char *bus_name; /* on the bus: "ns/name", made unique where two kinds share one */
-    const char *path;     /* ingress: "/channels/ns/name" */
+    const char *path;     /* ingress: "/channels/ns/name"; NULL: it takes nothing from outside (a KafkaSource) */
     const char *alias;    /* a second path, "/ns/name" of a Broker; NULL: none */
     const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
     const char *url;          /* absolute, with the ingress address */

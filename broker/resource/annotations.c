@@ -37,6 +37,7 @@ static const struct kind_use {
     {"flows.knative.dev", "Flow", ON_CHANNEL | ON_SUBSCRIPTION_2018 | ON_SOURCE},
     {"feeds.knative.dev", "Feed", ON_SOURCE},
     {"sources.knative.dev", "GitHubSource", ON_SOURCE},
+    {"sources.knative.dev", "KafkaSource", ON_SUBSCRIPTION},
 };
 #define KIND_USE_COUNT (sizeof kind_uses / sizeof kind_uses[0])
 

@@ -47,7 +47,8 @@
 #define ANNOTATION_IN_FLIGHT_MAX 10000
 #define KAFKA_NAME_MAX 249 /* of a topic, as Kafka has it (org.apache.kafka.common.internals.Topic) */
 #define KAFKA_NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-#define ANNOTATION_RATE_MAX 1000000u /* a second: a limit above what a loop can send is none */
+#define KAFKA_SOURCE_GROUP "knative-kafka-source-%s.%s" /* of a KafkaSource that names none: namespace, name */
+#define ANNOTATION_RATE_MAX 1000000u                    /* a second: a limit above what a loop can send is none */
 
 /* Whether this annotation may have this value; names that are not ours always may. ERR_INVALID with *d, also for a name
  * of ours that there is not. */

@@ -24,6 +24,8 @@ static const char *condition_of(const struct resource *r)
         {"messaging.knative.dev", "Subscription", "AddedToChannel"},
         {"eventing.knative.dev", "Broker", "TriggerChannelReady"},
         {"eventing.knative.dev", "Broker of Kafka", "TopicReady"},
+        {"eventing.knative.dev", "KafkaSink", "TopicReady"},
+        {"sources.knative.dev", "KafkaSource", "ConnectionEstablished"},
         {"eventing.knative.dev", "Trigger", "SubscriptionReady"},
         {"flows.knative.dev", "Sequence", "SubscriptionsReady"},
         {"flows.knative.dev", "Parallel", "SubscriptionsReady"},

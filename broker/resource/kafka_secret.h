@@ -26,5 +26,10 @@ bool kafka_secret(struct planner *p, const char *ns, const char *name, struct ka
 /* The bus of this key; without parameters, and held, when `good` is false or the bus refuses them. */
 bool plan_kafka_bus(struct planner *p, const char *key, const struct kafka_params *params, bool good, size_t *bus,
                     struct why *why);
+/* The bus on the cluster of these addresses (a list of texts), with these credentials; `who` tells others with the
+ * same addresses apart, and has no secret in it. Channels on it have topics that are somebody else's, or stay when
+ * they move. */
+bool plan_kafka_servers_bus(struct planner *p, const cJSON *servers, const char *who, struct kafka_params *credentials,
+                            bool good, size_t *bus, struct why *why);
 
 #endif

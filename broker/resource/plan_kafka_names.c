@@ -30,6 +30,8 @@ const char *plan_kafka_topic_name(struct planner *p, const struct resource *r, c
     if (!theirs && form->broker)
         theirs = annotation(r->object, ANNOTATION_EXTERNAL_TOPIC);
     *external = form->topic_external || theirs;
+    if (form->topic)
+        return form->topic;
     if (theirs || ours)
         return plan_copy(p, theirs ? theirs : ours);
     if (form->broker)
@@ -37,6 +39,13 @@ const char *plan_kafka_topic_name(struct planner *p, const struct resource *r, c
     if (of_2018(r))
         return plan_text(p, "%s.%s", ns, r->name);
     return plan_text(p, "knative-messaging-kafka.%s.%s", ns, form->part.name ? form->part.name : r->name);
+}
+
+/* Admission writes it down, but for an object that had no name yet. */
+static const char *source_group(struct planner *p, const struct resource *r)
+{
+    const char *group = json_text(json_object(r->object, "spec"), "consumerGroup");
+    return group && *group ? group : plan_text(p, KAFKA_SOURCE_GROUP, r->namespace_name, r->name);
 }
 
 const char *plan_kafka_group_name(struct planner *p, const struct resource *r, const struct channel_plan *channel,
@@ -47,6 +56,8 @@ const char *plan_kafka_group_name(struct planner *p, const struct resource *r, c
         return given;
     if (is_kind(r, "eventing.knative.dev", "Trigger"))
         return plan_text(p, "knative-trigger-%s-%s", ns, r->name);
+    if (is_kind(r, "sources.knative.dev", "KafkaSource"))
+        return source_group(p, r);
     if (of_2018(r) && channel->bus_of_2018)
         return plan_text(p, "%s.%s.%s", channel->bus_of_2018, ns, r->name);
     return plan_text(p, "kafka.%s.%s.%s", p->plan->channels[s->channel].namespace_name,
@@ -61,11 +72,19 @@ static bool backed_by_kafka_channel(const struct resource *channel)
     return is_kind(channel, "messaging.knative.dev", "KafkaChannel") || (kind && strcmp(kind, "KafkaChannel") == 0);
 }
 
+static bool order_is(const struct resource *source, const char *word)
+{
+    const char *ordering = json_text(json_object(source->object, "spec"), "ordering");
+    return ordering && strcmp(ordering, word) == 0;
+}
+
 bool plan_kafka_ordered(const struct resource *r, const struct resource *channel)
 {
     const char *order = annotation(r->object, ANNOTATION_DELIVERY_ORDER);
     if (is_kind(r, "eventing.knative.dev", "Trigger"))
         return order && strcmp(order, "ordered") == 0;
+    if (is_kind(r, "sources.knative.dev", "KafkaSource"))
+        return !order_is(r, "unordered");
     return backed_by_kafka_channel(channel);
 }
 

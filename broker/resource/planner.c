@@ -129,11 +129,17 @@ static const char *part_text(struct planner *p, const char *base, const struct p
     return plan_text(p, "%s%c%s%c%u", base, separator, part->word, separator, part->index);
 }
 
+static const char *path_text(struct planner *p, const struct resource *r, const char *room,
+                             const struct plan_part *part)
+{
+    return part_text(p, plan_text(p, "/%s/%s/%s", room, r->namespace_name, r->name), part, '/');
+}
+
 /* The path that others know, or, where another kind's object of the same name has it, one with the kind in it. */
 static const char *path_take(struct planner *p, const struct resource *r, const char *room,
                              const struct plan_part *part, void *value)
 {
-    const char *path = part_text(p, plan_text(p, "/%s/%s/%s", room, r->namespace_name, r->name), part, '/');
+    const char *path = path_text(p, r, room, part);
     if (take(p, &p->paths, path, value))
         return path;
     path = plan_text(p, "/%s/%s.%s/%s/%s", room, r->kind->plural, r->kind->group, r->namespace_name, r->name);
@@ -188,9 +194,11 @@ static void channel_fill(struct planner *p, struct channel_plan *c, struct plan_
     channel->namespace_name = plan_copy(p, r->namespace_name);
     channel->name = plan_copy(p, form->part.name ? form->part.name : r->name);
     channel->key = part_text(p, plan_key(p, r), &form->part, '/');
-    channel->path = path_take(p, r, form->room, &form->part, c);
-    channel->bus_name = bus_name(channel->path);
-    channel->url = plan_text(p, "%s%s", p->options->ingress_url, channel->path);
+    const char *path =
+        form->takes_nothing ? path_text(p, r, form->room, &form->part) : path_take(p, r, form->room, &form->part, c);
+    channel->path = form->takes_nothing ? NULL : path;
+    channel->bus_name = bus_name(path);
+    channel->url = plan_text(p, "%s%s", p->options->ingress_url, path);
     channel->broker = form->broker;
     if (form->broker) { /* Knative's own address of a Broker has this path */
         const char *alias = plan_text(p, "/%s/%s", r->namespace_name, r->name);
@@ -231,7 +239,7 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     bool external = false, kafka = plan_bus_kafka(p, bus);
     if (kafka)
         topic = plan_kafka_topic_name(p, r, form, &external);
-    bool own = topic && !external && !form->topic_shared && (!broken || entry_planned(r));
+    bool own = topic && !external && (!broken || entry_planned(r));
     if (own && !topic_take(p, c, bus, topic, &taken) && !broken)
         broken = &taken;
     c->ready = !broken;

@@ -40,8 +40,9 @@ struct channel_form {
     enum { HOSTS_NONE, HOSTS_TODAY, HOSTS_2018 } hosts;
     bool broker;
     struct plan_part part;
-    bool topic_external; /* on Kafka: its topics are somebody else's, whatever its annotations say */
-    bool topic_shared;   /* on Kafka: other channels may have the same */
+    bool takes_nothing;  /* from outside: it has no path */
+    const char *topic;   /* on Kafka: its topics' names, comma separated; NULL: by rule or annotation */
+    bool topic_external; /* they are somebody else's */
 };
 
 /* A channel of whatever kind, ready or not. */
@@ -161,6 +162,10 @@ void plan_kafka_annotations(struct planner *p, struct channel_plan *c, const str
 bool plan_kafka_broker_bus(struct planner *p, const struct resource *r, size_t *bus, struct why *why);
 void plan_kafka_broker_topic(struct planner *p, struct channel_plan *c);
 
+void plan_kafka_sinks(struct planner *p);
+void plan_kafka_source_channels(struct planner *p);
+void plan_kafka_sources(struct planner *p);
+
 /* ---- plan_kafka_names.c: what topics and consumer groups are called ---- */
 
 #define KAFKA_PARTITIONS_TOP 1000 /* of a topic, as a KafkaChannel's schema has it: more is a mistake */
@@ -180,7 +185,8 @@ void put_group(struct planner *p, cJSON *status, const struct plan_subscription 
 
 /* ---- one file for each generation ---- */
 
-/* The bus that a channelTemplate asks for (NULL: the default one); false with *why when this build has none such. */
+/* The bus that a channelTemplate asks for (NULL: the default one, which always is one); false with *why when this build
+ * has none such. */
 bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, struct why *why);
 /* What it says of the channel's topic, where it asks for a KafkaChannel. `c` may be NULL. */
 void plan_template_topic(struct planner *p, struct channel_plan *c, const cJSON *template);

@@ -57,17 +57,32 @@ static const struct channel_plan *channel_at_path(struct planner *p, struct slic
     return there == p ? NULL : there; /* the planner stands for a source's webhook */
 }
 
-/* The host that every Broker of a cluster has by default: paths are /NAMESPACE/NAME there. */
-static bool is_broker_ingress(const struct planner *p, struct slice host)
+/* Takes ".svc.DOMAIN" or ".svc" off a host, so that NAME.NS remains. */
+static struct slice name_strip(const struct planner *p, struct slice host)
 {
-    static const char name[] = "broker-ingress.knative-eventing.svc";
+    char end[300];
     const char *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
-    struct slice rest = host;
-    if (!slice_has_prefix(host, SLICE("broker-ingress.knative-eventing.svc")))
-        return false;
-    rest.ptr += sizeof name - 1;
-    rest.len -= sizeof name - 1;
-    return rest.len == 0 || (rest.ptr[0] == '.' && slice_eq_str(slice_of(rest.ptr + 1, rest.len - 1), domain));
+    int n = snprintf(end, sizeof end, ".svc.%s", domain);
+    if (n > 0 && slice_has_suffix(host, slice_of(end, (size_t)n)))
+        host.len -= (size_t)n;
+    else if (slice_has_suffix(host, SLICE(".svc")))
+        host.len -= 4;
+    return host;
+}
+
+/* The hosts that Brokers and KafkaSinks of a cluster have by default: paths are /NAMESPACE/NAME there. The room of the
+ * ingress that stands for it; NULL: it is none of these. */
+static const char *room_of_ingress(const struct planner *p, struct slice host)
+{
+    static const char *const names[][2] = {
+        {"broker-ingress", "/brokers"}, {"kafka-broker-ingress", "/brokers"}, {"kafka-sink-ingress", "/kafkasinks"}};
+    struct slice rest = name_strip(p, host), first = slice_split(&rest, '.');
+    if (!slice_eq_str(rest, "knative-eventing") || first.len + rest.len + 1 == host.len)
+        return NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (slice_eq_str(first, names[i][0]))
+            return names[i][1];
+    return NULL;
 }
 
 /* The channel that this path of the ingress means, or this host name. */
@@ -86,8 +101,9 @@ static const struct channel_plan *channel_by_url(struct planner *p, const struct
     for (size_t i = 0; i < url->host.len; i++)
         host[i] = (char)tolower((unsigned char)url->host.ptr[i]);
     struct slice name = slice_of(host, url->host.len);
-    if (is_broker_ingress(p, name))
-        return channel_at_path(p, url->target);
+    const char *room = room_of_ingress(p, name);
+    if (room)
+        return channel_at_path(p, slice_str(plan_text(p, "%s%.*s", room, SLICE_ARG(url->target))));
     return slice_eq_str(url->target, "/") ? map_get(&p->hosts, name) : NULL;
 }
 
@@ -167,19 +183,6 @@ static const char *name_url(struct planner *p, const char *ns, const char *name)
     return url;
 }
 
-/* Takes ".svc.DOMAIN" or ".svc" off a host, so that NAME.NS remains. */
-static struct slice name_strip(const struct planner *p, struct slice host)
-{
-    char end[300];
-    const char *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
-    int n = snprintf(end, sizeof end, ".svc.%s", domain);
-    if (n > 0 && slice_has_suffix(host, slice_of(end, (size_t)n)))
-        host.len -= (size_t)n;
-    else if (slice_has_suffix(host, SLICE(".svc")))
-        host.len -= 4;
-    return host;
-}
-
 bool resolve_name(struct planner *p, const char *ns, const char *name, struct plan_target *out, struct why *why)
 {
     if (strstr(name, "://"))
@@ -211,9 +214,9 @@ bool resolve_name(struct planner *p, const char *ns, const char *name, struct pl
 /* Kinds that are channels here, whatever they are called. */
 static const char *const channel_kinds[][2] = {
     {"messaging.knative.dev", "Channel"},      {"messaging.knative.dev", "InMemoryChannel"},
-    {"messaging.knative.dev", "KafkaChannel"}, {"channels.knative.dev", "Channel"},
-    {"eventing.knative.dev", "Broker"},        {"flows.knative.dev", "Sequence"},
-    {"flows.knative.dev", "Parallel"},
+    {"messaging.knative.dev", "KafkaChannel"}, {"eventing.knative.dev", "KafkaSink"},
+    {"channels.knative.dev", "Channel"},       {"eventing.knative.dev", "Broker"},
+    {"flows.knative.dev", "Sequence"},         {"flows.knative.dev", "Parallel"},
 };
 #define CHANNEL_KIND_COUNT (sizeof channel_kinds / sizeof channel_kinds[0])
 

@@ -357,15 +357,11 @@ static void flow(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
-static void github_source(struct check *c, cJSON *object)
+static void check_overrides(struct check *c, cJSON *spec)
 {
-    size_t before, inner;
-    cJSON *spec = rule_enter(c, object, "spec", &before);
-    check_destination_at(c, spec, "sink");
-    check_url(c, rule_enter(c, spec, "githubAPIURL", &inner));
-    path_up(c, inner);
-    cJSON *extensions = rule_member(rule_enter(c, spec, "ceOverrides", &inner), "extensions");
-    size_t deepest = path_down(c, "extensions");
+    size_t before;
+    cJSON *extensions = rule_member(rule_enter(c, spec, "ceOverrides", &before), "extensions");
+    size_t inner = path_down(c, "extensions");
     for (const cJSON *e = cJSON_IsObject(extensions) ? extensions->child : NULL; e; e = e->next) {
         size_t name = path_down(c, e->string);
         struct diag why = {0};
@@ -373,8 +369,35 @@ static void github_source(struct check *c, cJSON *object)
             check_error_key(c, e, "%s", why.text);
         path_up(c, name);
     }
-    path_up(c, deepest);
     path_up(c, inner);
+    path_up(c, before);
+}
+
+static void github_source(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    check_destination_at(c, spec, "sink");
+    check_url(c, rule_enter(c, spec, "githubAPIURL", &inner));
+    path_up(c, inner);
+    check_overrides(c, spec);
+    path_up(c, before);
+}
+
+/* The group is written down, so that what is read back is what counts; of the object's name alone, so that every
+ * process and every installation of the same manifest has the same. */
+static void kafka_source(struct check *c, cJSON *object)
+{
+    size_t before;
+    const char *name = metadata_text(object, "name");
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    char group[400];
+    int n = name ? snprintf(group, sizeof group, KAFKA_SOURCE_GROUP, c->own_namespace, name) : 0;
+    if (n > 0 && n < (int)sizeof group)
+        rule_default(c, spec, "consumerGroup", group);
+    check_destination_at(c, spec, "sink");
+    check_delivery(c, spec);
+    check_overrides(c, spec);
     path_up(c, before);
 }
 
@@ -494,6 +517,8 @@ static const struct rule {
      {"numPartitions", "replicationFactor", "retentionDuration", NULL}},
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
+    {"sources.knative.dev", "KafkaSource", kafka_source, {"consumerGroup", NULL}},
+    {"eventing.knative.dev", "KafkaSink", NULL, {"topic", "numPartitions", "replicationFactor", NULL}},
     {"", "Secret", secret, {NULL}},
     {"", "Service", service, {NULL}},
 };

@@ -26,6 +26,31 @@
         ", subscriber: {uri: 'http://h/'}}\n"
 #define SERVERS "bootstrap.servers: 'one:9092,two:9092'"
 
+/* A certificate and its key, for nothing else. */
+#define CERT                                                                                                           \
+    "\""                                                                                                               \
+    "-----BEGIN CERTIFICATE-----\\n"                                                                                   \
+    "MIIBbzCCARWgAwIBAgIUTFBp0LnLHpjA1D/mQKJrqSLC2LUwCgYIKoZIzj0EAwIw\\n"                                              \
+    "DDEKMAgGA1UEAwwBdDAgFw0yNjExMjkyMDQ3NTBaGA8yMTI2MTEwNTIwNDc1MFow\\n"                                              \
+    "DDEKMAgGA1UEAwwBdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABP17sTZJPCTD\\n"                                              \
+    "/NdBA3Cj+IksMd7rThCFUYWkGCqdS8cGl7zsh6C6MhRDYi1Sz+ne6wmD7Inqxevj\\n"                                              \
+    "dlIoTwsMuc2jUzBRMB0GA1UdDgQWBBTh+3iwcjFA31pfspyiuq02bWxgRzAfBgNV\\n"                                              \
+    "HSMEGDAWgBTh+3iwcjFA31pfspyiuq02bWxgRzAPBgNVHRMBAf8EBTADAQH/MAoG\\n"                                              \
+    "CCqGSM49BAMCA0gAMEUCIQD5Fe1PoIA6lCSxVvtAySA//mX0IiFz/dKnJ7TcejlW\\n"                                              \
+    "vQIgafbqZyq5ollVHgoQ+uwD5mOTdPtvIhN/dgta0WJETrY=\\n"                                                              \
+    "-----END CERTIFICATE-----\\n"                                                                                     \
+    "\""
+#define KEY                                                                                                            \
+    "\""                                                                                                               \
+    "-----BEGIN PRIVATE KEY-----\\n"                                                                                   \
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfxBWGX9EWnXcZ2Ka\\n"                                              \
+    "2toe3svAkXz+jNcqWog9qEYqssehRANCAAT9e7E2STwkw/zXQQNwo/iJLDHe604Q\\n"                                              \
+    "hVGFpBgqnUvHBpe87IegujIUQ2ItUs/p3usJg+yJ6sXr43ZSKE8LDLnN\\n"                                                      \
+    "-----END PRIVATE KEY-----\\n"                                                                                     \
+    "\""
+#define CERT_LINE "-----BEGIN CERTIFICATE-----"
+#define KEY_LINE "-----BEGIN PRIVATE KEY-----"
+
 static const struct bus_param own_kafka[] = {{"bootstrap.servers", "own:9092"}};
 
 static struct plan *plan_on(struct resource_table *t, const char *bus, const struct bus_param *params, size_t count)
@@ -60,7 +85,7 @@ static const struct plan_bus *bus_of(const struct plan *p, const char *key)
     return c ? &p->buses[c->bus] : NULL;
 }
 
-/* "name=value ..." in a buffer that the next call but three reuses. */
+/* "name=value ..." with the first line of each value, in a buffer that the next call but three reuses. */
 static const char *params_text(const struct bus_param *params, size_t count)
 {
     static char texts[4][2000];
@@ -69,7 +94,8 @@ static const char *params_text(const struct bus_param *params, size_t count)
     size_t n = 0;
     *out = 0;
     for (size_t i = 0; i < count; i++)
-        n += (size_t)snprintf(out + n, sizeof texts[0] - n, "%s%s=%s", i ? " " : "", params[i].name, params[i].value);
+        n += (size_t)snprintf(out + n, sizeof texts[0] - n, "%s%s=%.*s", i ? " " : "", params[i].name,
+                              (int)strcspn(params[i].value, "\n"), params[i].value);
     assert_true(n < sizeof texts[0]);
     return out;
 }
@@ -283,12 +309,13 @@ static void test_secrets(void **state)
         {"protocol: PLAINTEXT", "security.protocol=PLAINTEXT"},
         {"protocol: SASL_PLAINTEXT, user: u, password: 'hunter2'",
          "security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN sasl.username=u sasl.password=hunter2"},
-        {"protocol: SASL_SSL, sasl.mechanism: SCRAM-SHA-512, user: u, password: hunter2, ca.crt: CA",
-         "security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-512 sasl.username=u sasl.password=hunter2 ssl.ca=CA"},
-        {"protocol: SSL, ca.crt: CA, user.crt: CERT, user.key: KEY",
-         "security.protocol=SSL ssl.ca=CA ssl.certificate=CERT ssl.key=KEY"},
-        {"protocol: SSL, ca.crt: CA, user.crt: CERT, user.key: KEY, user.skip: 'true'",
-         "security.protocol=SSL ssl.ca=CA"},
+        {"protocol: SASL_SSL, sasl.mechanism: SCRAM-SHA-512, user: u, password: hunter2, ca.crt: " CERT "",
+         "security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-512 sasl.username=u sasl.password=hunter2 "
+         "ssl.ca=" CERT_LINE ""},
+        {"protocol: SSL, ca.crt: " CERT ", user.crt: " CERT ", user.key: " KEY "",
+         "security.protocol=SSL ssl.ca=" CERT_LINE " ssl.certificate=" CERT_LINE " ssl.key=" KEY_LINE ""},
+        {"protocol: SSL, ca.crt: " CERT ", user.crt: " CERT ", user.key: " KEY ", user.skip: 'true'",
+         "security.protocol=SSL ssl.ca=" CERT_LINE ""},
         {"protocol: SASL_SSL, sasl.mechanism: OAUTHBEARER, token.url: 'https://t/', client.id: me, client.secret: "
          "hunter2, scope: kafka",
          "security.protocol=SASL_SSL sasl.mechanism=OAUTHBEARER sasl.token.url=https://t/ sasl.client.id=me "
@@ -298,11 +325,11 @@ static void test_secrets(void **state)
          "security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-256 sasl.username=u sasl.password=hunter2"},
         {"username: u, password: hunter2",
          "security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN sasl.username=u sasl.password=hunter2"},
-        {"ca.crt: CA", "security.protocol=SSL ssl.ca=CA"},
+        {"ca.crt: " CERT "", "security.protocol=SSL ssl.ca=" CERT_LINE ""},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        char text[2000], params[2000];
+        char text[6000], params[2000];
         snprintf(text, sizeof text,
                  "%s" DOC "apiVersion: v1\nkind: Secret\nmetadata: {name: keys, namespace: "
                  "knative-eventing}\nstringData: {%s}\n",
@@ -457,6 +484,151 @@ static void test_2018_that_is_wrong(void **state)
     }
 }
 
+/* ---- KafkaSink ---- */
+
+#define SINK(name, spec)                                                                                               \
+    DOC "apiVersion: eventing.knative.dev/v1alpha1\nkind: KafkaSink\nmetadata: {name: " name "}\nspec: {" spec "}\n"
+#define KS(name) "KafkaSink.eventing.knative.dev/default/" name
+
+static void test_kafka_sink(void **state)
+{
+    static const char *const conditions[] = {"Ready",      "Addressable",        "ConfigParsed",   "ConfigMapUpdated",
+                                             "TopicReady", "DataPlaneAvailable", "ProbeSucceeded", NULL};
+    (void)state;
+    struct resource_table *t = rig_table(
+        SINK("theirs", "topic: t, bootstrapServers: ['one:9092', 'two:9092']")
+            SINK("ours", "topic: o, numPartitions: 5, replicationFactor: 2, contentMode: structured, bootstrapServers: "
+                         "['one:9092', 'two:9092'], auth: {secret: {ref: {name: keys}}}") DOC
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {protocol: SASL_PLAINTEXT, user: u, "
+        "password: hunter2}\n" CHANNEL("c", "") DOC
+        "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s}\nspec: {channel: {apiVersion: "
+        "messaging.knative.dev/v1, kind: Channel, name: c}, subscriber: {ref: {apiVersion: "
+        "eventing.knative.dev/v1alpha1, kind: KafkaSink, name: theirs}}, reply: {uri: "
+        "'http://kafka-sink-ingress.knative-eventing.svc.cluster.local/default/ours'}}\n",
+        clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    const struct plan_channel *c = channel_of(p, KS("theirs"));
+    assert_string_equal(c->path, "/kafkasinks/default/theirs");
+    assert_string_equal(channel_params(p, KS("theirs")), "topic=t topic.external=true mode=binary");
+    assert_string_equal(bus_of(p, KS("theirs"))->key, "kafka/one:9092,two:9092");
+    assert_string_equal(channel_params(p, KS("ours")),
+                        "topic=o mode=structured topic.partitions=5 topic.replication=2");
+    assert_string_equal(bus_of(p, KS("ours"))->key, "kafka/one:9092,two:9092/Secret/default/keys");
+    assert_string_equal(bus_params(p, KS("ours")),
+                        "bootstrap.servers=one:9092,two:9092 security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN "
+                        "sasl.username=u sasl.password=hunter2");
+    const struct resource *r = rig_get(t, "kafkasink", "theirs");
+    for (size_t i = 0; conditions[i]; i++)
+        assert_string_equal(rig_condition(r, conditions[i]), "True");
+    /* Events are sent there as to any other address. */
+    const struct plan_subscription *s = rig_subscription(p, "s");
+    assert_string_equal(p->channels[s->subscriber.channel].key, KS("theirs"));
+    assert_string_equal(p->channels[s->reply.channel].key, KS("ours"));
+    done(t, p);
+}
+
+/* ---- KafkaSource ---- */
+
+#define SOURCE(name, spec)                                                                                             \
+    DOC "apiVersion: sources.knative.dev/v1\nkind: KafkaSource\nmetadata: {name: " name                                \
+        "}\nspec: {bootstrapServers: ['one:9092'], topics: [a, b], sink: {uri: 'http://h/'}" spec "}\n"
+#define SRC(name) "KafkaSource.sources.knative.dev/default/" name
+
+static void test_kafka_source(void **state)
+{
+    static const char *const conditions[] = {
+        "Ready", "SinkProvided", "Deployed", "KeyTypeCorrect", "ConnectionEstablished", "InitialOffsetsCommitted",
+        NULL};
+    (void)state;
+    struct resource_table *t = rig_table(SOURCE("s", ""), clock_system());
+    struct plan *p = plan_on(t, "log", NULL, 0);
+    const struct plan_channel *c = channel_of(p, SRC("s"));
+    assert_null(c->path); /* nobody can send to it */
+    assert_string_equal(c->bus_name, "kafkasources/default/s");
+    assert_string_equal(channel_params(p, SRC("s")),
+                        "topic=a,b topic.external=true "
+                        "record.source=/apis/v1/namespaces/default/kafkasources/s record.key=string");
+    assert_string_equal(bus_of(p, SRC("s"))->key, "kafka/one:9092");
+    const struct plan_subscription *s = rig_subscription(p, "s");
+    assert_string_equal(subscription_params(p, "s"), "group=knative-kafka-source-default.s");
+    assert_string_equal(s->subscriber.url, "http://h/");
+    assert_int_equal(s->reply.kind, PLAN_TARGET_NONE);
+    assert_int_equal(s->order, ORDER_KEY);
+    assert_int_equal(s->start.kind, BUS_START_LATEST);
+    assert_int_equal(s->delivery.retry, 10);
+    assert_string_equal(p->buses[s->parked_bus].key, "log"); /* not somebody's Kafka */
+    const struct resource *r = rig_get(t, "kafkasource", "s");
+    for (size_t i = 0; conditions[i]; i++)
+        assert_string_equal(rig_condition(r, conditions[i]), "True");
+    const cJSON *status = cJSON_GetObjectItem(r->object, "status"),
+                *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
+    assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
+    assert_string_equal(rig_text(first, "type"), "dev.knative.kafka.event");
+    assert_string_equal(rig_text(first, "source"), "/apis/v1/namespaces/default/kafkasources/s#a");
+    assert_string_equal(said(r, "group.id"), "knative-kafka-source-default.s");
+    done(t, p);
+}
+
+static void test_what_a_kafka_source_may_say(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(
+        SOURCE(
+            "s, labels: {kafkasources.sources.knative.dev/key-type: int}, annotations: {leat.dev/max-in-flight: '7'}",
+            ", consumerGroup: mine, consumers: 3, initialOffset: earliest, ordering: unordered, ceOverrides: "
+            "{extensions: {site: north}}, delivery: {retry: 2, deadLetterSink: {uri: 'http://dead/'}}")
+            SOURCE("none", ", consumers: 0")
+                SOURCE("key, labels: {kafkasources.sources.knative.dev/key-type: long}", ""),
+        clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_non_null(strstr(channel_params(p, SRC("s")), " record.key=int record.override.site=north"));
+    const struct plan_subscription *s = rig_subscription(p, "s");
+    assert_string_equal(subscription_params(p, "s"), "group=mine");
+    assert_int_equal(s->order, ORDER_NONE);
+    assert_int_equal(s->start.kind, BUS_START_EARLIEST);
+    assert_int_equal(s->delivery.retry, 2);
+    assert_int_equal(s->in_flight_max, 7);
+    assert_string_equal(s->dead_letter.url, "http://dead/");
+    assert_int_equal(strncmp(rig_condition(rig_get(t, "kafkasource", "s"), "Deployed"), "True OneConsumerAProcess", 24),
+                     0);
+    assert_true(rig_subscription(p, "none")->paused);
+    assert_string_equal(rig_condition(rig_get(t, "kafkasource", "none"), "Ready"),
+                        "True NoConsumers spec.consumers is 0: deliveries are held back, and Kafka keeps the records");
+    assert_int_equal(strncmp(rig_condition(rig_get(t, "kafkasource", "key"), "Ready"), "False KeyTypeUnknown", 20), 0);
+    done(t, p);
+}
+
+#define REF(field, key) field ": {secretKeyRef: {name: k, key: " key "}}"
+#define KEYS(data) DOC "apiVersion: v1\nkind: Secret\nmetadata: {name: k}\nstringData: {" data "}\n"
+#define NET                                                                                                            \
+    ", net: {tls: {enable: true, " REF("caCert", "ca") "}, sasl: {enable: true, " REF("user", "u") ", " REF(           \
+        "password", "p") ", " REF("type", "m") "}}"
+
+static void test_credentials_of_a_source(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(SOURCE("s", NET) SOURCE("off", ", net: {tls: {" REF("caCert", "ca") "}}")
+                                             KEYS("ca: " CERT ", u: me, p: hunter2, m: SCRAM-SHA-256"),
+                                         clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_string_equal(bus_of(p, SRC("s"))->key, "kafka/one:9092/default/type=k:m/user=k:u/password=k:p/caCert=k:ca");
+    assert_string_equal(bus_params(p, SRC("s")),
+                        "bootstrap.servers=one:9092 security.protocol=SASL_SSL sasl.mechanism=SCRAM-SHA-256 "
+                        "sasl.username=me sasl.password=hunter2 ssl.ca=" CERT_LINE "");
+    assert_string_equal(bus_params(p, SRC("off")), "bootstrap.servers=one:9092");
+    /* A key that is lost: what was delivered waits, and the group stays. */
+    plan_unref(p);
+    apply(t, SOURCE("s", NET) KEYS("ca: " CERT ", u: me, m: SCRAM-SHA-256"));
+    p = plan_on(t, "memory", NULL, 0);
+    assert_string_equal(rig_condition(rig_get(t, "kafkasource", "s"), "Ready"),
+                        "False SecretKeyNotFound spec.net: password: Secret default/k has no key \"p\"");
+    assert_true(bus_of(p, SRC("s"))->held);
+    assert_string_equal(bus_of(p, SRC("s"))->key, "kafka/one:9092/default/type=k:m/user=k:u/password=k:p/caCert=k:ca");
+    assert_true(channel_of(p, SRC("s"))->held);
+    assert_true(rig_subscription(p, "s")->paused);
+    done(t, p);
+}
+
 /* ---- names ---- */
 
 static void test_names_by_annotation(void **state)
@@ -536,6 +708,10 @@ int main(void)
         cmocka_unit_test(test_a_mistake_throws_nothing_away),
         cmocka_unit_test(test_2018),
         cmocka_unit_test(test_2018_that_is_wrong),
+        cmocka_unit_test(test_kafka_sink),
+        cmocka_unit_test(test_kafka_source),
+        cmocka_unit_test(test_what_a_kafka_source_may_say),
+        cmocka_unit_test(test_credentials_of_a_source),
         cmocka_unit_test(test_names_by_annotation),
         cmocka_unit_test(test_a_topic_is_one_channels),
         cmocka_unit_test(test_immutable),
