@@ -58,6 +58,7 @@ struct kafka_bus;
  * changed or removed topic.partitions, topic.replication, topic.retention (a duration; "forever"), topic.config.NAME
  *     partitions=1            as bus.h says: refused where the topic has more
  *     mode                    as above
+ *     record.plain            true: strangers read what it writes, so nothing of ours stands in it (KafkaSink)
  *     record.source, record.key, record.override.NAME    how records are read that are no CloudEvents (ce_kafka.h)
  * Of a subscription:
  *     group                   the consumer group; default: leat.NS.CHANNEL.CURSOR

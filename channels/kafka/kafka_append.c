@@ -37,14 +37,15 @@ static enum err header(void *arg, struct slice name, struct slice value)
     return err ? ERR_NOMEM : OK;
 }
 
-static enum err record_make(struct record *r, const struct ce_event *event, enum ce_mode mode, struct buf *scratch)
+static enum err record_make(struct record *r, const struct ce_event *event, const struct kafka_channel_settings *s,
+                            struct buf *scratch)
 {
     *r = (struct record){.headers = rd_kafka_headers_new(ce_event_attribute_count(event) + SPARE_HEADERS),
                          .key = ce_kafka_key(event),
                          .bytes = RECORD_OVERHEAD};
     if (!r->headers)
         return ERR_NOMEM;
-    enum err e = ce_kafka_encode(event, mode, true, scratch, header, r, &r->value);
+    enum err e = ce_kafka_encode(event, s->mode, !s->plain, scratch, header, r, &r->value);
     r->copy = r->value.len && r->value.ptr == scratch->ptr;
     r->bytes += r->key.len + r->value.len;
     return e;
@@ -174,7 +175,7 @@ enum err kafka_append(struct bus *b, struct bus_channel *c, const struct ce_even
     if (e)
         return e;
     struct record r;
-    e = record_make(&r, event, atomic_load(&c->rules)->settings.mode, &l->scratch);
+    e = record_make(&r, event, &atomic_load(&c->rules)->settings, &l->scratch);
     uint64_t most = atomic_load_explicit(&c->record_max, memory_order_relaxed);
     if (!e && most && r.bytes > most)
         e = ERR_TOO_LARGE;

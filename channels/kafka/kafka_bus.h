@@ -37,6 +37,7 @@ struct kafka_channel_settings {
     struct kafka_param *configs; /* owned: of the topic, when it is made; retention.ms among them */
     size_t config_count;
     enum ce_mode mode;
+    bool plain;   /* written for strangers: nothing beside what the binding says */
     char *source; /* owned, as what follows; NULL: none */
     enum ce_kafka_key key;
     struct kafka_param *overrides;

@@ -273,6 +273,8 @@ static enum err channel_read(const struct bus_param *p, struct kafka_channel_set
         out->source = strdup(p->value);
         return out->source ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     }
+    if (strcmp(p->name, "record.plain") == 0)
+        return bool_read(p, &out->plain, d);
     if (strcmp(p->name, "record.key") == 0)
         return key_read(p, &out->key, d);
     if ((rest = after(p->name, "record.override."))) {
@@ -282,7 +284,7 @@ static enum err channel_read(const struct bus_param *p, struct kafka_channel_set
     return diag_set(d, ERR_INVALID,
                     "unknown parameter \"%s\" of a channel on a kafka bus; it knows topic, topic.external, "
                     "topic.partitions, topic.replication, topic.retention, topic.config.NAME, partitions, mode, "
-                    "record.source, record.key and record.override.NAME",
+                    "record.plain, record.source, record.key and record.override.NAME",
                     p->name);
 }
 
