@@ -225,7 +225,9 @@ struct kafka_ask {
     struct kafka_question questions[];
 };
 void kafka_topics_work(struct kafka_job *j); /* K */
-/* K: fills begins and ends of so many partitions of topics by one request to each leader. */
+/* Fills in the offsets of so many partitions by one request to each leader: `which` is RD_KAFKA_OFFSET_END,
+ * RD_KAFKA_OFFSET_BEGINNING or a time in ms. Blocks for KAFKA_ASK_MS at most, for leaders that are not there yet. OK:
+ * each element has an offset or an err of its own. Any thread with a handle of its own. */
 enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which) must_check;
 
 /* ---- appends, reads, probes ---- */

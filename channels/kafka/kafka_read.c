@@ -147,7 +147,7 @@ static enum err from_time(struct page *p, int64_t wall_ns)
     rd_kafka_topic_partition_list_t *list = list_of(p);
     enum err e = kafka_topics_offsets(p->rk, list, ms > 0 ? ms : 0);
     for (size_t i = 0; i < p->count && !e; i++)
-        p->heads[i].begin = list->elems[i].offset >= 0 ? list->elems[i].offset : INT64_MAX;
+        p->heads[i].begin = list->elems[i].offset >= 0 && !list->elems[i].err ? list->elems[i].offset : INT64_MAX;
     rd_kafka_topic_partition_list_destroy(list);
     return e;
 }

@@ -18,6 +18,7 @@
 
 #define ONE_BY_ONE 64         /* topics that are looked at by a request each; more by one for all that there are */
 #define TRY_MS 1000           /* of waiting for one answer, then it is asked again */
+#define SEEN_MS 20            /* between two looks for what was made */
 #define SLICE_MS 100          /* of waiting, between two looks whether anybody still waits */
 #define BATCH_TOPICS 500      /* of one request; a KRaft controller takes 10,000 records at once: */
 #define BATCH_PARTITIONS 4000 /* topics and partitions together */
@@ -151,10 +152,8 @@ static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t
     struct kafka_answer *a = find(ask, topic, false);
     if (!a)
         return;
-    if (!err) {
-        a->made = true;
-        a->err = OK;
-    } else if (err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+    if (!err || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+        a->made = !err;
         a->err = OK;
     } else {
         say(a, err, topic, rd_kafka_topic_result_error_string(result));
@@ -240,9 +239,15 @@ static bool to_make(const struct each *e)
     return !e->q->remove && !e->q->rules->settings.external && e->answer->err == ERR_NOTFOUND;
 }
 
+static bool is_asked(const struct each *e)
+{
+    (void)e;
+    return true;
+}
+
 static bool is_there(const struct each *e)
 {
-    return !e->q->remove && !e->answer->err;
+    return !e->q->remove && !e->answer->err && e->answer->partitions > 0;
 }
 
 /* ---- looking ---- */
@@ -296,7 +301,7 @@ static int by_name(const void *a, const void *b)
                   ((const struct rd_kafka_metadata_topic *)b)->topic);
 }
 
-static void look_all(struct kafka_ask *ask, rd_kafka_t *rk)
+static void look_all(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(const struct each *e))
 {
     rd_kafka_resp_err_t err;
     const struct rd_kafka_metadata *md = metadata(ask->job.bus, rk, NULL, &err);
@@ -305,6 +310,8 @@ static void look_all(struct kafka_ask *ask, rd_kafka_t *rk)
     each_topic(e, ask)
     {
         struct rd_kafka_metadata_topic key = {.topic = (char *)(uintptr_t)e.topic};
+        if (!wanted(&e))
+            continue;
         if (md)
             seen(&e, bsearch(&key, md->topics, (size_t)md->topic_cnt, sizeof key, by_name));
         else
@@ -314,26 +321,37 @@ static void look_all(struct kafka_ask *ask, rd_kafka_t *rk)
         rd_kafka_metadata_destroy(md);
 }
 
-static void look(struct kafka_ask *ask, rd_kafka_t *rk)
+static void look(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(const struct each *e))
 {
     size_t topics = 0;
-    for (size_t i = 0; i < ask->count; i++)
-        topics += ask->questions[i].channel->topics.count;
+    each_topic(one, ask) topics += wanted(&one);
     if (topics > ONE_BY_ONE) {
-        look_all(ask, rk);
+        look_all(ask, rk, wanted);
         return;
     }
-    each_topic(e, ask) look_one(ask, rk, &e);
+    each_topic(e, ask)
+    {
+        if (wanted(&e))
+            look_one(ask, rk, &e);
+    }
 }
 
-/* One that had been there and was made anew: the handle believes that there is none, until it sees it. */
-static void look_again(struct kafka_ask *ask, rd_kafka_t *rk, const struct each *e)
+static bool is_hidden(const struct each *e)
 {
-    for (int ms = 0; ms < KAFKA_ASK_MS && !atomic_load(&ask->job.bus->clerk.hurry); ms += SLICE_MS) {
-        look_one(ask, rk, e);
-        if (e->answer->err != ERR_NOTFOUND && e->answer->partitions)
-            return;
-        poll(NULL, 0, SLICE_MS);
+    return !e->q->remove && !e->answer->partitions && (!e->answer->err || e->answer->made);
+}
+
+/* What was made is not seen at once by every broker; and a handle that knew a topic before it was deleted believes that
+ * there is none, until it sees it. */
+static void look_for_made(struct kafka_ask *ask, rd_kafka_t *rk)
+{
+    bool hidden = true;
+    for (int ms = 0; hidden && ms < KAFKA_ASK_MS && !atomic_load(&ask->job.bus->clerk.hurry); ms += SEEN_MS) {
+        if (ms)
+            poll(NULL, 0, SEEN_MS);
+        look(ask, rk, is_hidden);
+        hidden = false;
+        each_topic(e, ask) hidden |= is_hidden(&e);
     }
 }
 
@@ -392,19 +410,74 @@ static void describe_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct each *b
 
 /* ---- offsets ---- */
 
-enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
+/* A moment later it may be otherwise. */
+static bool passes(rd_kafka_resp_err_t err)
 {
-    if (list->cnt == 0)
-        return OK;
+    switch (err) {
+    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE: /* of a topic just made, whose partitions have none yet */
+    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+    case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR__IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The handle keeps what it knows of a topic until somebody asks; so whoever has to wait asks. */
+static void know_better(rd_kafka_t *rk, const char *topic)
+{
+    const struct rd_kafka_metadata *md = NULL;
+    rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
+    if (rkt && !rd_kafka_metadata(rk, 0, rkt, &md, TRY_MS))
+        rd_kafka_metadata_destroy(md);
+    if (rkt)
+        rd_kafka_topic_destroy(rkt);
+}
+
+/* Asks once. True: it is to be asked again. */
+static bool offsets_ask(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which, rd_kafka_resp_err_t *err)
+{
+    const char *last = NULL;
+    bool again = false, told = true; /* told: each element says what is wrong with it */
     for (int i = 0; i < list->cnt; i++)
         list->elems[i].offset = which;
-    rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(rk, list, KAFKA_ASK_MS);
+    *err = rd_kafka_offsets_for_times(rk, list, TRY_MS);
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *p = &list->elems[i];
+        told &= p->err != RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (!passes(p->err))
+            continue;
+        again = true;
+        if (!last || strcmp(last, p->topic) != 0)
+            know_better(rk, p->topic);
+        last = p->topic;
+    }
+    if (*err && told)
+        *err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    return again || passes(*err);
+}
+
+enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
+{
+    const uint64_t end_ns = clock_monotonic_ns(clock_system()) + KAFKA_ASK_MS * NS_PER_MS;
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (list->cnt == 0)
+        return OK;
+    while (offsets_ask(rk, list, which, &err) && clock_monotonic_ns(clock_system()) < end_ns)
+        poll(NULL, 0, SEEN_MS);
     return err ? kafka_client_err(err) : OK;
 }
 
 static bool older(const struct each *e)
 {
-    return is_there(e) && !e->answer->made && e->answer->partitions > 0;
+    return is_there(e) && !e->answer->made;
 }
 
 /* `begins` holds meanwhile what was known of the ends before the broker is asked: it cannot be less afterwards. */
@@ -485,22 +558,17 @@ void kafka_topics_work(struct kafka_job *j)
     struct kafka_ask *ask = container_of(j, struct kafka_ask, job);
     rd_kafka_t *rk = kafka_clerk_handle(j->bus);
     assert(ask->count > 0);
-    look(ask, rk);
+    look(ask, rk, is_asked);
     bool admin = has_controller(ask, rk);
     if (admin) {
         in_batches(ask, rk, to_remove, delete_batch);
         in_batches(ask, rk, to_make, create_batch);
+        look_for_made(ask, rk);
     }
     each_topic(e, ask)
     {
         if (e.q->remove)
             removed(ask, rk, &e, admin);
-        else if (e.answer->made && e.q->channel->was_ready)
-            look_again(ask, rk, &e);
-        else if (e.answer->made)
-            e.answer->partitions = e.q->rules->settings.partitions;
-        else if (!e.answer->err && !e.answer->partitions)
-            look_again(ask, rk, &e); /* somebody else made it meanwhile */
     }
     offsets(ask, rk);
     if (admin)

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the Kafka bus promises of topics beyond the contract, on a real Kafka, which tests/real starts and names in
+ * LEAT_KAFKA: how they are made, those that are there, those of others, those that somebody deletes, and what is too
+ * large for them. `channels_contract_kafka_topics WORD` runs the cases whose name holds WORD.
+ */
+#include "../bus/contract.c"
+
+#include "channels/kafka/kafka_bus.h"
+#include "tests/lib/children.h"
+
+/* ---- what the bus told ---- */
+
+static struct {
+    char codes[64][32];
+    size_t count;
+} told;
+
+static void notice(void *arg, struct bus *b, int severity, const char *code, const char *text)
+{
+    (void)arg, (void)b;
+    printf("notice %d %s: %s\n", severity, code, text);
+    must(told.count < 64);
+    snprintf(told.codes[told.count++], sizeof told.codes[0], "%s", code);
+}
+
+static bool heard(const char *code)
+{
+    for (size_t i = 0; i < told.count; i++) {
+        if (strcmp(told.codes[i], code) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct contract one = {"kafka", "bootstrap.servers=$LEAT_KAFKA prefix=* topic.partitions=1", 1, THREADS,
+                                    .notice = notice};
+static const struct contract three = {"kafka", "bootstrap.servers=$LEAT_KAFKA prefix=* topic.partitions=3", 2, THREADS,
+                                      .notice = notice};
+
+/* ---- somebody else at the cluster ---- */
+
+static rd_kafka_t *stranger(void)
+{
+    char why[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    must(rd_kafka_conf_set(conf, "bootstrap.servers", getenv("LEAT_KAFKA"), why, sizeof why) == RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    must(rk);
+    return rk;
+}
+
+static void stranger_deletes(rd_kafka_t *rk, const char *topic)
+{
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(topic);
+    rd_kafka_DeleteTopics(rk, &t, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    rd_kafka_event_destroy(e);
+    rd_kafka_DeleteTopic_destroy(t);
+    rd_kafka_queue_destroy(q);
+}
+
+/* 0: there is no such topic. */
+static int partitions_of(rd_kafka_t *rk, const char *topic)
+{
+    const struct rd_kafka_metadata *md = NULL;
+    int n = 0;
+    must(rd_kafka_metadata(rk, 1, NULL, &md, 20000) == RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (int i = 0; i < md->topic_cnt; i++)
+        n = strcmp(md->topics[i].topic, topic) == 0 ? md->topics[i].partition_cnt : n;
+    rd_kafka_metadata_destroy(md);
+    return n;
+}
+
+static void stranger_makes(rd_kafka_t *rk, const char *topic, int partitions)
+{
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(topic, partitions, 1, NULL, 0);
+    rd_kafka_CreateTopics(rk, &t, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    rd_kafka_event_destroy(e);
+    rd_kafka_NewTopic_destroy(t);
+    rd_kafka_queue_destroy(q);
+    while (partitions_of(rk, topic) != partitions)
+        continue;
+}
+
+/* A setting of the topic as the broker has it. */
+static void config_of(rd_kafka_t *rk, const char *topic, const char *name, char *out, size_t room)
+{
+    size_t n = 0;
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_DescribeConfigs(rk, &r, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    const rd_kafka_ConfigResource_t **found =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(e), &n);
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(found[0], &n);
+    *out = '\0';
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0)
+            snprintf(out, room, "%s", rd_kafka_ConfigEntry_value(entries[i]));
+    }
+    rd_kafka_event_destroy(e);
+    rd_kafka_ConfigResource_destroy(r);
+    rd_kafka_queue_destroy(q);
+}
+
+static const char *topic_of(struct bus_channel *c)
+{
+    return kafka_channel_topics(c)->names[0];
+}
+
+/* Provisions and waits, whatever comes of it. */
+static enum err provision(struct rig *r, const char *name, const char *params, struct bus_channel **out, char *why,
+                          size_t room)
+{
+    char text[200];
+    struct bus_param list[8];
+    static struct rig_op o;
+    o = (struct rig_op){.op.done = rig_op_done};
+    snprintf(text, sizeof text, "%s", params);
+    size_t n = rig_params(text, list, 8);
+    assert_int_equal(r->ops->provision(r->bus, slice_str(name), list, n, out, &o.op, NULL), OK);
+    rig_until(r, o.ended > 0);
+    struct bus_probe p = rig_probe(r, *out);
+    snprintf(why, room, "%s", p.reason);
+    return o.err;
+}
+
+static enum err append_of(struct rig *r, struct bus_channel *c, size_t bytes, const char *key)
+{
+    const struct ce_event *e = rig_event("e", key, bytes);
+    enum err err = rig_append_try(r, 0, c, e);
+    ce_event_unref(e);
+    return err;
+}
+
+/* ---- cases ---- */
+
+static void topic_is_made_as_the_parameters_say(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    char value[40];
+    struct bus_channel *c = rig_channel_with(
+        r, "ns/c", "topic.partitions=5 topic.replication=1 topic.retention=PT2H topic.config.cleanup.policy=compact");
+    assert_int_equal(partitions_of(rk, topic_of(c)), 5);
+    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 5);
+    config_of(rk, topic_of(c), "retention.ms", value, sizeof value);
+    assert_string_equal(value, "7200000");
+    config_of(rk, topic_of(c), "cleanup.policy", value, sizeof value);
+    assert_string_equal(value, "compact");
+    config_of(rk, topic_of(rig_channel(r, "dead-letter/x")), "retention.ms", value, sizeof value);
+    assert_string_equal(value, "-1");
+    rig_release(r, c, false);
+    c = rig_channel_with(r, "ns/c", "topic.partitions=2"); /* it is there: taken as it is, and told */
+    rig_until(r, heard("TopicDiffers"));
+    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 5);
+    char topic[200];
+    snprintf(topic, sizeof topic, "%s", topic_of(c));
+    rig_release(r, c, true);
+    assert_int_equal(partitions_of(rk, topic), 0);
+    rd_kafka_destroy(rk);
+}
+
+static void what_the_broker_refuses_is_said_in_its_words(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = NULL;
+    char why[320];
+    assert_int_equal(provision(r, "ns/c", "topic.replication=3", &c, why, sizeof why), ERR_INVALID);
+    assert_non_null(strstr(why, "eplication factor"));
+    assert_int_equal(append_of(r, c, 10, NULL), ERR_UNAVAILABLE);
+    assert_int_equal(provision(r, "ns/c", "topic.replication=1", &c, why, sizeof why), OK);
+    assert_string_equal(why, "");
+    assert_int_equal(append_of(r, c, 10, NULL), OK);
+    assert_int_equal(provision(r, "ns/d", "topic.config.no.such.thing=1", &c, why, sizeof why), ERR_INVALID);
+    assert_non_null(strstr(why, "no.such.thing"));
+}
+
+static void one_partition_is_refused_where_the_topic_has_more(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = NULL;
+    char why[320];
+    rig_release(r, rig_channel(r, "ns/c"), false);
+    assert_int_equal(provision(r, "ns/c", "partitions=1", &c, why, sizeof why), ERR_CONFLICT);
+    assert_non_null(strstr(why, "3 partitions"));
+}
+
+static void topics_of_others_are_never_made_nor_removed(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = NULL, *again = NULL;
+    char name[64], params[200], why[320];
+    snprintf(name, sizeof name, "others-%d", (int)getpid());
+    snprintf(params, sizeof params, "topic=%s topic.external=true", name);
+    assert_int_equal(provision(r, "ns/c", params, &c, why, sizeof why), ERR_NOTFOUND);
+    assert_non_null(strstr(why, "no such topic"));
+    assert_int_equal(append_of(r, c, 10, NULL), ERR_UNAVAILABLE);
+    assert_int_equal(partitions_of(rk, name), 0);
+    stranger_makes(rk, name, 2);
+    assert_int_equal(provision(r, "ns/c", params, &again, why, sizeof why), OK);
+    assert_int_equal(append_of(r, c, 10, NULL), OK);
+    rig_release(r, c, true);
+    rig_release(r, again, true);
+    assert_int_equal(partitions_of(rk, name), 2);
+    stranger_deletes(rk, name);
+    rd_kafka_destroy(rk);
+}
+
+static void what_comes_later_is_taken_without_being_asked_for(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = NULL;
+    char name[64], params[200], why[320];
+    snprintf(name, sizeof name, "later-%d", (int)getpid());
+    snprintf(params, sizeof params, "topic=%s topic.external=true", name);
+    assert_int_equal(provision(r, "ns/c", params, &c, why, sizeof why), ERR_NOTFOUND);
+    stranger_makes(rk, name, 1);
+    rig_until(r, rig_probe(r, c).healthy);
+    assert_true(heard("TopicFailed") && heard("TopicReady"));
+    assert_int_equal(append_of(r, c, 10, NULL), OK);
+    stranger_deletes(rk, name);
+    rd_kafka_destroy(rk);
+}
+
+static void a_topic_that_somebody_deleted_is_made_again(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    enum err e;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(append_of(r, c, 10, NULL), OK);
+    assert_int_equal(kafka_channel_end(c, 0, 0), 5);
+    stranger_deletes(rk, topic_of(c));
+    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE) /* 503, and then it is there */
+        continue;
+    assert_int_equal(e, OK);
+    rig_until(r, heard("TopicDeleted"));
+    assert_int_equal(partitions_of(rk, topic_of(c)), 1);
+    assert_int_equal(kafka_channel_end(c, 0, 0), 1);
+    rd_kafka_destroy(rk);
+}
+
+static void too_large_is_what_the_topic_does_not_take(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel_with(r, "ns/c", "topic.config.max.message.bytes=10000"),
+                       *d = rig_channel_with(r, "ns/d", "topic.config.max.message.bytes=3000000"),
+                       *usual = rig_channel(r, "ns/usual");
+    assert_int_equal(append_of(r, c, 10100, NULL), ERR_TOO_LARGE);
+    assert_int_equal(append_of(r, c, 9000, NULL), OK);
+    assert_int_equal(append_of(r, usual, 1100000, NULL), ERR_TOO_LARGE);
+    assert_int_equal(append_of(r, usual, 1000000, NULL), OK);
+    assert_int_equal(append_of(r, d, 2900000, NULL), OK);
+    assert_int_equal(append_of(r, d, 3100000, NULL), ERR_TOO_LARGE);
+}
+
+/* Many small ones that come at once do not make a request that is too large for the topic. */
+static void small_events_are_taken_by_a_topic_of_small_records(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel_with(r, "ns/c", "topic.config.max.message.bytes=5000");
+    static struct rig_append a[400];
+    const struct ce_event *e = rig_event("small", "one key", 500);
+    for (size_t i = 0; i < 400; i++)
+        rig_append_start(r, i % r->loop_count, c, e, &a[i]);
+    for (size_t i = 0; i < 400; i++) {
+        rig_until(r, rig_append_ended(&a[i]));
+        assert_int_equal(a[i].at_once, OK);
+        assert_int_equal(a[i].err, OK);
+    }
+    ce_event_unref(e);
+}
+
+static void a_topic_that_grows_is_followed(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_NewPartitions_t *more = rd_kafka_NewPartitions_new(topic_of(c), 4, NULL, 0);
+    rd_kafka_CreatePartitions(rk, &more, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    while (partitions_of(rk, topic_of(c)) != 4)
+        continue;
+    kafka_channel_suspect(c); /* as an append does that came into the fourth, or a consumer that got it */
+    rig_until(r, kafka_channel_end(c, 0, 3) == 0);
+    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 4);
+    rd_kafka_event_destroy(e);
+    rd_kafka_NewPartitions_destroy(more);
+    rd_kafka_queue_destroy(q);
+    rd_kafka_destroy(rk);
+}
+
+static void ends_that_others_made_are_seen_when_asked_for(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    assert_int_equal(rig_probe(r, c).end, 0);
+    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic_of(c)), RD_KAFKA_V_VALUE("x", 1), RD_KAFKA_V_END),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(rk, 20000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rig_until(r, rig_probe(r, c).end == 1);
+    rd_kafka_destroy(rk);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[] = {
+#define ON(name, bus) {#name, name, contract_setup, contract_teardown, (void *)(uintptr_t) & (bus)}
+        ON(topic_is_made_as_the_parameters_say, one),
+        ON(what_the_broker_refuses_is_said_in_its_words, one),
+        ON(one_partition_is_refused_where_the_topic_has_more, three),
+        ON(topics_of_others_are_never_made_nor_removed, one),
+        ON(what_comes_later_is_taken_without_being_asked_for, one),
+        ON(a_topic_that_somebody_deleted_is_made_again, one),
+        ON(too_large_is_what_the_topic_does_not_take, one),
+        ON(small_events_are_taken_by_a_topic_of_small_records, three),
+        ON(a_topic_that_grows_is_followed, three),
+        ON(ends_that_others_made_are_seen_when_asked_for, one),
+    };
+    if (!getenv("LEAT_KAFKA")) {
+        printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
+        return 1;
+    }
+    struct children all = {.most = 4};
+    children_add(&all, tests, sizeof tests / sizeof *tests);
+    return children_run(&all, "topics of the Kafka bus", argc > 1 ? argv[1] : NULL);
+}
