@@ -124,21 +124,22 @@ static bool deliver(struct bus_stream *st, struct kafka_partition *p)
 
 static void pump(struct bus_stream *st)
 {
-    bool gone = false;
+    bool gone = false, full = false;
     assert(st->awake && !st->gone && !st->detached);
     st->awake = false;
     st->gone = &gone;
     st->pumped = true;
     st->pumped_ns = loop_now_ns(st->loop);
     for (unsigned n = 0; n < KAFKA_DELIVER_MAX && st->credit > 0 && !list_empty(&st->ready) && !st->awake;) {
-        if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2))
+        full = st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2);
+        if (full)
             break; /* the next settle makes room */
         n += deliver(st, container_of(st->ready.next, struct kafka_partition, ready_link));
         if (gone)
             return;
     }
     st->gone = NULL;
-    if (st->first_free != NO_FLIGHT)
+    if (!full)
         kafka_stream_wake(st);
 }
 
