@@ -83,6 +83,7 @@ struct kafka_producers {
     pthread_t thread;
     bool started;
     atomic_bool quit;
+    atomic_bool failed;    /* one of them has */
     int fd;                /* the reports' eventfd; D waits on it */
     pthread_rwlock_t lock; /* read: appends, for their producer and topic; write: control, when these change */
     struct list list;      /* under it: the current ones and the retired */
@@ -118,8 +119,13 @@ bool kafka_clerk_idle(struct kafka_bus *k);
 
 struct kafka_notes {
     pthread_mutex_t lock;
-    struct list list; /* under it */
-    unsigned count, dropped;
+    struct list list; /* under it, as what follows */
+    unsigned count;
+    struct kafka_cause { /* by code: what was told of it in this minute */
+        const char *code;
+        uint64_t since_ns;
+        unsigned told, held_back;
+    } causes[16];
 };
 void kafka_notes_tell(struct kafka_bus *k); /* control */
 void kafka_notes_fini(struct kafka_bus *k);
@@ -221,6 +227,7 @@ struct kafka_question {
 };
 struct kafka_ask {
     struct kafka_job job;
+    bool away; /* K: no broker answers */
     size_t count;
     struct kafka_question questions[];
 };

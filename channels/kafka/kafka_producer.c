@@ -144,13 +144,17 @@ void kafka_producers_replace(struct kafka_bus *k)
 {
     struct kafka_producers *ps = &k->producers;
     char why[200] = "";
+    if (!atomic_exchange(&ps->failed, false))
+        return;
     pthread_rwlock_wrlock(&ps->lock);
     list_each(l, tmp, &ps->list) {
         struct kafka_producer *p = container_of(l, struct kafka_producer, link), *fresh = NULL;
         if (p->retired || !atomic_load(&p->failed))
             continue;
-        if (producer_new(k, p->batch_bytes, &fresh, NULL))
-            continue; /* no memory: the next tick tries again, and until then appends fail */
+        if (producer_new(k, p->batch_bytes, &fresh, NULL)) {
+            atomic_store(&ps->failed, true); /* no memory: the next tick tries again, and until then appends fail */
+            continue;
+        }
         rd_kafka_fatal_error(p->rk, why, sizeof why);
         p->retired = true;
         list_push_front(&ps->list, &fresh->link);
@@ -171,6 +175,7 @@ static bool producer_serve(struct kafka_bus *k, struct kafka_producer *p)
     rd_kafka_poll(p->rk, 0);
     if (!atomic_load(&p->failed) && rd_kafka_fatal_error(p->rk, NULL, 0)) {
         atomic_store(&p->failed, true);
+        atomic_store(&k->producers.failed, true);
         post_send(k->post);
     }
     if (rd_kafka_outq_len(p->rk) > 0)

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define ONE_BY_ONE 64         /* topics that are looked at by a request each; more by one for all that there are */
+#define AWAY_MS 2000          /* of waiting for a cluster without a connection to any of its brokers */
 #define TRY_MS 1000           /* of waiting for one answer, then it is asked again */
 #define SEEN_MS 20            /* between two looks for what was made */
 #define SLICE_MS 100          /* of waiting, between two looks whether anybody still waits */
@@ -252,19 +253,24 @@ static bool is_there(const struct each *e)
 
 /* ---- looking ---- */
 
-/* Of one topic, or with NULL of all that we may see. NULL: no broker answers, or nobody waits any more. */
-static const struct rd_kafka_metadata *metadata(struct kafka_bus *k, rd_kafka_t *rk, rd_kafka_topic_t *rkt,
+/* Of one topic, or with NULL of all that we may see. NULL: no broker answers, or nobody waits any more; then nothing
+ * more is asked of it this time. While there is no connection at all, that is found out sooner. */
+static const struct rd_kafka_metadata *metadata(struct kafka_ask *ask, rd_kafka_t *rk, rd_kafka_topic_t *rkt,
                                                 rd_kafka_resp_err_t *err)
 {
+    struct kafka_bus *k = ask->job.bus;
     const struct rd_kafka_metadata *md = NULL;
     *err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    for (int ms = 0; ms < KAFKA_ASK_MS && !atomic_load(&k->clerk.hurry); ms += TRY_MS) {
+    for (int ms = 0; ms < KAFKA_ASK_MS && !ask->away && !atomic_load(&k->clerk.hurry); ms += TRY_MS) {
         *err = rd_kafka_metadata(rk, !rkt, rkt, &md, TRY_MS);
         if (!*err)
             return md;
         if (*err != RD_KAFKA_RESP_ERR__TRANSPORT && *err != RD_KAFKA_RESP_ERR__TIMED_OUT)
-            break;
+            return NULL;
+        ask->away = ms + TRY_MS >= AWAY_MS && !kafka_client_up(k->client, NULL, 0);
     }
+    ask->away = true;
+    *err = RD_KAFKA_RESP_ERR__TIMED_OUT;
     return NULL;
 }
 
@@ -284,7 +290,7 @@ static void look_one(struct kafka_ask *ask, rd_kafka_t *rk, const struct each *e
 {
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, e->topic, NULL);
-    const struct rd_kafka_metadata *md = rkt ? metadata(ask->job.bus, rk, rkt, &err) : NULL;
+    const struct rd_kafka_metadata *md = rkt ? metadata(ask, rk, rkt, &err) : NULL;
     if (md)
         seen(e, md->topic_cnt == 1 ? md->topics : NULL);
     else
@@ -304,7 +310,7 @@ static int by_name(const void *a, const void *b)
 static void look_all(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(const struct each *e))
 {
     rd_kafka_resp_err_t err;
-    const struct rd_kafka_metadata *md = metadata(ask->job.bus, rk, NULL, &err);
+    const struct rd_kafka_metadata *md = metadata(ask, rk, NULL, &err);
     if (md)
         qsort(md->topics, (size_t)md->topic_cnt, sizeof *md->topics, by_name);
     each_topic(e, ask)
@@ -359,9 +365,9 @@ static void look_for_made(struct kafka_ask *ask, rd_kafka_t *rk)
 static bool has_controller(struct kafka_ask *ask, rd_kafka_t *rk)
 {
     rd_kafka_resp_err_t err;
-    int32_t controller = rd_kafka_controllerid(rk, TRY_MS);
+    int32_t controller = ask->away ? -1 : rd_kafka_controllerid(rk, TRY_MS);
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, ask->questions[0].channel->list[0].name, NULL);
-    const struct rd_kafka_metadata *md = rkt ? metadata(ask->job.bus, rk, rkt, &err) : NULL;
+    const struct rd_kafka_metadata *md = rkt ? metadata(ask, rk, rkt, &err) : NULL;
     bool found = false;
     for (int i = 0; md && i < md->broker_cnt; i++)
         found |= md->brokers[i].id == controller;
