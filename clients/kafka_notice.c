@@ -25,8 +25,8 @@
 
 #define MINUTE_NS (60 * NS_PER_S)
 
-/* As enum log_level of log.h: this room does not log. */
-enum { SEVERITY_INFO = 1, SEVERITY_WARN, SEVERITY_ERROR };
+/* As a bus tells them (bus.h). */
+enum { SEVERITY_INFO, SEVERITY_WARN, SEVERITY_ERROR };
 
 static const struct {
     const char *code;
@@ -178,7 +178,8 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
 {
     struct kafka_client *k = handle ? rd_kafka_opaque(handle) : NULL;
     char text[520], advice[200];
-    if (!k || strcmp(facility, "MOCK") == 0)
+    if (!k || strcmp(facility, "MOCK") == 0 ||
+        strcmp(facility, "GETPID") == 0) /* that one is tried again, and says so */
         return;
     shorten(line, text, sizeof(text));
     enum kafka_cause cause = cause_of(text);

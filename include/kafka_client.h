@@ -40,7 +40,7 @@ struct kafka_client;
 struct kafka_client_events {
     /* What the library has to say of a handle, already told apart by cause and held to KAFKA_NOTICES_A_MINUTE of each.
      * `code` is a stable CamelCase word: BrokersDown, BrokerUp, AuthenticationFailed, TlsFailed ...; `text` one
-     * sentence with what to do. Any of the library's threads. */
+     * sentence with what to do; `severity`: 0 information, 1 warning, 2 error. Any of the library's threads. */
     void (*notice)(void *arg, int severity, const char *code, const char *text);
     void *arg;
 };
