@@ -18,6 +18,10 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* Of the protocol's requests. */
+#define API_JOIN_GROUP 11
+#define API_SYNC_GROUP 14
+
 static struct loop *control_of(const struct kafka_member *m)
 {
     return m->subscription->bus->env.control;
@@ -283,6 +287,7 @@ static void gone(struct kafka_job *j)
     struct kafka_bus *k = s->bus;
     if (m->rk) /* K did not come to it: stop */
         rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    post_free(m->post); /* librdkafka's threads had it until now */
     free(m);
     s->member = NULL;
     kafka_subscription_memberless(s);
@@ -309,9 +314,7 @@ static void dismantle(struct kafka_member *m)
     if (m->rebalance)
         rebalance_done(m);
     rd_kafka_queue_destroy(m->queue);
-    post_free(m->post);
     m->queue = NULL;
-    m->post = NULL;
 }
 
 static void leave(struct kafka_member *m)
@@ -513,6 +516,39 @@ static struct rd_kafka_conf_s *configure(struct bus_subscription *s)
     return kafka_client_conf(s->bus->client, own);
 }
 
+/* Whether it is between asking to join and being told what it got, seen in the protocol's requests, since librdkafka
+ * does not tell: a commit sent meanwhile is worked off after the join, names the generation before it, is refused, and
+ * makes librdkafka (2.0.2) give all partitions up as lost. On librdkafka's threads. */
+static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *broker, int32_t id, int16_t key, int16_t version,
+                                   int32_t correlation, size_t size, void *opaque)
+{
+    struct kafka_member *m = opaque;
+    (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size;
+    if (key == API_JOIN_GROUP)
+        atomic_store(&m->joining, true);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_answered(rd_kafka_t *rk, int fd, const char *broker, int32_t id, int16_t key,
+                                       int16_t version, int32_t correlation, size_t size, int64_t rtt,
+                                       rd_kafka_resp_err_t err, void *opaque)
+{
+    struct kafka_member *m = opaque;
+    (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
+    if (key == API_SYNC_GROUP && !err) {
+        atomic_store(&m->joining, false);
+        post_send(m->post); /* what was held back */
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *text, size_t size)
+{
+    (void)conf, (void)text, (void)size;
+    rd_kafka_resp_err_t err = rd_kafka_interceptor_add_on_request_sent(rk, "member", on_sent, opaque);
+    return err ? err : rd_kafka_interceptor_add_on_response_received(rk, "member", on_answered, opaque);
+}
+
 static rd_kafka_topic_partition_list_t *topics_of(const struct bus_channel *c)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->topics.count);
@@ -527,6 +563,8 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
     struct kafka_member *m = calloc(1, sizeof *m);
     struct rd_kafka_conf_s *conf = m ? configure(s) : NULL;
     enum err e = conf && !post_new(s->bus->env.control, serve, m, &m->post) ? OK : ERR_NOMEM;
+    if (!e && rd_kafka_conf_interceptor_add_on_new(conf, "member", on_new, m))
+        e = ERR_NOMEM;
     if (!e) {
         rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT);
         e = kafka_client_open(s->bus->client, RD_KAFKA_CONSUMER, conf, &m->rk, d);
@@ -568,5 +606,6 @@ void kafka_member_free(struct kafka_member *m)
         dismantle(m);
     if (m->rk)
         rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    post_free(m->post);
     free(m);
 }

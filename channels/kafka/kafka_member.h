@@ -158,6 +158,7 @@ struct kafka_member { /* C */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue; /* its own events */
     struct post *post;       /* T and L → C */
+    atomic_bool joining;     /* T: commits wait */
     struct list partitions;
     /* What librdkafka asks of us; one at a time. */
     rd_kafka_topic_partition_list_t *rebalance; /* owned; NULL: nothing */
