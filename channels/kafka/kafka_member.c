@@ -18,10 +18,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* Of the protocol's requests. */
-#define API_JOIN_GROUP 11
-#define API_SYNC_GROUP 14
-
 static struct loop *control_of(const struct kafka_member *m)
 {
     return m->subscription->bus->env.control;
@@ -431,7 +427,7 @@ static void on_event(struct kafka_member *m, rd_kafka_event_t *event)
     rd_kafka_event_destroy(event);
 }
 
-static void serve(void *owner)
+void kafka_member_serve(void *owner)
 {
     struct kafka_member *m = owner;
     rd_kafka_event_t *event;
@@ -445,18 +441,11 @@ static void serve(void *owner)
         kafka_commit(m);
 }
 
-/* librdkafka's threads. */
-static void on_events(rd_kafka_t *rk, void *opaque)
-{
-    (void)rk;
-    post_send(opaque);
-}
-
 static void beat_due(struct loop_timer *t)
 {
     struct kafka_member *m = container_of(t, struct kafka_member, beat);
     loop_timer_start(control_of(m), t, KAFKA_BEAT_NS);
-    serve(m);
+    kafka_member_serve(m);
 }
 
 static void again_due(struct loop_timer *t)
@@ -473,6 +462,14 @@ static void linger_due(struct loop_timer *t)
     kafka_member_close(container_of(t, struct kafka_member, linger));
 }
 
+void kafka_member_timers_init(struct kafka_member *m)
+{
+    loop_timer_init(&m->beat, beat_due);
+    loop_timer_init(&m->again, again_due);
+    loop_timer_init(&m->linger, linger_due);
+    loop_timer_init(&m->deadline, deadline_due);
+}
+
 void kafka_member_linger(struct kafka_member *m, bool on)
 {
     if (m->state != KAFKA_MEMBER_IN)
@@ -481,123 +478,6 @@ void kafka_member_linger(struct kafka_member *m, bool on)
         loop_timer_start(control_of(m), &m->linger, KAFKA_LINGER_NS);
     else
         loop_timer_stop(control_of(m), &m->linger);
-}
-
-/* ---- made ---- */
-
-static struct rd_kafka_conf_s *configure(struct bus_subscription *s)
-{
-    const struct kafka_settings *set = &s->bus->settings;
-    int32_t partitions = atomic_load(&s->channel->topics.partitions);
-    uint64_t share = set->fetch / 1024 / (uint64_t)(partitions > 0 ? partitions : 1);
-    char session[16], beat[16], ahead[24];
-    snprintf(session, sizeof session, "%d", set->session_ms);
-    snprintf(beat, sizeof beat, "%d", set->session_ms / 3 < 3000 ? set->session_ms / 3 : 3000);
-    snprintf(ahead, sizeof ahead, "%llu", (unsigned long long)(share < 64 ? 64 : share)); /* KiB of each partition */
-    const char *const own[] = {"group.id",
-                               s->group,
-                               "partition.assignment.strategy",
-                               "cooperative-sticky",
-                               "enable.auto.commit",
-                               "false",
-                               "enable.auto.offset.store",
-                               "false",
-                               "auto.offset.reset",
-                               "error", /* kafka_member_home looks after it, and tells */
-                               "allow.auto.create.topics",
-                               "false",
-                               "session.timeout.ms",
-                               session,
-                               "heartbeat.interval.ms",
-                               beat,
-                               "queued.max.messages.kbytes",
-                               ahead,
-                               NULL};
-    return kafka_client_conf(s->bus->client, own);
-}
-
-/* Whether it is between asking to join and being told what it got, seen in the protocol's requests, since librdkafka
- * does not tell: a commit sent meanwhile is worked off after the join, names the generation before it, is refused, and
- * makes librdkafka (2.0.2) give all partitions up as lost. On librdkafka's threads. */
-static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *broker, int32_t id, int16_t key, int16_t version,
-                                   int32_t correlation, size_t size, void *opaque)
-{
-    struct kafka_member *m = opaque;
-    (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size;
-    if (key == API_JOIN_GROUP)
-        atomic_store(&m->joining, true);
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static rd_kafka_resp_err_t on_answered(rd_kafka_t *rk, int fd, const char *broker, int32_t id, int16_t key,
-                                       int16_t version, int32_t correlation, size_t size, int64_t rtt,
-                                       rd_kafka_resp_err_t err, void *opaque)
-{
-    struct kafka_member *m = opaque;
-    (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
-    if (key == API_SYNC_GROUP && !err) {
-        atomic_store(&m->joining, false);
-        post_send(m->post); /* what was held back */
-    }
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *text, size_t size)
-{
-    (void)conf, (void)text, (void)size;
-    rd_kafka_resp_err_t err = rd_kafka_interceptor_add_on_request_sent(rk, "member", on_sent, opaque);
-    return err ? err : rd_kafka_interceptor_add_on_response_received(rk, "member", on_answered, opaque);
-}
-
-static rd_kafka_topic_partition_list_t *topics_of(const struct bus_channel *c)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->topics.count);
-    for (size_t t = 0; t < c->topics.count; t++)
-        rd_kafka_topic_partition_list_add(list, c->list[t].name, RD_KAFKA_PARTITION_UA);
-    return list;
-}
-
-enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
-{
-    assert(!s->member);
-    struct kafka_member *m = calloc(1, sizeof *m);
-    struct rd_kafka_conf_s *conf = m ? configure(s) : NULL;
-    enum err e = conf && !post_new(s->bus->env.control, serve, m, &m->post) ? OK : ERR_NOMEM;
-    if (!e && rd_kafka_conf_interceptor_add_on_new(conf, "member", on_new, m))
-        e = ERR_NOMEM;
-    if (!e) {
-        rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT);
-        e = kafka_client_open(s->bus->client, RD_KAFKA_CONSUMER, conf, &m->rk, d);
-        conf = NULL;
-    }
-    if (e) {
-        if (conf)
-            rd_kafka_conf_destroy(conf);
-        if (m)
-            post_free(m->post);
-        free(m);
-        return e;
-    }
-    kafka_subscriptions_busy(s->bus);
-    m->subscription = s;
-    s->member = m;
-    list_init(&m->partitions);
-    loop_timer_init(&m->beat, beat_due);
-    loop_timer_init(&m->again, again_due);
-    loop_timer_init(&m->linger, linger_due);
-    loop_timer_init(&m->deadline, deadline_due);
-    rd_kafka_poll_set_consumer(m->rk);
-    m->queue = rd_kafka_queue_get_consumer(m->rk);
-    rd_kafka_queue_cb_event_enable(m->queue, on_events, m->post);
-    rd_kafka_topic_partition_list_t *topics = topics_of(s->channel);
-    rd_kafka_resp_err_t err = rd_kafka_subscribe(m->rk, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
-    loop_timer_start(control_of(m), &m->beat, KAFKA_BEAT_NS);
-    if (err) {
-        kafka_subscription_says(s, "group %s: %s", s->group, rd_kafka_err2str(err));
-        kafka_member_close(m);
-    }
-    return OK;
 }
 
 void kafka_member_free(struct kafka_member *m)

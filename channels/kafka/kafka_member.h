@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The consuming side of the Kafka bus: what a subscription, its consumer, the partitions that the consumer was given,
- * and the streams that drain them share. Private to kafka_subscription.c, kafka_offsets.c, kafka_member.c,
- * kafka_commit.c, kafka_partition.c and kafka_stream.c.
+ * and the streams that drain them share. Private to kafka_subscription.c, kafka_offsets.c, kafka_consumer.c,
+ * kafka_member.c, kafka_commit.c, kafka_partition.c and kafka_stream.c.
  *
  *     subscription (C) ── member: a consumer in the group, while a stream is attached, and KAFKA_LINGER_NS longer (C)
  *          │                 └── partitions, as the group's leader deals them out
@@ -233,9 +233,13 @@ bool kafka_offsets_count(const rd_kafka_topic_partition_t *p);
 /* All partitions of the channel, as far as they are known, each with this offset. */
 rd_kafka_topic_partition_list_t *kafka_offsets_list(const struct bus_channel *c, int64_t offset);
 
-/* ---- kafka_member.c: C ---- */
+/* ---- kafka_consumer.c: C ---- */
 /* Makes a consumer that joins the group. ERR_NOMEM; with *d ERR_INVALID. */
 enum err kafka_member_new(struct bus_subscription *s, struct diag *d) must_check;
+
+/* ---- kafka_member.c: C ---- */
+void kafka_member_timers_init(struct kafka_member *m);
+void kafka_member_serve(void *owner); /* its post's: librdkafka has events, or something is to be committed */
 void kafka_member_close(struct kafka_member *m);
 /* fini: no loop runs. */
 void kafka_member_free(struct kafka_member *m);
