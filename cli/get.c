@@ -41,6 +41,16 @@ static const cJSON *follow(const cJSON *at, const char *path)
     return at;
 }
 
+static void cell_list(const cJSON *list, char *out, size_t size)
+{
+    const cJSON *each;
+    size_t n = 0;
+    out[0] = '\0';
+    cJSON_ArrayForEach(each, list)
+        if (cJSON_IsString(each) && n < size)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? "," : "", each->valuestring);
+}
+
 /* One cell's text, in `out`. */
 static void cell(const cJSON *object, const struct kind_column *column, char *out, size_t size)
 {
@@ -52,6 +62,8 @@ static void cell(const cJSON *object, const struct kind_column *column, char *ou
         snprintf(out, size, "%g", v->valuedouble);
     else if (cJSON_IsBool(v))
         snprintf(out, size, "%s", cJSON_IsTrue(v) ? "true" : "false");
+    else if (cJSON_IsArray(v)) /* of texts, such as topics */
+        cell_list(v, out, size);
     else
         out[0] = '\0';
 }

@@ -43,6 +43,7 @@ static struct channel_plan *add(struct planner *p, const struct resource *r)
     struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
     if (!c || !c->planned)
         return c;
+    plan_channel_param(p, c, "record.plain", "true");
     plan_channel_param(p, c, "mode", mode ? mode : "binary");
     if (partitions)
         plan_channel_param(p, c, "topic.partitions", plan_text(p, "%d", partitions->valueint));

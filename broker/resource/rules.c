@@ -272,7 +272,7 @@ void check_template(struct check *c, cJSON *spec)
     path_up(c, before);
 }
 
-static void channel_today(struct check *c, cJSON *object)
+void rule_channel_today(struct check *c, cJSON *object)
 {
     size_t before;
     cJSON *spec = rule_enter(c, object, "spec", &before);
@@ -280,7 +280,6 @@ static void channel_today(struct check *c, cJSON *object)
     if (rule_member(spec, "subscribers"))
         check_error_key(c, rule_member(spec, "subscribers"),
                         "subscribers is written by leat; make a Subscription for each subscriber");
-    check_duration(c, spec, "retentionDuration", false);
     check_delivery(c, spec);
     path_up(c, before);
 }
@@ -357,7 +356,7 @@ static void flow(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
-static void check_overrides(struct check *c, cJSON *spec)
+void check_overrides(struct check *c, cJSON *spec)
 {
     size_t before;
     cJSON *extensions = rule_member(rule_enter(c, spec, "ceOverrides", &before), "extensions");
@@ -380,23 +379,6 @@ static void github_source(struct check *c, cJSON *object)
     check_destination_at(c, spec, "sink");
     check_url(c, rule_enter(c, spec, "githubAPIURL", &inner));
     path_up(c, inner);
-    check_overrides(c, spec);
-    path_up(c, before);
-}
-
-/* The group is written down, so that what is read back is what counts; of the object's name alone, so that every
- * process and every installation of the same manifest has the same. */
-static void kafka_source(struct check *c, cJSON *object)
-{
-    size_t before;
-    const char *name = metadata_text(object, "name");
-    cJSON *spec = rule_enter(c, object, "spec", &before);
-    char group[400];
-    int n = name ? snprintf(group, sizeof group, KAFKA_SOURCE_GROUP, c->own_namespace, name) : 0;
-    if (n > 0 && n < (int)sizeof group)
-        rule_default(c, spec, "consumerGroup", group);
-    check_destination_at(c, spec, "sink");
-    check_delivery(c, spec);
     check_overrides(c, spec);
     path_up(c, before);
 }
@@ -509,15 +491,15 @@ static const struct rule {
     {"eventing.knative.dev", "EventTransform", rule_event_transform, {NULL}},
     {"flows.knative.dev", "Sequence", rule_sequence, {"channelTemplate", NULL}},
     {"flows.knative.dev", "Parallel", rule_parallel, {"channelTemplate", NULL}},
-    {"messaging.knative.dev", "Channel", channel_today, {"channelTemplate", NULL}},
-    {"messaging.knative.dev", "InMemoryChannel", channel_today, {NULL}},
+    {"messaging.knative.dev", "Channel", rule_channel_today, {"channelTemplate", NULL}},
+    {"messaging.knative.dev", "InMemoryChannel", rule_channel_today, {NULL}},
     {"messaging.knative.dev",
      "KafkaChannel",
-     channel_today,
+     rule_kafka_channel,
      {"numPartitions", "replicationFactor", "retentionDuration", NULL}},
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
-    {"sources.knative.dev", "KafkaSource", kafka_source, {"consumerGroup", NULL}},
+    {"sources.knative.dev", "KafkaSource", rule_kafka_source, {"consumerGroup", NULL}},
     {"eventing.knative.dev", "KafkaSink", NULL, {"topic", "numPartitions", "replicationFactor", NULL}},
     {"", "Secret", secret, {NULL}},
     {"", "Service", service, {NULL}},

@@ -24,6 +24,10 @@ void check_destination_at(struct check *c, cJSON *object, const char *name);
 /* The member delivery of a spec, step or branch. */
 void check_delivery(struct check *c, cJSON *spec);
 void check_template(struct check *c, cJSON *spec);
+/* The names under spec.ceOverrides.extensions. */
+void check_overrides(struct check *c, cJSON *spec);
+/* Channel, InMemoryChannel; and what a KafkaChannel has of them. */
+void rule_channel_today(struct check *c, cJSON *object);
 
 /* ---- rules_eventing.c: today's kinds beyond channels ---- */
 
@@ -34,5 +38,10 @@ void rule_request_reply(struct check *c, cJSON *object);
 void rule_event_transform(struct check *c, cJSON *object);
 void rule_sequence(struct check *c, cJSON *object);
 void rule_parallel(struct check *c, cJSON *object);
+
+/* ---- rules_kafka.c ---- */
+
+void rule_kafka_channel(struct check *c, cJSON *object);
+void rule_kafka_source(struct check *c, cJSON *object);
 
 #endif

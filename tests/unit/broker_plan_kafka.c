@@ -509,10 +509,10 @@ static void test_kafka_sink(void **state)
     struct plan *p = plan_on(t, "memory", NULL, 0);
     const struct plan_channel *c = channel_of(p, KS("theirs"));
     assert_string_equal(c->path, "/kafkasinks/default/theirs");
-    assert_string_equal(channel_params(p, KS("theirs")), "topic=t topic.external=true mode=binary");
+    assert_string_equal(channel_params(p, KS("theirs")), "topic=t topic.external=true record.plain=true mode=binary");
     assert_string_equal(bus_of(p, KS("theirs"))->key, "kafka/one:9092,two:9092");
     assert_string_equal(channel_params(p, KS("ours")),
-                        "topic=o mode=structured topic.partitions=5 topic.replication=2");
+                        "topic=o record.plain=true mode=structured topic.partitions=5 topic.replication=2");
     assert_string_equal(bus_of(p, KS("ours"))->key, "kafka/one:9092,two:9092/Secret/default/keys");
     assert_string_equal(bus_params(p, KS("ours")),
                         "bootstrap.servers=one:9092,two:9092 security.protocol=SASL_PLAINTEXT sasl.mechanism=PLAIN "
@@ -649,6 +649,14 @@ static void test_names_by_annotation(void **state)
         {KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-topic: 'a/b'}", ""),
          "must be 1 to 249 letters, digits, '.', '_' and '-' (it is \"a/b\")"},
         {KAFKA_CHANNEL("a, annotations: {leat.dev/kafka-group: g}", ""), "means nothing on a KafkaChannel"},
+        {KAFKA_CHANNEL("a, annotations: {leat.dev/partitions: '1'}", "numPartitions: 2"),
+         "spec.numPartitions: the annotation leat.dev/partitions asks for one partition; leave one out"},
+        {SOURCE("s", ", ceOverrides: {extensions: {type: x}}"),
+         "spec.ceOverrides.extensions.type: the source sets this attribute itself; only extensions can be given"},
+        {SOURCE("s", ", ceOverrides: {extensions: {not-a-name: x}}"), "spec.ceOverrides.extensions.not-a-name: "},
+        {SOURCE("s", ", ordering: sorted"), "spec.ordering: must be one of: ordered, unordered"},
+        {SINK("s", "topic: 'a b', bootstrapServers: ['o:1']"), "spec.topic: "},
+        {SINK("s", "topic: a, bootstrapServers: []"), "spec.bootstrapServers: "},
         {KAFKA_CHANNEL("a", "numPartitions: 0"), "spec.numPartitions: must be at least 1"},
         {KAFKA_CHANNEL("a", "retentionDuration: 7d"), "spec.retentionDuration: \"7d\" is no ISO 8601 duration"},
         {DOC "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: u, annotations: "
