@@ -9,8 +9,9 @@ from broker import MESSAGING
 
 EVENTING = "eventing.knative.dev/v1"
 FLOWS = "flows.knative.dev/v1"
-API_OF = {"Channel": MESSAGING, "InMemoryChannel": MESSAGING, "KafkaChannel": MESSAGING, "Subscription": MESSAGING, "Broker": EVENTING, "Trigger": EVENTING, "EventType": "eventing.knative.dev/v1beta3", "Sequence": FLOWS, "Parallel": FLOWS, "Service": "v1"}
-PATH_OF = {"Channel": "channels", "InMemoryChannel": "channels", "Broker": "brokers", "Sequence": "sequences", "Parallel": "parallels"}
+API_OF = {"Channel": MESSAGING, "InMemoryChannel": MESSAGING, "KafkaChannel": MESSAGING, "Subscription": MESSAGING, "Broker": EVENTING, "Trigger": EVENTING, "EventType": "eventing.knative.dev/v1beta3", "Sequence": FLOWS, "Parallel": FLOWS, "Service": "v1",
+          "KafkaSource": "sources.knative.dev/v1", "KafkaSink": "eventing.knative.dev/v1alpha1"}
+PATH_OF = {"Channel": "channels", "InMemoryChannel": "channels", "Broker": "brokers", "Sequence": "sequences", "Parallel": "parallels", "KafkaSink": "kafkasinks"}
 PLURAL_OF = {"Parallel": "parallels", "Sequence": "sequences"}
 
 LABELS = {"namespace": "default"}
