@@ -210,6 +210,7 @@ static struct kafka_bus *bus_new(const struct bus_env *env, struct kafka_setting
     list_init(&k->clerk.done);
     list_init(&k->producers.list);
     list_init(&k->to_ask);
+    list_init(&k->to_look);
     list_init(&k->going);
     map_init(&k->channels, SIZE_MAX);
     loop_timer_init(&k->tick, tick);

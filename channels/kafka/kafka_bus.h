@@ -304,7 +304,9 @@ struct kafka_bus {
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
     atomic_bool stalled;                     /* the last report said that the broker did not answer in time */
     atomic_bool closed;                      /* stop has begun */
-    size_t subscriptions_busy;               /* control; of kafka_subscription.c, as the next: what stop waits for */
+    struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
+    bool looking;              /* K looks after one of them */
+    size_t subscriptions_busy; /* control; of kafka_subscription.c, as the next: what stop waits for */
     void (*subscriptions_gone)(struct kafka_bus *k);
     bool stopping, stopped;
     enum { KAFKA_STREAMS_THERE, KAFKA_STREAMS_GOING, KAFKA_STREAMS_GONE } streams; /* control; stop's */

@@ -84,6 +84,9 @@ struct bus_subscription {        /* C, but for the cursors */
     bool busy;                              /* the job is with K, or `quietly` under way */
     bool anew;                              /* a topic was made anew: its offsets are to begin again */
     struct loop_task quietly;               /* the end, without K */
+    struct list look_link;                  /* of the bus: its group is to be looked at */
+    bool looking;                           /* the job is that */
+    uint64_t looked_ns;                     /* when it was, last; 0: never */
     rd_kafka_topic_partition_list_t *found; /* of the job: offsets and metadata */
     struct kafka_cursors *cursors;          /* owned, one for each topic */
     struct kafka_member *member;            /* owned; NULL: none */
@@ -204,10 +207,17 @@ struct bus_stream {
     atomic_bool leaving;      /* C gives it nothing more */
 };
 
-/* ---- kafka_subscription.c: C ---- */
+/* ---- kafka_backlog.c: C ---- */
 /* The cursor of a partition, made if need be; NULL: no memory, or no topic of this channel. */
 struct kafka_cursor *kafka_cursor_of(struct bus_subscription *s, const char *topic, int32_t partition);
 const char *kafka_cursor_topic(const struct bus_subscription *s, const struct kafka_cursor *cursor);
+/* What K found goes into the cursors of partitions that this process has not. */
+void kafka_cursors_take(struct bus_subscription *s, const rd_kafka_topic_partition_list_t *found);
+void kafka_cursors_free(struct bus_subscription *s);
+
+/* ---- kafka_subscription.c: C ---- */
+/* K looks at the group of the next one in bus.to_look, unless it is at it. */
+void kafka_subscriptions_look(struct kafka_bus *k);
 /* Letters of a stream: attached, and detached. */
 void kafka_subscription_hello(struct letter *m);
 void kafka_subscription_bye(struct letter *m);
@@ -222,6 +232,7 @@ void kafka_subscription_says(struct bus_subscription *s, const char *format, ...
 /* ---- kafka_offsets.c: work on K ---- */
 void kafka_offsets_start(struct kafka_job *j);  /* of bus_subscription.job: finds or makes the group's offsets */
 void kafka_offsets_remove(struct kafka_job *j); /* of bus_subscription.job: the group goes */
+void kafka_offsets_look(struct kafka_job *j);   /* of bus_subscription.job: where the group stands */
 void kafka_offsets_anew(struct kafka_job *j);   /* of bus_subscription.job: the group begins at the oldest there is */
 /* Any thread: asks for the committed offsets of a group, with metadata; the answer comes to the queue. */
 void kafka_offsets_ask(rd_kafka_t *rk, const char *group, const rd_kafka_topic_partition_list_t *list,

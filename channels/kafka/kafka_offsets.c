@@ -262,6 +262,16 @@ void kafka_offsets_start(struct kafka_job *j)
     }
 }
 
+void kafka_offsets_look(struct kafka_job *j)
+{
+    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
+    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
+    rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_INVALID);
+    if (rk && list->cnt > 0)
+        s->found = group_offsets(s, rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 /* What it had committed was of a topic that is no more. One with members is left to them: they notice themselves. */
 void kafka_offsets_anew(struct kafka_job *j)
 {

@@ -19,60 +19,6 @@ static struct loop *control_of(const struct bus_subscription *s)
     return s->bus->env.control;
 }
 
-/* ---- cursors ---- */
-
-static struct kafka_cursor *cursor_at(struct bus_subscription *s, size_t topic, int32_t partition)
-{
-    struct kafka_cursors *of = &s->cursors[topic];
-    if (partition < of->count)
-        return of->at[partition];
-    struct kafka_cursor **at = realloc(of->at, ((size_t)partition + 1) * sizeof(struct kafka_cursor *));
-    if (!at)
-        return NULL;
-    of->at = at;
-    for (int32_t i = of->count; i <= partition; i++) {
-        if (!(at[i] = calloc(1, sizeof **at)))
-            return NULL;
-        at[i]->topic = topic;
-        at[i]->partition = i;
-        atomic_init(&at[i]->base, -1);
-        of->count = i + 1;
-    }
-    return at[partition];
-}
-
-struct kafka_cursor *kafka_cursor_of(struct bus_subscription *s, const char *topic, int32_t partition)
-{
-    const struct bus_channel *c = s->channel;
-    for (size_t t = 0; t < c->topics.count && partition >= 0 && partition < 1 << 20; t++)
-        if (strcmp(c->list[t].name, topic) == 0)
-            return cursor_at(s, t, partition);
-    return NULL;
-}
-
-const char *kafka_cursor_topic(const struct bus_subscription *s, const struct kafka_cursor *cursor)
-{
-    return s->channel->list[cursor->topic].name;
-}
-
-/* What K found, as far as no partition here knows better. */
-static void take_found(struct bus_subscription *s)
-{
-    struct kafka_ledger l;
-    for (int i = 0; s->found && i < s->found->cnt; i++) {
-        const rd_kafka_topic_partition_t *at = &s->found->elems[i];
-        struct kafka_cursor *c = kafka_cursor_of(s, at->topic, at->partition);
-        if (!c || c->at || !kafka_offsets_count(at))
-            continue;
-        (void)kafka_ledger_decode(&l, at->offset, slice_of(at->metadata, at->metadata_size));
-        atomic_store(&c->base, l.base);
-        atomic_store(&c->beyond, l.beyond);
-    }
-    if (s->found)
-        rd_kafka_topic_partition_list_destroy(s->found);
-    s->found = NULL;
-}
-
 /* ---- words ---- */
 
 void kafka_subscription_says(struct bus_subscription *s, const char *format, ...)
@@ -121,17 +67,13 @@ void kafka_subscriptions_idle(struct kafka_bus *k)
 static void subscription_free(struct bus_subscription *s)
 {
     assert(!s->member);
-    for (size_t t = 0; s->cursors && t < s->channel->topics.count; t++) {
-        for (int32_t i = 0; i < s->cursors[t].count; i++)
-            free(s->cursors[t].at[i]);
-        free(s->cursors[t].at);
-    }
+    kafka_cursors_free(s);
     if (s->found)
         rd_kafka_topic_partition_list_destroy(s->found);
     loop_timer_stop(control_of(s), &s->again);
     loop_task_cancel(&s->quietly);
+    list_remove(&s->look_link);
     list_remove(&s->link);
-    free(s->cursors);
     free(s->group);
     free(s->name);
     free(s);
@@ -182,6 +124,7 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     s->channel = c;
     s->bus = c->bus;
     list_init(&s->link);
+    list_init(&s->look_link);
     list_init(&s->streams);
     loop_timer_init(&s->again, again_due);
     loop_task_init(&s->quietly, gone_quietly);
@@ -220,7 +163,15 @@ static void started(struct kafka_job *j)
     struct kafka_bus *k = s->bus;
     assert(s->state != KAFKA_SUB_WAITING && s->busy);
     s->busy = false;
-    take_found(s);
+    if (!j->err)
+        s->looked_ns = clock_monotonic_ns(k->clock);
+    if (s->looking)
+        k->looking = s->looking = false;
+    if (s->found) {
+        kafka_cursors_take(s, s->found);
+        rd_kafka_topic_partition_list_destroy(s->found);
+        s->found = NULL;
+    }
     if (s->state == KAFKA_SUB_STARTING)
         s->state = j->err ? KAFKA_SUB_REFUSED : KAFKA_SUB_READY;
     ops_end(s, j->err, j->text[0] ? j->text : NULL);
@@ -228,6 +179,7 @@ static void started(struct kafka_job *j)
         going_on(s);
     else if (s->anew && !kafka_bus_closed(k))
         ask(s, kafka_offsets_anew, started);
+    kafka_subscriptions_look(k);
     kafka_subscriptions_idle(k);
 }
 
@@ -240,6 +192,19 @@ static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *do
     s->job.done = done;
     kafka_subscriptions_busy(s->bus);
     kafka_clerk_ask(s->bus, &s->job);
+}
+
+/* One at a time, so that K has time for others. */
+void kafka_subscriptions_look(struct kafka_bus *k)
+{
+    struct list *l;
+    while (!k->looking && !kafka_bus_closed(k) && (l = list_pop_front(&k->to_look))) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, look_link);
+        if (s->busy || s->state != KAFKA_SUB_READY)
+            continue;
+        k->looking = s->looking = true;
+        ask(s, kafka_offsets_look, started);
+    }
 }
 
 static void start(struct bus_subscription *s)
@@ -483,70 +448,5 @@ void kafka_subscriptions_free(struct bus_channel *c)
             kafka_member_free(s->member);
         s->member = NULL;
         subscription_free(s);
-    }
-}
-
-/* ---- what it says of itself ---- */
-
-/* Undelivered and unsettled, as far as ends and commits are known here; *head: when its oldest was appended, or 0. */
-static uint64_t backlog(const struct bus_subscription *s, int64_t *head)
-{
-    uint64_t sum = 0;
-    *head = 0;
-    for (size_t t = 0; t < s->channel->topics.count; t++) {
-        const struct kafka_parts *parts = atomic_load(&s->channel->list[t].parts);
-        for (int32_t i = 0; parts && i < parts->count; i++) {
-            const struct kafka_cursor *c = i < s->cursors[t].count ? s->cursors[t].at[i] : NULL;
-            int64_t base = c ? atomic_load(&c->base) : -1, end = atomic_load(&parts->at[i].end);
-            int64_t begin = atomic_load(&parts->at[i].begin), from = base > begin ? base : begin;
-            int64_t open = end - (from > 0 ? from : 0) - (c ? (int64_t)atomic_load(&c->beyond) : 0);
-            int64_t oldest = c ? atomic_load(&c->head_ms) : 0;
-            sum += open > 0 ? (uint64_t)open : 0;
-            *head = open > 0 && oldest > 0 && (!*head || oldest < *head) ? oldest : *head;
-        }
-    }
-    return sum;
-}
-
-static void probe(struct bus_subscription *s, struct bus_probe *out)
-{
-    const struct clock *clock = s->bus->clock;
-    int64_t head = 0, wall = clock_wall_ns(clock);
-    *out = (struct bus_probe){.healthy = !s->reason[0]};
-    memcpy(out->reason, s->reason, sizeof out->reason);
-    if (s->state == KAFKA_SUB_READY || s->state == KAFKA_SUB_GOING)
-        out->events = backlog(s, &head);
-    if (out->events == 0) {
-        s->behind_ns = 0;
-        return;
-    }
-    if (!s->behind_ns)
-        s->behind_ns = clock_monotonic_ns(clock);
-    out->oldest_age_ns = clock_monotonic_ns(clock) - s->behind_ns + 1;
-    if (head > 0 && wall > head * (int64_t)NS_PER_MS)
-        out->oldest_age_ns = (uint64_t)(wall - head * (int64_t)NS_PER_MS);
-}
-
-void kafka_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)
-{
-    (void)b;
-    kafka_channel_refresh_ends(s->channel);
-    probe(s, out);
-}
-
-void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out)
-{
-    struct bus_probe one;
-    list_each(l, tmp, kafka_channel_subscriptions(c)) {
-        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
-        if (s->state == KAFKA_SUB_GOING)
-            continue;
-        probe(s, &one);
-        out->events = one.events > out->events ? one.events : out->events;
-        out->oldest_age_ns = one.oldest_age_ns > out->oldest_age_ns ? one.oldest_age_ns : out->oldest_age_ns;
-        if (!one.healthy && out->healthy) {
-            out->healthy = false;
-            memcpy(out->reason, one.reason, sizeof out->reason);
-        }
     }
 }
