@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Two buses with the same settings behave as two processes do: they share the work of a subscription, and each takes
+ * over from the other, whether it leaves or vanishes. On librdkafka's mock cluster, and, where LEAT_KAFKA names one, on
+ * a real Kafka. `channels_contract_kafka_shared WORD` runs the cases whose name holds WORD and shows what they say.
+ */
+#include "../bus/contract.c"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/children.h"
+#include "tests/lib/kafka_mock.h"
+
+#define PARTITIONS 4
+#define EVENTS_MAX 4000
+
+struct pair {
+    struct rig *rig[2];
+    struct bus_channel *c[2];
+    struct bus_subscription *s[2];
+    struct tap tap[2];
+    unsigned appended;
+    unsigned earlier[EVENTS_MAX]; /* acknowledged by a bus that has left */
+};
+
+/* A process that will vanish: forked before there is any thread, it waits for its environment. */
+static struct {
+    pid_t pid;
+    int order, done; /* its ends are the other ones */
+} doomed;
+
+/* ---- two of them ---- */
+
+static int pair_setup(void **state)
+{
+    struct pair *p = calloc(1, sizeof *p);
+    must(p);
+    void *one = *state, *two = *state;
+    must(contract_setup(&one) == 0 && contract_setup(&two) == 0);
+    p->rig[0] = one;
+    p->rig[1] = two;
+    if (p->rig[1]->params[0]) /* the same words where each has fresh ones */
+        memcpy(p->rig[1]->params, p->rig[0]->params, sizeof p->rig[0]->params);
+    *state = p;
+    return 0;
+}
+
+static int pair_teardown(void **state)
+{
+    struct pair *p = *state;
+    for (int i = 0; i < 2; i++) {
+        void *one = p->rig[i];
+        if (one)
+            contract_teardown(&one);
+        free(p->tap[i].items);
+    }
+    free(p);
+    return 0;
+}
+
+static void both_turn(struct pair *p)
+{
+    rig_turn(p->rig[0]);
+    if (p->rig[1])
+        rig_turn(p->rig[1]);
+}
+
+#define both_until(p, fact)                                                                                            \
+    do {                                                                                                               \
+        for (int turns_ = 0; !(fact); turns_++) {                                                                      \
+            if (turns_ == RIG_TURNS_MAX)                                                                               \
+                fail_msg("never came: %s", #fact);                                                                     \
+            both_turn(p);                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+static void pair_subscribe(struct pair *p, int i)
+{
+    p->c[i] = rig_channel(p->rig[i], "ns/c");
+    p->s[i] = rig_subscribe(p->rig[i], p->c[i], "s");
+}
+
+/* Appends through the first bus, or whichever is there; keys spread them over the partitions. */
+static void pair_append(struct pair *p, int through, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++, p->appended++) {
+        char id[16], key[16];
+        snprintf(id, sizeof id, "e%u", p->appended);
+        snprintf(key, sizeof key, "k%u", p->appended % 50);
+        rig_append(p->rig[through], 0, p->c[through], id, key);
+        if (p->rig[!through])
+            rig_turn(p->rig[!through]);
+    }
+}
+
+/* How often each event was acknowledged, by both together. */
+static void count_acked(struct pair *p, unsigned counts[EVENTS_MAX])
+{
+    memcpy(counts, p->earlier, sizeof p->earlier);
+    for (int t = 0; t < 2; t++) {
+        if (!p->tap[t].r)
+            continue;
+        pthread_mutex_lock(&p->rig[t]->lock);
+        for (uint64_t i = 0; i < p->tap[t].count; i++) {
+            const struct tap_item *item = &p->tap[t].items[i];
+            must(item->id[0] == 'e' && atoi(item->id + 1) < EVENTS_MAX);
+            counts[atoi(item->id + 1)] += item->acked;
+        }
+        pthread_mutex_unlock(&p->rig[t]->lock);
+    }
+}
+
+static bool all_acked(struct pair *p)
+{
+    unsigned counts[EVENTS_MAX], n = 0;
+    count_acked(p, counts);
+    for (unsigned i = 0; i < p->appended; i++)
+        n += counts[i] > 0;
+    return n == p->appended;
+}
+
+static unsigned acked_twice(struct pair *p)
+{
+    unsigned counts[EVENTS_MAX], n = 0;
+    count_acked(p, counts);
+    for (unsigned i = 0; i < p->appended; i++)
+        n += counts[i] > 1;
+    return n;
+}
+
+/* ---- cases ---- */
+
+static void they_share_the_work(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_drain(p->rig[0], p->s[0], 0, &p->tap[0]);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    while (tap_count(&p->tap[0]) == 0 || tap_count(&p->tap[1]) == 0) {
+        pair_append(p, 0, 1);
+        both_turn(p);
+        assert_true(p->appended < EVENTS_MAX - 500);
+    }
+    pair_append(p, 0, 200);
+    pair_append(p, 1, 200);
+    both_until(p, all_acked(p));
+    assert_int_equal(acked_twice(p), 0);
+    assert_true(tap_acked(&p->tap[0]) > 50 && tap_acked(&p->tap[1]) > 50);
+    both_until(p, backlog(p->rig[0], p->s[0]) == 0);
+}
+
+/* What one settles while the other comes is not repeated by it. */
+static void one_joins_under_load(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_drain(p->rig[0], p->s[0], 0, &p->tap[0]);
+    both_until(p, (pair_append(p, 0, 1), tap_count(&p->tap[0]) > 100));
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    while (tap_count(&p->tap[1]) < 20) {
+        pair_append(p, 0, 1);
+        assert_true(p->appended < EVENTS_MAX - 100);
+    }
+    pair_append(p, 0, 50);
+    both_until(p, all_acked(p));
+    assert_int_equal(acked_twice(p), 0);
+}
+
+/* The first bus goes, as a process that is stopped. */
+static void first_leaves(struct pair *p)
+{
+    unsigned counts[EVENTS_MAX];
+    count_acked(p, counts);
+    memcpy(p->earlier, counts, sizeof counts);
+    if (p->tap[0].r)
+        tap_close(&p->tap[0]);
+    p->tap[0] = (struct tap){0};
+    void *one = p->rig[0];
+    p->rig[0] = NULL;
+    contract_teardown(&one);
+}
+
+static void settle_every_second(struct tap *t)
+{
+    for (unsigned i = 0; i < 40; i += 2) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        must(tap_settle(t, id, BUS_ACK));
+    }
+}
+
+/* What it had not settled comes to the other one, also from between what it had; and nothing else. */
+static void one_leaves(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_attach(p->rig[0], p->s[0], 0, &p->tap[0]);
+    tap_credit(&p->tap[0], 100);
+    pair_append(p, 0, 40);
+    both_until(p, tap_open(&p->tap[0]) == 40);
+    settle_every_second(&p->tap[0]);
+    first_leaves(p);
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 20);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    rig_until(p->rig[1], all_acked(p));
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 0);
+    assert_int_equal(acked_twice(p), 0);
+    assert_int_equal(tap_count(&p->tap[1]), 20);
+}
+
+/* In the other process: holds 40 events, settles half of them, and waits for its end. */
+static void doomed_main(int order, int done, const struct contract *c)
+{
+    char address[200] = "";
+    must(read(order, address, sizeof address - 1) > 0);
+    setenv("LEAT_KAFKA_MOCK", address, 1);
+    setenv("LEAT_KAFKA", address, 1);
+    void *state = (void *)(uintptr_t)c;
+    must(contract_setup(&state) == 0);
+    struct rig *r = state;
+    struct tap t;
+    tap_attach(r, rig_subscribe(r, rig_channel(r, "ns/c"), "s"), 0, &t);
+    tap_credit(&t, 100);
+    must(write(done, "1", 1) == 1);
+    while (tap_open(&t) < 40)
+        rig_turn(r);
+    settle_every_second(&t);
+    for (;;)
+        rig_turn(r);
+}
+
+/* No farewell: the other takes over within the session's time, and repeats only what was not settled. */
+static void one_vanishes(void **state)
+{
+    struct pair *p = *state;
+    char ready;
+    first_leaves(p); /* it was never there */
+    pair_subscribe(p, 1);
+    const char *address = getenv(strstr(p->rig[1]->contract->params, "MOCK") ? "LEAT_KAFKA_MOCK" : "LEAT_KAFKA");
+    must(write(doomed.order, address, strlen(address)) == (ssize_t)strlen(address));
+    must(read(doomed.done, &ready, 1) == 1);
+    pair_append(p, 1, 40);
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 20); /* what the other settled has been committed */
+    must(kill(doomed.pid, SIGKILL) == 0 && waitpid(doomed.pid, NULL, 0) == doomed.pid);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    rig_until(p->rig[1], tap_acked(&p->tap[1]) == 20);
+    for (unsigned i = 1; i < 40; i += 2) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        assert_true(tap_is(&p->tap[1], id));
+    }
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 0);
+    assert_int_equal(tap_count(&p->tap[1]), 20);
+}
+
+/* Tokens of partitions that go to the other one are revoked, and their events come there; the others stay. */
+static void a_rebalance_revokes(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_attach(p->rig[0], p->s[0], 0, &p->tap[0]);
+    tap_credit(&p->tap[0], 100);
+    pair_append(p, 0, 40);
+    both_until(p, tap_open(&p->tap[0]) == 40);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    both_until(p, tap_revocations(&p->tap[0]) > 0 && tap_acked(&p->tap[1]) == tap_revocations(&p->tap[0]));
+    assert_true(tap_open(&p->tap[0]) > 0);
+    while (tap_settle(&p->tap[0], NULL, BUS_ACK))
+        continue;
+    both_until(p, all_acked(p));
+    both_until(p, backlog(p->rig[1], p->s[1]) == 0);
+    assert_int_equal(acked_twice(p), 0);
+}
+
+/* Heartbeats go on while a subscriber takes longer than a session: nobody takes its events away. */
+static void events_are_held_for_long(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_attach(p->rig[0], p->s[0], 0, &p->tap[0]);
+    tap_credit(&p->tap[0], 20);
+    pair_append(p, 0, 10);
+    both_until(p, tap_open(&p->tap[0]) == 10);
+    uint64_t until = clock_monotonic_ns(clock_system()) + 2 * 3 * NS_PER_S;
+    both_until(p, clock_monotonic_ns(clock_system()) > until);
+    assert_int_equal(tap_revocations(&p->tap[0]), 0);
+    assert_int_equal(tap_open(&p->tap[0]), 10);
+    while (tap_settle(&p->tap[0], NULL, BUS_ACK))
+        continue;
+    both_until(p, backlog(p->rig[1], p->s[1]) == 0);
+    pair_append(p, 1, 5);
+    both_until(p, tap_open(&p->tap[0]) == 5);
+}
+
+#define SHARED(stamp_, parameters)                                                                                     \
+    static const struct contract stamp_ = {.bus = "kafka", .how = THREADS, .params = parameters, .loops = 1};
+SHARED(shared_mock, "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=4")
+SHARED(shared_real, "bootstrap.servers=$LEAT_KAFKA prefix=$LEAT_PREFIX session=3s topic.partitions=4")
+
+static struct kafka_mock mock;
+
+static bool on_mock(const struct CMUnitTest *test)
+{
+    return test->initial_state == &shared_mock;
+}
+
+static void doomed_begin(const struct contract *c)
+{
+    int order[2], done[2];
+    must(pipe(order) == 0 && pipe(done) == 0);
+    doomed.order = order[1];
+    doomed.done = done[0];
+    doomed.pid = fork();
+    must(doomed.pid >= 0);
+    if (doomed.pid == 0) {
+        close(order[1]);
+        close(done[0]);
+        doomed_main(order[0], done[1], c);
+    }
+    close(order[0]);
+    close(done[1]);
+}
+
+static void case_begin(const struct CMUnitTest *test)
+{
+    char prefix[40];
+    snprintf(prefix, sizeof prefix, "shared%d-", (int)getpid());
+    setenv("LEAT_PREFIX", prefix, 1);
+    if (strstr(test->name, "vanishes"))
+        doomed_begin(test->initial_state);
+    if (!on_mock(test))
+        return;
+    kafka_mock_init(&mock, 2);
+    kafka_mock_topic(&mock, "ns", "c", PARTITIONS);
+}
+
+static void case_end(const struct CMUnitTest *test)
+{
+    if (on_mock(test))
+        kafka_mock_fini(&mock);
+}
+
+#define CASE(name, stamp)                                                                                              \
+    {                                                                                                                  \
+#stamp "_" #name, name, pair_setup, pair_teardown, (void *)(uintptr_t)&stamp                                   \
+    }
+#define CASES(stamp)                                                                                                   \
+    {                                                                                                                  \
+        CASE(they_share_the_work, stamp), CASE(one_joins_under_load, stamp), CASE(one_leaves, stamp),                  \
+            CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(events_are_held_for_long, stamp)         \
+    }
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest mocked[] = CASES(shared_mock), real[] = CASES(shared_real);
+    struct children all = {.most = 6, .before = case_begin, .after = case_end};
+    children_add(&all, mocked, sizeof mocked / sizeof mocked[0]);
+    if (getenv("LEAT_KAFKA"))
+        children_add(&all, real, sizeof real / sizeof real[0]);
+    return children_run(&all, "Kafka shared by two", argc > 1 ? argv[1] : NULL);
+}
