@@ -158,13 +158,23 @@ static void snapshot_done(struct dlq_errand *e)
     s->done(s);
 }
 
+static void counted(struct engine_fresh *f, const struct bus_probe *probe)
+{
+    struct dlq_snapshot *s = container_of(f, struct dlq_snapshot, fresh);
+    s->expected = probe->events;
+    s->counting = probe->counting;
+    send(s->errand.session, &s->errand, dlq_snapshot_arrived, snapshot_done);
+}
+
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s)
 {
-    const struct bus_probe probe =
-        engine_probe(session->subscription->parked->bus, session->subscription->parked_handle);
-    s->expected = probe.events;
-    s->counting = probe.counting;
-    send(session, &s->errand, dlq_snapshot_arrived, snapshot_done);
+    const struct engine_subscription *subscription = session->subscription;
+    s->errand.session = session;
+    s->fresh = (struct engine_fresh){.engine = session->dlq->engine,
+                                     .bus = subscription->parked->bus,
+                                     .handle = subscription->parked_handle,
+                                     .done = counted};
+    engine_fresh_start(&s->fresh);
 }
 
 static void batch_done(struct dlq_errand *e)

@@ -26,6 +26,7 @@
 #define DLQ_HELD_BYTES_MAX (32u << 20) /* and their bytes; as JSON they still fit into one answer of 64 MiB */
 #define DLQ_IDLE_NS (2 * NS_PER_S)     /* unused for so long, a session hands everything back */
 #define DLQ_QUIET_NS (500 * NS_PER_MS) /* a bus that brings nothing for so long has no more to bring */
+#define DLQ_FIRST_NS (5 * NS_PER_S)    /* a bus that is shared brings the first only when others have let go of it */
 #define DLQ_IDS_MAX 1000               /* in one selection; more are better named by a filter */
 
 struct dlq { /* part of the engine */
@@ -81,6 +82,7 @@ struct dlq_snapshot {
     bool more;             /* than are here: the bound was met, or the bus did not bring all in time */
     bool full;             /* the bound was met */
     struct dlq_errand errand;
+    struct engine_fresh fresh; /* private */
 };
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);
 

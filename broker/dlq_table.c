@@ -107,7 +107,8 @@ static void answer_those_complete(struct dlq_session *s)
     if (list_empty(&s->waiting))
         loop_timer_stop(s->home->loop, &s->quiet);
     else
-        loop_timer_start(s->home->loop, &s->quiet, DLQ_QUIET_NS);
+        loop_timer_start(s->home->loop, &s->quiet,
+                         s->entries.count == 0 && s->bus->capabilities & BUS_CAP_SHARED ? DLQ_FIRST_NS : DLQ_QUIET_NS);
 }
 
 /* The bus counts more than it brings: others hold some of it, or its count is not of this instant. Or it had not

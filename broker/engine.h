@@ -197,6 +197,20 @@ void engine_each_subscription(struct engine *e, void (*visit)(void *arg, const s
 /* Metrics in Prometheus text form. */
 void engine_metrics(struct engine *e, struct buf *out);
 
+/* A probe of a channel, or of a subscription where `handle` is not NULL, that is not old: on a bus that is shared it
+ * may take a while (engine_fresh.c). Lies in the caller's structure until done ran, which may be inside the call.
+ * Control loop; what is probed stays until then. */
+struct engine_fresh {
+    struct engine *engine;
+    const struct engine_bus *bus;
+    struct bus_channel *channel;
+    struct bus_subscription *handle;
+    void (*done)(struct engine_fresh *f, const struct bus_probe *probe);
+    struct loop_timer timer; /* private */
+    uint64_t deadline_ns;    /* private */
+};
+void engine_fresh_start(struct engine_fresh *f);
+
 /* ---- for the API, on the control loop ---- */
 /* What is in force on every shard; NULL before the first plan. Valid until the next turn. */
 const struct routing *engine_routing(const struct engine *e);

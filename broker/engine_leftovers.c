@@ -72,6 +72,8 @@ static void drop_subscription(struct engine_subscription *s)
     }
     const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
     bool holds = !has_moved(s) && (probe.events > 0 || probe.counting);
+    if (probe.counting) /* it is looked at again, until that is known */
+        s->engine->again_wanted = true;
     if (holds || s->dlq || s->replays > 0) {
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */

@@ -102,13 +102,15 @@ static struct replay *replay_new(struct engine *e, struct engine_subscription *s
     return r;
 }
 
-/* Above the last offset that counts: what is appended from now on does not. */
-static uint64_t end_of(const struct replay *r)
+/* The end is above the last offset that counts: what is appended from now on does not. */
+static void begin(struct engine_fresh *f, const struct bus_probe *probe)
 {
-    struct bus *bus = r->channel->bus->bus;
-    struct bus_probe probe = {0};
-    bus->ops->probe(bus, r->channel->handle, &probe);
-    return r->order.to_offset < probe.end ? r->order.to_offset + 1 : probe.end;
+    struct replay *r = container_of(f, struct replay, fresh);
+    r->end = r->order.to_offset < probe->end ? r->order.to_offset + 1 : probe->end;
+    r->last = r->end == 0;
+    atomic_store(&r->task->until, r->end);
+    r->letter.run = replay_arrived;
+    loop_post_reserved(r->injector.home->loop, &r->letter);
 }
 
 enum err replay_start(struct engine *e, struct engine_subscription *s, const char *what, struct replay_order *order,
@@ -131,9 +133,6 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         return err;
     }
     order->filter = NULL;
-    r->end = end_of(r);
-    r->last = r->end == 0;
-    atomic_store(&r->task->until, r->end);
     r->injector = (struct injector){.home = e->shards[shard_home(s->cursor, e->shard_count)],
                                     .subscription = s,
                                     .task = r->task,
@@ -141,8 +140,8 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
     s->replays++;
     r->channel->replays++;
     list_push_back(&e->replays, &r->link);
-    r->letter.run = replay_arrived;
-    loop_post_reserved(r->injector.home->loop, &r->letter);
     *out = r->task;
+    r->fresh = (struct engine_fresh){.engine = e, .bus = r->channel->bus, .channel = r->channel->handle, .done = begin};
+    engine_fresh_start(&r->fresh);
     return OK;
 }

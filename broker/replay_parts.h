@@ -28,6 +28,7 @@ struct replay_slot {
 };
 
 struct replay {
+    struct engine_fresh fresh; /* where its end is */
     /* Control loop's side. */
     struct list link; /* of the engine's */
     struct engine *engine;

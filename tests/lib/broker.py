@@ -96,7 +96,7 @@ class Broker(leat.Leat):
         words = [*(["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []), *args]
         args = [f"{word},prefix={prefix_of(folder)}" if flag == "--bus" and str(word).startswith("kafka,") else word for flag, word in zip([None, *words], words)]
         kept = any(re.match(r"log|kafka|.*\binner=log", str(word)) for flag, word in zip(args, args[1:]) if flag == "--bus")
-        data = [] if "--data-dir" in args else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
+        data = [] if {"--data-dir", "--shared"} & set(args) else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
         super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *data, *args], **more)
         if ready:
             self.wait_line(lambda line: line == "ready", "stdout")
