@@ -74,7 +74,10 @@ struct engine_channel {
     uint32_t subject; /* its number in traces; never used again in this process */
     char *params;     /* as the bus got them last; owned */
     struct engine_fault fault;
-    _Atomic bool ready; /* provisioned; a later plan may find the bus willing while the loops look */
+    bool provisioned;
+    bool mended;        /* by the plan being applied: told when that is in force */
+    _Atomic bool ready; /* provisioned, and its subscriptions are there: what it takes, none of them misses; a later
+                           plan may find the bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
     unsigned replays;   /* that read it: it stays until they have ended */
     _Atomic uint64_t accepted, refused_full;
@@ -105,6 +108,7 @@ struct engine_subscription {
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
+    bool mended; /* by the plan being applied: told when that is in force */
     bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
     unsigned under_way;
     bool paused;                  /* nobody drains it */

@@ -83,11 +83,9 @@ static void extra_released(struct bus_op *op, enum err err)
 static void provisioned(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
-    c->ready = err == OK;
+    c->provisioned = c->mended = err == OK;
     if (err != OK)
         channel_failed(c, err, op->text ? op->text : "", true);
-    else
-        engine_fault_over(c->engine, &c->fault, c->key);
     engine_step_ended(c->engine);
 }
 
@@ -95,12 +93,10 @@ static void provisioned(struct bus_op *op, enum err err)
 static void provisioned_again(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
-    if (err != OK) {
+    c->mended = err == OK;
+    c->provisioned = c->provisioned || err == OK;
+    if (err != OK)
         channel_failed(c, err, op->text ? op->text : "", true);
-    } else {
-        engine_fault_over(c->engine, &c->fault, c->key);
-        c->ready = true;
-    }
     *op = (struct bus_op){.done = extra_released};
     c->bus->bus->ops->release(c->bus->bus, c->handle, false, op);
 }
@@ -240,6 +236,8 @@ static void route_all(struct engine *e)
         give_up(e);
         return;
     }
+    for (size_t i = 0; i < e->next->plan->channel_count; i++)
+        e->next->channels[i]->ready = e->next->channels[i]->provisioned;
     for (size_t i = 0; i < e->shard_count; i++) {
         atomic_fetch_add(&e->next->refs, 1);
         e->shards[i]->order_routing = e->next;

@@ -68,7 +68,7 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
                  err_name(what->err), log_value(what->why));
 }
 
-void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key)
+static void fault_over(struct engine *e, struct engine_fault *f, const char *key)
 {
     engine_report_made(e, key, OK, "");
     if (f->mark)
@@ -86,8 +86,26 @@ static void apply_again(struct loop_timer *t)
         engine_begin(e, e->current->plan);
 }
 
+/* What works now is said to work when it does so for events too. */
+static void say_mended(struct engine *e)
+{
+    list_each(l, tmp, &e->channels) {
+        struct engine_channel *c = container_of(l, struct engine_channel, link);
+        if (c->mended)
+            fault_over(e, &c->fault, c->key);
+        c->mended = false;
+    }
+    list_each(m, next, &e->subscriptions) {
+        struct engine_subscription *s = container_of(m, struct engine_subscription, link);
+        if (s->mended)
+            fault_over(e, &s->fault, s->key);
+        s->mended = false;
+    }
+}
+
 void engine_faults_plan_done(struct engine *e)
 {
+    say_mended(e);
     say_held(e);
     loop_timer_stop(e->control, &e->again);
     if (!e->again_wanted) {
@@ -105,7 +123,7 @@ static void judge(struct engine *e, struct engine_fault *f, const char *noun, co
                   const struct bus_probe *probe)
 {
     if (probe->healthy && f->looked)
-        engine_fault_over(e, f, key);
+        fault_over(e, f, key);
     if (probe->healthy || !probe->reason[0])
         return;
     const struct engine_failure what = {"bus.fault", noun, key, ERR_UNAVAILABLE, probe->reason, false};

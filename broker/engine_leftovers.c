@@ -119,7 +119,7 @@ static void drop_channel(struct engine_channel *c)
         return; /* tried again with the next plan */
     r->op.done = released;
     r->channel = c;
-    c->ready = false;
+    c->ready = c->provisioned = false;
     list_remove(&c->link);
     c->bus->bus->ops->release(c->bus->bus, c->handle, removes(c->engine, c->bus), &r->op);
 }

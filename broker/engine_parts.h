@@ -101,8 +101,7 @@ struct engine_failure {
 void engine_faults_init(struct engine *e);
 void engine_faults_stop(struct engine *e);
 void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_failure *what);
-void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key);
-/* A plan is in force: where something failed it is applied again after a while. */
+/* A plan is in force: what works again is told; where something failed it is applied again after a while. */
 void engine_faults_plan_done(struct engine *e);
 /* A bus said something: what lies on the buses is looked at. */
 void engine_look_soon(struct engine *e);

@@ -81,7 +81,7 @@ bool engine_subscriptions_choose(struct engine *e)
         s->wanted = true;
         s->paused = p->paused;
         s->keep_cursor = p->keep_cursor;
-        if (!s->parked->ready && !e->options.forever)
+        if (!s->parked->provisioned && !e->options.forever)
             engine_channel_provision(s->parked, s->parked->key, NULL, 0);
     }
     map_fini(&known);
@@ -117,8 +117,8 @@ static void parked_failed(struct engine_subscription *s, enum err err, const cha
 static void operation_ended(struct engine_subscription *s)
 {
     assert(s->under_way > 0);
-    if (--s->under_way == 0 && !s->failed)
-        engine_fault_over(s->engine, &s->fault, s->key);
+    if (--s->under_way == 0)
+        s->mended = !s->failed;
     engine_step_ended(s->engine);
 }
 
@@ -201,7 +201,7 @@ static void subscribe(struct engine_subscription *s, const struct plan_subscript
 {
     struct bus_subscription *handle;
     struct diag d = {0};
-    if (!s->channel->ready) {
+    if (!s->channel->provisioned) {
         const struct engine_failure what = {NULL, "subscription", s->key, ERR_UNAVAILABLE, "its channel is not ready",
                                             false};
         fail(s, &what);
@@ -231,8 +231,8 @@ static void subscribe_parked(struct engine_subscription *s)
     struct diag d = {0};
     if (s->parked_handle)
         return;
-    if (!s->parked->ready) {
-        if (s->channel->ready)
+    if (!s->parked->provisioned) {
+        if (s->channel->provisioned)
             parked_failed(s, ERR_UNAVAILABLE, "its dead-letter channel is not ready", false);
         return;
     }
