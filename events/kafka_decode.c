@@ -109,7 +109,7 @@ static void hint_types(struct ce_builder *b, struct slice list)
         struct slice word = slice_split(&list, ','), name = slice_split(&word, ':');
         int type = WORD_OF(word, ce_kafka_type_words);
         const struct ce_attribute *a = ce_builder_find(b, name);
-        if (a && type >= 0 && ce_core_of(name) == CORE_NONE && ce_value_check((enum ce_type)type, a->value, NULL) == OK)
+        if (a && type >= 0 && ce_value_check((enum ce_type)type, a->value, NULL) == OK)
             ce_builder_replace(b, a->name, (enum ce_type)type, a->value);
     }
 }

@@ -516,6 +516,11 @@ static void a_hint_that_does_not_fit_changes_nothing(void **state)
         ce_event_unref(e);
     }
     ce_event_unref(without);
+    /* A JSON value is its text alone: bytes around it make it bytes. */
+    const struct ce_event *e = decoded(FOUR "content-type: application/json\nleat_mode: ;data=json\n", SLICE(" {}\n"));
+    assert_int_equal(ce_event_data_kind(e), CE_DATA_BYTES);
+    is_slice(ce_event_data(e), " {}\n");
+    ce_event_unref(e);
 }
 
 static void transport_headers_are_carried_under_their_names(void **state)
@@ -542,6 +547,29 @@ static void transport_headers_are_carried_under_their_names(void **state)
         record_fini(&r);
         ce_event_unref(e);
     }
+}
+
+/* Whatever else an event has beside it, a reader would take for something else. */
+static void only_transport_headers_are_carried(void **state)
+{
+    (void)state;
+    const struct ce_event *plain_event = decoded(FOUR, NO_VALUE), *e = NULL;
+    struct ce_builder b;
+    struct record r;
+    ce_builder_from(&b, plain_event);
+    ce_builder_header(&b, SLICE("ce_id"), SLICE("other"));
+    ce_builder_header(&b, SLICE("leat_mode"), SLICE("structured"));
+    ce_builder_header(&b, SLICE("x-request-id"), SLICE("7"));
+    assert_int_equal(ce_builder_seal(&b, 1 << 20, &e, NULL), OK);
+    record_init(&r);
+    buf_put_str(&r.scratch, "left from before");
+    assert_int_equal(record_write(&r, e, CE_MODE_BINARY, true), OK);
+    assert_int_equal(r.r.header_count, 5);
+    is_slice(record_value(&r, "ce_id"), "1");
+    is_slice(record_value(&r, "x-request-id"), "7");
+    record_fini(&r);
+    ce_event_unref(e);
+    ce_event_unref(plain_event);
 }
 
 /* ---- rules of a channel ---- */
@@ -648,6 +676,7 @@ int main(void)
         cmocka_unit_test(an_event_that_came_structured_is_told_to_have),
         cmocka_unit_test(a_hint_that_does_not_fit_changes_nothing),
         cmocka_unit_test(transport_headers_are_carried_under_their_names),
+        cmocka_unit_test(only_transport_headers_are_carried),
         cmocka_unit_test(overrides_stand_over_what_an_event_brings),
         cmocka_unit_test(a_kafka_source_says_where_an_event_stood),
         cmocka_unit_test(the_first_failure_of_the_header_function_ends_it),

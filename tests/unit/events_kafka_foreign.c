@@ -110,6 +110,14 @@ static void the_ends_of_what_a_record_can_be(void **state)
     attribute_is(e, "source", CE_URI_REFERENCE, "/apis/v1/namespaces/knative-ns/kafkasources/ks#a%20b%23%25%C3%A9");
     attribute_is(e, "knativekafkaoffset", CE_STRING, "9223372036854775807"); /* beyond an Integer of CloudEvents */
     ce_event_unref(e);
+    static char large[5000];
+    struct ce_attribute a;
+    memset(large, 0xff, sizeof large);
+    r.key = r.topic = slice_of(large, sizeof large); /* every byte takes the most room that one can */
+    e = wrapped(&r, &source);
+    assert_true(ce_event_attribute(e, SLICE("key"), &a) && a.value.len == (sizeof large + 2) / 3 * 4);
+    assert_true(ce_event_source(e).len > 3 * sizeof large);
+    ce_event_unref(e);
 }
 
 /* Upstream's KeyDeserializer, and Java's way to write numbers. */
