@@ -123,8 +123,8 @@ int64_t kafka_channel_end(const struct bus_channel *c, size_t topic, int32_t par
 int64_t kafka_channel_begin(const struct bus_channel *c, size_t topic, int32_t partition);
 /* Any thread: somebody saw that it reaches so far. Of a partition that is not known nothing happens. */
 void kafka_channel_end_raise(struct bus_channel *c, size_t topic, int32_t partition, int64_t end);
-/* Control: asks K for the ends of all channels' partitions, at most once in KAFKA_LOOK_NS. */
-void kafka_channel_refresh_ends(struct bus_channel *c);
+/* Control: whether the ends of all channels' partitions are known as of KAFKA_LOOK_NS ago at most; else K is asked. */
+bool kafka_channel_refresh_ends(struct bus_channel *c);
 /* Any thread: a topic of it seems to be gone or to have changed: K looks, and what is gone is made again. */
 void kafka_channel_suspect(struct bus_channel *c);
 /* The event of a record, by the channel's rules: a record that cannot be one (too large, out of memory) gives an error;

@@ -236,6 +236,8 @@ void kafka_topics_work(struct kafka_job *j); /* K */
  * RD_KAFKA_OFFSET_BEGINNING or a time in ms. Blocks for KAFKA_ASK_MS at most, for leaders that are not there yet. OK:
  * each element has an offset or an err of its own. Any thread with a handle of its own. */
 enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which) must_check;
+/* The same without waiting for leaders. */
+enum err kafka_topics_offsets_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which) must_check;
 
 /* ---- appends, reads, probes ---- */
 enum err kafka_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,

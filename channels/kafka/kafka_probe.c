@@ -29,9 +29,9 @@ static void ends_work(struct kafka_job *j)
 {
     struct kafka_ends *e = container_of(j, struct kafka_ends, job);
     rd_kafka_t *rk = kafka_clerk_handle(j->bus);
-    j->err = kafka_topics_offsets(rk, e->ends, RD_KAFKA_OFFSET_END);
+    j->err = kafka_topics_offsets_now(rk, e->ends, RD_KAFKA_OFFSET_END);
     if (!j->err)
-        j->err = kafka_topics_offsets(rk, e->begins, RD_KAFKA_OFFSET_BEGINNING);
+        j->err = kafka_topics_offsets_now(rk, e->begins, RD_KAFKA_OFFSET_BEGINNING);
 }
 
 static void take(const struct of *of, const rd_kafka_topic_partition_t *end, const rd_kafka_topic_partition_t *begin)
@@ -94,11 +94,8 @@ static void add_channel_parts(struct bus_channel *c, struct kafka_ends *e)
     }
 }
 
-static void refresh(struct kafka_bus *k)
+static void refresh_begin(struct kafka_bus *k)
 {
-    uint64_t now = clock_monotonic_ns(clock_system());
-    if (k->refreshing || k->stopping || (k->refreshed_ns && now - k->refreshed_ns < KAFKA_LOOK_NS))
-        return;
     struct kafka_ends *e = calloc(1, sizeof *e);
     if (!e)
         return;
@@ -116,9 +113,20 @@ static void refresh(struct kafka_bus *k)
     kafka_clerk_ask(k, &e->job);
 }
 
-void kafka_channel_refresh_ends(struct bus_channel *c)
+/* Whether what is known is no older than KAFKA_LOOK_NS; else it is being asked for, unless there is nothing to ask. */
+static bool refresh(struct kafka_bus *k)
 {
-    refresh(c->bus);
+    uint64_t now = clock_monotonic_ns(clock_system());
+    if (!k->refreshing && k->refreshed_ns && now - k->refreshed_ns < KAFKA_LOOK_NS)
+        return true;
+    if (!k->refreshing && !k->stopping)
+        refresh_begin(k);
+    return !k->refreshing;
+}
+
+bool kafka_channel_refresh_ends(struct bus_channel *c)
+{
+    return refresh(c->bus);
 }
 
 /* ---- probes ---- */
@@ -168,8 +176,7 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     struct kafka_bus *k = kafka_of(b);
     char why[256] = "";
     assert(out && (!c || c->bus == k));
-    *out = (struct bus_probe){.healthy = true};
-    refresh(k);
+    *out = (struct bus_probe){.healthy = true, .counting = !refresh(k)};
     if (!kafka_client_up(k->client, why, sizeof why)) {
         if (k->connected || clock_monotonic_ns(clock_system()) - k->opened_ns > KAFKA_CONNECT_NS)
             unwell(out, why);

@@ -470,6 +470,14 @@ static bool offsets_ask(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, i
     return again || passes(*err);
 }
 
+enum err kafka_topics_offsets_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
+{
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (list->cnt)
+        (void)offsets_ask(rk, list, which, &err);
+    return err ? kafka_client_err(err) : OK;
+}
+
 enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
 {
     const uint64_t end_ns = clock_monotonic_ns(clock_system()) + KAFKA_ASK_MS * NS_PER_MS;
