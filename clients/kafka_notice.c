@@ -385,6 +385,15 @@ void kafka_watch_fini(struct kafka_watch *w)
     pthread_mutex_destroy(&w->lock);
 }
 
+bool kafka_client_failed(struct kafka_client *k)
+{
+    struct kafka_watch *w = &k->watch;
+    pthread_mutex_lock(&w->lock);
+    bool failed = (!w->answered || w->down) && *w->reason;
+    pthread_mutex_unlock(&w->lock);
+    return failed;
+}
+
 bool kafka_client_up(struct kafka_client *k, char *why, size_t size)
 {
     struct kafka_watch *w = &k->watch;

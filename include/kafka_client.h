@@ -56,6 +56,8 @@ struct kafka_client *kafka_client_unref(struct kafka_client *k);
  * not: since when and why into `why` (cut to `size`; may be NULL), one sentence for people. Before a first connection:
  * false. Any thread. */
 bool kafka_client_up(struct kafka_client *k, char *why, size_t size);
+/* Whether none is connected and the last attempt failed: who waits for the first connection may stop. Any thread. */
+bool kafka_client_failed(struct kafka_client *k);
 
 /* ---- for whoever makes handles: only these know librdkafka's types ---- */
 struct rd_kafka_conf_s;

@@ -50,18 +50,6 @@ static rd_kafka_t *stranger(void)
     return rk;
 }
 
-static void stranger_deletes(rd_kafka_t *rk, const char *topic)
-{
-    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
-    rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(topic);
-    rd_kafka_DeleteTopics(rk, &t, 1, NULL, q);
-    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
-    must(e && !rd_kafka_event_error(e));
-    rd_kafka_event_destroy(e);
-    rd_kafka_DeleteTopic_destroy(t);
-    rd_kafka_queue_destroy(q);
-}
-
 /* 0: there is no such topic. */
 static int partitions_of(rd_kafka_t *rk, const char *topic)
 {
@@ -72,6 +60,20 @@ static int partitions_of(rd_kafka_t *rk, const char *topic)
         n = strcmp(md->topics[i].topic, topic) == 0 ? md->topics[i].partition_cnt : n;
     rd_kafka_metadata_destroy(md);
     return n;
+}
+
+static void stranger_deletes(rd_kafka_t *rk, const char *topic)
+{
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(topic);
+    rd_kafka_DeleteTopics(rk, &t, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    rd_kafka_event_destroy(e);
+    rd_kafka_DeleteTopic_destroy(t);
+    rd_kafka_queue_destroy(q);
+    while (partitions_of(rk, topic) != 0)
+        continue;
 }
 
 static void stranger_makes(rd_kafka_t *rk, const char *topic, int partitions)
