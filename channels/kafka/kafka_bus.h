@@ -259,6 +259,7 @@ void kafka_append_forget(struct kafka_loop *l); /* fini */
 void kafka_channel_hold(struct bus_channel *c);
 void kafka_channel_let_go(struct bus_channel *c);
 void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
+void kafka_ends_forget(struct kafka_bus *k);     /* control: they are to be asked for again */
 void kafka_refreshing_free(struct kafka_bus *k); /* fini */
 
 struct kafka_reads {

@@ -19,7 +19,8 @@ struct kafka_ends { /* K asks for all of them */
     struct of {
         struct bus_channel *channel; /* pinned */
         size_t topic;
-    } * of; /* owned; of each element of the lists */
+        int64_t known; /* of its end, before the broker was asked: it cannot be less afterwards */
+    } * of;            /* owned; of each element of the lists */
     int count;
 };
 
@@ -38,6 +39,8 @@ static void take(const struct of *of, const rd_kafka_topic_partition_t *end, con
 {
     struct kafka_parts *parts = atomic_load(&of->channel->list[of->topic].parts);
     if (end->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || end->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+        kafka_channel_suspect(of->channel);
+    if (!end->err && end->offset >= 0 && end->offset < of->known)
         kafka_channel_suspect(of->channel);
     if (!end->err && end->offset >= 0)
         kafka_channel_end_raise(of->channel, of->topic, end->partition, end->offset);
@@ -88,7 +91,7 @@ static void add_channel_parts(struct bus_channel *c, struct kafka_ends *e)
         e->of = grown;
         rd_kafka_topic_partition_list_add_range(e->ends, c->list[t].name, 0, parts->count - 1);
         for (int32_t i = 0; i < parts->count; i++, e->count++) {
-            e->of[e->count] = (struct of){c, t};
+            e->of[e->count] = (struct of){c, t, atomic_load(&parts->at[i].end)};
             kafka_channel_pin(c);
         }
     }
@@ -127,6 +130,12 @@ static bool refresh(struct kafka_bus *k)
 bool kafka_channel_refresh_ends(struct bus_channel *c)
 {
     return refresh(c->bus);
+}
+
+void kafka_ends_forget(struct kafka_bus *k)
+{
+    k->refreshed_ns = 0;
+    (void)refresh(k);
 }
 
 /* ---- probes ---- */

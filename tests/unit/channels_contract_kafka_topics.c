@@ -249,7 +249,7 @@ static void a_topic_that_somebody_deleted_is_made_again(void **state)
     assert_int_equal(e, OK);
     rig_until(r, heard("TopicDeleted"));
     assert_int_equal(partitions_of(rk, topic_of(c)), 1);
-    assert_int_equal(kafka_channel_end(c, 0, 0), 1);
+    rig_until(r, rig_probe(r, c).end == 1);
     rd_kafka_destroy(rk);
 }
 
