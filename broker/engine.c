@@ -199,6 +199,8 @@ bool engine_ready(struct engine *e, struct buf *why)
     } else if (why) {
         buf_put_str(why, "[+] plan: in force\n");
     }
+    if (e->options.forever) /* there is one thing to do, and nobody reads its conditions */
+        ready = engine_faultless(e, why) && ready;
     return engine_buses_ready(e, why) && ready;
 }
 

@@ -60,6 +60,7 @@ struct engine_bus {
 /* What is wrong with one thing on a bus, as it was told last. */
 struct engine_fault {
     uint64_t mark; /* of error and text; 0: nothing is wrong */
+    char *why;     /* the text; owned; may be NULL */
     bool looked;   /* the bus said so by itself, of what was made before */
 };
 

@@ -11,7 +11,8 @@
  */
 #include "engine_parts.h"
 
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "log.h"
 #include "siphash.h"
@@ -63,9 +64,17 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
     if (f->mark == mark)
         return;
     f->mark = mark;
+    free(f->why);
+    f->why = strdup(*what->why ? what->why : err_name(what->err));
     if (what->line && line_allowed(e))
         log_line(LOG_ERROR, what->line, "%s=%s error=%s reason=%s", what->noun, log_value(what->key),
                  err_name(what->err), log_value(what->why));
+}
+
+void engine_fault_fini(struct engine_fault *f)
+{
+    free(f->why);
+    *f = (struct engine_fault){0};
 }
 
 static void fault_over(struct engine *e, struct engine_fault *f, const char *key)
@@ -73,7 +82,30 @@ static void fault_over(struct engine *e, struct engine_fault *f, const char *key
     engine_report_made(e, key, OK, "");
     if (f->mark)
         log_line(LOG_INFO, "plan.mended", "key=%s", log_value(key));
-    *f = (struct engine_fault){0};
+    engine_fault_fini(f);
+}
+
+static bool put_fault(const struct engine_fault *f, const char *noun, const char *key, struct buf *why)
+{
+    if (!f->mark)
+        return true;
+    if (why)
+        buf_printf(why, "[-] %s %s: %s\n", noun, key, f->why ? f->why : "");
+    return false;
+}
+
+bool engine_faultless(struct engine *e, struct buf *why)
+{
+    bool good = true;
+    list_each(l, tmp, &e->channels) {
+        const struct engine_channel *c = container_of(l, struct engine_channel, link);
+        good = put_fault(&c->fault, "channel", c->key, why) && good;
+    }
+    list_each(m, next, &e->subscriptions) {
+        const struct engine_subscription *s = container_of(m, struct engine_subscription, link);
+        good = put_fault(&s->fault, "subscription", s->key, why) && good;
+    }
+    return good;
 }
 
 /* ---- once more ---- */

@@ -16,6 +16,7 @@ void engine_channel_free(struct engine_channel *c)
     free(c->label_namespace);
     free(c->label_name);
     free(c->params);
+    engine_fault_fini(&c->fault);
     free(c);
 }
 
@@ -28,6 +29,7 @@ void engine_subscription_free(struct engine_subscription *s)
     free(s->label_namespace);
     free(s->label_name);
     free(s->params);
+    engine_fault_fini(&s->fault);
     filter_unref(s->filter);
     free(s);
 }

@@ -100,6 +100,9 @@ struct engine_failure {
 };
 void engine_faults_init(struct engine *e);
 void engine_faults_stop(struct engine *e);
+void engine_fault_fini(struct engine_fault *f);
+/* Whether nothing is wrong with any channel or subscription; else *why (may be NULL) gets lines. */
+bool engine_faultless(struct engine *e, struct buf *why);
 void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_failure *what);
 /* A plan is in force: what works again is told; where something failed it is applied again after a while. */
 void engine_faults_plan_done(struct engine *e);
