@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms of Knative's Kafka components, of today and of 2018, on a real Kafka: events pass through them, topics and groups have the names that an existing installation has, one is
+taken over where it stopped, and a mistake in a manifest costs no topic. Each test has a namespace of its own on the Kafka that the suites share."""
+
+import uuid
+
+import kafka_plain
+import pytest
+from kafka_plain import kafka as plain
+
+from broker import event, prefix_of
+from leat import request, wait_for
+from real.kafka import Kafka
+
+SYSTEM = "knative-eventing"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    return Kafka.shared()
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    made = kafka_plain.Python(cluster.address)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def namespace():
+    return "f" + uuid.uuid4().hex[:12]
+
+
+def thing(api, kind, name, namespace, spec=None, annotations=None, **more):
+    metadata = {"name": name, "namespace": namespace, **({"annotations": annotations} if annotations else {})}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **({"spec": spec} if spec is not None else {}), **more}
+
+
+def config(name, namespace, servers, partitions=2, replication=1):
+    data = {"bootstrap.servers": servers, "default.topic.partitions": str(partitions), "default.topic.replication.factor": str(replication)}
+    return thing("v1", "ConfigMap", name, namespace, data=data)
+
+
+def kafka_broker(name, namespace, config_name="cluster", **annotations):
+    spec = {"config": {"apiVersion": "v1", "kind": "ConfigMap", "name": config_name, "namespace": namespace}, "delivery": {"retry": 0}}
+    return thing("eventing.knative.dev/v1", "Broker", name, namespace, spec, {"eventing.knative.dev/broker.class": "Kafka", **annotations})
+
+
+def trigger(name, namespace, of, url):
+    return thing("eventing.knative.dev/v1", "Trigger", name, namespace, {"broker": of, "subscriber": {"uri": url}})
+
+
+def status(process, api, plural, name, namespace):
+    return process.ask("GET", f"/apis/{api}/namespaces/{namespace}/{plural}/{name}").json().get("status", {})
+
+
+def condition(process, api, plural, name, namespace, of="Ready"):
+    found = [c for c in status(process, api, plural, name, namespace).get("conditions", []) if c["type"] == of]
+    return (found[0]["status"], found[0].get("reason"), found[0].get("message")) if found else ("", None, None)
+
+
+def is_ready(process, api, plural, name, namespace):
+    wait_for(lambda: condition(process, api, plural, name, namespace)[0] == "True", f"{plural} {name} to be Ready", 30)
+
+
+def send(process, path, id, body=b"x", status_=202):
+    answer = request("POST", process.ingress + path, body, event(id))
+    assert answer.status == status_, answer
+
+
+def arrived(sink, *ids):
+    wait_for(lambda: {r.headers.get("ce-id") for r in sink.requests} >= set(ids), f"{ids} at the sink", 30)
+
+
+def seen(sink):
+    return sorted(r.headers.get("ce-id") for r in sink.requests)
+
+
+def admin(cluster):
+    return plain.admin.KafkaAdminClient(bootstrap_servers=cluster.address)
+
+
+def topics(cluster):
+    a = admin(cluster)
+    try:
+        return set(a.list_topics())
+    finally:
+        a.close()
+
+
+def groups(cluster):
+    a = admin(cluster)
+    try:
+        return {g["group_id"] if isinstance(g, dict) else g[0] for g in a.list_groups()}
+    finally:
+        a.close()
+
+
+def test_an_event_passes_all_of_todays_forms(cluster, namespace, serve, sink):
+    """Broker → Trigger → KafkaChannel → Subscription → KafkaSink → topic → KafkaSource → sink."""
+    out = f"{namespace}-out"
+    ref = lambda api, kind, name: {"ref": {"apiVersion": api, "kind": kind, "name": name}}  # noqa: E731
+    channel = ("messaging.knative.dev/v1", "KafkaChannel", "parcels")
+    objects = [
+        config("cluster", namespace, cluster.address),
+        config("kafka-channel-config", SYSTEM, cluster.address),
+        kafka_broker("orders", namespace),
+        thing("eventing.knative.dev/v1", "Trigger", "t", namespace, {"broker": "orders", "subscriber": ref(*channel)}),
+        thing(*channel, namespace, {"numPartitions": 3}),
+        thing("messaging.knative.dev/v1", "Subscription", "s", namespace, {"channel": ref(*channel)["ref"], "subscriber": ref("eventing.knative.dev/v1alpha1", "KafkaSink", "out")}),
+        thing("eventing.knative.dev/v1alpha1", "KafkaSink", "out", namespace, {"topic": out, "numPartitions": 1, "replicationFactor": 1, "bootstrapServers": [cluster.address]}),
+        thing("sources.knative.dev/v1", "KafkaSource", "in", namespace, {"topics": [out], "bootstrapServers": [cluster.address], "initialOffset": "earliest", "sink": {"uri": sink.url}}),
+    ]
+    process = serve(objects)
+    is_ready(process, "sources.knative.dev/v1", "kafkasources", "in", namespace)  # its topic is made by the KafkaSink, whichever comes first
+    for id in ("1", "2", "3"):
+        send(process, f"/brokers/{namespace}/orders", id)
+    arrived(sink, "1", "2", "3")
+    assert {f"knative-broker-{namespace}-orders", f"knative-messaging-kafka.{namespace}.parcels", out} <= topics(cluster)
+    group = status(process, "messaging.knative.dev/v1", "subscriptions", "s", namespace)["annotations"]["group.id"]
+    assert group.startswith(f"kafka.{namespace}.parcels.")
+    assert {f"knative-trigger-{namespace}-t", group, f"knative-kafka-source-{namespace}.in"} <= groups(cluster)
+    assert request("POST", f"{process.ingress}/kafkasources/{namespace}/in", b"", event("x")).status == 404
+
+
+def test_an_installation_is_taken_over_where_it_stopped(cluster, client, namespace, serve, sink):
+    """A topic and a group as Knative's own Broker left them: what its Trigger had not committed is delivered, and nothing else."""
+    topic, group = f"knative-broker-{namespace}-b", f"knative-trigger-{namespace}-t"
+    client.make_topic(topic)
+    for id in range(4):
+        client.write(topic, b"old", headers=[("ce_specversion", "1.0"), ("ce_id", f"old-{id}"), ("ce_type", "t"), ("ce_source", "/old")])
+    consumer = plain.KafkaConsumer(bootstrap_servers=cluster.address, group_id=group, enable_auto_commit=False)
+    consumer.commit({plain.TopicPartition(topic, 0): plain.OffsetAndMetadata(3, "", -1)})
+    consumer.close()
+    process = serve([config("cluster", namespace, cluster.address), kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)])
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "new")
+    arrived(sink, "old-3", "new")
+    assert seen(sink) == ["new", "old-3"]
+
+
+def test_a_mistake_costs_no_topic(cluster, namespace, serve, sink):
+    parts = [kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)]
+    whole = [config("cluster", namespace, cluster.address), *parts]
+    process = serve(whole)
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "1")
+    arrived(sink, "1")
+    assert "result=applied" in process.reload(parts)
+    wait_for(lambda: condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[1] == "ConfigMapNotFound", "the condition")
+    send(process, f"/brokers/{namespace}/b", "2")  # what the topic can take, it takes
+    assert "result=applied" in process.reload(whole)
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    arrived(sink, "2")
+    assert seen(sink) == ["1", "2"]
+    assert f"knative-broker-{namespace}-b" in topics(cluster)
+    # The object itself is gone: so is its topic.
+    assert "result=applied" in process.reload([whole[0]])
+    wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(cluster), "the topic to go", 30)
+
+
+def test_what_kafka_refuses_is_in_the_condition(cluster, namespace, serve):
+    process = serve([config("cluster", namespace, cluster.address, replication=3), kafka_broker("b", namespace)])
+
+    def said():
+        value, _, message = condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace, "TopicReady")
+        return value == "False" and "eplication" in (message or "")
+
+    wait_for(said, "TopicReady to say that there are too few brokers", 30)
+    assert condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False"
+
+
+def test_a_topic_of_somebody_else_stays(cluster, client, namespace, serve, sink):
+    client.make_topic(f"{namespace}.theirs", 2)
+    objects = [config("cluster", namespace, cluster.address), kafka_broker("stays", namespace), kafka_broker("b", namespace, **{"kafka.eventing.knative.dev/external.topic": f"{namespace}.theirs"}), trigger("t", namespace, "b", sink.url)]
+    process = serve(objects)
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "1")
+    arrived(sink, "1")
+    assert "result=applied" in process.reload(objects[:2])
+    wait_for(lambda: f"knative-trigger-{namespace}-t" not in groups(cluster), "the group to go, with which the topic would go", 30)
+    assert f"{namespace}.theirs" in topics(cluster) and f"knative-broker-{namespace}-b" not in topics(cluster)
+
+
+def test_2018(cluster, namespace, serve, sink):
+    bus = {
+        "parameters": {"channel": [{"name": "NumPartitions", "default": "1"}], "subscription": [{"name": "initialOffset", "default": "Newest"}]},
+        "dispatcher": {"name": "d", "image": "x/buses/kafka/dispatcher", "env": [{"name": "KAFKA_BOOTSTRAP_SERVERS", "valueFrom": {"configMapKeyRef": {"name": "kafka-bus-config", "key": "KAFKA_BOOTSTRAP_SERVERS"}}}]},
+    }
+    api = "channels.knative.dev/v1alpha1"
+    channel = [thing("v1", "ConfigMap", "kafka-bus-config", namespace, data={"KAFKA_BOOTSTRAP_SERVERS": cluster.address}), thing(api, "Bus", "pipe", namespace, bus), thing(api, "Channel", "a", namespace, {"bus": "pipe"})]
+    process = serve(channel)
+    is_ready(process, api, "channels", "a", namespace)
+    send(process, f"/channels/{namespace}/a", "before")
+    subscribe = lambda name, **more: thing(api, "Subscription", name, namespace, {"channel": "a", "subscriber": f"{sink.url}/{name}", **more})  # noqa: E731
+    oldest = subscribe("oldest", arguments=[{"name": "initialOffset", "value": "Oldest"}])
+    assert "result=applied" in process.reload([*channel, oldest, subscribe("newest")])
+    is_ready(process, api, "subscriptions", "oldest", namespace)
+    is_ready(process, api, "subscriptions", "newest", namespace)
+    send(process, f"/channels/{namespace}/a", "after")
+    wait_for(lambda: len(sink.requests) >= 3, "three deliveries", 30)
+    got = sorted((r.path.rsplit("/", 1)[-1], r.headers["ce-id"]) for r in sink.requests)
+    assert got == [("newest", "after"), ("oldest", "after"), ("oldest", "before")]
+    assert f"{namespace}.a" in topics(cluster) and {f"pipe.{namespace}.oldest", f"pipe.{namespace}.newest"} <= groups(cluster)
+
+
+def test_the_default_bus(cluster, namespace, serve, sink, tmp_path):
+    objects = [thing("messaging.knative.dev/v1", "KafkaChannel", "k", namespace, {}), thing("messaging.knative.dev/v1", "Channel", "c", namespace, {}), thing("eventing.knative.dev/v1", "Broker", "b", namespace, {}), trigger("t", namespace, "b", sink.url)]
+    process = serve(objects, "--bus", f"kafka,bootstrap.servers={cluster.address}")
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "1")
+    arrived(sink, "1")
+    prefix = prefix_of(process.manifest.parent)
+    assert {f"{prefix}knative-messaging-kafka.{namespace}.k", f"{prefix}knative-messaging-kafka.{namespace}.c", f"{prefix}knative-broker-{namespace}-b"} <= topics(cluster)
+    assert f"{prefix}knative-trigger-{namespace}-t" in groups(cluster)
