@@ -8,14 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bus_option.h"
 #include "command.h"
 #include "data_dir.h"
 #include "log.h"
 #include "plan.h"
 #include "text.h"
 #include "trace.h"
-
-#define BUS_PARAMS_MAX 32 /* no bus knows so many */
 
 static const struct option_spec options[] = {
     {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.",
@@ -27,7 +26,8 @@ static const struct option_spec options[] = {
      "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
     {"bus", 0, "NAME[,PARAM=VALUE]",
      "The bus of channels and brokers that name none. Default: log, in the data directory; memory with --ephemeral. "
-     "faulty,inner=memory,revoke=0.1 tries out a bad day.",
+     "kafka,bootstrap.servers=one:9092,two:9092 is Kafka; faulty,inner=memory,revoke=0.1 tries out a bad day. A value "
+     "@FILE is what that file holds.",
      false},
     {"resolve", 0, "NAME.NS=URL",
      "The address of a Service or Route that is not declared here. May be given more than once.", true},
@@ -91,28 +91,6 @@ static bool read_size(const struct invocation *in, const char *name, uint64_t le
                     (unsigned long long)least, (unsigned long long)most);
         return false;
     }
-    return true;
-}
-
-/* NAME[,PARAM=VALUE]...; false (said) when it is no such thing. `text` is a copy to be cut up; the caller frees it. */
-static bool read_bus(const struct invocation *in, struct serve_options *o, char *text, struct bus_param *params)
-{
-    char *rest = text;
-    o->bus = strsep(&rest, ",");
-    if (!bus_find(o->bus)) {
-        usage_error(in->command, "--bus: there is no bus '%s'; there are memory, log and faulty.", o->bus);
-        return false;
-    }
-    for (char *one; (one = strsep(&rest, ","));) {
-        char *value = strchr(one, '=');
-        if (!value || value == one || o->bus_param_count == BUS_PARAMS_MAX) {
-            usage_error(in->command, "--bus: '%s' is not PARAM=VALUE, or there are more than %d.", one, BUS_PARAMS_MAX);
-            return false;
-        }
-        *value = 0;
-        params[o->bus_param_count++] = (struct bus_param){one, value + 1};
-    }
-    o->bus_params = params;
     return true;
 }
 
@@ -253,22 +231,23 @@ static int run(const struct invocation *in)
     if (!read_data_dir(in, &data_dir))
         return EXIT_CODE_USAGE;
     o.data_dir = data_dir;
-    struct bus_param bus_params[BUS_PARAMS_MAX];
-    const char *given_bus = option_value(in, "bus", NULL);
-    char *bus = given_bus ? strdup(given_bus) : NULL;
-    if (bus && !read_bus(in, &o, bus, bus_params)) {
-        free(bus);
+    struct bus_option bus;
+    int code = bus_option_read(in->command, option_value(in, "bus", NULL), &bus);
+    if (code) {
+        bus_option_fini(&bus);
         free(data_dir);
-        return EXIT_CODE_USAGE;
+        return code;
     }
+    o.bus = bus.name;
+    o.bus_params = bus.params;
+    o.bus_param_count = bus.count;
     const char **paths = all_values(in, "file", &o.path_count), **resolves = all_values(in, "resolve", &resolve_count);
     o.paths = paths;
     o.resolve = resolves;
-    int code = (bus || !given_bus) && paths && resolves ? exit_code(serve(&o))
-                                                        : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+    code = paths && resolves ? exit_code(serve(&o)) : fail(in->command, EXIT_CODE_FAILED, "out of memory.");
     free(paths);
     free(resolves);
-    free(bus);
+    bus_option_fini(&bus);
     free(data_dir);
     return code;
 }
