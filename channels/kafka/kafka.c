@@ -292,6 +292,7 @@ static void kafka_fini(struct bus *b)
     loop_task_cancel(&k->asker);
     atomic_store(&k->closed, true);
     kafka_clerk_quit(k);
+    kafka_groups_quit(k);
     kafka_reads_quit(k);
     kafka_asking_free(k);
     kafka_refreshing_free(k);

@@ -114,6 +114,7 @@ void kafka_clerk_quit(struct kafka_bus *k);     /* joins K; jobs that are left a
 void kafka_clerk_cancel(struct kafka_bus *k);   /* control: jobs that K has not begun end with ERR_CLOSED */
 void kafka_clerk_finished(struct kafka_bus *k); /* control: runs `done` of those that are through */
 bool kafka_clerk_idle(struct kafka_bus *k);
+void kafka_groups_quit(struct kafka_bus *k); /* fini: K has ended */
 
 /* ---- notices ---- */
 
@@ -307,6 +308,7 @@ struct kafka_bus {
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
     atomic_bool stalled;                     /* the last report said that the broker did not answer in time */
     atomic_bool closed;                      /* stop has begun */
+    rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
     bool looking;              /* K looks after one of them */
     size_t subscriptions_busy; /* control; of kafka_subscription.c, as the next: what stop waits for */

@@ -13,6 +13,43 @@
 
 #define AGAIN_US 50000
 
+/* ---- the handle ---- */
+
+/* Requests about groups need a consumer, which never joins one: on a producer, librdkafka 2.0.2 ends the program when a
+ * group's coordinator has moved or does not know yet that it is one. NULL: the job's error says why. */
+static rd_kafka_t *handle(struct bus_subscription *s)
+{
+    struct kafka_bus *k = s->bus;
+    struct diag d = {0};
+    const char *const own[] = {"group.id", s->group, NULL}; /* one that is known to be allowed; it is not entered */
+    if (k->groups)
+        return k->groups;
+    struct rd_kafka_conf_s *conf = kafka_client_conf(k->client, own);
+    s->job.err = conf ? kafka_client_open(k->client, RD_KAFKA_CONSUMER, conf, &k->groups, &d) : ERR_NOMEM;
+    if (s->job.err)
+        snprintf(s->job.text, sizeof s->job.text, "%.300s", d.text);
+    else
+        rd_kafka_poll_set_consumer(k->groups);
+    return k->groups;
+}
+
+void kafka_groups_quit(struct kafka_bus *k)
+{
+    if (k->groups)
+        rd_kafka_destroy_flags(k->groups, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    k->groups = NULL;
+}
+
+/* What it has to say by itself is said by others too. */
+static void pass_over_events(rd_kafka_t *rk)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(rk);
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(queue, 0)))
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+}
+
 /* ---- one request about a group, and its answer ---- */
 
 /* NULL: none came in time, or nobody waits any more; the job's error. */
@@ -82,6 +119,7 @@ static rd_kafka_topic_partition_list_t *group_offsets(struct bus_subscription *s
                                                       const rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_topic_partition_list_t *found = NULL;
+    pass_over_events(rk);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     kafka_offsets_ask(rk, s->group, list, queue);
     rd_kafka_event_t *event = answer_of(queue, &s->job);
@@ -231,7 +269,9 @@ static void start(struct bus_subscription *s, rd_kafka_t *rk)
     rd_kafka_topic_partition_list_t *ends = NULL, *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_END);
     s->job.err = OK;
     s->job.text[0] = '\0';
-    if (!rk || list->cnt == 0) {
+    if (!rk)
+        s->job.err = ERR_NOMEM;
+    else if (list->cnt == 0) {
         s->job.err = ERR_UNAVAILABLE;
         snprintf(s->job.text, sizeof s->job.text, "the topic %s is not known yet", s->channel->topics.names[0]);
     } else if (!look(s, rk, list, RD_KAFKA_OFFSET_END)) {
@@ -248,7 +288,7 @@ static void start(struct bus_subscription *s, rd_kafka_t *rk)
 void kafka_offsets_start(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
+    rd_kafka_t *rk = handle(s);
     const struct clock *clock = clock_system();
     uint64_t until = clock_monotonic_ns(clock) + KAFKA_ASK_MS * NS_PER_MS;
     start(s, rk);
@@ -265,7 +305,7 @@ void kafka_offsets_start(struct kafka_job *j)
 void kafka_offsets_look(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
+    rd_kafka_t *rk = handle(s);
     rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_INVALID);
     if (rk && list->cnt > 0)
         s->found = group_offsets(s, rk, list);
@@ -276,7 +316,7 @@ void kafka_offsets_look(struct kafka_job *j)
 void kafka_offsets_anew(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
+    rd_kafka_t *rk = handle(s);
     rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_BEGINNING);
     bool live = false;
     if (!rk || list->cnt == 0)
@@ -337,10 +377,10 @@ static rd_kafka_resp_err_t delete_group(struct bus_subscription *s, rd_kafka_t *
 static bool deletes_groups(rd_kafka_t *rk)
 {
     const struct rd_kafka_metadata *metadata;
-    int32_t controller = rd_kafka_controllerid(rk, 0);
     bool found = false;
     if (rd_kafka_metadata(rk, 0, NULL, &metadata, KAFKA_ASK_MS))
         return true; /* nobody answers: neither will they to what follows */
+    int32_t controller = rd_kafka_controllerid(rk, 0);
     for (int i = 0; i < metadata->broker_cnt; i++)
         found |= metadata->brokers[i].id == controller;
     rd_kafka_metadata_destroy(metadata);
@@ -351,11 +391,9 @@ static bool deletes_groups(rd_kafka_t *rk)
 void kafka_offsets_remove(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = kafka_clerk_handle(s->bus);
-    if (!rk) {
-        j->err = ERR_UNAVAILABLE;
+    rd_kafka_t *rk = handle(s);
+    if (!rk)
         return;
-    }
     rd_kafka_resp_err_t err = deletes_groups(rk) ? delete_group(s, rk) : RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE;
     if (err == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE || err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
         bury(s, rk);

@@ -25,6 +25,8 @@ struct pair {
     unsigned earlier[EVENTS_MAX]; /* acknowledged by a bus that has left */
 };
 
+static struct kafka_mock mock;
+
 /* A process that will vanish: forked before there is any thread, it waits for its environment. */
 static struct {
     pid_t pid;
@@ -299,12 +301,32 @@ static void events_are_held_for_long(void **state)
     both_until(p, tap_open(&p->tap[0]) == 5);
 }
 
+/* A group's coordinator that moves, or is only just starting, is asked again; and the group begins where it stood. */
+static void the_coordinator_moves(void **state)
+{
+    struct pair *p = *state;
+    rd_kafka_mock_push_request_errors(mock.cluster, 9 /* OffsetFetch */, 3, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                      RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+                                      RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    pair_append(p, 0, 10);
+    rd_kafka_mock_push_request_errors(mock.cluster, 9, 2, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                      RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE);
+    tap_drain(p->rig[0], p->s[0], 0, &p->tap[0]);
+    both_until(p, all_acked(p));
+    rd_kafka_mock_push_request_errors(mock.cluster, 8 /* OffsetCommit */, 2, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                      RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE);
+    pair_append(p, 1, 10);
+    both_until(p, all_acked(p));
+    both_until(p, backlog(p->rig[1], p->s[1]) == 0);
+    assert_int_equal(acked_twice(p), 0);
+}
+
 #define SHARED(stamp_, parameters)                                                                                     \
     static const struct contract stamp_ = {.bus = "kafka", .how = THREADS, .params = parameters, .loops = 1};
 SHARED(shared_mock, "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=4")
 SHARED(shared_real, "bootstrap.servers=$LEAT_KAFKA prefix=$LEAT_PREFIX session=3s topic.partitions=4")
-
-static struct kafka_mock mock;
 
 static bool on_mock(const struct CMUnitTest *test)
 {
@@ -359,9 +381,11 @@ static void case_end(const struct CMUnitTest *test)
 
 int main(int argc, char **argv)
 {
-    static const struct CMUnitTest mocked[] = CASES(shared_mock), real[] = CASES(shared_real);
+    static const struct CMUnitTest mocked[] = CASES(shared_mock), real[] = CASES(shared_real),
+                                   faults[] = {CASE(the_coordinator_moves, shared_mock)};
     struct children all = {.most = 6, .before = case_begin, .after = case_end};
     children_add(&all, mocked, sizeof mocked / sizeof mocked[0]);
+    children_add(&all, faults, sizeof faults / sizeof faults[0]);
     if (getenv("LEAT_KAFKA"))
         children_add(&all, real, sizeof real / sizeof real[0]);
     return children_run(&all, "Kafka shared by two", argc > 1 ? argv[1] : NULL);
