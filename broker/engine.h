@@ -54,6 +54,7 @@ struct engine_bus {
     bool superseded; /* another of its key was opened with newer parameters: what lies on it moves there */
     bool closing;    /* nothing lies on it any more; `stopped`: its stop has ended */
     bool stopped;
+    unsigned loose; /* operations on it whose end nobody else waits for */
     struct bus_op op;
 };
 
@@ -80,6 +81,7 @@ struct engine_channel {
     _Atomic bool ready; /* provisioned, and its subscriptions are there: what it takes, none of them misses; a later
                            plan may find the bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
+    bool moved;         /* not wanted, but its key is, on another bus */
     unsigned replays;   /* that read it: it stays until they have ended */
     _Atomic uint64_t accepted, refused_full;
 };
@@ -109,6 +111,7 @@ struct engine_subscription {
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
+    bool moved;  /* not wanted, but its key and cursor are, on another bus */
     bool mended; /* by the plan being applied: told when that is in force */
     bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
     unsigned under_way;

@@ -157,6 +157,8 @@ static bool choose_channel(struct engine *e, const struct map *known, size_t i)
     struct engine_bus *bus = engine_bus_find(e, e->next->plan->buses[p->bus].key);
     struct engine_channel *c = map_get(known, slice_str(p->key));
     if (!c || c->bus != bus) {
+        if (c)
+            c->moved = true;
         c = engine_channel_new(e, p->key, p->namespace_name, p->name, bus);
         if (!c)
             return false;

@@ -184,6 +184,8 @@ void engine_buses_open(struct engine *e, void (*then)(struct engine *e))
 
 static bool in_use(const struct engine *e, const struct engine_bus *b)
 {
+    if (b->loose > 0)
+        return true;
     list_each(l, tmp, &e->channels)
         if (container_of(l, struct engine_channel, link)->bus == b)
             return true;
@@ -231,6 +233,8 @@ static void bus_closed(struct bus_op *op, enum err err)
 
 void engine_buses_close(struct engine *e)
 {
+    if (e->stopped)
+        return;
     list_each(l, tmp, &e->buses) {
         struct engine_bus *b = container_of(l, struct engine_bus, link);
         if (b->stopped) {

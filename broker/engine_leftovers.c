@@ -34,39 +34,56 @@ void engine_subscription_free(struct engine_subscription *s)
     free(s);
 }
 
-static void ignored(struct bus_op *op, enum err err)
+/* An operation whose end nobody waits for, but the bus's. */
+struct loose {
+    struct bus_op op;
+    struct engine_bus *bus;
+    struct engine_channel *channel; /* goes with it; NULL: none */
+};
+
+static void ended(struct bus_op *op, enum err err)
 {
+    struct loose *l = container_of(op, struct loose, op);
+    struct engine *e = l->bus->engine;
     (void)err;
-    free(op);
+    l->bus->loose--;
+    engine_channel_free(l->channel); /* appends under way, which count on it, have ended */
+    free(l);
+    if (!e->applying)
+        engine_buses_close(e);
 }
 
-/* For releases whose end nobody waits for; NULL when there is no memory. */
-static struct bus_op *loose_op(void)
+/* NULL when there is no memory. */
+static struct bus_op *loose_op(struct engine_bus *bus, struct engine_channel *channel)
 {
-    struct bus_op *op = calloc(1, sizeof *op);
-    if (op)
-        op->done = ignored;
-    return op;
+    struct loose *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    *l = (struct loose){{.done = ended}, bus, channel};
+    bus->loose++;
+    return &l->op;
 }
 
-/* What a plan has no more is removed from its bus, unless another process may still have it, or it only moves. */
-static bool removes(const struct engine *e, const struct engine_bus *b)
+/* What a plan has no more is removed from its bus, unless another process may still have it; or it only moves: to the
+ * one that took this bus's place, or to another way to the same system, for all we know. */
+static bool removes(const struct engine *e, const struct engine_bus *b, bool moved)
 {
-    return !e->options.shared && !b->superseded;
+    return !e->options.shared && !b->superseded && !(moved && b->bus->capabilities & BUS_CAP_SHARED);
 }
 
-/* It lies on a bus whose place another has taken: the one that has its name there goes on with what is parked. */
+/* The one that has its name on another bus goes on with what is parked. */
 static bool has_moved(const struct engine_subscription *s)
 {
-    return (s->bus && s->bus->superseded) || (s->parked->bus && s->parked->bus->superseded);
+    return (s->moved && s->bus && s->bus->bus->capabilities & BUS_CAP_SHARED) || (s->bus && s->bus->superseded) ||
+           (s->parked->bus && s->parked->bus->superseded);
 }
 
 static void drop_subscription(struct engine_subscription *s)
 {
     struct bus *bus = s->bus ? s->bus->bus : NULL, *parked = s->parked->bus ? s->parked->bus->bus : NULL;
     struct bus_op *op;
-    if (s->handle && (op = loose_op())) {
-        bus->ops->unsubscribe(bus, s->handle, removes(s->engine, s->bus) && !s->keep_cursor, op);
+    if (s->handle && (op = loose_op(s->bus, NULL))) {
+        bus->ops->unsubscribe(bus, s->handle, removes(s->engine, s->bus, s->moved) && !s->keep_cursor, op);
         s->handle = NULL;
         s->ready = false;
         free(s->params); /* one that comes back by this cursor is subscribed anew */
@@ -80,10 +97,11 @@ static void drop_subscription(struct engine_subscription *s)
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */
     }
-    if (s->parked_handle && (op = loose_op()))
-        parked->ops->unsubscribe(parked, s->parked_handle, removes(s->engine, s->parked->bus) && !has_moved(s), op);
-    if (s->parked->handle && (op = loose_op()))
-        parked->ops->release(parked, s->parked->handle, removes(s->engine, s->parked->bus) && !has_moved(s), op);
+    bool removed = s->parked->bus && removes(s->engine, s->parked->bus, false) && !has_moved(s);
+    if (s->parked_handle && (op = loose_op(s->parked->bus, NULL)))
+        parked->ops->unsubscribe(parked, s->parked_handle, removed, op);
+    if (s->parked->handle && (op = loose_op(s->parked->bus, NULL)))
+        parked->ops->release(parked, s->parked->handle, removed, op);
     engine_subscription_free(s);
 }
 
@@ -95,19 +113,6 @@ void engine_subscription_unused(struct engine *e, struct engine_subscription *s)
     engine_buses_close(e);
 }
 
-struct release {
-    struct bus_op op;
-    struct engine_channel *channel;
-};
-
-static void released(struct bus_op *op, enum err err)
-{
-    struct release *r = container_of(op, struct release, op);
-    (void)err;
-    engine_channel_free(r->channel); /* appends under way, which count on it, have ended */
-    free(r);
-}
-
 static void drop_channel(struct engine_channel *c)
 {
     if (c->replays > 0)
@@ -116,14 +121,12 @@ static void drop_channel(struct engine_channel *c)
         engine_channel_free(c);
         return;
     }
-    struct release *r = calloc(1, sizeof *r);
-    if (!r)
+    struct bus_op *op = loose_op(c->bus, c);
+    if (!op)
         return; /* tried again with the next plan */
-    r->op.done = released;
-    r->channel = c;
     c->ready = c->provisioned = false;
     list_remove(&c->link);
-    c->bus->bus->ops->release(c->bus->bus, c->handle, removes(c->engine, c->bus), &r->op);
+    c->bus->bus->ops->release(c->bus->bus, c->handle, removes(c->engine, c->bus, c->moved), op);
 }
 
 void engine_channel_unused(struct engine *e, struct engine_channel *c)

@@ -71,6 +71,9 @@ bool engine_subscriptions_choose(struct engine *e)
         struct engine_channel *channel = e->next->channels[p->channel];
         struct engine_bus *parked = e->options.forever ? NULL : engine_bus_find(e, plan->buses[p->parked_bus].key);
         struct engine_subscription *s = map_get(&known, slice_str(p->key));
+        if (s && s->channel && s->bus != channel->bus && strcmp(s->cursor, p->cursor) == 0 &&
+            strcmp(s->channel->key, channel->key) == 0)
+            s->moved = true;
         if (!is_same(s, p, channel, parked))
             s = make_subscription(e, p, channel, parked);
         complete = s != NULL;

@@ -218,6 +218,18 @@ def test_parked_events_from_either(pair, run):
         wait_for(lambda: listed(one) == set(), "none left", 30)
 
 
+def test_a_replay_from_either(pair, run):
+    with Recorder() as recorder:
+        endpoint, objects = objects_of(recorder)
+        one, two = pair(objects)
+        for n in range(20):
+            assert one.post("c", b"", event(f"e-{n}", partitionkey=f"k{n}")).status == 202
+        wait_for(lambda: len(arrivals(endpoint)) == 20, "the events", 30)
+        code, _, said = run("replay", "subscription/s", "--from", "earliest", env={"LEAT_SERVER": two.api})
+        assert code == 0, said
+        wait_for(lambda: all(len(at) == 2 for at in arrivals(endpoint).values()), "all of them again")
+
+
 def test_what_leaves_the_files_stays_on_kafka(pair):
     """One process no longer has a channel: the other goes on with it as if nothing had been."""
     with Recorder() as recorder:

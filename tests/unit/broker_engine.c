@@ -505,6 +505,28 @@ static void test_a_bus_that_no_plan_has_is_closed(void **state)
     end();
 }
 
+/* The same objects by another way, which may lead to the same system. */
+static void test_another_bus_for_the_same_objects(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 1, true, 0));
+    struct plan *p = make_plan("stub", 1, true, 0);
+    p->buses[1].key = "B/other";
+    apply(p);
+    until(stub.finis == 1);
+    assert_int_equal(stub.opens, 2);
+    assert_int_equal(stub.removals, 0);
+    end();
+    begin(0, false);
+    apply(make_plan("stub", 1, true, 0));
+    p = make_plan("stub", 1, true, 0);
+    p->buses[1].key = "B/other";
+    apply(p);
+    until(stub.removals >= 3); /* nobody else has what lies on the old one */
+    end();
+}
+
 static void test_shared_with_others(void **state)
 {
     (void)state;
@@ -544,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_new_parameters_of_a_bus_of_ours_alone),
         cmocka_unit_test(test_what_is_held),
         cmocka_unit_test(test_a_bus_that_no_plan_has_is_closed),
+        cmocka_unit_test(test_another_bus_for_the_same_objects),
         cmocka_unit_test(test_shared_with_others),
         cmocka_unit_test(test_shared_with_others_a_bus_that_is_not),
     };
