@@ -11,7 +11,8 @@
  *     INIT | TRY_CONNECT → CONNECT → SSL_HANDSHAKE → APIVERSION_QUERY → AUTH_* → UP ⇄ UPDATE → DOWN → INIT ...
  *     idle                 connecting                                            up            idle
  *
- * Down: an attempt to connect failed while no connection, of any handle, is up. A connection that was up and is closed
+ * Down: an attempt to connect failed while no connection, of any handle, is up; to be up and closed at once by a
+ * listener that wants another protocol is a failure, too. A connection that was up and is closed
  * says nothing, brokers close idle ones; the library tries again at once where it needs one. Up: a connection is.
  */
 #include <assert.h>
@@ -24,6 +25,7 @@
 #include "siphash.h"
 
 #define MINUTE_NS (60 * NS_PER_S)
+#define PROVEN_NS (2 * NS_PER_S) /* a listener that wants SASL closes the first request after the handshake */
 
 /* As a bus tells them (bus.h). */
 enum { SEVERITY_INFO, SEVERITY_WARN, SEVERITY_ERROR };
@@ -39,7 +41,7 @@ static const struct {
     [KAFKA_AUTHENTICATION] = {"AuthenticationFailed", SEVERITY_ERROR},
     [KAFKA_TOKEN_FAILED] = {"TokenFailed", SEVERITY_ERROR},
     [KAFKA_TLS] = {"TlsFailed", SEVERITY_ERROR},
-    [KAFKA_PROTOCOL_MISMATCH] = {"ProtocolMismatch", SEVERITY_ERROR},
+    [KAFKA_PROTOCOL_MISMATCH] = {"ProtocolMismatch", SEVERITY_WARN}, /* perhaps: a broker at its start looks the same */
     [KAFKA_FATAL] = {"ClientFailed", SEVERITY_ERROR},
     [KAFKA_OTHER] = {"KafkaWarning", SEVERITY_WARN},
 };
@@ -52,9 +54,9 @@ static const struct {
     {"Fatal error", KAFKA_FATAL},
     {"OAUTHBEARER token", KAFKA_TOKEN_FAILED},
     {"SSL handshake failed", KAFKA_TLS},
-    {"ssl handshake", KAFKA_TLS},
-    {"SASL", KAFKA_AUTHENTICATION},
+    {"SSL routines", KAFKA_TLS}, /* an alert behind the handshake: the broker does not take our certificate */
     {"security.protocol", KAFKA_PROTOCOL_MISMATCH},
+    {"SASL", KAFKA_AUTHENTICATION},
     {"ApiVersion", KAFKA_PROTOCOL_MISMATCH},
     {"Failed to resolve", KAFKA_UNKNOWN_ADDRESS},
     {"Connect to ", KAFKA_UNREACHABLE},
@@ -164,28 +166,36 @@ static void advise(const struct kafka_client *k, enum kafka_cause cause, char *o
         snprintf(out, size, ": check sasl.mechanism and the credentials");
 }
 
-static void note_failure(struct kafka_watch *w, const void *handle, const char *text)
+static void note_failure(struct kafka_watch *w, const void *handle, enum kafka_cause cause, const char *text)
 {
     pthread_mutex_lock(&w->lock);
     snprintf(w->reason, sizeof(w->reason), "%.310s", text);
-    for (size_t i = 0; i < w->count; i++)
-        if (w->brokers[i].handle == handle && strstr(text, w->brokers[i].name))
-            w->brokers[i].failed = true;
+    for (size_t i = 0; i < w->count; i++) {
+        struct kafka_broker *b = &w->brokers[i];
+        if (b->handle == handle && strstr(text, b->name)) {
+            b->failed = true;
+            b->mismatch = b->mismatch || (cause == KAFKA_PROTOCOL_MISMATCH && b->state == KAFKA_UP);
+        }
+    }
     pthread_mutex_unlock(&w->lock);
 }
 
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *line)
 {
     struct kafka_client *k = handle ? rd_kafka_opaque(handle) : NULL;
+    /* A mock cluster; what is tried again by itself; and what a failure says in whole right after. */
+    static const char *const passed_over[] = {"MOCK", "GETPID", "SSL"};
     char text[520], advice[200];
-    if (!k || strcmp(facility, "MOCK") == 0 ||
-        strcmp(facility, "GETPID") == 0) /* that one is tried again, and says so */
+    if (!k)
         return;
+    for (size_t i = 0; i < sizeof(passed_over) / sizeof(*passed_over); i++)
+        if (strcmp(facility, passed_over[i]) == 0)
+            return;
     shorten(line, text, sizeof(text));
     enum kafka_cause cause = cause_of(text);
     kafka_settings_hide(&k->settings, text);
     if (strcmp(facility, "FAIL") == 0 || cause == KAFKA_TOKEN_FAILED)
-        note_failure(&k->watch, handle, text);
+        note_failure(&k->watch, handle, cause, text);
     if (level > LOG_WARNING && cause != KAFKA_PROTOCOL_MISMATCH) /* that one comes as information */
         return;
     if (cause == KAFKA_UNREACHABLE)
@@ -259,7 +269,7 @@ static bool any_up(const struct kafka_watch *w)
 /* Under the lock. What there is to tell: BROKERS_DOWN, BROKER_UP, UNREACHABLE, or OTHER for nothing. */
 static enum kafka_cause closed(struct kafka_watch *w, struct kafka_broker *b, uint64_t now)
 {
-    bool failed = b->failed && b->state == KAFKA_CONNECTING;
+    bool failed = b->failed && (b->state == KAFKA_CONNECTING || b->mismatch);
     b->state = KAFKA_IDLE;
     if (!failed)
         return KAFKA_OTHER;
@@ -276,6 +286,10 @@ static enum kafka_cause opened(struct kafka_watch *w, struct kafka_broker *b, ui
 {
     bool was_down = w->down;
     b->state = KAFKA_UP;
+    b->up_ns = now;
+    b->failed = false;
+    if (b->mismatch)
+        return KAFKA_OTHER;
     w->answered = true;
     w->down = false;
     w->reason[0] = '\0';
@@ -295,6 +309,12 @@ static enum kafka_cause changed(struct kafka_watch *w, struct kafka_broker *b, c
         b->failed = false;
     }
     return KAFKA_OTHER;
+}
+
+static void say_up(struct kafka_client *k, uint64_t for_ns)
+{
+    kafka_client_say(k, KAFKA_BROKER_UP, "a broker of %.200s answers again, after %.1f s",
+                     k->settings.value[KAFKA_SERVERS], (double)for_ns / 1e9);
 }
 
 static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *protocol, const char *name, int port,
@@ -324,7 +344,7 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *handle, int32_t id, const char *
         kafka_client_say(k, cause, "no broker of %.200s answers%s%s; it is tried again at least every 15 s", servers,
                          *reason ? ": " : "", reason);
     else if (cause == KAFKA_BROKER_UP)
-        kafka_client_say(k, cause, "a broker of %.200s answers again, after %.1f s", servers, (double)for_ns / 1e9);
+        say_up(k, for_ns);
     else if (cause == KAFKA_UNREACHABLE && *reason)
         kafka_client_say(k, cause, "a broker does not answer: %s", reason);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -394,11 +414,27 @@ bool kafka_client_failed(struct kafka_client *k)
     return failed;
 }
 
+/* Under the lock: one that said that we speak to it in the wrong way is believed when it has kept the connection. True
+ * when that ends an outage. */
+static bool believe(struct kafka_watch *w, uint64_t now, uint64_t *for_ns)
+{
+    bool ended = false;
+    for (size_t i = 0; i < w->count; i++) {
+        struct kafka_broker *b = &w->brokers[i];
+        if (b->mismatch && b->state == KAFKA_UP && now - b->up_ns > PROVEN_NS) {
+            b->mismatch = false;
+            ended = opened(w, b, now, for_ns) == KAFKA_BROKER_UP || ended;
+        }
+    }
+    return ended;
+}
+
 bool kafka_client_up(struct kafka_client *k, char *why, size_t size)
 {
     struct kafka_watch *w = &k->watch;
+    uint64_t for_ns = 0;
     pthread_mutex_lock(&w->lock);
-    bool up = w->answered && !w->down;
+    bool ended = believe(w, now_ns(), &for_ns), up = w->answered && !w->down;
     const char *because = *w->reason ? ": " : "";
     if (!up && why && w->down)
         snprintf(why, size, "no broker answers since %.0f s%s%s", (double)(now_ns() - w->down_ns) / 1e9, because,
@@ -406,5 +442,7 @@ bool kafka_client_up(struct kafka_client *k, char *why, size_t size)
     else if (!up && why)
         snprintf(why, size, "no broker has answered yet%s%s", because, w->reason);
     pthread_mutex_unlock(&w->lock);
+    if (ended)
+        say_up(k, for_ns);
     return up;
 }

@@ -80,7 +80,9 @@ struct kafka_broker {
     int port;
     int32_t id; /* -1: of bootstrap.servers, not known yet which one it is */
     enum { KAFKA_IDLE, KAFKA_CONNECTING, KAFKA_UP } state;
-    bool failed; /* the library said why the connection fails: it is not just given up */
+    bool failed;   /* the library said why the connection fails: it is not just given up */
+    bool mismatch; /* it closed connections that were up, as a listener does that wants another protocol */
+    uint64_t up_ns;
 };
 
 struct kafka_watch {

@@ -331,11 +331,12 @@ static void test_a_cluster_goes_and_comes_back_and_each_is_said_once(void **stat
     assert_int_equal(heard("BrokersDown", 1, &said), 1);
     assert_non_null(strstr(said, rd_kafka_mock_cluster_bootstraps(cluster)));
     assert_false(kafka_client_up(k, why, sizeof(why)));
-    assert_non_null(strstr(why, "no broker answers since 0 s: "));
+    assert_non_null(strstr(why, "no broker answers since "));
     if (!strstr(why, "Disconnected") && !strstr(why, "refused"))
         fail_msg("%s", why);
 
     rd_kafka_mock_broker_set_up(cluster, 1);
+    wait_until_up(k, a);
     assert_int_equal(heard("BrokerUp", 1, &said), 1);
     assert_non_null(strstr(said, "answers again"));
     assert_true(kafka_client_up(k, why, sizeof(why)));
@@ -384,6 +385,22 @@ static void test_one_broker_of_three_that_goes_is_no_outage(void **state)
     rd_kafka_destroy(own);
 }
 
+/* Something happened that `until` may be waiting for. */
+static void woken(void)
+{
+    pthread_mutex_lock(&told.lock);
+    pthread_cond_broadcast(&told.more);
+    pthread_mutex_unlock(&told.lock);
+}
+
+static void until(const atomic_int *count, int least)
+{
+    pthread_mutex_lock(&told.lock);
+    while (atomic_load(count) < least)
+        pthread_cond_wait(&told.more, &told.lock);
+    pthread_mutex_unlock(&told.lock);
+}
+
 /* Answers what Kafka's client sends with bytes that are none of Kafka's, until told to stop. */
 static void nonsense(struct peer *p)
 {
@@ -393,27 +410,29 @@ static void nonsense(struct peer *p)
         if (peer_wait(p, fd, POLLIN) && read(fd, some, sizeof(some)) > 0)
             (void)!write(fd, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
         close(fd);
+        woken();
     }
 }
 
-static void test_a_port_without_tls_is_named_and_forty_handles_do_not_flood(void **state)
+#define HANDLES (2 * KAFKA_NOTICES_A_MINUTE)
+
+static void test_a_port_without_tls_is_named_and_many_handles_do_not_flood(void **state)
 {
     char server[60];
     const char *said;
-    rd_kafka_t *handles[40];
+    rd_kafka_t *handles[HANDLES];
     struct peer peer;
     (void)state;
     peer_start(&peer, nonsense, NULL);
     snprintf(server, sizeof(server), "127.0.0.1:%u", peer.port);
     struct kafka_client *k = client((const char *[]){"bootstrap.servers", server, "security.protocol", "SSL", NULL});
-    for (size_t i = 0; i < 40; i++)
+    for (size_t i = 0; i < HANDLES; i++)
         handles[i] = handle_of(k);
     heard("TlsFailed", 1, &said);
     assert_non_null(strstr(said, "that the port speaks TLS"));
     heard("BrokersDown", 1, NULL);
-    for (int more = atomic_load(&peer.accepted) + 40; atomic_load(&peer.accepted) < more;)
-        sched_yield(); /* every handle has tried once more or so */
-    for (size_t i = 0; i < 40; i++)
+    until(&peer.accepted, atomic_load(&peer.accepted) + HANDLES); /* every one has tried once more or so */
+    for (size_t i = 0; i < HANDLES; i++)
         rd_kafka_destroy(handles[i]);
     assert_true(heard("TlsFailed", 1, NULL) <= KAFKA_NOTICES_A_MINUTE);
     assert_int_equal(heard("BrokersDown", 1, NULL), 1);
@@ -498,6 +517,7 @@ static void endpoint(struct peer *p)
         if (peer_read(p, fd))
             peer_write(p, fd, p->arg);
         close(fd);
+        woken();
     }
 }
 
@@ -541,8 +561,7 @@ static void test_a_token_is_fetched_anew_before_its_life_is_over(void **state)
     (void)state;
     struct kafka_client *k = token_client(&peer, SHORT);
     rd_kafka_t *handle = handle_of(k);
-    while (atomic_load(&peer.requests) < 2)
-        sched_yield();
+    until(&peer.requests, 2);
     int64_t now_ms = clock_wall_ns(clock_system()) / (int64_t)NS_PER_MS;
     rd_kafka_destroy(handle);
     peer_stop(&peer);
@@ -593,7 +612,7 @@ int main(void)
         cmocka_unit_test_setup(test_errors_in_our_words, set_up),
         cmocka_unit_test_setup(test_a_cluster_goes_and_comes_back_and_each_is_said_once, set_up),
         cmocka_unit_test_setup(test_one_broker_of_three_that_goes_is_no_outage, set_up),
-        cmocka_unit_test_setup(test_a_port_without_tls_is_named_and_forty_handles_do_not_flood, set_up),
+        cmocka_unit_test_setup(test_a_port_without_tls_is_named_and_many_handles_do_not_flood, set_up),
         cmocka_unit_test_setup(test_at_most_ten_lines_a_minute_of_one_cause_and_no_secret_in_them, set_up),
         cmocka_unit_test_setup(test_what_a_token_says_of_itself, set_up),
         cmocka_unit_test_setup(test_what_a_token_endpoint_answers, set_up),
