@@ -103,9 +103,10 @@ enum bus_settle {
 struct bus_probe {
     bool healthy;
     uint64_t events;        /* kept for at least one subscription */
-    bool counting;          /* there may be more: what was kept before the start is still being counted */
-    uint64_t bytes;         /* what they take, as bounds count */
-    uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none */
+    bool counting;          /* there may be more: what was kept before the start, or what others did (BUS_CAP_SHARED),
+                             * is still being counted; ask again until it is not */
+    uint64_t bytes;         /* what they take, as bounds count; where BUS_CAP_SHARED a guess */
+    uint64_t oldest_age_ns; /* of the oldest undelivered; 0 when none, or not known */
     uint64_t appended, dropped;
     uint64_t unmatched; /* of those appended: no subscription's filter wanted them (BUS_CAP_FILTER) */
     uint64_t end;       /* of a bus or channel, where BROWSE: above the offset of everything appended so far; else 0 */
@@ -216,8 +217,8 @@ struct bus {
     uint64_t hold_ms_max;
 };
 
-/* The backend of this name ("log", "memory", "faulty"; "stub" is memory's name of 2018), or NULL. The registry is the
- * only place that knows them all. */
+/* The backend of this name ("log", "memory", "kafka", "faulty"; "stub" is memory's name of 2018), or NULL. The registry
+ * is the only place that knows them all. */
 const struct bus_ops *bus_find(const char *name);
 /* Names for error messages and help, NULL-terminated. */
 const char *const *bus_names(void);
