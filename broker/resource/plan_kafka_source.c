@@ -53,7 +53,7 @@ static bool credential(struct net *n, const cJSON *of, const char *field, const 
 
 static void sasl(struct net *n, const cJSON *of)
 {
-    if (json_object(of, "tokenProvider") && n->good) {
+    if (json_object(json_object(of, "tokenProvider"), "secretKeyRef") && n->good) {
         *n->why = why_of(n->planner, "TokenProviderNotBuiltIn",
                          "spec.net.sasl: token providers are not in this build; use a user and a password");
         n->good = false;

@@ -16,6 +16,12 @@ void rule_kafka_channel(struct check *c, cJSON *object)
         check_error(c, partitions, "the annotation " ANNOTATION_PARTITIONS " asks for one partition; leave one out");
     path_up(c, inner);
     check_duration(c, spec, "retentionDuration", false);
+    cJSON *subscribers = rule_enter(c, spec, "subscribers", &inner);
+    if (subscribers) { /* as it comes out of a cluster */
+        check_warn(c, subscribers, "is what Knative's controllers wrote; ignored, the Subscriptions count");
+        cJSON_Delete(cJSON_DetachItemViaPointer(spec, subscribers));
+    }
+    path_up(c, inner);
     path_up(c, before);
     rule_channel_today(c, object);
 }

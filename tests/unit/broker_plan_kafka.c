@@ -667,6 +667,39 @@ static void test_names_by_annotation(void **state)
     rig_mistakes(mistakes, COUNT(mistakes));
 }
 
+/* What comes out of a cluster has in it what its controllers wrote. */
+static void test_exported_objects(void **state)
+{
+    struct problems problems;
+    (void)state;
+    struct manifest *m = rig_load(
+        "apiVersion: v1\nkind: List\nitems:\n"
+        "- {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, metadata: {name: k, uid: x, finalizers: "
+        "[f]}, "
+        "spec: {numPartitions: 1, subscribers: [{uid: y, subscriberUri: 'http://h/'}]}}\n"
+        "- {apiVersion: sources.knative.dev/v1beta1, kind: KafkaSource, metadata: {name: s}, spec: {bootstrapServers: "
+        "['o:1'], topics: [t], net: {sasl: {enable: true, user: {secretKeyRef: {name: n, key: u}}, password: "
+        "{secretKeyRef: {name: n, key: p}}, type: {}, tokenProvider: {}, roleARN: {}}, tls: {caCert: {}}}, sink: {uri: "
+        "'http://h/'}}, status: {claims: '', placements: []}}\n"
+        "- {apiVersion: v1, kind: Secret, metadata: {name: n}, data: {u: bWU=, p: bWU=}}\n",
+        &problems);
+    char *text = rig_problems(&problems);
+    assert_int_equal(problems.errors, 0);
+    assert_non_null(strstr(text, "warning: KafkaChannel default/k: spec.subscribers: is what Knative's controllers "));
+    free(text);
+    problems_fini(&problems);
+    struct resource_table *t = NULL;
+    problems_init(&problems);
+    assert_int_equal(resource_table_new(clock_system(), &t), OK);
+    assert_int_equal(resource_table_sync(t, m, &problems), OK);
+    struct plan *p = plan_on_kafka(t);
+    assert_string_equal(rig_condition(rig_get(t, "kafkachannel", "k"), "Ready"), "True");
+    assert_string_equal(rig_condition(rig_get(t, "kafkasource", "s"), "Ready"), "True");
+    problems_fini(&problems);
+    manifest_free(m);
+    done(t, p);
+}
+
 /* Two channels never are one topic that leat makes; of one that is somebody else's any number may be. */
 static void test_a_topic_is_one_channels(void **state)
 {
@@ -721,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_what_a_kafka_source_may_say),
         cmocka_unit_test(test_credentials_of_a_source),
         cmocka_unit_test(test_names_by_annotation),
+        cmocka_unit_test(test_exported_objects),
         cmocka_unit_test(test_a_topic_is_one_channels),
         cmocka_unit_test(test_immutable),
     };
