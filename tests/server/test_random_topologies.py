@@ -17,6 +17,7 @@ import filter_model
 from broker import event
 from flow_model import Builder, Model
 from leat import free_port, wait_for
+from real.kafka import Kafka
 from recorder import STRUCTURED, Recorder
 from topology import ENDS, apply, send, settled
 
@@ -25,7 +26,12 @@ FIRST = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
 SEEDS = [FIRST + i for i in range(1 if "SEED" in os.environ and "TOPOLOGIES" not in os.environ else COUNT)]
 
 
-@pytest.mark.parametrize("bus, seed", [("memory", seed) for seed in SEEDS] + [("log", seed) for seed in SEEDS[: (len(SEEDS) + 1) // 2]])
+def bus_words(bus):
+    """As --bus takes it."""
+    return f"kafka,bootstrap.servers={Kafka.shared().address}" if bus == "kafka" else bus
+
+
+@pytest.mark.parametrize("bus, seed", [(bus, seed) for bus, share in (("memory", 1), ("log", 2), ("kafka", 6)) for seed in SEEDS[: (len(SEEDS) + share - 1) // share]])
 def test_each_event_arrives_as_often_as_the_model_says(serve, bus, seed):
     rng = random.Random(seed)
     with Recorder() as recorder:
@@ -33,7 +39,7 @@ def test_each_event_arrives_as_often_as_the_model_says(serve, bus, seed):
         built = Builder(rng, model)
         for name, script in built.scripts.items():
             recorder.add(name, script.rule)
-        broker = serve(built.some_paused(), "--loops", str(rng.randint(1, 3)), "--bus", bus)
+        broker = serve(built.some_paused(), "--loops", str(rng.randint(1, 3)), "--bus", bus_words(bus))
         broker.may_lose = True  # what is parked
         count = rng.randint(5, 25)
         for i in range(count):

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The Kafka bus under faults that librdkafka's mock cluster is told to make: what the contract promises holds through
+ * each of them: an append ends once and with the right error, what was acknowledged is delivered, deliveries go on
+ * afterwards, and nobody is told the same thing all the time. `channels_kafka_faults WORD` runs the cases whose name
+ * holds WORD and shows what they say.
+ */
+#include "../bus/contract.c"
+
+#include "tests/lib/children.h"
+#include "tests/lib/kafka_mock.h"
+
+#define PRODUCE 0 /* numbers of the protocol's requests */
+#define FETCH 1
+#define OFFSET_COMMIT 8
+#define OFFSET_FETCH 9
+#define HEARTBEAT 12
+
+#define SEND_SECONDS 10 /* KAFKA_SEND_MS: by then an append that nobody acknowledged has failed */
+#define NOTICES_A_MINUTE 10
+
+static struct kafka_mock mock;
+
+/* ---- what the bus told ---- */
+
+#define CODES_MAX 32
+
+static struct told {
+    char code[40];
+    unsigned count;
+} told[CODES_MAX];
+
+static void notice(void *arg, struct bus *b, int severity, const char *code, const char *text)
+{
+    (void)arg, (void)b;
+    printf("notice %d %s: %s\n", severity, code, text);
+    for (size_t i = 0; i < CODES_MAX; i++) {
+        if (!told[i].count)
+            snprintf(told[i].code, sizeof told[i].code, "%s", code);
+        if (strcmp(told[i].code, code) == 0) {
+            told[i].count++;
+            return;
+        }
+    }
+    must(false && "more codes than anybody wants to read");
+}
+
+BUS_CONTRACT_OF(faults, .bus = "kafka", .how = THREADS, .loops = 1, .notice = notice,
+                .params = "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=1")
+
+/* ---- tools ---- */
+
+static uint64_t seconds_since(uint64_t began)
+{
+    return (clock_monotonic_ns(clock_system()) - began) / NS_PER_S;
+}
+
+static uint64_t begin_now(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+static void all_brokers(rd_kafka_resp_err_t (*set)(rd_kafka_mock_cluster_t *, int32_t))
+{
+    for (int32_t id = 1; id <= 2; id++)
+        must(!set(mock.cluster, id));
+}
+
+/* The next so many requests of this kind are answered with the error, by whichever broker. */
+static void fail_next(int16_t request, rd_kafka_resp_err_t err, size_t times)
+{
+    rd_kafka_resp_err_t errors[1000];
+    must(times <= 1000);
+    for (size_t i = 0; i < times; i++)
+        errors[i] = err;
+    rd_kafka_mock_push_request_errors_array(mock.cluster, request, times, errors);
+}
+
+/* One append as it ends, whatever comes of it. */
+static enum err append_once(struct rig *r, struct bus_channel *c, const char *id)
+{
+    const struct ce_event *event = rig_event(id, NULL, 10);
+    enum err e = rig_append_try(r, 0, c, event);
+    ce_event_unref(event);
+    return e;
+}
+
+/* A channel with a subscription whose tap takes all there is, seen to work. */
+struct works {
+    struct bus_channel *c;
+    struct bus_subscription *s;
+    struct tap t;
+    unsigned n; /* events acknowledged to us */
+};
+
+static void append_and_see(struct rig *r, struct works *w)
+{
+    char id[16];
+    snprintf(id, sizeof id, "w%u", w->n++);
+    rig_append(r, 0, w->c, id, NULL);
+    rig_until(r, tap_is(&w->t, id));
+}
+
+static void works_init(struct rig *r, struct works *w)
+{
+    memset(w, 0, sizeof *w);
+    w->c = rig_channel(r, "ns/c");
+    w->s = rig_subscribe(r, w->c, "s");
+    tap_drain(r, w->s, 0, &w->t);
+    append_and_see(r, w);
+}
+
+/* It works again, nothing is left over, and nothing comes again when the bus is opened anew. */
+static void works_fini(struct rig *r, struct works *w)
+{
+    append_and_see(r, w);
+    printf("it works again\n");
+    backlog_is(r, w->s, 0);
+    printf("all is settled\n");
+    tap_close(&w->t);
+    open_anew(r);
+    w->c = rig_channel(r, "ns/c");
+    w->s = rig_subscribe(r, w->c, "s");
+    backlog_is(r, w->s, 0);
+    tap_drain(r, w->s, 0, &w->t);
+    append_and_see(r, w);
+    takes_exactly(&w->t, 1);
+    tap_close(&w->t);
+    for (size_t i = 0; i < CODES_MAX; i++)
+        assert_true(told[i].count <= NOTICES_A_MINUTE);
+}
+
+/* ---- producing ---- */
+
+static void broker_down(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    all_brokers(rd_kafka_mock_broker_set_down);
+    uint64_t began = begin_now();
+    assert_int_equal(append_once(r, w.c, "lost"), ERR_UNAVAILABLE);
+    assert_true(seconds_since(began) <= SEND_SECONDS + 5);
+    began = begin_now();
+    for (int i = 0; i < 100; i++) /* what is known to be down is said at once: nothing queues up */
+        assert_int_equal(append_once(r, w.c, "lost"), ERR_UNAVAILABLE);
+    assert_true(seconds_since(began) <= 2);
+    struct bus_probe p = rig_probe(r, NULL);
+    assert_false(p.healthy);
+    assert_string_not_equal(p.reason, "");
+    all_brokers(rd_kafka_mock_broker_set_up);
+    append_and_see(r, &w); /* asks again until it is taken */
+    rig_until(r, rig_probe(r, NULL).healthy);
+    works_fini(r, &w);
+}
+
+static void broker_down_from_the_start(void **state)
+{
+    struct rig *r = *state;
+    all_brokers(rd_kafka_mock_broker_set_down);
+    struct bus *other = NULL;
+    uint64_t began = begin_now();
+    bus_open_with(r, r->params, &other); /* waits for nobody */
+    assert_true(seconds_since(began) <= 2);
+    r->ops->fini(other);
+    assert_true(seconds_since(began) <= 4);
+    all_brokers(rd_kafka_mock_broker_set_up);
+}
+
+static void not_enough_replicas_for_a_moment(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, 3);
+    assert_int_equal(append_once(r, w.c, "late"), OK);
+    rig_until(r, tap_is(&w.t, "late"));
+    assert_int_equal(tap_count(&w.t), 2);
+    works_fini(r, &w);
+}
+
+static void not_enough_replicas_for_long(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, 1000);
+    uint64_t began = begin_now();
+    assert_int_equal(append_once(r, w.c, "lost"), ERR_UNAVAILABLE);
+    assert_true(seconds_since(began) <= SEND_SECONDS + 5);
+    rd_kafka_mock_clear_request_errors(mock.cluster, PRODUCE);
+    append_and_see(r, &w);
+    works_fini(r, &w);
+}
+
+static void message_too_large(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1);
+    assert_int_equal(append_once(r, w.c, "large"), ERR_TOO_LARGE);
+    append_and_see(r, &w);
+    assert_false(tap_is(&w.t, "large"));
+    works_fini(r, &w);
+}
+
+/* An error after which librdkafka's idempotent producer does nothing any more: there is a new one. */
+static void producer_fails_for_good(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1);
+    append_once(r, w.c, "either way");
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, 1);
+    append_once(r, w.c, "either way");
+    append_and_see(r, &w);
+    works_fini(r, &w);
+}
+
+static void connection_breaks_while_producing(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(PRODUCE, RD_KAFKA_RESP_ERR__TRANSPORT, 2);
+    assert_int_equal(append_once(r, w.c, "sent again"), OK);
+    rig_until(r, tap_is(&w.t, "sent again"));
+    assert_int_equal(tap_count(&w.t), 2);
+    works_fini(r, &w);
+}
+
+static void slow_broker(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    for (int32_t id = 1; id <= 2; id++)
+        rd_kafka_mock_broker_set_rtt(mock.cluster, id, 700);
+    append_and_see(r, &w);
+    append_and_see(r, &w);
+    for (int32_t id = 1; id <= 2; id++)
+        rd_kafka_mock_broker_set_rtt(mock.cluster, id, 0);
+    works_fini(r, &w);
+}
+
+static void leader_moves(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    for (int32_t id = 1; id <= 2; id++) {
+        rd_kafka_mock_partition_set_leader(mock.cluster, "knative-messaging-kafka.ns.c", 0, id);
+        append_and_see(r, &w);
+    }
+    works_fini(r, &w);
+}
+
+/* ---- consuming ---- */
+
+static void fetching_fails(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    fail_next(FETCH, RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, 3);
+    append_and_see(r, &w);
+    fail_next(FETCH, RD_KAFKA_RESP_ERR__TRANSPORT, 3);
+    append_and_see(r, &w);
+    works_fini(r, &w);
+}
+
+static void rebalance_in_progress(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    for (int i = 0; i < 3; i++) {
+        fail_next(HEARTBEAT, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 1);
+        append_and_see(r, &w);
+    }
+    assert_int_equal(tap_count(&w.t), w.n); /* each once: what was settled does not come again */
+    works_fini(r, &w);
+}
+
+/* Who is thrown out of his group loses what he holds: it is taken back, and comes again. */
+static void member_is_forgotten(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    struct tap held;
+    tap_close(&w.t);
+    tap_attach(r, w.s, 0, &held);
+    rig_append_many(r, w.c, 5);
+    tap_credit(&held, 5);
+    rig_until(r, tap_open(&held) == 5);
+    must(tap_settle(&held, "e1", BUS_ACK) && tap_settle(&held, "e3", BUS_ACK));
+    backlog_is(r, w.s, 3);
+    fail_next(HEARTBEAT, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1);
+    rig_until(r, tap_revocations(&held) == 3);
+    rig_until(r, tap_open(&held) >= 3); /* and e1, e3 only if their commit had not been done */
+    while (tap_settle(&held, NULL, BUS_ACK))
+        continue;
+    backlog_is(r, w.s, 0);
+    tap_close(&held);
+    tap_drain(r, w.s, 0, &w.t);
+    w.n = 1;
+    works_fini(r, &w);
+}
+
+static void coordinator_moves(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    for (int32_t id = 2; id >= 1; id--) {
+        must(!rd_kafka_mock_coordinator_set(mock.cluster, "group", "leat.ns.c.s", id));
+        append_and_see(r, &w);
+        backlog_is(r, w.s, 0);
+    }
+    works_fini(r, &w);
+}
+
+static void commit_refused(void **state)
+{
+    static const rd_kafka_resp_err_t errors[] = {RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+                                                 RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+                                                 RD_KAFKA_RESP_ERR_NOT_COORDINATOR, RD_KAFKA_RESP_ERR__TRANSPORT};
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        fail_next(OFFSET_COMMIT, errors[i], 2);
+        append_and_see(r, &w);
+    }
+    works_fini(r, &w); /* what was settled was committed in the end */
+}
+
+/* The coordinator is on its way elsewhere while a group's offsets are asked for: that ends no process. */
+static void offsets_not_told(void **state)
+{
+    static const rd_kafka_resp_err_t errors[] = {RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                                 RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+                                                 RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS};
+    struct rig *r = *state;
+    struct works w;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rd_kafka_mock_push_request_errors_array(mock.cluster, OFFSET_FETCH, 3, errors);
+    rig_subscribe(r, c, "t");
+    works_init(r, &w);
+    works_fini(r, &w);
+}
+
+static void broker_down_while_consuming(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    struct tap held;
+    tap_close(&w.t);
+    tap_attach(r, w.s, 0, &held);
+    rig_append_many(r, w.c, 6);
+    tap_credit(&held, 100);
+    rig_until(r, tap_open(&held) == 6);
+    all_brokers(rd_kafka_mock_broker_set_down);
+    must(tap_settle(&held, "e0", BUS_ACK)); /* nobody is there to commit to */
+    rig_quiet(r);
+    all_brokers(rd_kafka_mock_broker_set_up);
+    rig_append(r, 0, w.c, "after", NULL);
+    rig_until(r, tap_settle(&held, "after", BUS_ACK));
+    while (tap_settle(&held, NULL, BUS_ACK)) /* whatever is still ours */
+        continue;
+    rig_until(r, (tap_settle(&held, NULL, BUS_ACK), backlog(r, w.s) == 0));
+    tap_close(&held);
+    tap_drain(r, w.s, 0, &w.t);
+    w.n = 1;
+    works_fini(r, &w);
+}
+
+/* ---- stopping ---- */
+
+static void stop_while_the_broker_is_down(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    works_init(r, &w);
+    all_brokers(rd_kafka_mock_broker_set_down);
+    struct rig_append a;
+    const struct ce_event *event = rig_event("lost", NULL, 10);
+    rig_append_start(r, 0, w.c, event, &a);
+    uint64_t began = begin_now();
+    tap_detach(&w.t);
+    rig_stop(r);
+    assert_true(seconds_since(began) <= SEND_SECONDS + 5);
+    assert_true(rig_append_ended(&a));
+    ce_event_unref(event);
+    free(w.t.items);
+}
+
+/* ---- */
+
+#define CASE(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name, contract_setup, contract_teardown, (void *)(uintptr_t)&faults                                     \
+    }
+static const struct CMUnitTest cases[] = {CASE(broker_down),
+                                          CASE(broker_down_from_the_start),
+                                          CASE(not_enough_replicas_for_a_moment),
+                                          CASE(not_enough_replicas_for_long),
+                                          CASE(message_too_large),
+                                          CASE(producer_fails_for_good),
+                                          CASE(connection_breaks_while_producing),
+                                          CASE(slow_broker),
+                                          CASE(leader_moves),
+                                          CASE(fetching_fails),
+                                          CASE(rebalance_in_progress),
+                                          CASE(member_is_forgotten),
+                                          CASE(coordinator_moves),
+                                          CASE(commit_refused),
+                                          CASE(offsets_not_told),
+                                          CASE(broker_down_while_consuming),
+                                          CASE(stop_while_the_broker_is_down)};
+
+static void mock_begin(const struct CMUnitTest *test)
+{
+    (void)test;
+    kafka_mock_init(&mock, 2);
+    kafka_mock_topic(&mock, "ns", "c", 1);
+}
+
+static void mock_end(const struct CMUnitTest *test)
+{
+    (void)test;
+    kafka_mock_fini(&mock);
+}
+
+int main(int argc, char **argv)
+{
+    struct children all = {.most = 16, .before = mock_begin, .after = mock_end};
+    children_add(&all, cases, sizeof cases / sizeof *cases);
+    return children_run(&all, "faults of Kafka's mock", argc > 1 ? argv[1] : NULL);
+}
