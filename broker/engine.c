@@ -191,7 +191,9 @@ enum err engine_listen(struct engine *e, struct diag *d)
 
 bool engine_ready(struct engine *e, struct buf *why)
 {
-    bool ready = true;
+    bool ready = !e->stopped; /* it takes no more events, and hands over what it has: others should be asked */
+    if (e->stopped && why)
+        buf_put_str(why, "[-] stopping\n");
     if (!e->applied) {
         ready = false;
         if (why)

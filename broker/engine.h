@@ -51,6 +51,7 @@ struct engine_bus {
     char *params;    /* with which it was opened; owned */
     bool bound;      /* on every loop */
     bool wanted;     /* in the plan being applied */
+    bool sick;       /* as it was looked at last: what is wrong with what lies on it is no news */
     bool superseded; /* another of its key was opened with newer parameters: what lies on it moves there */
     bool closing;    /* nothing lies on it any more; `stopped`: its stop has ended */
     bool stopped;
@@ -62,6 +63,7 @@ struct engine_bus {
 struct engine_fault {
     uint64_t mark; /* of error and text; 0: nothing is wrong */
     char *why;     /* the text; owned; may be NULL */
+    bool said;     /* the log has it, and is to have its end */
     bool looked;   /* the bus said so by itself, of what was made before */
 };
 

@@ -66,9 +66,12 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
     f->mark = mark;
     free(f->why);
     f->why = strdup(*what->why ? what->why : err_name(what->err));
-    if (what->line && line_allowed(e))
+    bool before = f->said;
+    f->said = what->line && line_allowed(e);
+    if (f->said)
         log_line(LOG_ERROR, what->line, "%s=%s error=%s reason=%s", what->noun, log_value(what->key),
                  err_name(what->err), log_value(what->why));
+    f->said = f->said || before;
 }
 
 void engine_fault_fini(struct engine_fault *f)
@@ -80,7 +83,7 @@ void engine_fault_fini(struct engine_fault *f)
 static void fault_over(struct engine *e, struct engine_fault *f, const char *key)
 {
     engine_report_made(e, key, OK, "");
-    if (f->mark)
+    if (f->said)
         log_line(LOG_INFO, "plan.mended", "key=%s", log_value(key));
     engine_fault_fini(f);
 }
@@ -151,14 +154,15 @@ void engine_faults_plan_done(struct engine *e)
 
 /* ---- what a bus says of single things on it ---- */
 
-static void judge(struct engine *e, struct engine_fault *f, const char *noun, const char *key,
-                  const struct bus_probe *probe)
+static void judge(struct engine *e, struct engine_fault *f, const struct engine_bus *bus, const char *noun,
+                  const char *key, const struct bus_probe *probe)
 {
     if (probe->healthy && f->looked)
         fault_over(e, f, key);
     if (probe->healthy || !probe->reason[0])
         return;
-    const struct engine_failure what = {"bus.fault", noun, key, ERR_UNAVAILABLE, probe->reason, false};
+    const char *line = bus->sick ? NULL : "bus.fault"; /* of the whole bus its notice tells */
+    const struct engine_failure what = {line, noun, key, ERR_UNAVAILABLE, probe->reason, false};
     engine_fault(e, f, &what);
     f->looked = true;
 }
@@ -166,20 +170,26 @@ static void judge(struct engine *e, struct engine_fault *f, const char *noun, co
 static void look(struct loop_timer *t)
 {
     struct engine *e = container_of(t, struct engine, look);
+    list_each(k, after, &e->buses) {
+        struct engine_bus *b = container_of(k, struct engine_bus, link);
+        struct bus_probe probe = {0};
+        b->bus->ops->probe(b->bus, NULL, &probe);
+        b->sick = !probe.healthy;
+    }
     list_each(l, tmp, &e->channels) {
         struct engine_channel *c = container_of(l, struct engine_channel, link);
         struct bus_probe probe = {0};
         if (!c->wanted || !c->ready)
             continue;
         c->bus->bus->ops->probe(c->bus->bus, c->handle, &probe);
-        judge(e, &c->fault, "channel", c->key, &probe);
+        judge(e, &c->fault, c->bus, "channel", c->key, &probe);
     }
     list_each(m, next, &e->subscriptions) {
         struct engine_subscription *s = container_of(m, struct engine_subscription, link);
         if (!s->wanted || !s->ready)
             continue;
         const struct bus_probe probe = engine_probe(s->bus, s->handle);
-        judge(e, &s->fault, "subscription", s->key, &probe);
+        judge(e, &s->fault, s->bus, "subscription", s->key, &probe);
     }
     say_held(e);
 }

@@ -32,6 +32,7 @@ static struct {
     int opens, open_failures; /* so many more fail with ERR_UNAVAILABLE */
     int provision_failures;   /* so many more operations end with ERR_INVALID */
     int subscribe_failures;   /* likewise, ERR_DENIED */
+    bool all_sick;            /* so is the bus */
     const char *sick;         /* what the probe of a channel says; NULL: it is well */
     int provisions, removals, stops, finis, unbinds;
     struct bus_env env;
@@ -125,7 +126,7 @@ static void stub_unsubscribe(struct bus *b, struct bus_subscription *s, bool rem
 static void stub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
 {
     bus_memory.probe(b, c, out);
-    if (!c || !stub.sick)
+    if (!stub.sick || (!c && !stub.all_sick))
         return;
     out->healthy = false;
     snprintf(out->reason, sizeof out->reason, "%s", stub.sick);
@@ -421,6 +422,26 @@ static void test_what_the_bus_says_later(void **state)
     end();
 }
 
+static void test_a_bus_that_is_away_is_one_line(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", CHANNELS_MAX, true, 0));
+    stub.sick = "nobody answers";
+    stub.all_sick = true;
+    stub.env.notice(stub.env.notice_arg, stub.newest, 1, "BrokersDown", "nobody answers");
+    until(said("ns/c39 unavailable nobody answers\n"));
+    assert_false(ready());
+    assert_int_equal(lines("nobody answers"), 1);
+    rig.said[0] = '\0';
+    stub.sick = NULL;
+    stub.env.notice(stub.env.notice_arg, stub.newest, 0, "BrokerUp", "one answers");
+    until(said("ns/c39 ok"));
+    assert_int_equal(lines("plan.mended"), 0);
+    assert_true(ready());
+    end();
+}
+
 static void test_new_parameters_move_everything(void **state)
 {
     (void)state;
@@ -561,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_a_bus_that_is_not_there_yet),
         cmocka_unit_test(test_a_bus_of_ours_alone_waits_for_the_next_plan),
         cmocka_unit_test(test_what_the_bus_says_later),
+        cmocka_unit_test(test_a_bus_that_is_away_is_one_line),
         cmocka_unit_test(test_new_parameters_move_everything),
         cmocka_unit_test(test_new_parameters_that_do_not_work),
         cmocka_unit_test(test_new_parameters_of_a_bus_of_ours_alone),
