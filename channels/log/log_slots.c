@@ -8,8 +8,9 @@
  *       ↑          R has read all there was (I3)                         │ R pushes what it reads, as the queue empties
  *       └────────────────────────────────────────────────────────────────┘
  *
- * Memory. All queues together hold LOG_QUEUED_MAX bytes of events. Above that a slot gets another event only when it
- * has none and its stream could deliver it at once, so every stream goes on and none fills up ahead.
+ * Memory. All queues together hold LOG_QUEUED_MAX bytes of events, and a slot's never more than is still free, so that
+ * n slots of subscribers who stand still leave one part of n + 1 to those who go on. A slot that has no room gets
+ * another event only when it has none and its stream could deliver it at once: so every stream goes on.
  */
 #include "log_bus.h"
 
@@ -33,7 +34,8 @@ static uint64_t credit_of(const struct bus_stream *st)
 /* Whether one more event may wait in this slot. */
 bool log_slots_room(const struct bus_subscription *s, size_t i)
 {
-    if (stat_read(&s->channel->bus->queued) < LOG_QUEUED_MAX)
+    uint64_t queued = stat_read(&s->channel->bus->queued);
+    if (queued < LOG_QUEUED_MAX && s->slots[i].queued_bytes < LOG_QUEUED_MAX - queued)
         return true;
     return s->slots[i].queued == 0 && credit_of(s->shares[i].drainer) > 0;
 }

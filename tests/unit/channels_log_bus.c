@@ -163,6 +163,28 @@ static void queues_together_are_bounded(void **state)
     assert_int_equal(queued(r), 0);
 }
 
+/* Two who stand still have not taken all the room: who takes has more than one event ready for it. */
+static void who_stands_still_leaves_room(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    static const char *const names[] = {"still", "stiller", "taker"};
+    struct bus_subscription *s[3];
+    struct tap taps[3];
+    for (unsigned i = 0; i < 3; i++)
+        s[i] = rig_subscribe(r, c, names[i]);
+    for (unsigned i = 0; i < 2; i++)
+        tap_attach(r, s[i], 0, &taps[i]);
+    for (unsigned n = 0; n < 150; n++)
+        assert_int_equal(append_sized(r, c, n, 100000), OK);
+    tap_attach(r, s[2], 0, &taps[2]);
+    tap_credit(&taps[2], 1);
+    rig_quiet(r);
+    assert_true(s[2]->slots[0].queued > 8);
+    for (unsigned i = 0; i < 3; i++)
+        tap_close(&taps[i]);
+}
+
 static void a_long_backlog_comes_in_order_and_catches_up(void **state)
 {
     struct rig *r = *state;
@@ -824,6 +846,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nobody_attached_holds_nothing, on_three),
         TEST(queues_together_are_bounded, on_three),
+        TEST(who_stands_still_leaves_room, on_one),
         TEST(a_long_backlog_comes_in_order_and_catches_up, on_three),
         TEST(overflow_drops_the_oldest_in_memory, on_one),
         TEST(overflow_drops_the_oldest_in_the_log, on_three),
