@@ -172,6 +172,7 @@ static struct log_bus *bus_new(const struct bus_env *env, struct disk *disk, con
     g->base = (struct bus){.ops = &bus_log, .capabilities = bus_log.capabilities, .hold_ms_max = bus_log.hold_ms_max};
     g->env = *env;
     g->clock = loop_clock(env->control);
+    g->worked_ns = log_yield_worked;
     g->disk = disk;
     g->capacity = s->capacity;
     g->retention_bytes = s->retention_bytes;

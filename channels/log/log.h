@@ -83,6 +83,18 @@ struct log_post {
     bool posted; /* under the owner's lock */
 };
 
+struct log_yield {     /* the loop's own: log_yield.c */
+    uint64_t since_ns; /* of this window, */
+    unsigned appends;  /* and how many it has seen */
+    uint64_t until_ns; /* catching up yields to producers until then */
+    int file;          /* what the kernel says of this thread; -1: not open */
+    uint64_t worked_ns;
+    int64_t room;     /* old events beyond what slots have earned, as log_yield_cost counts them */
+    int64_t given;    /* of that: what the last window gave for idle time */
+    struct list held; /* streams that wait for their share, in turn */
+    struct loop_timer held_end;
+};
+
 struct log_loop {
     struct log_bus *bus;
     struct loop *loop;
@@ -96,6 +108,7 @@ struct log_loop {
     struct list pages;     /* under it: log_read with a page read */
     struct log_post *post;
     struct list outgoing; /* W's own: of the batch that it completes */
+    struct log_yield yield;
 };
 
 struct bus_channel {
@@ -123,6 +136,7 @@ struct log_share {              /* what the bus knows of a slot beyond its windo
     bool leaving;               /* and meanwhile nothing more is taken; else the drainer goes on */
     uint64_t seen;              /* LIVE: nothing below is pushed any more (I2) */
     uint64_t passed;            /* I3 */
+    int64_t earned;             /* old events that it may have while catching up yields: log_yield.c */
     bool moving;                /* R's: takes part in the turn */
     int64_t unread;             /* events that are counted (I7) and to be read from the log, and their bytes; what */
     int64_t unread_bytes;       /* is still counted so when all has been read never comes: I8 */
@@ -193,6 +207,7 @@ struct bus_stream {
     bool foreign;           /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
     size_t next_slot;       /* slots take turns */
     struct list ready_link; /* under loop.lock */
+    struct list held_link;  /* the loop's: log_yield.c */
     bool awake, dry;        /* the loop's: pump is queued; the last one found nothing */
     bool pumped;
     uint64_t pumped_ns;

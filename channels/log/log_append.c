@@ -160,6 +160,7 @@ enum err log_append(struct bus *b, struct bus_channel *c, const struct ce_event 
     p->bytes = bytes;
     p->sequence = 0;
     a->home = loop;
+    log_yield_appended(l, bytes);
     a->channel = c;
     e = match_and_stage(g, c, p);
     if (e)

@@ -101,6 +101,8 @@ struct log_bus {
     int64_t opened_wall_ns; /* and what the other clock said then: log_unused_now */
     uint64_t opened_ns;
     struct log_loop *loops; /* owned, one per loop */
+    /* Nanoseconds that the calling loop's thread has run, or waited for a processor; UINT64_MAX: nobody knows. */
+    uint64_t (*worked_ns)(struct log_loop *l);
 
     pthread_mutex_t catalogue; /* channels, against K's and W's walks; control alone changes it */
     struct map channels;       /* name → bus_channel */
@@ -178,6 +180,25 @@ void log_loop_post(struct log_loop *l);     /* one letter for all that lies ther
 enum err log_post_new(struct loop *loop, void (*run)(void *owner), void *owner, struct log_post **out) must_check;
 void log_post_send(struct log_post *p); /* under the owner's lock; at most one is under way */
 void log_post_free(struct log_post *p); /* no loop runs; NULL is fine */
+
+/* log_yield.c: catching up yields to producers. The loop's own. */
+#define LOG_WINDOW_NS (10 * NS_PER_MS) /* in which a loop counts appends, */
+#define LOG_MANY 20                    /* so many of which make catching up yield: */
+#define LOG_YIELD_PART 8               /* for so many appends there is one old event beyond what slots have earned, */
+#define LOG_YIELD_SAVED (1 << 20)      /* bytes of them that are saved up at most; */
+#define LOG_YIELD_MIN (64 << 10)       /* more where there is time: so many bytes in a window, and in each next one */
+#define LOG_YIELD_MAX (16 << 20)       /* twice as many, up to this */
+#define LOG_EVENT_COST 4096            /* what an event costs, in bytes, beside its bytes */
+void log_yield_init(struct log_loop *l);
+void log_yield_fini(struct log_loop *l);
+uint64_t log_yield_worked(struct log_loop *l); /* log_bus.worked_ns, as the kernel tells it */
+void log_yield_appended(struct log_loop *l, uint64_t bytes);
+void log_yield_arrived(struct log_loop *l); /* appends have ended */
+/* Under the subscription's lock, as the next two: whether this BEHIND slot may deliver one more. */
+bool log_yield_may(const struct log_loop *l, const struct log_share *share);
+void log_yield_took(struct log_loop *l, struct log_share *share, uint64_t bytes); /* it has */
+void log_yield_earn(struct log_share *share, uint64_t bytes);                     /* W: it has got an event to read */
+void log_yield_hold(struct bus_stream *st); /* it goes on when there is a share for it */
 
 /* log_op.c: operations of control */
 void log_op_start(struct log_bus *g, struct log_pending *p, struct bus_op *op); /* stages it */

@@ -147,6 +147,8 @@ static void arrived(void *owner)
     list_splice_back(&pages, &l->pages);
     pthread_mutex_unlock(&l->lock);
 
+    if (!list_empty(&completed))
+        log_yield_arrived(l);
     for (struct bus_stream *st; (st = next_ready(l));)
         log_stream_wake(st);
     complete(l, &completed);
@@ -190,6 +192,7 @@ enum err log_loop_init(struct log_loop *l, struct log_bus *g, size_t index)
     list_init(&l->ready);
     list_init(&l->pages);
     list_init(&l->outgoing);
+    log_yield_init(l);
     enum err e = log_post_new(l->loop, arrived, l, &l->post);
     if (!e)
         pthread_mutex_init(&l->lock, NULL);
@@ -206,6 +209,7 @@ void log_loop_fini(struct log_loop *l)
     while ((i = list_pop_front(&l->pages)))
         log_read_free(i);
     log_loop_spares_free(l);
+    log_yield_fini(l);
     log_post_free(l->post);
     pthread_mutex_destroy(&l->lock);
 }

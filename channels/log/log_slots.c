@@ -168,6 +168,7 @@ void log_slots_push(struct bus_subscription *s, struct log_pending *p)
     assert(s->barrier <= p->sequence);
     if (slot->behind) {
         pass(s, i, p);
+        log_yield_earn(share, p->bytes);
     } else if (p->sequence >= share->seen) {
         share->seen = p->sequence + 1;
         if (push(s, i, p)) {

@@ -65,7 +65,7 @@ static struct log_flight *flight_end(struct bus_stream *st, struct bus_token tok
 /* ---- the pump ---- */
 
 /* The next event of any slot that this stream drains; slots take turns. */
-static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
+static struct slot_entry *take_next(struct bus_stream *st, struct slot **from, bool *held)
 {
     struct bus_subscription *s = st->subscription;
     for (size_t n = 0; n < s->slot_count; n++) {
@@ -73,9 +73,15 @@ static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
         struct slot *slot = &s->slots[i];
         if (s->shares[i].drainer != st || s->shares[i].leaving || slot->queued == 0)
             continue;
+        if (slot->behind && !log_yield_may(st->at, &s->shares[i])) {
+            *held = true;
+            continue;
+        }
         uint64_t before = slot->queued_bytes;
         struct slot_entry *e = slot_take(slot);
         assert(e && e->event);
+        if (slot->behind)
+            log_yield_took(st->at, &s->shares[i], e->bytes);
         log_slots_queued(s, before, slot->queued_bytes);
         st->next_slot = (i + 1) % s->slot_count;
         *from = slot;
@@ -84,7 +90,7 @@ static struct slot_entry *take_next(struct bus_stream *st, struct slot **from)
     return NULL;
 }
 
-static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
+static unsigned take(struct bus_stream *st, struct taken *out, unsigned most, bool *held)
 {
     struct bus_subscription *s = st->subscription;
     struct slot *slot = NULL;
@@ -95,7 +101,7 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most)
            !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
         if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2))
             break; /* the next settle makes room */
-        struct slot_entry *e = take_next(st, &slot);
+        struct slot_entry *e = take_next(st, &slot, held);
         if (!e)
             break;
         stat_add(&st->credit, -1ull);
@@ -117,7 +123,7 @@ static void rest(struct bus_stream *st)
 static void pump(struct bus_stream *st)
 {
     struct taken taken[TAKE_MAX];
-    bool gone = false;
+    bool gone = false, held = false;
     unsigned n = 0, k;
     assert(st->awake && !st->gone);
     st->awake = false;
@@ -126,7 +132,7 @@ static void pump(struct bus_stream *st)
     st->pumped_ns = loop_now_ns(st->at->loop);
     st->dry = false;
     do {
-        k = take(st, taken, LOG_DELIVER_MAX - n < TAKE_MAX ? LOG_DELIVER_MAX - n : TAKE_MAX);
+        k = take(st, taken, LOG_DELIVER_MAX - n < TAKE_MAX ? LOG_DELIVER_MAX - n : TAKE_MAX, &held);
         for (unsigned i = 0; i < k; i++) {
             st->callbacks.deliver(st->arg, st, taken[i].event, taken[i].token, taken[i].attempt);
             if (gone)
@@ -136,6 +142,8 @@ static void pump(struct bus_stream *st)
     } while (k > 0 && n < LOG_DELIVER_MAX);
     st->gone = NULL;
     st->dry = k == 0;
+    if (held)
+        log_yield_hold(st);
     rest(st);
     if (!st->dry)
         log_stream_wake(st);
@@ -206,6 +214,7 @@ enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop
     st->callbacks = *callbacks;
     st->arg = arg;
     list_init(&st->ready_link);
+    list_init(&st->held_link);
     loop_task_init(&st->task, pump_task);
     loop_timer_init(&st->timer, pump_timer);
     loop_timer_init(&st->foreign_timer, take_foreign);
@@ -253,6 +262,7 @@ void log_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     loop_task_cancel(&st->task);
     loop_timer_stop(l->loop, &st->timer);
     loop_timer_stop(l->loop, &st->foreign_timer);
+    list_remove(&st->held_link);
     pthread_mutex_lock(&s->lock);
     assert(s->at[l->index] == st && s->streams > 0);
     give_back_flights(st);

@@ -11,10 +11,10 @@
 
 #include <unistd.h>
 
-static const struct contract on_one = {"log", "dir=/data/log segment=64KiB reserve=0", 1, TURNED, log_idle},
-                             on_three = {"log", "dir=/data/log segment=64KiB reserve=0", 3, TURNED, log_idle},
+static const struct contract on_one = {"log", "dir=/data/log segment=64KiB reserve=0", 1, TURNED, .idle = log_idle},
+                             on_three = {"log", "dir=/data/log segment=64KiB reserve=0", 3, TURNED, .idle = log_idle},
                              on_small = {"log", "dir=/data/log segment=64KiB reserve=512KiB retention-bytes=0", 2,
-                                         TURNED, log_idle};
+                                         TURNED, .idle = log_idle};
 
 /* The rig's bus lies on this disk; one test at a time. */
 static struct {

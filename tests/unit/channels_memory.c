@@ -9,10 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct contract on_one = {"memory", "", 1, TURNED, NULL}, on_three = {"memory", "", 3, TURNED, NULL},
+static const struct contract on_one = {"memory", "", 1, TURNED, .idle = NULL},
+                             on_three = {"memory", "", 3, TURNED, .idle = NULL},
                              on_faulty = {"faulty", "seed=3 duplicate=0.3 revoke=0.1 append_delay_ms=1 reorder=0.2", 2,
-                                          TURNED, NULL},
-                             on_small = {"memory", "capacity=20KiB total=30KiB", 2, TURNED, NULL};
+                                          TURNED, .idle = NULL},
+                             on_small = {"memory", "capacity=20KiB total=30KiB", 2, TURNED, .idle = NULL};
 
 /* Appends e0, e1 ... of 1000 bytes on this loop until the bus refuses, `most` at most; how many it took. */
 static unsigned fill(struct rig *r, size_t loop, struct bus_channel *c, const char *key, unsigned most)

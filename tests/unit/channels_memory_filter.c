@@ -5,8 +5,9 @@
 #include "../bus/contract.c"
 #include "../lib/fault.h"
 
-static const struct contract on_one = {"memory", "", 1, TURNED, NULL}, on_two = {"memory", "", 2, TURNED, NULL},
-                             on_lease = {"faulty", "inner=memory hold-ms-max=60000", 1, TURNED, NULL};
+static const struct contract on_one = {"memory", "", 1, TURNED, .idle = NULL},
+                             on_two = {"memory", "", 2, TURNED, .idle = NULL},
+                             on_lease = {"faulty", "inner=memory hold-ms-max=60000", 1, TURNED, .idle = NULL};
 
 static void only_one_partition_can_be_asked_for(void **state)
 {
