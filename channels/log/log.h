@@ -59,7 +59,7 @@
 #define LOG_STAGED_MAX (32ull << 20) /* bytes of events that wait for W: what one second of a slow disk may take */
 #define LOG_BATCH_RECORDS 1024       /* of one commit, */
 #define LOG_BATCH_BYTES (8ull << 20) /* and its bytes: a larger one gains nothing and holds memory */
-#define LOG_QUEUED_MAX (8ull << 20)  /* bytes of events that wait in all slots together; above, slots read again */
+#define LOG_QUEUED_MAX (6ull << 20)  /* bytes of events that wait in all slots together; above, slots read again */
 #define LOG_SPARE_MAX 1024           /* spare log_pending of a loop */
 #define LOG_MATCH_INLINE 6           /* subscriptions that one event matches without further memory */
 #define LOG_DELIVER_MAX 256          /* deliveries of a stream in one go, so that other work gets its turn */

@@ -35,7 +35,10 @@
 #include "record.h"
 #include "slice.h"
 
-#define LOG_SEGMENT_BYTES (64ull << 20)     /* of a file: few enough files, small enough to go soon */
+#define LOG_SEGMENT_BYTES (64ull << 20) /* of a file: few enough files, small enough to go soon */
+/* Of a log's first one, when others are larger: it is made while somebody waits, without zeros on the disk, so that
+ * each sync of new blocks in it costs a change of the file system's own; soon the next one, made ahead, takes over. */
+#define LOG_SEGMENT_BYTES_FIRST (1ull << 20)
 #define LOG_SEGMENT_BYTES_MIN (64ull << 10) /* for tests and small machines */
 #define LOG_BLOCK (64u << 10)               /* what readers read at once, and a segment's index has an entry for */
 #define LOG_LOST_KEPT 64                    /* named lost ranges remembered; more are counted */
