@@ -31,6 +31,8 @@ static struct rd_kafka_conf_s *configure(struct bus_subscription *s)
                                "false",
                                "auto.offset.reset",
                                "error", /* kafka_member_home looks after it, and tells */
+                               "enable.partition.eof",
+                               "true", /* so that offsets without a record at the end are seen to be none */
                                "allow.auto.create.topics",
                                "false",
                                "session.timeout.ms",

@@ -67,16 +67,25 @@ bool kafka_ledger_fits(const struct kafka_ledger *l, int64_t offset)
     return l->base == l->top || offset - l->base < KAFKA_WINDOW;
 }
 
-bool kafka_ledger_take(struct kafka_ledger *l, int64_t offset)
+void kafka_ledger_skip(struct kafka_ledger *l, int64_t offset)
 {
-    assert(offset >= l->top && offset < INT64_MAX && kafka_ledger_fits(l, offset));
+    assert(offset >= l->top && kafka_ledger_fits(l, offset));
     if (l->base == l->top) { /* nothing is open: what no record has is simply behind */
         while (l->base < offset && l->beyond > 0)
             step(l);
         l->base = l->top = offset;
+        settle_down(l);
     }
     for (; l->top < offset; l->top++)
         set(l, l->top);
+}
+
+bool kafka_ledger_take(struct kafka_ledger *l, int64_t offset)
+{
+    assert(offset < INT64_MAX);
+    kafka_ledger_skip(l, offset);
+    if (l->top > offset) /* that it is settled was known, and nothing older is open */
+        return false;
     l->top = offset + 1;
     if (!is_set(l, offset))
         return true;

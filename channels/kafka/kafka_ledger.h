@@ -42,6 +42,8 @@ bool kafka_ledger_fits(const struct kafka_ledger *l, int64_t offset);
 /* Takes a record at or above top that fits: top is one above it then. False: it is known to be settled, and is not to
  * be delivered. */
 bool kafka_ledger_take(struct kafka_ledger *l, int64_t offset);
+/* No offset below this one, above top and fitting, has a record any more: what lies between is settled. */
+void kafka_ledger_skip(struct kafka_ledger *l, int64_t offset);
 /* A taken one, once. */
 void kafka_ledger_settle(struct kafka_ledger *l, int64_t offset);
 

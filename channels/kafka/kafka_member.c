@@ -69,7 +69,7 @@ void kafka_member_deal(struct kafka_member *m)
     count_held(m);
     list_each(l, tmp, &m->partitions) {
         struct kafka_partition *p = container_of(l, struct kafka_partition, link);
-        if (p->away || p->asked || p->revoked || p->lost || p->anew || !p->assigned || !(to = poorest(m->subscription)))
+        if (p->away || p->asked || p->revoked || p->lost || !p->assigned || !(to = poorest(m->subscription)))
             continue;
         kafka_partition_give(p, to);
         to->held++;
@@ -124,7 +124,7 @@ static void revoke_on(struct kafka_member *m)
         if (p && (p->away || p->asked))
             return;
     }
-    if (!rd_kafka_assignment_lost(m->rk))
+    if (!m->stale && !rd_kafka_assignment_lost(m->rk))
         kafka_commit_last(m, m->rebalance);
     call(m, "giving up", rd_kafka_incremental_unassign(m->rk, m->rebalance));
     for (int i = 0; i < m->rebalance->cnt; i++) {
@@ -217,14 +217,12 @@ static void on_offsets(struct kafka_member *m, rd_kafka_event_t *event)
  * an answer: it would take this for one. */
 static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
 {
-    if ((!p->lost && !p->anew) || p->away || p->asked || m->rebalance || m->state != KAFKA_MEMBER_IN)
+    if (!p->lost || p->away || p->asked || m->rebalance || m->state != KAFKA_MEMBER_IN)
         return;
-    bool topic_anew = p->anew;
-    p->anew = false;
     rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(one, kafka_cursor_topic(m->subscription, p->cursor), p->cursor->partition)
         ->offset = RD_KAFKA_OFFSET_BEGINNING;
-    p->before = topic_anew ? -1 : p->ledger.base; /* the channel tells of the other */
+    p->before = p->ledger.base;
     kafka_partition_forget(p);
     kafka_ledger_init(&p->ledger, 0);
     atomic_store(&p->cursor->base, 0);
@@ -233,23 +231,9 @@ static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
     p->fresh = false;
     pthread_mutex_unlock(&p->lock);
     p->dirty = false;
-    if (topic_anew)
-        kafka_partition_shoot(p); /* what was committed is of another topic */
     call(m, "beginning anew", rd_kafka_incremental_unassign(m->rk, one));
     call(m, "beginning anew", rd_kafka_incremental_assign(m->rk, one));
     rd_kafka_topic_partition_list_destroy(one);
-}
-
-void kafka_member_anew(struct kafka_member *m)
-{
-    list_each(l, tmp, &m->partitions) {
-        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
-        p->anew = true;
-        if (!p->away)
-            kafka_member_home(m, p);
-        else if (!p->asked)
-            kafka_partition_ask(p, KAFKA_RECALL_REVOKE);
-    }
 }
 
 static void leave_hard(struct kafka_member *m);

@@ -105,6 +105,7 @@ struct kafka_entry {
     const struct ce_event *event; /* a reference; NULL while there is the message */
     int64_t offset, time_ms;
     unsigned attempt; /* times handed out */
+    bool mark;        /* no record: everything below the offset has been read */
     uint32_t flight;  /* while flying: index in its stream's table */
 };
 
@@ -122,7 +123,6 @@ struct kafka_partition {
     bool assigned;            /* librdkafka knows that it is ours */
     bool leaves;              /* asked to move */
     bool revoked;             /* it is to be given up */
-    bool anew;                /* its topic was made anew: it begins again */
     enum kafka_recall asking; /* of the ask that is out */
     struct letter give, ask, home;
 
@@ -170,6 +170,7 @@ struct kafka_member { /* C */
     unsigned committing;                        /* commits under way */
     bool vain;                                  /* the last commit failed: again with the next beat of `again` */
     bool hard;                                  /* destroyed without a farewell */
+    bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
     struct kafka_job job;
 };
@@ -256,8 +257,6 @@ void kafka_member_close(struct kafka_member *m);
 void kafka_member_free(struct kafka_member *m);
 /* Without a stream it stays for KAFKA_LINGER_NS. */
 void kafka_member_linger(struct kafka_member *m, bool on);
-/* All of its partitions begin again at their oldest record, with nothing settled. */
-void kafka_member_anew(struct kafka_member *m);
 /* Streams came or went: partitions are dealt out anew. */
 void kafka_member_deal(struct kafka_member *m);
 /* A partition is home. */

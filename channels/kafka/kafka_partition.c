@@ -43,6 +43,11 @@ static struct kafka_entry *first(const struct list *entries)
     return list_empty(entries) ? NULL : container_of(entries->next, struct kafka_entry, link);
 }
 
+static struct kafka_entry *last(const struct list *entries)
+{
+    return list_empty(entries) ? NULL : container_of(entries->prev, struct kafka_entry, link);
+}
+
 /* ---- ledger and cursor ---- */
 
 void kafka_partition_head(struct kafka_partition *p)
@@ -103,6 +108,12 @@ static void read_more(struct kafka_partition *p)
     p->readable = room == 0 || (size_t)n == room;
     for (size_t i = 0; i < room; i++) {
         struct kafka_entry *e = entries[i];
+        if (i < (size_t)n && messages[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            *e = (struct kafka_entry){.at = p, .offset = messages[i]->offset, .mark = true};
+            list_push_back(&p->ahead, &e->link);
+            rd_kafka_message_destroy(messages[i]);
+            continue;
+        }
         if (i >= (size_t)n || messages[i]->err) {
             if (i < (size_t)n) {
                 unreadable(p, messages[i]);
@@ -115,9 +126,10 @@ static void read_more(struct kafka_partition *p)
         e->time_ms = rd_kafka_message_timestamp(messages[i], NULL);
         list_push_back(&p->ahead, &e->link);
     }
-    if (!list_empty(&p->ahead))
+    const struct kafka_entry *newest = last(&p->ahead);
+    if (newest)
         kafka_channel_end_raise(p->member->subscription->channel, p->cursor->topic, p->cursor->partition,
-                                container_of(p->ahead.prev, struct kafka_entry, link)->offset + 1);
+                                newest->offset + !newest->mark);
 }
 
 /* What the first record shows of an offset that was gone. */
@@ -153,8 +165,12 @@ static struct kafka_entry *take(struct kafka_partition *p)
         if (p->before >= 0)
             tell_gap(p, e->offset);
         list_remove(&e->link);
+        if (e->mark && e->offset > p->ledger.top) {
+            kafka_ledger_skip(&p->ledger, e->offset);
+            changed(p);
+        }
         /* Below top: read twice, since librdkafka had been paused by a rebalance meanwhile. */
-        if (e->offset >= p->ledger.top) {
+        if (!e->mark && e->offset >= p->ledger.top) {
             if (kafka_ledger_take(&p->ledger, e->offset))
                 return e;
             changed(p);
@@ -386,6 +402,9 @@ void kafka_partition_free(struct kafka_partition *p)
 {
     assert(p->cursor->at == p);
     rd_kafka_queue_cb_event_enable(p->queue, NULL, NULL);
+    /* What is in it, or still comes, goes where it is thrown away: left there, of a topic that was deleted, it would
+     * keep the partition alive, and rd_kafka_destroy would wait for that for ever. */
+    rd_kafka_queue_forward(p->queue, p->member->queue);
     rd_kafka_queue_destroy(p->queue);
     kafka_partition_forget(p);
     pthread_mutex_destroy(&p->lock);

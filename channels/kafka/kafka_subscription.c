@@ -155,6 +155,7 @@ static void ops_end(struct bus_subscription *s, enum err err, const char *text)
 }
 
 static void going_on(struct bus_subscription *s);
+static void join(struct bus_subscription *s);
 static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *done);
 
 static void started(struct kafka_job *j)
@@ -177,8 +178,8 @@ static void started(struct kafka_job *j)
     ops_end(s, j->err, j->text[0] ? j->text : NULL);
     if (s->state == KAFKA_SUB_GOING)
         going_on(s);
-    else if (s->anew && !kafka_bus_closed(k))
-        ask(s, kafka_offsets_anew, started);
+    else
+        join(s);
     kafka_subscriptions_look(k);
     kafka_subscriptions_idle(k);
 }
@@ -187,7 +188,6 @@ static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *do
 {
     assert(!s->busy);
     s->busy = true;
-    s->anew = false;
     s->job.work = work;
     s->job.done = done;
     kafka_subscriptions_busy(s->bus);
@@ -264,12 +264,28 @@ enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name
 
 /* ---- streams ---- */
 
+/* What a group had committed of topics that were made anew is to go first. */
+static void anew(struct kafka_job *j)
+{
+    struct bus_subscription *s = container_of(j, struct bus_subscription, job);
+    if (!j->err)
+        s->anew = false;
+    else if (s->state == KAFKA_SUB_READY && !kafka_bus_closed(s->bus))
+        loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
+    started(j);
+}
+
+/* A consumer, where there are streams and none is there. */
 static void join(struct bus_subscription *s)
 {
     struct diag d = {0};
-    if (s->member || s->stream_count == 0 || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus))
+    if (s->member || s->busy || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus) || loop_timer_armed(&s->again))
         return;
-    if (!kafka_member_new(s, &d))
+    if (s->anew) {
+        ask(s, kafka_offsets_anew, anew);
+        return;
+    }
+    if (s->stream_count == 0 || !kafka_member_new(s, &d))
         return;
     kafka_subscription_says(s, "no consumer can be made: %s", d.text[0] ? d.text : "no memory");
     loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
@@ -410,12 +426,12 @@ void kafka_subscriptions_restart(struct bus_channel *c)
                 atomic_store(&s->cursors[t].at[i]->base, 0);
                 atomic_store(&s->cursors[t].at[i]->beyond, 0);
             }
-        if (s->member)
-            kafka_member_anew(s->member);
-        else if (s->busy)
-            s->anew = true;
-        else if (s->state == KAFKA_SUB_READY && !kafka_bus_closed(c->bus))
-            ask(s, kafka_offsets_anew, started);
+        s->anew = true;
+        if (s->member) { /* which would learn of the new topics in minutes only */
+            s->member->stale = true;
+            kafka_member_close(s->member);
+        }
+        join(s);
     }
 }
 

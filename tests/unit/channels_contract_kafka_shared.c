@@ -323,6 +323,79 @@ static void the_coordinator_moves(void **state)
     assert_int_equal(acked_twice(p), 0);
 }
 
+/* Deletes the channel's topic behind everybody's back. */
+static void delete_topic(void)
+{
+    char topic[200], text[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    snprintf(topic, sizeof topic, "%sknative-messaging-kafka.ns.c", getenv("LEAT_PREFIX"));
+    must(!rd_kafka_conf_set(conf, "bootstrap.servers", getenv("LEAT_KAFKA"), text, sizeof text));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_DeleteTopic_t *request = rd_kafka_DeleteTopic_new(topic);
+    rd_kafka_DeleteTopics(rk, &request, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    must(event && !rd_kafka_event_error(event));
+    rd_kafka_event_destroy(event);
+    rd_kafka_DeleteTopic_destroy(request);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(rk);
+}
+
+/* What is accepted after a topic was deleted and made anew is delivered, though it has lower offsets than before. */
+static void a_topic_is_made_anew(void **state)
+{
+    struct pair *p = *state;
+    first_leaves(p);
+    pair_subscribe(p, 1);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    pair_append(p, 1, 50);
+    rig_until(p->rig[1], all_acked(p));
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 0);
+    delete_topic();
+    unsigned first = p->appended;
+    pair_append(p, 1, 10);
+    char id[16];
+    snprintf(id, sizeof id, "e%u", first + 9);
+    rig_until(p->rig[1], tap_is(&p->tap[1], id));
+    pair_append(p, 1, 10);
+    snprintf(id, sizeof id, "e%u", first + 19);
+    rig_until(p->rig[1], tap_is(&p->tap[1], id));
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 0);
+}
+
+/* The marks of transactions are offsets that no record has: the backlog ends all the same, and so does the commit. */
+static void a_transaction_leaves_marks(void **state)
+{
+    struct pair *p = *state;
+    char topic[200], text[200];
+    first_leaves(p);
+    pair_subscribe(p, 1);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    pair_append(p, 1, 5);
+    snprintf(topic, sizeof topic, "%sknative-messaging-kafka.ns.c", getenv("LEAT_PREFIX"));
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    must(!rd_kafka_conf_set(conf, "bootstrap.servers", getenv("LEAT_KAFKA"), text, sizeof text));
+    must(!rd_kafka_conf_set(conf, "transactional.id", topic, text, sizeof text));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    must(rk && !rd_kafka_init_transactions(rk, 20000));
+    for (int i = 0; i < 2; i++) { /* the second one in vain */
+        must(!rd_kafka_begin_transaction(rk));
+        must(!rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(i), RD_KAFKA_V_VALUE("x", 1),
+                                RD_KAFKA_V_HEADER("ce_specversion", "1.0", -1), RD_KAFKA_V_HEADER("ce_id", "e5", -1),
+                                RD_KAFKA_V_HEADER("ce_source", "/t", -1), RD_KAFKA_V_HEADER("ce_type", "t", -1),
+                                RD_KAFKA_V_END));
+        must(!rd_kafka_flush(rk, 20000));
+        must(!(i ? rd_kafka_abort_transaction(rk, 20000) : rd_kafka_commit_transaction(rk, 20000)));
+    }
+    rd_kafka_destroy(rk);
+    p->appended++;
+    rig_until(p->rig[1], all_acked(p));
+    rig_until(p->rig[1], backlog(p->rig[1], p->s[1]) == 0);
+    tap_close(&p->tap[1]);
+    p->tap[1] = (struct tap){0};
+}
+
 #define SHARED(stamp_, parameters)                                                                                     \
     static const struct contract stamp_ = {.bus = "kafka", .how = THREADS, .params = parameters, .loops = 1};
 SHARED(shared_mock, "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=4")
@@ -382,11 +455,14 @@ static void case_end(const struct CMUnitTest *test)
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest mocked[] = CASES(shared_mock), real[] = CASES(shared_real),
-                                   faults[] = {CASE(the_coordinator_moves, shared_mock)};
+                                   faults[] = {CASE(the_coordinator_moves, shared_mock)},
+                                   topics[] = {CASE(a_topic_is_made_anew, shared_real),
+                                               CASE(a_transaction_leaves_marks, shared_real)};
     struct children all = {.most = 6, .before = case_begin, .after = case_end};
     children_add(&all, mocked, sizeof mocked / sizeof mocked[0]);
     children_add(&all, faults, sizeof faults / sizeof faults[0]);
     if (getenv("LEAT_KAFKA"))
-        children_add(&all, real, sizeof real / sizeof real[0]);
+        children_add(&all, real, sizeof real / sizeof real[0]),
+            children_add(&all, topics, sizeof topics / sizeof topics[0]);
     return children_run(&all, "Kafka shared by two", argc > 1 ? argv[1] : NULL);
 }
