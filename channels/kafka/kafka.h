@@ -4,7 +4,7 @@
  *
  *     append  ──→ producer (one, idempotent, acks=all) ──→ broker          data loops; librdkafka's threads
  *     done    ←── letter ←── D, which waits for delivery reports            a thread of ours
- *     deliver ←── queue of a partition, with an eventfd ←── consumer       data loops read; one consumer a subscription
+ *     deliver ←── queue of a partition, which sends a post ←── consumer    data loops read; one consumer a subscription
  *     settle  ──→ ledger of the partition ──→ commit                        data loop; control commits
  *     everything that blocks (topics, start offsets, lags, closing) ──→ C   the clerk, a thread of ours
  *     read    ──→ R, with a consumer of its own without a group             a thread of ours, only while somebody reads
@@ -18,7 +18,8 @@
  * K4. At most KAFKA_WINDOW offsets lie between the oldest unsettled event of a partition and the newest taken from it:
  *     what is settled beyond fits into one commit. A partition whose window is full waits; the others go on.
  * K5. No callback of a stream runs for a token after that token was revoked, or its stream detached.
- * K6. A consumer exists only while its subscription has a stream: what nobody drains costs no thread.
+ * K6. A consumer exists only while its subscription has a stream, and a little longer: what nobody drains costs no
+ *     thread.
  *
  * Threads: C(ontrol), L (a data loop), D, K (the clerk), R; the letter behind a member says who may touch it.
  */
