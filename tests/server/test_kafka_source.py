@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`leat source kafka` as a pod runs it."""
 
+import json
+
 import pytest
 from broker import Broker, channel, event, prefix_of
 from leat import Leat, Reply, request, wait_for
@@ -127,3 +129,36 @@ def test_a_topic_that_is_not_there(topic, pod, sink):
     answer = request("GET", process.address("health") + "/readyz")
     assert answer.status == 503 and topic.name + "-not" in answer.text, answer.text
     assert request("GET", process.address("health") + "/livez").status == 200
+
+
+def test_what_a_source_in_serve_parks_is_not_on_its_kafka(topic, serve, run, sink):
+    """Nobody takes the event: it is parked on the default bus of this process (memory here), from where it is redriven; the topic's cluster gets no topic for it."""
+    spec = {
+        "bootstrapServers": [Kafka.shared().address],
+        "topics": [topic.name],
+        "consumerGroup": topic.name + ".parked",
+        "initialOffset": "earliest",
+        "delivery": {"retry": 0},
+        "sink": {"uri": sink.url},
+    }
+    sink.default = Reply(400)
+    broker = serve([{"apiVersion": "sources.knative.dev/v1", "kind": "KafkaSource", "metadata": {"name": "orders"}, "spec": spec}])
+    broker.may_lose = True
+    assert topic.post("c", b"x", event("lost", partitionkey="k")).status == 202
+    sink.wait(1, 30)
+
+    def listed():
+        code, out, said = run("dlq", "list", "kafkasource/orders", "-o", "json", env={"LEAT_SERVER": broker.api})
+        assert code == 0, said
+        return [item["id"] for item in json.loads(out)["items"]]
+
+    wait_for(lambda: listed() == ["lost"], "the parked event", 30)
+    sink.default = Reply(202)
+    code, _, said = run("dlq", "redrive", "kafkasource/orders", "--all", env={"LEAT_SERVER": broker.api})
+    assert code == 0, said
+    sink.wait(2, 30)
+    wait_for(lambda: listed() == [], "none left")
+    code, out, said = run("replay", "kafkasource/orders", "--from", "earliest", env={"LEAT_SERVER": broker.api})
+    assert code == 0, said
+    sink.wait(3, 30)
+    assert ids(sink) == ["lost"] * 3
