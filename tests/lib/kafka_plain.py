@@ -62,8 +62,8 @@ class Kcat:
     def __init__(self, address):
         self.address = address
 
-    def write(self, topic, value=None, key=None, headers=(), partition=None):
-        words = ["kcat", "-b", self.address, "-P", "-t", topic, *(["-p", partition] if partition is not None else [])]
+    def write(self, topic, value=None, key=None, headers=(), partition=None, compression="none"):
+        words = ["kcat", "-b", self.address, "-P", "-t", topic, "-z", compression, *(["-p", partition] if partition is not None else [])]
         for name, text in headers:
             words += ["-H", name if text is None else f"{name}={text if isinstance(text, str) else text.decode()}"]
         if not value:  # kcat passes an empty file over; of a line with key and value it takes what is empty, with -Z as null
@@ -105,6 +105,18 @@ class Python:
         headers = [(name, text.encode() if isinstance(text, str) else text) for name, text in headers]
         self.producer.send(topic, value=value, key=key, headers=headers, partition=partition).get(leat.DEADLINE)
 
+    def write_in_transaction(self, topic, records, commit):
+        """Records as keywords of `write`, in one transaction, which is committed or aborted."""
+        producer = kafka.KafkaProducer(bootstrap_servers=self.address, transactional_id=f"plain-{topic}-{commit}")
+        try:
+            producer.init_transactions()
+            producer.begin_transaction()
+            for r in records:
+                producer.send(topic, **{**r, "headers": [(n, v.encode()) for n, v in r["headers"]]}).get(leat.DEADLINE)
+            (producer.commit_transaction if commit else producer.abort_transaction)()
+        finally:
+            producer.close()
+
     def read(self, topic):
         consumer = kafka.KafkaConsumer(bootstrap_servers=self.address, enable_auto_commit=False)
         try:
@@ -124,6 +136,17 @@ class Python:
         from kafka.partitioner.default import murmur2
 
         return (murmur2(key) & 0x7FFFFFFF) % count
+
+    def lags(self, topic):
+        """What each group that has read the topic has left of it, as Kafka's own tools tell it: end minus committed offset, of all partitions."""
+        admin, consumer = kafka.admin.KafkaAdminClient(bootstrap_servers=self.address), kafka.KafkaConsumer(bootstrap_servers=self.address)
+        try:
+            ends = consumer.end_offsets([kafka.TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+            groups = admin.list_group_offsets([g["group_id"] for g in admin.list_groups()])
+            return {g: sum(end - at[p].offset for p, end in ends.items() if p in at) for g, at in groups.items() if set(at) & set(ends)}
+        finally:
+            consumer.close()
+            admin.close()
 
     def make_topic(self, name, partitions=1):
         admin = kafka.admin.KafkaAdminClient(bootstrap_servers=self.address)

@@ -150,6 +150,31 @@ def test_what_the_sdk_writes(broker, plain_kafka, sink, mode):
     assert {k: v for k, v in got.event.items() if k in want} == want and json.loads(got.event["data"]) == {"a": [1, "\u00e9"]}
 
 
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+def test_compressed_records(broker, plain_kafka, sink, compression):
+    id, value = f"compressed-{compression}", b"a line of text\n" * 5000
+    plain_kafka["kcat"].write(topic_of(broker, "one"), value, b"k", headers_of(id), compression=compression)
+    assert arrived(sink, id).body == value
+
+
+def test_transactions_arrive_when_they_are_committed(broker, plain_kafka, sink):
+    """What was aborted is never seen; the marks that a transaction leaves in a partition are no events, and nothing waits for them: neither leat nor Kafka's own tools see a backlog."""
+    where = topic_of(broker, "one")
+
+    def write(name, commit):
+        ids = [f"{name}-{n}" for n in range(3)]
+        plain_kafka["python"].write_in_transaction(where, [{"value": b"v", "headers": headers_of(id)} for id in ids], commit)
+        return ids
+
+    aborted, committed = write("aborted", False), write("committed", True)
+    for id in committed:
+        arrived(sink, id)
+    aborted += write("aborted-too", False)
+    wait_for(lambda: list(plain_kafka["python"].lags(where).values()) == [0], "the group's lag to be 0")
+    broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="s-one")
+    assert not set(aborted) & set(sink.ids)
+
+
 # ---- a KafkaSource ----
 
 
