@@ -10,7 +10,7 @@ from kafka_plain import kafka as plain
 
 from broker import event, prefix_of
 from leat import request, wait_for
-from real.kafka import Kafka
+from real.kafka import PASSWORD, USER, Kafka
 
 SYSTEM = "knative-eventing"
 
@@ -158,6 +158,32 @@ def test_a_mistake_costs_no_topic(cluster, namespace, serve, sink):
     # The object itself is gone: so is its topic.
     assert "result=applied" in process.reload([whole[0]])
     wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(cluster), "the topic to go", 30)
+
+
+def test_another_address_or_password_is_the_same_bus(cluster, namespace, serve, sink):
+    """What describes the cluster changes while events pass: topics and groups stay, nothing is lost."""
+    listener = "SASL_PLAINTEXT"
+
+    def objects(**changes):
+        fields = {"protocol": listener, "sasl.mechanism": "PLAIN", "user": USER, "password": PASSWORD, **changes}
+        named = config("cluster", namespace, cluster.server(listener))
+        named["data"]["auth.secret.ref.name"] = "keys"
+        return [named, thing("v1", "Secret", "keys", namespace, stringData=fields), kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)]
+
+    process = serve([config("cluster", namespace, cluster.address), *objects()[1:]])
+    is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "plain")
+    arrived(sink, "plain")
+    assert "result=applied" in process.reload(objects())
+    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("sasl")).status == 202, "an event to be taken over the other listener", 30)
+    arrived(sink, "sasl")
+    assert "result=applied" in process.reload(objects(password="wrong"))
+    wait_for(lambda: condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False", "the condition to say that the password is wrong", 40)
+    assert "wrong" not in str(status(process, "eventing.knative.dev/v1", "brokers", "b", namespace))
+    assert "result=applied" in process.reload(objects())
+    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("again")).status == 202, "an event to be taken again", 40)
+    arrived(sink, "again")
+    assert set(seen(sink)) == {"plain", "sasl", "again"}
 
 
 def test_what_kafka_refuses_is_in_the_condition(cluster, namespace, serve):
