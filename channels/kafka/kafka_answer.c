@@ -183,6 +183,7 @@ static void ready(struct bus_channel *c, uint64_t record_max, bool anew)
     c->err = OK;
     c->reason[0] = '\0';
     c->was_ready = true;
+    k->connected = true;
     atomic_store(&c->record_max, record_max);
     atomic_store_explicit(&c->state, KAFKA_CHANNEL_READY, memory_order_release);
     if (anew) {
