@@ -64,7 +64,9 @@ static rd_kafka_resp_err_t on_answered(rd_kafka_t *rk, int fd, const char *broke
 {
     struct kafka_member *m = opaque;
     (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
-    if (key == API_SYNC_GROUP && !err) {
+    if (key == API_JOIN_GROUP && !err)
+        atomic_store(&m->answered, true);
+    if (key == API_SYNC_GROUP || (key == API_JOIN_GROUP && err)) {
         atomic_store(&m->joining, false);
         post_send(m->post); /* what was held back */
     }

@@ -260,26 +260,50 @@ void kafka_member_home(struct kafka_member *m, struct kafka_partition *p)
 
 /* ---- the end ---- */
 
+/* Its first join was answered, and what came of it has not been told. */
+static bool in_first_join(const struct kafka_member *m)
+{
+    return atomic_load(&m->answered) && !m->told;
+}
+
+/* Joins the consumer's threads. One whose first join never came to its end, since the broker went silent, is left as it
+ * is with its threads: it would end the program (say_farewell). */
+static void end(struct kafka_member *m)
+{
+    if (!in_first_join(m)) {
+        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* closed already, or in vain */
+        m->rk = NULL;
+    }
+}
+
+/* After `end`, on whatever thread that was. */
+static void member_free(struct kafka_member *m)
+{
+    if (m->rk) { /* left as it is, with what its threads still use */
+        kafka_client_ref(m->subscription->bus->client);
+        return;
+    }
+    post_free(m->post); /* librdkafka's threads had it until now */
+    free(m);
+}
+
 static void gone(struct kafka_job *j)
 {
     struct kafka_member *m = container_of(j, struct kafka_member, job);
     struct bus_subscription *s = m->subscription;
     struct kafka_bus *k = s->bus;
-    if (m->rk) /* K did not come to it: stop */
-        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    post_free(m->post); /* librdkafka's threads had it until now */
-    free(m);
+    if (j->err) /* K did not come to it: stop */
+        end(m);
+    member_free(m);
     s->member = NULL;
     kafka_subscription_memberless(s);
     kafka_subscriptions_idle(k);
 }
 
-/* On K: joins the consumer's threads. */
+/* On K. */
 static void destroy(struct kafka_job *j)
 {
-    struct kafka_member *m = container_of(j, struct kafka_member, job);
-    rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* closed already, or in vain */
-    m->rk = NULL;
+    end(container_of(j, struct kafka_member, job));
 }
 
 static void dismantle(struct kafka_member *m)
@@ -326,14 +350,13 @@ static void deadline_due(struct loop_timer *t)
     leave_hard(container_of(t, struct kafka_member, deadline));
 }
 
-void kafka_member_close(struct kafka_member *m)
+/* Not while it joins: its last commit would be refused, and a consumer that is destroyed between its first JoinGroup's
+ * answer and its SyncGroup's ends the program (an assertion of librdkafka 2.0.2's assignor). */
+static void say_farewell(struct kafka_member *m)
 {
-    if (m->state != KAFKA_MEMBER_IN)
+    if (m->farewell || m->hard || atomic_load(&m->joining) || in_first_join(m))
         return;
-    m->state = KAFKA_MEMBER_CLOSING;
-    loop_timer_stop(control_of(m), &m->linger);
-    loop_timer_stop(control_of(m), &m->again);
-    loop_timer_start(control_of(m), &m->deadline, KAFKA_CLOSE_NS);
+    m->farewell = true;
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(m->rk, m->queue);
     if (error) {
         rd_kafka_error_destroy(error);
@@ -346,12 +369,24 @@ void kafka_member_close(struct kafka_member *m)
     }
 }
 
+void kafka_member_close(struct kafka_member *m)
+{
+    if (m->state != KAFKA_MEMBER_IN)
+        return;
+    m->state = KAFKA_MEMBER_CLOSING;
+    loop_timer_stop(control_of(m), &m->linger);
+    loop_timer_stop(control_of(m), &m->again);
+    loop_timer_start(control_of(m), &m->deadline, KAFKA_CLOSE_NS);
+    say_farewell(m);
+}
+
 /* ---- events ---- */
 
 static void on_rebalance(struct kafka_member *m, rd_kafka_event_t *event)
 {
     const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
     assert(!m->rebalance);
+    m->told = true;
     m->rebalance = rd_kafka_topic_partition_list_copy(list);
     m->assign = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
     if (!m->assign)
@@ -419,6 +454,8 @@ void kafka_member_serve(void *owner)
         while (m->state != KAFKA_MEMBER_GONE && (event = rd_kafka_queue_poll(m->queue, 0)))
             on_event(m, event);
     } while (m->state != KAFKA_MEMBER_GONE && rd_kafka_queue_length(m->queue) > 0);
+    if (m->state == KAFKA_MEMBER_CLOSING)
+        say_farewell(m);
     if (m->state == KAFKA_MEMBER_CLOSING && !m->hard && rd_kafka_consumer_closed(m->rk))
         leave(m);
     else if (m->state == KAFKA_MEMBER_IN)
@@ -469,7 +506,6 @@ void kafka_member_free(struct kafka_member *m)
     if (m->state != KAFKA_MEMBER_GONE)
         dismantle(m);
     if (m->rk)
-        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    post_free(m->post);
-    free(m);
+        end(m);
+    member_free(m);
 }

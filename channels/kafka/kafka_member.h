@@ -161,7 +161,9 @@ struct kafka_member { /* C */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue; /* its own events */
     struct post *post;       /* T and L → C */
-    atomic_bool joining;     /* T: commits wait */
+    atomic_bool joining;     /* T: commits and leaving wait */
+    atomic_bool answered;    /* T: a JoinGroup of it ever was */
+    bool told;               /* something came of it */
     struct list partitions;
     /* What librdkafka asks of us; one at a time. */
     rd_kafka_topic_partition_list_t *rebalance; /* owned; NULL: nothing */
@@ -170,6 +172,7 @@ struct kafka_member { /* C */
     unsigned committing;                        /* commits under way */
     bool vain;                                  /* the last commit failed: again with the next beat of `again` */
     bool hard;                                  /* destroyed without a farewell */
+    bool farewell;                              /* librdkafka has been told to leave */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
     struct kafka_job job;
