@@ -56,8 +56,10 @@ void kafka_commit_last(struct kafka_member *m, const rd_kafka_topic_partition_li
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(given_up->cnt);
     for (int i = 0; i < given_up->cnt; i++) {
         struct kafka_partition *p = kafka_member_find(m, given_up->elems[i].topic, given_up->elems[i].partition);
-        if (p)
-            add_fresh(list, m, p);
+        if (!p)
+            continue;
+        kafka_partition_shoot(p); /* also what a commit under way says: should that be refused, nobody tries it again */
+        add_fresh(list, m, p);
     }
     commit(m, list);
 }
