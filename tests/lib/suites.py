@@ -27,7 +27,8 @@ THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_s
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "clients_kafka", "broker_engine")
 FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-kafka", "kafka_forms": "python-kafka"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
-BUSES = ("faulty,inner=memory", "log")  # beside memory; as `serve --bus` takes them
+BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA")  # beside memory; as `serve --bus` takes them
+LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -101,6 +102,7 @@ def real_crash_suites():
     yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
     yield Suite("crash real: killed 200 times", [*proof, "--cycles", "200"], "crash-tools")
     yield Suite("crash real: stopped under load 20 times", [*proof, "--cycles", "20", "--gently"], "crash-tools")
+    yield Suite("crash of a Kafka and of leat on it", [sys.executable, "tests/crash/kafka.py"], "crash-tools")
 
 
 def all_suites():
@@ -131,7 +133,7 @@ def counts(output, good):
 
 
 def environment(suite):
-    env = dict(os.environ, **suite.env)
+    env = dict(os.environ, **{name: value.replace("$LEAT_KAFKA", os.environ.get("LEAT_KAFKA", "")) for name, value in suite.env.items()})
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     env.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
@@ -186,7 +188,7 @@ def main():
         return 1
     if not any(map(wants_kafka, suites)):
         return run_all(suites)
-    with Kafka() as kafka:  # one for all; who stops or kills one starts its own
+    with Kafka(settings={"message.max.bytes": LARGE}) as kafka:  # one for all; who stops or kills one starts its own
         os.environ.update(kafka.environment())
         return run_all(suites)
 

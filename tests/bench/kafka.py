@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat on a real Kafka beside a bare program of librdkafka (bench_kafka.c) on the same Kafka in the same run: events in by HTTP, through a topic, out by HTTP; and what it holds: memory, threads.
+
+All of it shares one machine with the Kafka, the load and the sink, so only the ratio means something. The bare program is run with as many unacknowledged records as leat has connections, each
+of which waits for its answer, and with as many as librdkafka queues."""
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+
+from rig import BUILD, ROOT, Leat, Sink, fan_out, load, median, memory
+from scale import say, spread
+
+sys.path[:0] = [str(ROOT / "tests")]
+
+CONNS = 256
+QUEUES_MIB = 32 + 4  # what the producer may queue, and what one subscription's consumer may hold ahead: the bus's defaults
+CHANNELS = 1000
+
+
+def threads(pid):
+    return len(list(pathlib.Path(f"/proc/{pid}/task").iterdir()))
+
+
+class Peak:
+    """The largest private memory of a process, in MiB, looked at every 50 ms."""
+
+    def __init__(self, pid):
+        self.pid, self.most, self.over = pid, 0.0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.over.wait(0.05):
+            self.most = max(self.most, memory(self.pid)[0])
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def on_kafka(kafka, run):
+    return "--bus", f"kafka,bootstrap.servers={kafka.address},prefix={run}-"
+
+
+def channels(objects):
+    """Of the default bus, which is Kafka here."""
+    return [o.replace("InMemoryChannel", "Channel") for o in objects]
+
+
+def bare(a, kafka, window):
+    program = BUILD / "tests/bench/bench_kafka"
+    if not program.exists():
+        raise SystemExit(f"{program} is not built: use make bench")
+    command = [program, kafka.address, f"seconds={a.seconds}", f"window={window}", "linger=0.5" if window else "linger=5", f"size={a.size}"]
+    return json.loads(subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout)
+
+
+def through_leat(a, kafka, sink, run):
+    peer = Leat(a, channels(fan_out(sink.port, 1)), options=on_kafka(kafka, run))
+    try:
+        load(a, peer, sink.port, 1, "max", 1, conns=CONNS)
+        with Peak(peer.process.pid) as peak:
+            measured = load(a, peer, sink.port, 1, "max", a.seconds, conns=CONNS)
+        measured["peak_mib"] = peak.most
+        return measured
+    finally:
+        peer.stop()
+
+
+def rates(a, kafka):
+    runs = []
+    with Sink(1) as sink:
+        for i in range(a.repeat):
+            say("kafka 1 -> 1", i, a)
+            runs.append((through_leat(a, kafka, sink, f"r{i}"), bare(a, kafka, CONNS), bare(a, kafka, 0)))
+    leat, waiting, free = zip(*runs)
+    rows = [("kafka 1 -> 1 events/s", f"{median(r['e2e_rate'] for r in leat):.0f}",
+             f"bare, {CONNS} unacknowledged {median(r['rate'] for r in waiting):.0f}, without bound {median(r['rate'] for r in free):.0f}", "")]
+    for name, others in ((f"{CONNS} unacknowledged", waiting), ("without bound", free)):
+        ratios = [l["e2e_rate"] / o["rate"] for l, o in zip(leat, others)]
+        rows.append((f"kafka 1 -> 1 / bare program, {name}", f"{100 * median(ratios):.0f} %", spread(ratios), ">= 60 %"))
+    return rows + [
+        ("kafka 1 -> 1 CPU per event", f"{median(r['cpu_us'] for r in leat):.1f} us", f"bare {median(r['cpu_us'] for r in waiting):.1f} us", ""),
+        ("kafka 1 -> 1 accepted and lost", str(sum(r.get("lost", 0) for r in leat)), "", "0"),
+        (f"private memory under load beyond queues of {QUEUES_MIB} MiB", f"{max(0, max(r['peak_mib'] for r in leat) - QUEUES_MIB):.1f} MiB",
+         f"{max(r['peak_mib'] for r in leat):.1f} MiB in all", "<= 48 MiB"),
+    ]
+
+
+def held(a, kafka):
+    """Threads and memory of what does nothing."""
+    seen = {}
+    with Sink(1) as sink:
+        many = [o.replace("bench", f"c{i}") for i in range(CHANNELS) for o in ("---\n" + channels(fan_out(sink.port, 0))[0],)]
+        for name, objects, path in (("1 channel", fan_out(sink.port, 0), "/channels/default/bench"), (f"{CHANNELS} channels", many, "/channels/default/c0"),
+                                    ("1 subscription", fan_out(sink.port, 1, 1), "/channels/default/bench"), ("11 subscriptions", fan_out(sink.port, 11, 1), "/channels/default/bench")):
+            peer = Leat(a, channels(objects), path, on_kafka(kafka, name.replace(" ", "")))
+            seen[name] = threads(peer.process.pid), memory(peer.process.pid)[0]
+            peer.stop()
+    (one, one_mib), (many, many_mib), (sub, sub_mib), (subs, subs_mib) = seen.values()
+    return [
+        (f"kafka: threads of {CHANNELS} channels nobody subscribes to", f"{many - one} more than of one", f"{many} in all; {many_mib - one_mib:.1f} MiB more", "0"),
+        ("kafka: threads of a subscription", f"{(subs - sub) / 10:.1f}", f"the first {sub - one}; {(subs_mib - sub_mib) / 10:.2f} MiB each", ""),
+    ]
+
+
+def kafka(a):
+    from real.kafka import Kafka
+
+    with Kafka() as server:
+        return rates(a, server) + held(a, server)
+
+
+PARTS = {"kafka": kafka}
