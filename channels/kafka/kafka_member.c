@@ -266,14 +266,27 @@ static bool in_first_join(const struct kafka_member *m)
     return atomic_load(&m->answered) && !m->told;
 }
 
+static void *destroy_aside(void *rk)
+{
+    rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
 /* Joins the consumer's threads. One whose first join never came to its end, since the broker went silent, is left as it
- * is with its threads: it would end the program (say_farewell). */
+ * is with its threads: it would end the program (say_farewell). And one of a topic that was deleted is destroyed aside:
+ * librdkafka 2.0.2 may wait for ever for such a partition. Both keep what their threads use (member_free). */
 static void end(struct kafka_member *m)
 {
-    if (!in_first_join(m)) {
-        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* closed already, or in vain */
-        m->rk = NULL;
+    pthread_t thread;
+    if (in_first_join(m))
+        return;
+    if (m->stale) {
+        if (!pthread_create(&thread, NULL, destroy_aside, m->rk))
+            pthread_detach(thread);
+        return;
     }
+    rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* closed already, or in vain */
+    m->rk = NULL;
 }
 
 /* After `end`, on whatever thread that was. */
