@@ -66,7 +66,7 @@ void log_notice(struct log_bus *g, int severity, const char *code, const char *f
     if (room) {
         g->note_count++;
         list_push_back(&g->notes, &n->link);
-        log_post_send(g->post);
+        post_send(g->post);
     }
     pthread_mutex_unlock(&g->notes_lock);
     if (!room)
@@ -84,7 +84,6 @@ static void tell(void *owner)
     struct list notes, *l;
     list_init(&notes);
     pthread_mutex_lock(&g->notes_lock);
-    g->post->posted = false;
     list_splice_back(&notes, &g->notes);
     g->note_count = 0;
     pthread_mutex_unlock(&g->notes_lock);
@@ -242,7 +241,7 @@ static enum err bus_start(struct log_bus *g, const struct log_settings *s, struc
     g->dir = strdup(s->dir);
     g->stop = log_pending_new(LOG_PENDING_STOP);
     g->loops = calloc(g->env.loop_count, sizeof *g->loops);
-    enum err e = g->dir && g->stop && g->loops ? log_post_new(g->env.control, tell, g, &g->post) : ERR_NOMEM;
+    enum err e = g->dir && g->stop && g->loops ? post_new(g->env.control, tell, g, &g->post) : ERR_NOMEM;
     for (size_t i = 0; i < g->env.loop_count && !e; i++)
         e = log_loop_init(&g->loops[i], g, i);
     if (!e) {
@@ -371,7 +370,7 @@ static void notes_free(struct log_bus *g)
     struct list *l;
     while ((l = list_pop_front(&g->notes)))
         free(container_of(l, struct log_note, link));
-    log_post_free(g->post);
+    post_free(g->post);
 }
 
 static void locks_fini(struct log_bus *g)

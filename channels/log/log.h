@@ -48,6 +48,7 @@
 
 #include "bus.h"
 #include "map.h"
+#include "../post.h"
 #include "../round.h"
 #include "slot.h"
 #include "store.h"
@@ -74,15 +75,6 @@
 struct log_bus;
 struct log_pending;
 
-/* A letter that outlives its owner: where it lies in a mailbox when the owner goes, it frees itself. */
-struct log_post {
-    struct letter letter;
-    void (*run)(void *owner); /* on the loop */
-    void *owner;              /* NULL: gone */
-    struct loop *loop;
-    bool posted; /* under the owner's lock */
-};
-
 struct log_yield {     /* the loop's own: log_yield.c */
     uint64_t since_ns; /* of this window, */
     unsigned appends;  /* and how many it has seen */
@@ -106,7 +98,7 @@ struct log_loop {
     struct list completed; /* under it: log_pending that W is done with */
     struct list ready;     /* under it: streams that may have something to deliver */
     struct list pages;     /* under it: log_read with a page read */
-    struct log_post *post;
+    struct post *post;
     struct list outgoing; /* W's own: of the batch that it completes */
     struct log_yield yield;
 };

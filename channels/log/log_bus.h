@@ -124,7 +124,7 @@ struct log_bus {
     pthread_mutex_t notes_lock;
     struct list notes;
     unsigned note_count;
-    struct log_post *post; /* control's letter for notes */
+    struct post *post; /* control's letter for notes */
 
     atomic_bool unmarked;                /* something was committed since the last mark */
     atomic_bool low;                     /* the disk has less than the reserve: appends are refused */
@@ -177,9 +177,6 @@ void log_pending_give(struct log_loop *l, struct log_pending *p);
 void log_loop_spares_free(struct log_loop *l);
 void log_loop_ready(struct bus_stream *st); /* any thread; log_loop_post is to follow */
 void log_loop_post(struct log_loop *l);     /* one letter for all that lies there */
-enum err log_post_new(struct loop *loop, void (*run)(void *owner), void *owner, struct log_post **out) must_check;
-void log_post_send(struct log_post *p); /* under the owner's lock; at most one is under way */
-void log_post_free(struct log_post *p); /* no loop runs; NULL is fine */
 
 /* log_yield.c: catching up yields to producers. The loop's own. */
 #define LOG_WINDOW_NS (10 * NS_PER_MS) /* in which a loop counts appends, */

@@ -4,55 +4,12 @@
  * what W and R leave there, completed appends, streams with something to deliver, pages read, for which the loop gets
  * one letter however much it is.
  *
- * log_loop_ready, log_loop_post: any thread. log_post_send: under the lock of whoever owns the post. The rest: the
- * loop's own.
+ * log_loop_ready, log_loop_post: any thread. The rest: the loop's own.
  */
 #include "log_bus.h"
 
 #include <assert.h>
 #include <stdlib.h>
-
-/* ---- letters that outlive their owner ---- */
-
-static void post_run(struct letter *m)
-{
-    struct log_post *p = container_of(m, struct log_post, letter);
-    if (!p->owner) {
-        free(p);
-        return;
-    }
-    p->run(p->owner);
-}
-
-enum err log_post_new(struct loop *loop, void (*run)(void *owner), void *owner, struct log_post **out)
-{
-    assert(loop && owner);
-    struct log_post *p = malloc(sizeof *p);
-    if (!p)
-        return ERR_NOMEM;
-    *p = (struct log_post){.letter.run = post_run, .run = run, .owner = owner, .loop = loop};
-    *out = p;
-    return OK;
-}
-
-void log_post_send(struct log_post *p)
-{
-    assert(p->owner);
-    if (p->posted)
-        return;
-    p->posted = true;
-    loop_post_reserved(p->loop, &p->letter);
-}
-
-void log_post_free(struct log_post *p)
-{
-    if (!p)
-        return;
-    if (p->posted)
-        p->owner = NULL;
-    else
-        free(p);
-}
 
 /* ---- pending ---- */
 
@@ -141,8 +98,6 @@ static void arrived(void *owner)
     list_init(&completed);
     list_init(&pages);
     pthread_mutex_lock(&l->lock);
-    assert(l->post->posted);
-    l->post->posted = false;
     list_splice_back(&completed, &l->completed);
     list_splice_back(&pages, &l->pages);
     pthread_mutex_unlock(&l->lock);
@@ -170,7 +125,7 @@ void log_loop_post(struct log_loop *l)
 {
     pthread_mutex_lock(&l->lock);
     if (!list_empty(&l->completed) || !list_empty(&l->ready) || !list_empty(&l->pages))
-        log_post_send(l->post);
+        post_send(l->post);
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -193,7 +148,7 @@ enum err log_loop_init(struct log_loop *l, struct log_bus *g, size_t index)
     list_init(&l->pages);
     list_init(&l->outgoing);
     log_yield_init(l);
-    enum err e = log_post_new(l->loop, arrived, l, &l->post);
+    enum err e = post_new(l->loop, arrived, l, &l->post);
     if (!e)
         pthread_mutex_init(&l->lock, NULL);
     return e;
@@ -210,6 +165,6 @@ void log_loop_fini(struct log_loop *l)
         log_read_free(i);
     log_loop_spares_free(l);
     log_yield_fini(l);
-    log_post_free(l->post);
+    post_free(l->post);
     pthread_mutex_destroy(&l->lock);
 }
