@@ -274,6 +274,8 @@ void contract_release_keeps_the_channel_unless_removed(void **state)
 void contract_release_removes_with_the_last_reference(void **state)
 {
     struct rig *r = *state;
+    if (r->contract->lacks & LACKS_TOPICS) /* what cannot be made cannot be removed, and cursors stay with it */
+        skip();
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     rig_append_many(r, c, 5);

@@ -28,7 +28,7 @@ enum contract_loops { TURNED, THREADS };
 struct bus;
 
 enum contract_lack {                         /* what a double of a backing system cannot do, though the system can */
-                     LACKS_TOPICS = 1u << 0, /* make a topic with settings of its own */
+                     LACKS_TOPICS = 1u << 0, /* make a topic with settings of its own, or remove one */
                      LACKS_TIME = 1u << 1,   /* find events by time */
 };
 

@@ -28,8 +28,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(ROOT / "tests"), str(ROOT / "tests/lib")]  # not this folder: its real.py would hide tests/real
 
+import leat  # noqa: E402
 from broker import Broker  # noqa: E402
-from crash.real import IN_FLIGHT, LOOPS_MAX, Campaign, Failed, Peer, trigger  # noqa: E402
+from crash.real import IN_FLIGHT, LOOPS_MAX, PARKED, Campaign, Failed, Peer, trigger  # noqa: E402
 from kafka_admin import delete_topic, topics  # noqa: E402
 from real.kafka import Kafka  # noqa: E402
 
@@ -107,6 +108,12 @@ class KafkaCampaign(Campaign):
     def allowed(self):
         return sum(self.faults.values()) * (2 * math.ceil(COMMIT_SECONDS * RATE) + LOOPS_MAX * IN_FLIGHT)
 
+    def parked(self):
+        """As ever; but the list is whole only once the group of the server that was killed is free, after its session."""
+        listed = lambda: self.server.ask("GET", PARKED + "?limit=10000").json()  # noqa: E731
+        leat.wait_for(lambda: not listed()["more"], "the list of parked events")
+        return super().parked()
+
     # ---- what is broken ----
 
     def break_leat(self):
@@ -144,6 +151,7 @@ class KafkaCampaign(Campaign):
 
     def topic_deleted(self):
         """Nothing is left in it, so nothing is lost; what is accepted afterwards must come."""
+        self.faults["topic"] += 1
         topic = next(name for name in topics(self.kafka.address) if name.endswith(TOPIC))
         delete_topic(self.kafka.address, topic)
         self.load()
@@ -161,6 +169,7 @@ class KafkaCampaign(Campaign):
             self.cycle(faults[n % len(faults)])
         self.quiet()
         before = self.parked()
+        self.faults["leat"] += 1
         self.kill()
         self.start()
         self.quiet()
