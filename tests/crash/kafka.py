@@ -207,8 +207,8 @@ def main():
     failure = None
     try:
         campaign.run()
-    except (Failed, AssertionError) as e:
-        failure = str(e)
+    except (Failed, AssertionError, OSError) as e:  # OSError: the server has ended while it was asked
+        failure = f"{type(e).__name__}: {e}"
     if campaign.server:
         campaign.server.kill()
         Campaign.keep_log(campaign)
