@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -164,10 +165,17 @@ static inline const char *rig_environment(const char **p)
     return value;
 }
 
+/* A word that no run ever used: a cluster may outlive the process by whose id a case would name its topics. */
+static inline void rig_word(char *out, size_t room)
+{
+    uint64_t random;
+    must(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
+    must(snprintf(out, room, "t%016llx-", (unsigned long long)random) < (int)room);
+}
+
 /* `params` with what contract.h says of values filled in. */
 static inline void rig_params_fill(struct rig *r, const char *params, char *out, size_t room)
 {
-    static unsigned words;
     size_t n = 0;
     for (const char *p = params; *p; p++) {
         char one[32] = {*p};
@@ -176,7 +184,7 @@ static inline void rig_params_fill(struct rig *r, const char *params, char *out,
             rig_folder_new(r);
             text = r->dirs[r->dir_count - 1];
         } else if (*p == '*') {
-            snprintf(one, sizeof one, "t%x-%x-", (unsigned)getpid(), words++);
+            rig_word(one, sizeof one);
         } else if (*p == '$') {
             text = rig_environment(&p);
         }

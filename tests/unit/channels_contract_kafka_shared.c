@@ -426,7 +426,7 @@ static void doomed_begin(const struct contract *c)
 static void case_begin(const struct CMUnitTest *test)
 {
     char prefix[40];
-    snprintf(prefix, sizeof prefix, "shared%d-", (int)getpid());
+    rig_word(prefix, sizeof prefix);
     setenv("LEAT_PREFIX", prefix, 1);
     if (strstr(test->name, "vanishes"))
         doomed_begin(test->initial_state);

@@ -201,7 +201,7 @@ static void topics_of_others_are_never_made_nor_removed(void **state)
     rd_kafka_t *rk = stranger();
     struct bus_channel *c = NULL, *again = NULL;
     char name[64], params[200], why[320];
-    snprintf(name, sizeof name, "others-%d", (int)getpid());
+    rig_word(name, sizeof name);
     snprintf(params, sizeof params, "topic=%s topic.external=true", name);
     assert_int_equal(provision(r, "ns/c", params, &c, why, sizeof why), ERR_NOTFOUND);
     assert_non_null(strstr(why, "no such topic"));
@@ -223,7 +223,7 @@ static void what_comes_later_is_taken_without_being_asked_for(void **state)
     rd_kafka_t *rk = stranger();
     struct bus_channel *c = NULL;
     char name[64], params[200], why[320];
-    snprintf(name, sizeof name, "later-%d", (int)getpid());
+    rig_word(name, sizeof name);
     snprintf(params, sizeof params, "topic=%s topic.external=true", name);
     assert_int_equal(provision(r, "ns/c", params, &c, why, sizeof why), ERR_NOTFOUND);
     stranger_makes(rk, name, 1);
