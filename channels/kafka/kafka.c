@@ -15,6 +15,7 @@
 #include "kafka_bus.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdlib.h>
 
 #define TICK_NS NS_PER_S
@@ -108,7 +109,7 @@ static void look(void *owner)
     kafka_channels_go_on(k);
     if (!k->stopping && atomic_load(&k->suspects))
         kafka_channels_look(k);
-    kafka_notes_tell(k);
+    notes_tell(&k->notes, &k->env, &k->base);
     stop_go_on(k);
 }
 
@@ -121,6 +122,16 @@ static void tick(struct loop_timer *t)
         loop_defer(k->env.control, &k->asker);
     look(k);
     loop_timer_start(k->env.control, t, TICK_NS);
+}
+
+void kafka_notice(struct kafka_bus *k, int severity, const char *code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool kept = notes_add(&k->notes, severity, code, format, args);
+    va_end(args);
+    if (kept)
+        post_send(k->post);
 }
 
 static void client_notice(void *arg, int severity, const char *code, const char *text)
@@ -201,11 +212,10 @@ static struct kafka_bus *bus_new(const struct bus_env *env, struct kafka_setting
     k->settings = *s;
     k->opened_ns = clock_monotonic_ns(clock_system());
     k->producers.fd = -1;
-    pthread_mutex_init(&k->notes.lock, NULL);
+    notes_init(&k->notes, KAFKA_NOTICES_A_MINUTE);
     pthread_mutex_init(&k->clerk.lock, NULL);
     pthread_cond_init(&k->clerk.work, NULL);
     pthread_rwlock_init(&k->producers.lock, NULL);
-    list_init(&k->notes.list);
     list_init(&k->clerk.asked);
     list_init(&k->clerk.done);
     list_init(&k->producers.list);
@@ -312,7 +322,7 @@ static void kafka_fini(struct bus *b)
         round_abandon(&k->stop->round, stop_bury);
     kafka_client_unref(k->client);
     post_free(k->post);
-    kafka_notes_fini(k);
+    notes_fini(&k->notes);
     kafka_settings_fini(&k->settings);
     pthread_mutex_destroy(&k->clerk.lock);
     pthread_cond_destroy(&k->clerk.work);

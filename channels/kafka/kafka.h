@@ -97,7 +97,7 @@ void kafka_clerk_ask(struct kafka_bus *k, struct kafka_job *j);
 /* On K: the handle for admin requests and offset queries (the producer); until the job's work returns. */
 rd_kafka_t *kafka_clerk_handle(struct kafka_bus *k);
 
-/* ---- kafka_notice.c: to control, from any thread; never blocks, drops and counts when it cannot keep up ---- */
+/* Any thread: to control (notes.h), KAFKA_NOTICES_A_MINUTE of each code. Never blocks. */
 void kafka_notice(struct kafka_bus *k, int severity, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

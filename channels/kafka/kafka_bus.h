@@ -11,6 +11,7 @@
 
 #include "ce_kafka.h"
 #include "kafka.h"
+#include "../notes.h"
 #include "../post.h"
 
 #define KAFKA_BUFFER (32ull << 20)      /* bytes of events that wait for the broker, of all channels */
@@ -115,21 +116,6 @@ void kafka_clerk_cancel(struct kafka_bus *k);   /* control: jobs that K has not 
 void kafka_clerk_finished(struct kafka_bus *k); /* control: runs `done` of those that are through */
 bool kafka_clerk_idle(struct kafka_bus *k);
 void kafka_groups_quit(struct kafka_bus *k); /* fini: K has ended */
-
-/* ---- notices ---- */
-
-struct kafka_notes {
-    pthread_mutex_t lock;
-    struct list list; /* under it, as what follows */
-    unsigned count;
-    struct kafka_cause { /* by code: what was told of it in this minute */
-        const char *code;
-        uint64_t since_ns;
-        unsigned told, held_back;
-    } causes[16];
-};
-void kafka_notes_tell(struct kafka_bus *k); /* control */
-void kafka_notes_fini(struct kafka_bus *k);
 
 /* ---- channels ---- */
 
@@ -291,7 +277,7 @@ struct kafka_bus {
 
     struct kafka_producers producers;
     struct kafka_clerk clerk;
-    struct kafka_notes notes;
+    struct notes notes;
     struct kafka_reads reads;
     struct kafka_stop *stop; /* owned */
     struct post *post;       /* to control: notes, jobs, fatal errors, the last append */

@@ -43,7 +43,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NOTES_MAX 64        /* notices that wait for control; more say nothing new */
 #define KEEP_TICKS 5        /* between two looks of K when nothing happens */
 #define TELL_UNUSED_TICK 60 /* after open: whoever is to come has come */
 #define FORGET_TICKS 60
@@ -52,25 +51,12 @@
 
 void log_notice(struct log_bus *g, int severity, const char *code, const char *format, ...)
 {
-    struct log_note *n = malloc(sizeof *n);
-    if (!n)
-        return;
-    n->severity = severity;
-    n->code = code;
     va_list args;
     va_start(args, format);
-    vsnprintf(n->text, sizeof n->text, format, args);
+    bool kept = notes_add(&g->notes, severity, code, format, args);
     va_end(args);
-    pthread_mutex_lock(&g->notes_lock);
-    bool room = g->note_count < NOTES_MAX && g->post;
-    if (room) {
-        g->note_count++;
-        list_push_back(&g->notes, &n->link);
+    if (kept)
         post_send(g->post);
-    }
-    pthread_mutex_unlock(&g->notes_lock);
-    if (!room)
-        free(n);
 }
 
 static void store_notice(void *arg, int severity, const char *code, const char *text)
@@ -81,18 +67,7 @@ static void store_notice(void *arg, int severity, const char *code, const char *
 static void tell(void *owner)
 {
     struct log_bus *g = owner;
-    struct list notes, *l;
-    list_init(&notes);
-    pthread_mutex_lock(&g->notes_lock);
-    list_splice_back(&notes, &g->notes);
-    g->note_count = 0;
-    pthread_mutex_unlock(&g->notes_lock);
-    while ((l = list_pop_front(&notes))) {
-        struct log_note *n = container_of(l, struct log_note, link);
-        if (g->env.notice)
-            g->env.notice(g->env.notice_arg, &g->base, n->severity, n->code, n->text);
-        free(n);
-    }
+    notes_tell(&g->notes, &g->env, &g->base);
 }
 
 /* ---- time ---- */
@@ -139,7 +114,6 @@ static void locks_init(struct log_bus *g)
 {
     pthread_mutex_init(&g->catalogue, NULL);
     pthread_mutex_init(&g->dirty_lock, NULL);
-    pthread_mutex_init(&g->notes_lock, NULL);
     pthread_mutex_init(&g->times_lock, NULL);
     pthread_mutex_init(&g->writer.lock, NULL);
     pthread_mutex_init(&g->refill.lock, NULL);
@@ -152,7 +126,7 @@ static void locks_init(struct log_bus *g)
     pthread_cond_init(&g->keeper.idle, NULL);
     list_init(&g->ops);
     list_init(&g->dirty);
-    list_init(&g->notes);
+    notes_init(&g->notes, 0);
     list_init(&g->writer.staged);
     list_init(&g->writer.batch);
     list_init(&g->refill.want);
@@ -365,19 +339,10 @@ static void channel_abandon(struct bus_channel *c)
     log_channel_unpin(c);
 }
 
-static void notes_free(struct log_bus *g)
-{
-    struct list *l;
-    while ((l = list_pop_front(&g->notes)))
-        free(container_of(l, struct log_note, link));
-    post_free(g->post);
-}
-
 static void locks_fini(struct log_bus *g)
 {
     pthread_mutex_destroy(&g->catalogue);
     pthread_mutex_destroy(&g->dirty_lock);
-    pthread_mutex_destroy(&g->notes_lock);
     pthread_mutex_destroy(&g->times_lock);
     pthread_mutex_destroy(&g->writer.lock);
     pthread_mutex_destroy(&g->refill.lock);
@@ -407,7 +372,8 @@ static void log_fini(struct bus *b)
         channel_abandon(entry->value);
     map_fini(&g->channels);
     log_store_close(g->store);
-    notes_free(g);
+    notes_fini(&g->notes);
+    post_free(g->post);
     locks_fini(g);
     free(g->loops);
     free(g->dir);

@@ -13,7 +13,7 @@
  *     └ log_keeper  (thread K)       space
  *
  * Locks, in the order in which one thread may take them: catalogue → channel.index → subscription.lock → one of
- * {writer.lock, refill.lock, loop.lock, dirty_lock, notes_lock}, which are leaves. No lock is held over a callback or
+ * {writer.lock, refill.lock, loop.lock, dirty_lock, notes.lock}, which are leaves. No lock is held over a callback or
  * over the store's writing.
  *
  * Invariants.

@@ -7,6 +7,7 @@
 
 #include "log.h"
 #include "log_open.h"
+#include "../notes.h"
 
 struct log_owner { /* of one write */
     struct log_pending *pending;
@@ -83,13 +84,6 @@ struct log_keeper {
     bool scarce; /* K's own: in this pass what is only kept for replay gives way */
 };
 
-struct log_note { /* for control */
-    struct list link;
-    int severity;
-    const char *code;
-    char text[400];
-};
-
 struct log_bus {
     struct bus base;
     struct bus_env env;
@@ -121,9 +115,7 @@ struct log_bus {
     struct list dirty;   /* subscriptions whose cursor moved, each pinned */
     atomic_uint settled; /* since cursors were written */
 
-    pthread_mutex_t notes_lock;
-    struct list notes;
-    unsigned note_count;
+    struct notes notes;
     struct post *post; /* control's letter for notes */
 
     atomic_bool unmarked;                /* something was committed since the last mark */
