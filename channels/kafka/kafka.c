@@ -177,7 +177,7 @@ struct kafka_loop *kafka_loop_find(struct kafka_bus *k, const struct loop *loop)
         if (k->loops[i].loop == loop)
             return &k->loops[i];
     }
-    assert(!"a loop of this bus");
+    assert(NULL == "a loop that this bus was not opened with");
     return NULL;
 }
 
@@ -333,24 +333,9 @@ static void kafka_fini(struct bus *b)
 
 /* ---- what others ask of the bus ---- */
 
-const struct kafka_settings *kafka_bus_settings(const struct kafka_bus *k)
-{
-    return &k->settings;
-}
-
-const struct bus_env *kafka_bus_env(const struct kafka_bus *k)
-{
-    return &k->env;
-}
-
 bool kafka_bus_closed(const struct kafka_bus *k)
 {
     return atomic_load(&k->closed);
-}
-
-struct kafka_client *kafka_bus_client(const struct kafka_bus *k)
-{
-    return k->client;
 }
 
 const struct bus_ops bus_kafka = {

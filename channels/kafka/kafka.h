@@ -45,6 +45,7 @@ struct kafka_bus;
 
 /* ---- settings (kafka_settings.c) ---- */
 
+/* clang-format off */
 /* Of the bus; those of kafka_client_knows go there. All but bootstrap.servers may be left out:
  *     prefix                  before every topic and group (shared clusters, tests); default none
  *     topic.partitions        of topics that it makes: 1
@@ -54,17 +55,18 @@ struct kafka_bus;
  *     fetch                   bytes that a subscription's consumer holds ahead at most: 4 MiB
  *     session                 after how long without a sign of life a member's partitions go to others: 10s
  * Of a channel:
- *     topic                   its topic's name; default: knative-messaging-kafka.NS.NAME (dead letters:
- * leat-dead-letter.CURSOR) topic.external          true: the topic is somebody else's: it must be there, is never made,
- * changed or removed topic.partitions, topic.replication, topic.retention (a duration; "forever"), topic.config.NAME
+ *     topic                   its name; default knative-messaging-kafka.NS.NAME, dead letters leat-dead-letter.CURSOR
+ *     topic.external          true: it is somebody else's: it must be there, is never made, changed or removed
+ *     topic.partitions, topic.replication, topic.retention (a duration; "forever"), topic.config.NAME
  *     partitions=1            as bus.h says: refused where the topic has more
  *     mode                    as above
  *     record.plain            true: strangers read what it writes, so nothing of ours stands in it (KafkaSink)
  *     record.source, record.key, record.override.NAME    how records are read that are no CloudEvents (ce_kafka.h)
  * Of a subscription:
- *     group                   the consumer group; default: leat.NS.CHANNEL.CURSOR
- *     group.start             where a partition begins that has no committed offset: earliest (default: the group's
- * start offsets are committed by subscribe, so only partitions that come later have none) */
+ *     group                   the consumer group; default leat.NS.CHANNEL.CURSOR
+ *     group.start             where a partition begins that has no committed offset: earliest (default: subscribe
+ *                             commits the group's start offsets, so only partitions that come later have none) */
+/* clang-format on */
 
 struct kafka_settings {
     char *prefix; /* owned, "" when none */
@@ -75,8 +77,6 @@ struct kafka_settings {
     int session_ms;
 };
 
-const struct kafka_settings *kafka_bus_settings(const struct kafka_bus *k);
-const struct bus_env *kafka_bus_env(const struct kafka_bus *k);
 /* Any thread: stop has begun. */
 bool kafka_bus_closed(const struct kafka_bus *k);
 
@@ -94,8 +94,6 @@ struct kafka_job { /* lies in the asker's structure until `done` ran */
 };
 /* From control. Jobs run in order, one at a time. */
 void kafka_clerk_ask(struct kafka_bus *k, struct kafka_job *j);
-/* On K: the handle for admin requests and offset queries (the producer); until the job's work returns. */
-rd_kafka_t *kafka_clerk_handle(struct kafka_bus *k);
 
 /* Any thread: to control (notes.h), KAFKA_NOTICES_A_MINUTE of each code. Never blocks. */
 void kafka_notice(struct kafka_bus *k, int severity, const char *code, const char *format, ...)
@@ -105,23 +103,15 @@ void kafka_notice(struct kafka_bus *k, int severity, const char *code, const cha
 
 /* Immutable from provision's OK on but where said; topics of one channel share a group (KafkaSource: several). */
 struct kafka_topics {
-    const char *const *names; /* NULL-terminated */
     size_t count;
     _Atomic int32_t partitions; /* of all together, as last seen */
 };
-const struct kafka_topics *kafka_channel_topics(const struct bus_channel *c);
-struct kafka_bus *kafka_channel_bus(const struct bus_channel *c);
-struct kafka_client *kafka_bus_client(const struct kafka_bus *k);
 /* Control: the channels of a bus, one after the other; `c` NULL: the first. NULL: no more. */
 struct bus_channel *kafka_bus_channel_next(struct kafka_bus *k, struct bus_channel *c);
-/* Control: where kafka_subscription.c keeps those of this channel. */
-struct list *kafka_channel_subscriptions(struct bus_channel *c);
 
 /* Above the newest offset that is known to be in a partition: own appends at once, others' as last asked; -1: not
- * known. Any thread. `topic`: index in kafka_channel_topics. */
+ * known. Any thread. `topic`: index in its list. */
 int64_t kafka_channel_end(const struct bus_channel *c, size_t topic, int32_t partition);
-/* The oldest that is there, as last asked; -1: not known. */
-int64_t kafka_channel_begin(const struct bus_channel *c, size_t topic, int32_t partition);
 /* Any thread: somebody saw that it reaches so far. Of a partition that is not known nothing happens. */
 void kafka_channel_end_raise(struct bus_channel *c, size_t topic, int32_t partition, int64_t end);
 /* Control: whether the ends of all channels' partitions are known as of KAFKA_LOOK_NS ago at most; else K is asked. */

@@ -139,7 +139,7 @@ void kafka_probe_subscription(struct bus *b, struct bus_subscription *s, struct 
 void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out)
 {
     struct bus_probe one;
-    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+    list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         if (s->state == KAFKA_SUB_GOING)
             continue;

@@ -101,12 +101,6 @@ int64_t kafka_channel_end(const struct bus_channel *c, size_t topic, int32_t par
     return p ? atomic_load(&p->end) : -1;
 }
 
-int64_t kafka_channel_begin(const struct bus_channel *c, size_t topic, int32_t partition)
-{
-    struct kafka_part *p = part_of(c, topic, partition);
-    return p ? atomic_load(&p->begin) : -1;
-}
-
 void kafka_channel_end_raise(struct bus_channel *c, size_t topic, int32_t partition, int64_t end)
 {
     struct kafka_part *p = part_of(c, topic, partition);
@@ -125,21 +119,6 @@ void kafka_channel_suspect(struct bus_channel *c)
         return;
     atomic_store(&c->bus->suspects, true);
     post_send(c->bus->post);
-}
-
-const struct kafka_topics *kafka_channel_topics(const struct bus_channel *c)
-{
-    return &c->topics;
-}
-
-struct kafka_bus *kafka_channel_bus(const struct bus_channel *c)
-{
-    return c->bus;
-}
-
-struct list *kafka_channel_subscriptions(struct bus_channel *c)
-{
-    return &c->subscriptions;
 }
 
 /* Those in the map, then those that go. */
@@ -168,23 +147,19 @@ void kafka_channel_free(struct bus_channel *c)
         free(c->list[i].name);
     }
     free(c->list);
-    free((void *)(uintptr_t)c->topics.names);
     rules_free(atomic_load(&c->rules));
     free(c);
 }
 
 static enum err names_copy(struct bus_channel *c, const struct kafka_channel_settings *s)
 {
-    const char **names = calloc(s->topic_count + 1, sizeof *names);
-    c->topics.names = names;
     c->list = calloc(s->topic_count, sizeof *c->list);
-    if (!names || !c->list)
+    if (!c->list)
         return ERR_NOMEM;
     for (size_t i = 0; i < s->topic_count; i++) {
         c->list[i].name = strdup(s->topics[i]);
         if (!c->list[i].name)
             return ERR_NOMEM;
-        names[i] = c->list[i].name;
         c->topics.count++;
     }
     return OK;

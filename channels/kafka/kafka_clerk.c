@@ -104,8 +104,3 @@ bool kafka_clerk_idle(struct kafka_bus *k)
     pthread_mutex_unlock(&c->lock);
     return idle;
 }
-
-rd_kafka_t *kafka_clerk_handle(struct kafka_bus *k)
-{
-    return kafka_producers_hold(k);
-}

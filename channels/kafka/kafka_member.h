@@ -245,8 +245,6 @@ void kafka_offsets_ask(rd_kafka_t *rk, const char *group, const rd_kafka_topic_p
 const rd_kafka_topic_partition_list_t *kafka_offsets_answer(rd_kafka_event_t *event, rd_kafka_resp_err_t *err);
 /* Whether a commit with this metadata counts. */
 bool kafka_offsets_count(const rd_kafka_topic_partition_t *p);
-/* All partitions of the channel, as far as they are known, each with this offset. */
-rd_kafka_topic_partition_list_t *kafka_offsets_list(const struct bus_channel *c, int64_t offset);
 
 /* ---- kafka_consumer.c: C ---- */
 /* Makes a consumer that joins the group. ERR_NOMEM; with *d ERR_INVALID. */
@@ -288,10 +286,8 @@ void kafka_partition_give_back(struct kafka_partition *p); /* L: all that is fly
 /* L: revokes what is flying, and goes home. The stream may be detached within: it has gone home by that then. */
 void kafka_partition_revoke(struct kafka_partition *p);
 void kafka_partition_shoot(struct kafka_partition *p); /* who has it: the ledger is to be committed as it is */
-void kafka_partition_head(struct kafka_partition *p);  /* who has it: tells the cursor the age of its oldest */
 
 /* ---- kafka_stream.c: L ---- */
-void kafka_stream_wake(struct bus_stream *st);
 void kafka_stream_ready(struct bus_stream *st, struct kafka_partition *p); /* it may have something to deliver */
 void kafka_stream_dirty(struct bus_stream *st, struct kafka_partition *p);
 void kafka_stream_moving(struct bus_stream *st);                        /* a partition of it is to move */

@@ -171,7 +171,8 @@ static void commit_for(struct bus_subscription *s, rd_kafka_t *rk, const rd_kafk
 
 /* ---- where a new group begins ---- */
 
-rd_kafka_topic_partition_list_t *kafka_offsets_list(const struct bus_channel *c, int64_t offset)
+/* All partitions of the channel, as far as they are known, each with this offset. */
+static rd_kafka_topic_partition_list_t *list_of(const struct bus_channel *c, int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     for (size_t t = 0; list && t < c->topics.count; t++) {
@@ -266,14 +267,14 @@ static void begin(struct bus_subscription *s, rd_kafka_t *rk, rd_kafka_topic_par
 
 static void start(struct bus_subscription *s, rd_kafka_t *rk)
 {
-    rd_kafka_topic_partition_list_t *ends = NULL, *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_END);
+    rd_kafka_topic_partition_list_t *ends = NULL, *list = list_of(s->channel, RD_KAFKA_OFFSET_END);
     s->job.err = OK;
     s->job.text[0] = '\0';
     if (!rk)
         s->job.err = ERR_NOMEM;
     else if (list->cnt == 0) {
         s->job.err = ERR_UNAVAILABLE;
-        snprintf(s->job.text, sizeof s->job.text, "the topic %s is not known yet", s->channel->topics.names[0]);
+        snprintf(s->job.text, sizeof s->job.text, "the topic %s is not known yet", s->channel->list[0].name);
     } else if (!look(s, rk, list, RD_KAFKA_OFFSET_END)) {
         ends = rd_kafka_topic_partition_list_copy(list);
         if (!starts(s, rk, list, ends) && (s->found = group_offsets(s, rk, list)))
@@ -306,7 +307,7 @@ void kafka_offsets_look(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
     rd_kafka_t *rk = handle(s);
-    rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_INVALID);
+    rd_kafka_topic_partition_list_t *list = list_of(s->channel, RD_KAFKA_OFFSET_INVALID);
     if (rk && list->cnt > 0)
         s->found = group_offsets(s, rk, list);
     rd_kafka_topic_partition_list_destroy(list);
@@ -317,7 +318,7 @@ void kafka_offsets_anew(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
     rd_kafka_t *rk = handle(s);
-    rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, RD_KAFKA_OFFSET_BEGINNING);
+    rd_kafka_topic_partition_list_t *list = list_of(s->channel, RD_KAFKA_OFFSET_BEGINNING);
     bool live = false;
     if (!rk || list->cnt == 0)
         j->err = ERR_UNAVAILABLE;
@@ -335,7 +336,7 @@ void kafka_offsets_anew(struct kafka_job *j)
 static void bury(struct bus_subscription *s, rd_kafka_t *rk)
 {
     bool live = false;
-    rd_kafka_topic_partition_list_t *list = kafka_offsets_list(s->channel, 0);
+    rd_kafka_topic_partition_list_t *list = list_of(s->channel, 0);
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *at = &list->elems[i];
         int64_t end = kafka_channel_end(s->channel, topic_index(s->channel, at->topic), at->partition);

@@ -50,7 +50,8 @@ static struct kafka_entry *last(const struct list *entries)
 
 /* ---- ledger and cursor ---- */
 
-void kafka_partition_head(struct kafka_partition *p)
+/* The cursor learns the age of the oldest. */
+static void tell_head(struct kafka_partition *p)
 {
     const struct kafka_entry *flying = first(&p->flying), *back = first(&p->back), *e = first(&p->ahead);
     if (flying)
@@ -217,7 +218,7 @@ struct kafka_entry *kafka_partition_next(struct kafka_partition *p)
         list_push_back(&p->flying, &e->link);
         e->attempt++;
         if (oldest)
-            kafka_partition_head(p);
+            tell_head(p);
         return e;
     }
     return NULL;
@@ -233,7 +234,7 @@ void kafka_partition_settled(struct kafka_partition *p, struct kafka_entry *e, e
         kafka_stream_spared(p->stream, e);
     } else
         put_back(p, e);
-    kafka_partition_head(p);
+    tell_head(p);
     if (p->moving && list_empty(&p->flying))
         kafka_partition_let_go(p);
     else if (!p->resting)

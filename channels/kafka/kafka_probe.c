@@ -29,7 +29,7 @@ struct kafka_ends { /* K asks for all of them */
 static void ends_work(struct kafka_job *j)
 {
     struct kafka_ends *e = container_of(j, struct kafka_ends, job);
-    rd_kafka_t *rk = kafka_clerk_handle(j->bus);
+    rd_kafka_t *rk = kafka_producers_hold(j->bus);
     j->err = kafka_topics_offsets_now(rk, e->ends, RD_KAFKA_OFFSET_END);
     if (!j->err)
         j->err = kafka_topics_offsets_now(rk, e->begins, RD_KAFKA_OFFSET_BEGINNING);

@@ -100,6 +100,18 @@ bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e)
 
 /* ---- the pump ---- */
 
+/* It delivers at the end of this turn, or, where it did in this one, in the next. */
+static void wake(struct bus_stream *st)
+{
+    if (st->awake || st->gone || st->detached || st->credit == 0 || list_empty(&st->ready))
+        return;
+    st->awake = true;
+    if (st->pumped && st->pumped_ns == loop_now_ns(st->loop))
+        loop_timer_start(st->loop, &st->timer, 0);
+    else
+        loop_defer(st->loop, &st->task);
+}
+
 /* One event of the partition whose turn it is. False: it has none at the moment. */
 static bool deliver(struct bus_stream *st, struct kafka_partition *p)
 {
@@ -140,7 +152,7 @@ static void pump(struct bus_stream *st)
     }
     st->gone = NULL;
     if (!full)
-        kafka_stream_wake(st);
+        wake(st);
 }
 
 static void pump_task(struct loop_task *t)
@@ -153,23 +165,12 @@ static void pump_timer(struct loop_timer *t)
     pump(container_of(t, struct bus_stream, timer));
 }
 
-void kafka_stream_wake(struct bus_stream *st)
-{
-    if (st->awake || st->gone || st->detached || st->credit == 0 || list_empty(&st->ready))
-        return;
-    st->awake = true;
-    if (st->pumped && st->pumped_ns == loop_now_ns(st->loop))
-        loop_timer_start(st->loop, &st->timer, 0);
-    else
-        loop_defer(st->loop, &st->task);
-}
-
 void kafka_stream_ready(struct bus_stream *st, struct kafka_partition *p)
 {
     assert(p->stream == st);
     if (list_empty(&p->ready_link))
         list_push_back(&st->ready, &p->ready_link);
-    kafka_stream_wake(st);
+    wake(st);
 }
 
 /* librdkafka has records of some of its partitions. */
@@ -330,7 +331,7 @@ void kafka_credit(struct bus *b, struct bus_stream *st, unsigned n)
 {
     (void)b;
     st->credit += n;
-    kafka_stream_wake(st);
+    wake(st);
 }
 
 void kafka_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
@@ -339,5 +340,5 @@ void kafka_settle(struct bus *b, struct bus_stream *st, struct bus_token token, 
     assert(!st->detached);
     struct kafka_entry *e = flight_end(st, token);
     kafka_partition_settled(e->at, e, how);
-    kafka_stream_wake(st);
+    wake(st);
 }

@@ -137,7 +137,7 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
         subscription_free(s);
         return NULL;
     }
-    list_push_back(kafka_channel_subscriptions(c), &s->link);
+    list_push_back(&c->subscriptions, &s->link);
     kafka_channel_pin(c);
     return s;
 }
@@ -209,7 +209,7 @@ void kafka_subscriptions_look(struct kafka_bus *k)
 
 static void start(struct bus_subscription *s)
 {
-    list_each(l, tmp, kafka_channel_subscriptions(s->channel)) {
+    list_each(l, tmp, &s->channel->subscriptions) {
         struct bus_subscription *other = container_of(l, struct bus_subscription, link);
         if (other != s && other->state == KAFKA_SUB_GOING && strcmp(other->group, s->group) == 0) {
             s->state = KAFKA_SUB_WAITING;
@@ -222,7 +222,7 @@ static void start(struct bus_subscription *s)
 
 static struct bus_subscription *find(struct bus_channel *c, struct slice name)
 {
-    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+    list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         if (s->state != KAFKA_SUB_GOING && slice_eq_str(name, s->name))
             return s;
@@ -329,7 +329,7 @@ void kafka_subscription_bye(struct letter *m)
 /* Those that waited for this group to go. */
 static void start_waiting(struct bus_channel *c, const char *group)
 {
-    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+    list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         if (s->state == KAFKA_SUB_WAITING && strcmp(s->group, group) == 0 && !kafka_bus_closed(c->bus))
             start(s);
@@ -419,7 +419,7 @@ void kafka_subscription_memberless(struct bus_subscription *s)
 
 void kafka_subscriptions_restart(struct bus_channel *c)
 {
-    list_each(l, tmp, kafka_channel_subscriptions(c)) {
+    list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         for (size_t t = 0; t < c->topics.count; t++)
             for (int32_t i = 0; i < s->cursors[t].count; i++) {
@@ -448,14 +448,14 @@ void kafka_subscriptions_stop(struct kafka_bus *k, void (*done)(struct kafka_bus
 {
     k->subscriptions_gone = done;
     for (struct bus_channel *c = NULL; (c = kafka_bus_channel_next(k, c));)
-        list_each(l, tmp, kafka_channel_subscriptions(c))
+        list_each(l, tmp, &c->subscriptions)
             stop(container_of(l, struct bus_subscription, link));
     look_whether_all_are_gone(k);
 }
 
 void kafka_subscriptions_free(struct bus_channel *c)
 {
-    struct list *l, *of = kafka_channel_subscriptions(c);
+    struct list *l, *of = &c->subscriptions;
     while (!list_empty(of)) {
         struct bus_subscription *s = container_of(of->next, struct bus_subscription, link);
         while ((l = list_pop_front(&s->streams)))

@@ -285,7 +285,7 @@ static void removed(struct kafka_ask *ask, rd_kafka_t *rk, const struct kafka_ea
 void kafka_topics_work(struct kafka_job *j)
 {
     struct kafka_ask *ask = container_of(j, struct kafka_ask, job);
-    rd_kafka_t *rk = kafka_clerk_handle(j->bus);
+    rd_kafka_t *rk = kafka_producers_hold(j->bus);
     assert(ask->count > 0);
     kafka_look(ask, rk, is_asked);
     bool admin = kafka_look_for_controller(ask, rk);

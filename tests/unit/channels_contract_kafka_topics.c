@@ -114,7 +114,7 @@ static void config_of(rd_kafka_t *rk, const char *topic, const char *name, char 
 
 static const char *topic_of(struct bus_channel *c)
 {
-    return kafka_channel_topics(c)->names[0];
+    return c->list[0].name;
 }
 
 /* Provisions and waits, whatever comes of it. */
@@ -152,7 +152,7 @@ static void topic_is_made_as_the_parameters_say(void **state)
     struct bus_channel *c = rig_channel_with(
         r, "ns/c", "topic.partitions=5 topic.replication=1 topic.retention=PT2H topic.config.cleanup.policy=compact");
     assert_int_equal(partitions_of(rk, topic_of(c)), 5);
-    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 5);
+    assert_int_equal(atomic_load(&c->topics.partitions), 5);
     config_of(rk, topic_of(c), "retention.ms", value, sizeof value);
     assert_string_equal(value, "7200000");
     config_of(rk, topic_of(c), "cleanup.policy", value, sizeof value);
@@ -162,7 +162,7 @@ static void topic_is_made_as_the_parameters_say(void **state)
     rig_release(r, c, false);
     c = rig_channel_with(r, "ns/c", "topic.partitions=2"); /* it is there: taken as it is, and told */
     rig_until(r, heard("TopicDiffers"));
-    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 5);
+    assert_int_equal(atomic_load(&c->topics.partitions), 5);
     char topic[200];
     snprintf(topic, sizeof topic, "%s", topic_of(c));
     rig_release(r, c, true);
@@ -298,7 +298,7 @@ static void a_topic_that_grows_is_followed(void **state)
         continue;
     kafka_channel_suspect(c); /* as an append does that came into the fourth, or a consumer that got it */
     rig_until(r, kafka_channel_end(c, 0, 3) == 0);
-    assert_int_equal(atomic_load(&kafka_channel_topics(c)->partitions), 4);
+    assert_int_equal(atomic_load(&c->topics.partitions), 4);
     rd_kafka_event_destroy(e);
     rd_kafka_NewPartitions_destroy(more);
     rd_kafka_queue_destroy(q);
