@@ -68,7 +68,11 @@ char *engine_params_text(const struct bus_param *params, size_t count)
 /* `again`: it may come right by itself. */
 static void channel_failed(struct engine_channel *c, enum err err, const char *why, bool again)
 {
-    const struct engine_failure what = {"channel.failed", "channel", c->key, err, why, again};
+    struct bus_probe bus = {.healthy = true};
+    if (err == ERR_UNAVAILABLE && c->bus)
+        c->bus->bus->ops->probe(c->bus->bus, NULL, &bus);
+    const char *line = bus.healthy ? "channel.failed" : NULL; /* of the whole bus its notice tells */
+    const struct engine_failure what = {line, "channel", c->key, err, why, again};
     engine_fault(c->engine, &c->fault, &what);
     free(c->params); /* so that the next time the plan is applied it is tried again */
     c->params = NULL;

@@ -255,19 +255,27 @@ static enum err offsets_room(const struct kafka_each *e)
     return OK;
 }
 
+static void offset_take(struct kafka_answer *a, const rd_kafka_topic_partition_t *p, bool ends)
+{
+    if (!a->ends || p->partition >= a->partitions)
+        return;
+    if (p->err && !a->err)
+        kafka_topic_say(a, p->err, p->topic, NULL);
+    int64_t offset = p->offset > 0 ? p->offset : 0;
+    if (ends)
+        a->shrunk |= !p->err && offset < a->begins[p->partition];
+    (ends ? a->ends : a->begins)[p->partition] = offset;
+}
+
+/* Several channels may be of one topic. */
 static void offsets_take(struct kafka_ask *ask, const rd_kafka_topic_partition_list_t *list, bool ends)
 {
     for (int i = 0; i < list->cnt; i++) {
-        const rd_kafka_topic_partition_t *p = &list->elems[i];
-        struct kafka_answer *a = kafka_topic_find(ask, p->topic, false);
-        if (!a || !a->ends || p->partition >= a->partitions)
-            continue;
-        if (p->err && !a->err)
-            kafka_topic_say(a, p->err, p->topic, NULL);
-        int64_t offset = p->offset > 0 ? p->offset : 0;
-        if (ends)
-            a->shrunk |= !p->err && offset < a->begins[p->partition];
-        (ends ? a->ends : a->begins)[p->partition] = offset;
+        each_topic(e, ask)
+        {
+            if (!e.q->remove && strcmp(e.topic, list->elems[i].topic) == 0)
+                offset_take(e.answer, &list->elems[i], ends);
+        }
     }
 }
 

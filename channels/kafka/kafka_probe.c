@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct kafka_ends { /* K asks for all of them */
     struct kafka_job job;
@@ -192,9 +193,14 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     } else {
         k->connected = true;
     }
-    if (c)
+    if (c) {
         add_channel(c, out);
-    else
-        map_each(entry, tmp, &k->channels)
-            add_channel(entry->value, out);
+        return;
+    }
+    struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */
+    map_each(entry, tmp, &k->channels)
+        add_channel(entry->value, &sum);
+    sum.healthy = out->healthy;
+    memcpy(sum.reason, out->reason, sizeof sum.reason);
+    *out = sum;
 }

@@ -235,26 +235,39 @@ static bool is_asked(const struct kafka_each *e)
 static void describe_answered(struct kafka_ask *ask, const rd_kafka_ConfigResource_t *resource)
 {
     size_t n = 0;
-    struct kafka_answer *a = kafka_topic_find(ask, rd_kafka_ConfigResource_name(resource), false);
+    const char *value = NULL, *topic = rd_kafka_ConfigResource_name(resource);
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &n);
-    if (!a || rd_kafka_ConfigResource_error(resource))
+    if (rd_kafka_ConfigResource_error(resource))
         return;
-    for (size_t i = 0; i < n; i++) {
-        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
-        if (value && strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") == 0)
-            a->record_max = strtoull(value, NULL, 10);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") == 0)
+            value = rd_kafka_ConfigEntry_value(entries[i]);
+    each_topic(e, ask)
+    {
+        if (value && !e.q->remove && strcmp(e.topic, topic) == 0)
+            e.answer->record_max = strtoull(value, NULL, 10);
     }
+}
+
+/* The library fails where a resource is named twice: a KafkaSink and a KafkaSource of one topic, say. */
+static bool named_before(const struct kafka_each *batch, size_t i)
+{
+    for (size_t before = 0; before < i; before++)
+        if (strcmp(batch[before].topic, batch[i].topic) == 0)
+            return true;
+    return false;
 }
 
 static void describe_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct kafka_each *batch, size_t count)
 {
     rd_kafka_ConfigResource_t *resources[BATCH_TOPICS];
     struct request r;
-    size_t n = 0;
+    size_t n = 0, asked = 0;
     request_begin(&r, ask->job.bus, rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, false);
     for (size_t i = 0; i < count; i++)
-        resources[i] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, batch[i].topic);
-    rd_kafka_DescribeConfigs(rk, resources, count, r.options, r.queue);
+        if (!named_before(batch, i))
+            resources[asked++] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, batch[i].topic);
+    rd_kafka_DescribeConfigs(rk, resources, asked, r.options, r.queue);
     rd_kafka_event_t *e = request_wait(&r);
     if (e && !rd_kafka_event_error(e)) {
         const rd_kafka_ConfigResource_t **results =
@@ -264,7 +277,7 @@ static void describe_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct kafka_e
     }
     if (e)
         rd_kafka_event_destroy(e);
-    rd_kafka_ConfigResource_destroy_array(resources, count);
+    rd_kafka_ConfigResource_destroy_array(resources, asked);
     request_end(&r);
 }
 

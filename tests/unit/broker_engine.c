@@ -30,7 +30,7 @@ static struct {
     struct bus_ops ops;
     unsigned capabilities;
     int opens, open_failures; /* so many more fail with ERR_UNAVAILABLE */
-    int provision_failures;   /* so many more operations end with ERR_INVALID */
+    int provision_failures;   /* so many more operations end with ERR_INVALID; of a sick bus, ERR_UNAVAILABLE */
     int subscribe_failures;   /* likewise, ERR_DENIED */
     bool all_sick;            /* so is the bus */
     const char *sick;         /* what the probe of a channel says; NULL: it is well */
@@ -100,7 +100,9 @@ static enum err stub_provision(struct bus *b, struct slice name, const struct bu
 {
     stub.provisions++;
     return bus_memory.provision(b, name, params, count, out,
-                                through(op, &stub.provision_failures, ERR_INVALID, "replication 3 with 1 broker"), d);
+                                through(op, &stub.provision_failures, stub.all_sick ? ERR_UNAVAILABLE : ERR_INVALID,
+                                        stub.all_sick ? stub.sick : "replication 3 with 1 broker"),
+                                d);
 }
 
 static enum err stub_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
@@ -442,6 +444,23 @@ static void test_a_bus_that_is_away_is_one_line(void **state)
     end();
 }
 
+static void test_of_a_bus_that_was_never_there_no_channel_has_a_line(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    stub.sick = "nobody answers";
+    stub.all_sick = true;
+    stub.provision_failures = 2;
+    apply(make_plan("stub", 2, true, 0));
+    assert_true(said("ns/c1 unavailable nobody answers\n"));
+    assert_int_equal(lines("channel.failed"), 0);
+    stub.all_sick = false;
+    stub.sick = NULL;
+    until(said("ns/c1 ok"));
+    assert_int_equal(lines("plan.mended"), 0);
+    end();
+}
+
 static void test_new_parameters_move_everything(void **state)
 {
     (void)state;
@@ -583,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_a_bus_of_ours_alone_waits_for_the_next_plan),
         cmocka_unit_test(test_what_the_bus_says_later),
         cmocka_unit_test(test_a_bus_that_is_away_is_one_line),
+        cmocka_unit_test(test_of_a_bus_that_was_never_there_no_channel_has_a_line),
         cmocka_unit_test(test_new_parameters_move_everything),
         cmocka_unit_test(test_new_parameters_that_do_not_work),
         cmocka_unit_test(test_new_parameters_of_a_bus_of_ours_alone),
