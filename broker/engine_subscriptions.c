@@ -205,8 +205,10 @@ static void subscribe(struct engine_subscription *s, const struct plan_subscript
     struct bus_subscription *handle;
     struct diag d = {0};
     if (!s->channel->provisioned) {
-        const struct engine_failure what = {NULL, "subscription", s->key, ERR_UNAVAILABLE, "its channel is not ready",
-                                            false};
+        /* Where both are one object, a KafkaSource, its condition says what is wrong with the topic. */
+        const char *of_channel = strcmp(s->channel->key, s->key) == 0 ? s->channel->fault.why : NULL;
+        const struct engine_failure what = {
+            NULL, "subscription", s->key, ERR_UNAVAILABLE, of_channel ? of_channel : "its channel is not ready", false};
         fail(s, &what);
         return;
     }

@@ -275,7 +275,8 @@ static void not_found(struct shard *s, struct http_request *r)
     count(&s->counters.refused[REFUSED_NOT_FOUND]);
     http_respond_text(r, 404,
                       "nothing takes events at %.*s: paths are /channels/NAMESPACE/NAME, /brokers/NAMESPACE/NAME, "
-                      "/sequences/NAMESPACE/NAME, /parallels/NAMESPACE/NAME and /hooks/NAMESPACE/NAME",
+                      "/sequences/NAMESPACE/NAME, /parallels/NAMESPACE/NAME, /kafkasinks/NAMESPACE/NAME and "
+                      "/hooks/NAMESPACE/NAME",
                       (int)(path.len < 200 ? path.len : 200), path.ptr);
 }
 

@@ -221,8 +221,9 @@ static void source_report(void *arg, const char *key, bool ready, const char *re
 static void made(void *arg, const char *key, enum err err, const char *text)
 {
     struct server *s = arg;
-    char message[500];
-    snprintf(message, sizeof message, "the bus refused it (%s)%s%s", err_name(err), *text ? ": " : "", text);
+    char message[500] = "";
+    if (err != OK)
+        snprintf(message, sizeof message, "the bus refused it (%s)%s%s", err_name(err), *text ? ": " : "", text);
     if (resource_report(s->table, key, err == OK ? NULL : "BusRefused", message) != OK)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }

@@ -195,7 +195,8 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
     if (cJSON_GetArraySize(taken) > 0)
         time_in(cJSON_GetArrayItem(taken, 0), "time", &from);
     else
-        printf("  its arrival is forgotten already\n");
+        printf("  %s\n", strcmp(text_in(channel, "kind"), "KafkaSource") == 0 ? "read from Kafka"
+                                                                              : "its arrival is forgotten already");
     cJSON_ArrayForEach(x, taken)
         print_taken(x, channel, now_ns);
     cJSON_ArrayForEach(x, item(e, "subscriptions"))
@@ -204,7 +205,8 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
         printf("  and %.0f more %s; --all lists them\n", number_in(e, "unlisted"),
                number_in(e, "unmatched") > 0 ? "that do not match" : "of which nothing is known");
     if (channel && *text_in(channel, "name") && cJSON_GetArraySize(item(e, "subscriptions")) == 0)
-        printf("  nobody subscribes to it\n");
+        printf("  %s\n", strcmp(text_in(channel, "kind"), "KafkaSink") == 0 ? "written into its topic"
+                                                                            : "nobody subscribes to it");
     cJSON_ArrayForEach(x, item(e, "made")) {
         printf("  made event ");
         print_line_of(text_in(x, "id"));

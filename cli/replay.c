@@ -44,8 +44,8 @@ const struct command command_replay = {
         "letter sink. Only what the channel has when it begins is replayed; where the subscription stands is not\n"
         "changed. Of a Sequence or Parallel name a part: sequence/orders/steps/0. Ctrl-C leaves the replay running\n"
         "in the server: `leat task cancel` stops it, and says from where it can go on.\n\n"
-        "TIME is one of RFC 3339, or a duration ago (2h, PT30M). OFFSET is a number of the log: --dry-run shows\n"
-        "them. Both ends count.",
+        "TIME is one of RFC 3339, or a duration ago (2h, PT30M). OFFSET is a number that the log or Kafka gave the\n"
+        "event: --dry-run shows them. Both ends count.",
     .examples = "  leat replay subscription/orders --from 2h --dry-run\n"
                 "  leat replay trigger/big --from 2026-11-24T08:00:00Z --to 2026-11-24T09:00:00Z --rate 100\n"
                 "  leat replay subscription/orders --from earliest --filter \"type LIKE 'order.%'\" --no-wait",

@@ -131,7 +131,7 @@ const struct command command_tail = {
     .operands = "KIND/NAME",
     .operand_max = 2,
     .text = "Of a Channel, Broker, Sequence or Parallel: the events that enter it. Of a Subscription or Trigger: those "
-            "that its filter lets pass.\n"
+            "that its filter lets pass. Of processes that share a bus, each shows what came in by itself.\n"
             "Delivery never waits for it: what comes faster than it is read is left out, and their number is said. "
             "Ctrl-C ends it.",
     .examples = "  leat tail broker/main\n"

@@ -217,6 +217,14 @@ static bool read_wanted(struct api *a, struct http_request *r, struct wanted *w)
         api_status(r, 400, "BadRequest", "there is no kind '%s'", word);
         return false;
     }
+    if (strcmp(kind->kind, "KafkaSource") == 0) {
+        api_status(
+            r, 400, "BadRequest",
+            "what a KafkaSource delivers does not come in by this server, but lies on Kafka already; `leat replay "
+            "kafkasource/%s -n %s --from 10m --dry-run` lists it",
+            name, space);
+        return false;
+    }
     snprintf(key, sizeof key, "%s.%s/%s/%s", kind->kind, kind->group, space, name);
     if (!routing || !find(routing, key, w)) {
         api_status(r, 404, "NotFound",

@@ -195,6 +195,31 @@ def test_what_kafka_refuses_is_in_the_condition(cluster, namespace, serve):
 
     wait_for(said, "TopicReady to say that there are too few brokers", 30)
     assert condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False"
+    assert request("GET", process.api + "/readyz").status == 200  # what others are sent is taken
+    assert process.logs.count("eplication factor") == 1
+
+
+def test_a_source_waits_for_its_topic(cluster, client, namespace, serve, sink):
+    spec = {"bootstrapServers": [cluster.address], "topics": [f"{namespace}.later"], "consumerGroup": f"{namespace}.group", "sink": {"uri": sink.url}}
+    source = ("sources.knative.dev/v1", "kafkasources", "s", namespace)
+    process = serve([thing("sources.knative.dev/v1", "KafkaSource", "s", namespace, spec)])
+    wait_for(lambda: "no such topic" in (condition(process, *source)[2] or ""), "the condition to say what is missing", 30)
+    client.make_topic(f"{namespace}.later", 1)
+    is_ready(process, *source)
+    assert condition(process, *source, "ConnectionEstablished") == ("True", None, None)
+
+
+def test_a_sink_and_a_source_of_one_topic(cluster, client, namespace, serve, sink):
+    client.make_topic(f"{namespace}.both", 1)
+    both = {"bootstrapServers": [cluster.address]}
+    process = serve([
+        thing("eventing.knative.dev/v1alpha1", "KafkaSink", "out", namespace, {**both, "topic": f"{namespace}.both"}),
+        thing("sources.knative.dev/v1", "KafkaSource", "in", namespace, {**both, "topics": [f"{namespace}.both"], "consumerGroup": f"{namespace}.g", "sink": {"uri": sink.url}}),
+    ])
+    is_ready(process, "sources.knative.dev/v1", "kafkasources", "in", namespace)
+    send(process, f"/kafkasinks/{namespace}/out", "1")
+    arrived(sink, "1")
+    assert "bus.notice" not in process.logs
 
 
 def test_a_topic_of_somebody_else_stays(cluster, client, namespace, serve, sink):

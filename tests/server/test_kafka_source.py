@@ -153,6 +153,10 @@ def test_what_a_source_in_serve_parks_is_not_on_its_kafka(topic, serve, run, sin
         return [item["id"] for item in json.loads(out)["items"]]
 
     wait_for(lambda: listed() == ["lost"], "the parked event", 30)
+    code, out, _ = run("explain", "lost", env={"LEAT_SERVER": broker.api})
+    assert code == 0 and "read from Kafka" in out and "forgotten" not in out, out
+    code, _, said = run("tail", "kafkasource/orders", env={"LEAT_SERVER": broker.api})
+    assert code == 1 and "lies on Kafka already" in said, said
     sink.default = Reply(202)
     code, _, said = run("dlq", "redrive", "kafkasource/orders", "--all", env={"LEAT_SERVER": broker.api})
     assert code == 0, said
