@@ -15,7 +15,7 @@
  */
 #include "backends.h"
 #include "faulty.h"
-#include "text.h"
+#include "params.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -57,14 +57,6 @@ static enum err chance_read(const struct bus_param *p, double *out, struct diag 
     return OK;
 }
 
-static enum err number_read(const struct bus_param *p, uint64_t max, uint64_t *out, struct diag *d)
-{
-    if (decimal_parse(slice_str(p->value), max, out))
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it must be a whole number up to %llu", p->name, p->value,
-                        (unsigned long long)max);
-    return OK;
-}
-
 /* Reads one parameter; *ours tells whether it was one of ours. */
 static enum err param_read(struct faulty_settings *s, const struct bus_param *p, bool *ours, struct diag *d)
 {
@@ -81,11 +73,11 @@ static enum err param_read(struct faulty_settings *s, const struct bus_param *p,
             return chance_read(p, chances[i].chance, d);
     }
     if (strcmp(p->name, "seed") == 0)
-        return number_read(p, UINT64_MAX, &s->seed, d);
+        return param_number(p, 0, UINT64_MAX, &s->seed, d);
     if (strcmp(p->name, "append_delay_ms") == 0)
-        return number_read(p, DELAY_MS_MAX, &s->append_delay_ms, d);
+        return param_number(p, 0, DELAY_MS_MAX, &s->append_delay_ms, d);
     if (strcmp(p->name, "hold-ms-max") == 0)
-        return number_read(p, UINT64_MAX, &s->hold_ms_max, d);
+        return param_number(p, 0, UINT64_MAX, &s->hold_ms_max, d);
     if (strcmp(p->name, "inner") == 0)
         s->inner = p->value;
     else

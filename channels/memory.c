@@ -10,7 +10,7 @@
  */
 #include "backends.h"
 #include "memory.h"
-#include "text.h"
+#include "params.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -25,19 +25,6 @@ struct memory_loop *memory_loop_find(struct memory_bus *m, const struct loop *lo
     return NULL;
 }
 
-static enum err size_read(const struct bus_param *p, uint64_t *out, struct diag *d)
-{
-    struct diag why = {0};
-    uint64_t n;
-    enum err e = bytes_parse(slice_str(p->value), &n, &why);
-    if (e)
-        return diag_set(d, e, "%s: %s", p->name, why.text);
-    if (n == 0)
-        return diag_set(d, ERR_INVALID, "%s must be more than 0 bytes", p->name);
-    *out = n;
-    return OK;
-}
-
 static enum err params_read(struct memory_bus *m, const struct bus_param *params, size_t count, struct diag *d)
 {
     for (size_t i = 0; i < count; i++) {
@@ -47,7 +34,7 @@ static enum err params_read(struct memory_bus *m, const struct bus_param *params
         if (!where)
             return diag_set(d, ERR_INVALID, "unknown parameter \"%s\" of a memory bus; it knows capacity and total",
                             params[i].name);
-        enum err e = size_read(&params[i], where, d);
+        enum err e = param_bytes(&params[i], 1, UINT64_MAX, where, d);
         if (e)
             return e;
     }
@@ -187,7 +174,7 @@ static enum err channel_params_read(const struct bus_param *params, size_t count
         if (strcmp(p->name, "retention-age") == 0 || strcmp(p->name, "retention-bytes") == 0)
             continue; /* nothing is kept for longer than somebody needs it */
         else if (strcmp(p->name, "capacity") == 0)
-            e = size_read(p, &out->capacity, d);
+            e = param_bytes(p, 1, UINT64_MAX, &out->capacity, d);
         else if (strcmp(p->name, "partitions") != 0)
             e = diag_set(d, ERR_INVALID,
                          "unknown parameter \"%s\" of a channel on a memory bus; it knows capacity and partitions",

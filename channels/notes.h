@@ -26,7 +26,8 @@ struct notes {
 
 void notes_init(struct notes *n, unsigned a_minute);
 /* Any thread. True: it is kept, and control is to be sent for (notes_tell). `code` lives as long as the program. */
-bool notes_add(struct notes *n, int severity, const char *code, const char *format, va_list args) must_check;
+bool notes_add(struct notes *n, int severity, const char *code, const char *format, va_list args) must_check
+    __attribute__((format(printf, 4, 0)));
 /* Control: hands all that are kept to env->notice, as `bus`'s. */
 void notes_tell(struct notes *n, const struct bus_env *env, struct bus *bus);
 /* Nobody adds any more; what is kept is forgotten. */

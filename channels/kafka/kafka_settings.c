@@ -4,6 +4,7 @@
  */
 #include "kafka_bus.h"
 #include "text.h"
+#include "../params.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,34 +12,10 @@
 #define NAME_MAX_KAFKA 249 /* of a topic: what a broker takes */
 #define CONFIGS_MAX 64     /* topic.config.* and record.override.* of one channel */
 
-static enum err number_read(const struct bus_param *p, uint64_t least, uint64_t most, uint64_t *out, struct diag *d)
-{
-    uint64_t n;
-    if (decimal_parse(slice_str(p->value), most, &n) || n < least)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is a number from %llu to %llu", p->name, p->value,
-                        (unsigned long long)least, (unsigned long long)most);
-    *out = n;
-    return OK;
-}
-
-static enum err size_read(const struct bus_param *p, uint64_t least, uint64_t *out, struct diag *d)
-{
-    struct diag why = {0};
-    uint64_t n;
-    enum err e = bytes_parse(slice_str(p->value), &n, &why);
-    if (e)
-        return diag_set(d, e, "%s: %s", p->name, why.text);
-    if (n < least || n > INT32_MAX)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is from %llu bytes to 2 GiB", p->name, p->value,
-                        (unsigned long long)least);
-    *out = n;
-    return OK;
-}
-
 static enum err partitions_read(const struct bus_param *p, int32_t *out, struct diag *d)
 {
     uint64_t n = 0;
-    enum err e = number_read(p, 1, KAFKA_PARTITIONS_MAX, &n, d);
+    enum err e = param_number(p, 1, KAFKA_PARTITIONS_MAX, &n, d);
     if (!e)
         *out = (int32_t)n;
     return e;
@@ -51,7 +28,7 @@ static enum err replication_read(const struct bus_param *p, int16_t *out, struct
         *out = -1;
         return OK;
     }
-    enum err e = number_read(p, 1, 100, &n, d);
+    enum err e = param_number(p, 1, 100, &n, d);
     if (!e)
         *out = (int16_t)n;
     return e;
@@ -114,11 +91,10 @@ static enum err prefix_read(const struct bus_param *p, struct kafka_settings *ou
 
 static enum err session_read(const struct bus_param *p, struct kafka_settings *out, struct diag *d)
 {
-    struct diag why = {0};
-    uint64_t ns;
-    enum err e = duration_parse(slice_str(p->value), &ns, &why);
+    uint64_t ns = 0;
+    enum err e = param_duration(p, &ns, d);
     if (e)
-        return diag_set(d, e, "%s: %s", p->name, why.text);
+        return e;
     if (ns < NS_PER_S || ns > 1800 * NS_PER_S)
         return diag_set(d, ERR_INVALID, "session is \"%s\"; it is from 1s to 30m", p->value);
     out->session_ms = (int)(ns / NS_PER_MS);
@@ -138,9 +114,9 @@ static enum err bus_read(const struct bus_param *p, struct kafka_settings *out, 
     if (strcmp(p->name, "mode") == 0)
         return mode_read(p, &out->mode, d);
     if (strcmp(p->name, "buffer") == 0)
-        return size_read(p, 1 << 10, &out->buffer, d);
+        return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "fetch") == 0)
-        return size_read(p, 1 << 10, &out->fetch, d);
+        return param_bytes(p, 1 << 10, INT32_MAX, &out->fetch, d);
     if (strcmp(p->name, "session") == 0)
         return session_read(p, out, d);
     return diag_set(d, ERR_INVALID,

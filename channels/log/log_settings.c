@@ -3,37 +3,17 @@
  * The parameters of a log bus, of its channels and subscriptions. Pure.
  */
 #include "log_bus.h"
-#include "text.h"
-
-static enum err size_read(const struct bus_param *p, uint64_t least, uint64_t *out, struct diag *d)
-{
-    struct diag why = {0};
-    uint64_t n;
-    enum err e = bytes_parse(slice_str(p->value), &n, &why);
-    if (e)
-        return diag_set(d, e, "%s: %s", p->name, why.text);
-    if (n < least)
-        return diag_set(d, ERR_INVALID, "%s must be at least %llu bytes", p->name, (unsigned long long)least);
-    *out = n;
-    return OK;
-}
-
-static enum err age_read(const struct bus_param *p, uint64_t *out, struct diag *d)
-{
-    struct diag why = {0};
-    enum err e = duration_parse(slice_str(p->value), out, &why);
-    return e ? diag_set(d, e, "%s: %s", p->name, why.text) : OK;
-}
+#include "../params.h"
 
 /* What channels have and the bus gives as a default. ERR_NOTFOUND: none of these. */
 static enum err common_read(const struct bus_param *p, struct log_channel_settings *out, struct diag *d)
 {
     if (strcmp(p->name, "capacity") == 0)
-        return size_read(p, 1, &out->capacity, d);
+        return param_bytes(p, 1, UINT64_MAX, &out->capacity, d);
     if (strcmp(p->name, "retention-bytes") == 0)
-        return size_read(p, 0, &out->retention_bytes, d);
+        return param_bytes(p, 0, UINT64_MAX, &out->retention_bytes, d);
     if (strcmp(p->name, "retention-age") == 0)
-        return age_read(p, &out->retention_ns, d);
+        return param_duration(p, &out->retention_ns, d);
     return ERR_NOTFOUND;
 }
 
@@ -51,10 +31,10 @@ static enum err bus_read(const struct bus_param *p, struct log_settings *out, st
         return *p->value ? OK : diag_set(d, ERR_INVALID, "dir is empty; it names the folder of the log");
     }
     if (strcmp(p->name, "segment") == 0)
-        return size_read(p, LOG_SEGMENT_BYTES_MIN, &out->segment, d);
+        return param_bytes(p, LOG_SEGMENT_BYTES_MIN, UINT64_MAX, &out->segment, d);
     if (strcmp(p->name, "reserve") == 0) {
         out->reserve_given = true;
-        return size_read(p, 0, &out->reserve, d);
+        return param_bytes(p, 0, UINT64_MAX, &out->reserve, d);
     }
     return diag_set(
         d, ERR_INVALID,
