@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the tests of `leat serve`; Broker and what it is fed with are in tests/lib/broker.py."""
 
+import uuid
+
 import pytest
 
 from broker import Broker
@@ -81,6 +83,12 @@ def kafka():
     from real.kafka import Kafka
 
     return Kafka.shared()
+
+
+@pytest.fixture
+def namespace():
+    """Of this test alone, and with it its topics and groups on the Kafka that is shared."""
+    return "n" + uuid.uuid4().hex[:12]
 
 
 @pytest.fixture(scope="module")

@@ -2,34 +2,13 @@
 """The forms of Knative's Kafka components, of today and of 2018, on a real Kafka: events pass through them, topics and groups have the names that an existing installation has, one is
 taken over where it stopped, and a mistake in a manifest costs no topic. Each test has a namespace of its own on the Kafka that the suites share."""
 
-import uuid
-
-import kafka_plain
-import pytest
 from kafka_plain import kafka as plain
 
 from broker import event, prefix_of
 from leat import request, wait_for
-from real.kafka import PASSWORD, USER, Kafka
+from real.kafka import PASSWORD, USER
 
 SYSTEM = "knative-eventing"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    return Kafka.shared()
-
-
-@pytest.fixture(scope="module")
-def client(cluster):
-    made = kafka_plain.Python(cluster.address)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def namespace():
-    return "f" + uuid.uuid4().hex[:12]
 
 
 def thing(api, kind, name, namespace, spec=None, annotations=None, **more):
@@ -77,72 +56,72 @@ def seen(sink):
     return sorted(r.headers.get("ce-id") for r in sink.requests)
 
 
-def admin(cluster):
-    return plain.admin.KafkaAdminClient(bootstrap_servers=cluster.address)
+def admin(kafka):
+    return plain.admin.KafkaAdminClient(bootstrap_servers=kafka.address)
 
 
-def topics(cluster):
-    a = admin(cluster)
+def topics(kafka):
+    a = admin(kafka)
     try:
         return set(a.list_topics())
     finally:
         a.close()
 
 
-def groups(cluster):
-    a = admin(cluster)
+def groups(kafka):
+    a = admin(kafka)
     try:
         return {g["group_id"] if isinstance(g, dict) else g[0] for g in a.list_groups()}
     finally:
         a.close()
 
 
-def test_an_event_passes_all_of_todays_forms(cluster, namespace, serve, sink):
+def test_an_event_passes_all_of_todays_forms(kafka, namespace, serve, sink):
     """Broker → Trigger → KafkaChannel → Subscription → KafkaSink → topic → KafkaSource → sink."""
     out = f"{namespace}-out"
     ref = lambda api, kind, name: {"ref": {"apiVersion": api, "kind": kind, "name": name}}  # noqa: E731
     channel = ("messaging.knative.dev/v1", "KafkaChannel", "parcels")
     objects = [
-        config("cluster", namespace, cluster.address),
-        config("kafka-channel-config", SYSTEM, cluster.address),
+        config("cluster", namespace, kafka.address),
+        config("kafka-channel-config", SYSTEM, kafka.address),
         kafka_broker("orders", namespace),
         thing("eventing.knative.dev/v1", "Trigger", "t", namespace, {"broker": "orders", "subscriber": ref(*channel)}),
         thing(*channel, namespace, {"numPartitions": 3}),
         thing("messaging.knative.dev/v1", "Subscription", "s", namespace, {"channel": ref(*channel)["ref"], "subscriber": ref("eventing.knative.dev/v1alpha1", "KafkaSink", "out")}),
-        thing("eventing.knative.dev/v1alpha1", "KafkaSink", "out", namespace, {"topic": out, "numPartitions": 1, "replicationFactor": 1, "bootstrapServers": [cluster.address]}),
-        thing("sources.knative.dev/v1", "KafkaSource", "in", namespace, {"topics": [out], "bootstrapServers": [cluster.address], "initialOffset": "earliest", "sink": {"uri": sink.url}}),
+        thing("eventing.knative.dev/v1alpha1", "KafkaSink", "out", namespace, {"topic": out, "numPartitions": 1, "replicationFactor": 1, "bootstrapServers": [kafka.address]}),
+        thing("sources.knative.dev/v1", "KafkaSource", "in", namespace, {"topics": [out], "bootstrapServers": [kafka.address], "initialOffset": "earliest", "sink": {"uri": sink.url}}),
     ]
     process = serve(objects)
     is_ready(process, "sources.knative.dev/v1", "kafkasources", "in", namespace)  # its topic is made by the KafkaSink, whichever comes first
     for id in ("1", "2", "3"):
         send(process, f"/brokers/{namespace}/orders", id)
     arrived(sink, "1", "2", "3")
-    assert {f"knative-broker-{namespace}-orders", f"knative-messaging-kafka.{namespace}.parcels", out} <= topics(cluster)
+    assert {f"knative-broker-{namespace}-orders", f"knative-messaging-kafka.{namespace}.parcels", out} <= topics(kafka)
     group = status(process, "messaging.knative.dev/v1", "subscriptions", "s", namespace)["annotations"]["group.id"]
     assert group.startswith(f"kafka.{namespace}.parcels.")
-    assert {f"knative-trigger-{namespace}-t", group, f"knative-kafka-source-{namespace}.in"} <= groups(cluster)
+    assert {f"knative-trigger-{namespace}-t", group, f"knative-kafka-source-{namespace}.in"} <= groups(kafka)
     assert request("POST", f"{process.ingress}/kafkasources/{namespace}/in", b"", event("x")).status == 404
 
 
-def test_an_installation_is_taken_over_where_it_stopped(cluster, client, namespace, serve, sink):
+def test_an_installation_is_taken_over_where_it_stopped(kafka, plain_kafka, namespace, serve, sink):
     """A topic and a group as Knative's own Broker left them: what its Trigger had not committed is delivered, and nothing else."""
     topic, group = f"knative-broker-{namespace}-b", f"knative-trigger-{namespace}-t"
-    client.make_topic(topic)
+    plain_kafka["python"].make_topic(topic)
     for id in range(4):
-        client.write(topic, b"old", headers=[("ce_specversion", "1.0"), ("ce_id", f"old-{id}"), ("ce_type", "t"), ("ce_source", "/old")])
-    consumer = plain.KafkaConsumer(bootstrap_servers=cluster.address, group_id=group, enable_auto_commit=False)
+        plain_kafka["python"].write(topic, b"old", headers=[("ce_specversion", "1.0"), ("ce_id", f"old-{id}"), ("ce_type", "t"), ("ce_source", "/old")])
+    consumer = plain.KafkaConsumer(bootstrap_servers=kafka.address, group_id=group, enable_auto_commit=False)
     consumer.commit({plain.TopicPartition(topic, 0): plain.OffsetAndMetadata(3, "", -1)})
     consumer.close()
-    process = serve([config("cluster", namespace, cluster.address), kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)])
+    process = serve([config("cluster", namespace, kafka.address), kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)])
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     send(process, f"/brokers/{namespace}/b", "new")
     arrived(sink, "old-3", "new")
     assert seen(sink) == ["new", "old-3"]
 
 
-def test_a_mistake_costs_no_topic(cluster, namespace, serve, sink):
+def test_a_mistake_costs_no_topic(kafka, namespace, serve, sink):
     parts = [kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)]
-    whole = [config("cluster", namespace, cluster.address), *parts]
+    whole = [config("cluster", namespace, kafka.address), *parts]
     process = serve(whole)
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     send(process, f"/brokers/{namespace}/b", "1")
@@ -154,23 +133,23 @@ def test_a_mistake_costs_no_topic(cluster, namespace, serve, sink):
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     arrived(sink, "2")
     assert seen(sink) == ["1", "2"]
-    assert f"knative-broker-{namespace}-b" in topics(cluster)
+    assert f"knative-broker-{namespace}-b" in topics(kafka)
     # The object itself is gone: so is its topic.
     assert "result=applied" in process.reload([whole[0]])
-    wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(cluster), "the topic to go", 30)
+    wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(kafka), "the topic to go", 30)
 
 
-def test_another_address_or_password_is_the_same_bus(cluster, namespace, serve, sink):
+def test_another_address_or_password_is_the_same_bus(kafka, namespace, serve, sink):
     """What describes the cluster changes while events pass: topics and groups stay, nothing is lost."""
     listener = "SASL_PLAINTEXT"
 
     def objects(**changes):
         fields = {"protocol": listener, "sasl.mechanism": "PLAIN", "user": USER, "password": PASSWORD, **changes}
-        named = config("cluster", namespace, cluster.server(listener))
+        named = config("cluster", namespace, kafka.server(listener))
         named["data"]["auth.secret.ref.name"] = "keys"
         return [named, thing("v1", "Secret", "keys", namespace, stringData=fields), kafka_broker("b", namespace), trigger("t", namespace, "b", sink.url)]
 
-    process = serve([config("cluster", namespace, cluster.address), *objects()[1:]])
+    process = serve([config("cluster", namespace, kafka.address), *objects()[1:]])
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     send(process, f"/brokers/{namespace}/b", "plain")
     arrived(sink, "plain")
@@ -186,8 +165,8 @@ def test_another_address_or_password_is_the_same_bus(cluster, namespace, serve, 
     assert set(seen(sink)) == {"plain", "sasl", "again"}
 
 
-def test_what_kafka_refuses_is_in_the_condition(cluster, namespace, serve):
-    process = serve([config("cluster", namespace, cluster.address, replication=3), kafka_broker("b", namespace)])
+def test_what_kafka_refuses_is_in_the_condition(kafka, namespace, serve):
+    process = serve([config("cluster", namespace, kafka.address, replication=3), kafka_broker("b", namespace)])
 
     def said():
         value, _, message = condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace, "TopicReady")
@@ -222,25 +201,25 @@ def test_a_sink_and_a_source_of_one_topic(cluster, client, namespace, serve, sin
     assert "bus.notice" not in process.logs
 
 
-def test_a_topic_of_somebody_else_stays(cluster, client, namespace, serve, sink):
-    client.make_topic(f"{namespace}.theirs", 2)
-    objects = [config("cluster", namespace, cluster.address), kafka_broker("stays", namespace), kafka_broker("b", namespace, **{"kafka.eventing.knative.dev/external.topic": f"{namespace}.theirs"}), trigger("t", namespace, "b", sink.url)]
+def test_a_topic_of_somebody_else_stays(kafka, plain_kafka, namespace, serve, sink):
+    plain_kafka["python"].make_topic(f"{namespace}.theirs", 2)
+    objects = [config("cluster", namespace, kafka.address), kafka_broker("stays", namespace), kafka_broker("b", namespace, **{"kafka.eventing.knative.dev/external.topic": f"{namespace}.theirs"}), trigger("t", namespace, "b", sink.url)]
     process = serve(objects)
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     send(process, f"/brokers/{namespace}/b", "1")
     arrived(sink, "1")
     assert "result=applied" in process.reload(objects[:2])
-    wait_for(lambda: f"knative-trigger-{namespace}-t" not in groups(cluster), "the group to go, with which the topic would go", 30)
-    assert f"{namespace}.theirs" in topics(cluster) and f"knative-broker-{namespace}-b" not in topics(cluster)
+    wait_for(lambda: f"knative-trigger-{namespace}-t" not in groups(kafka), "the group to go, with which the topic would go", 30)
+    assert f"{namespace}.theirs" in topics(kafka) and f"knative-broker-{namespace}-b" not in topics(kafka)
 
 
-def test_2018(cluster, namespace, serve, sink):
+def test_2018(kafka, namespace, serve, sink):
     bus = {
         "parameters": {"channel": [{"name": "NumPartitions", "default": "1"}], "subscription": [{"name": "initialOffset", "default": "Newest"}]},
         "dispatcher": {"name": "d", "image": "x/buses/kafka/dispatcher", "env": [{"name": "KAFKA_BOOTSTRAP_SERVERS", "valueFrom": {"configMapKeyRef": {"name": "kafka-bus-config", "key": "KAFKA_BOOTSTRAP_SERVERS"}}}]},
     }
     api = "channels.knative.dev/v1alpha1"
-    channel = [thing("v1", "ConfigMap", "kafka-bus-config", namespace, data={"KAFKA_BOOTSTRAP_SERVERS": cluster.address}), thing(api, "Bus", "pipe", namespace, bus), thing(api, "Channel", "a", namespace, {"bus": "pipe"})]
+    channel = [thing("v1", "ConfigMap", "kafka-bus-config", namespace, data={"KAFKA_BOOTSTRAP_SERVERS": kafka.address}), thing(api, "Bus", "pipe", namespace, bus), thing(api, "Channel", "a", namespace, {"bus": "pipe"})]
     process = serve(channel)
     is_ready(process, api, "channels", "a", namespace)
     send(process, f"/channels/{namespace}/a", "before")
@@ -253,15 +232,15 @@ def test_2018(cluster, namespace, serve, sink):
     wait_for(lambda: len(sink.requests) >= 3, "three deliveries", 30)
     got = sorted((r.path.rsplit("/", 1)[-1], r.headers["ce-id"]) for r in sink.requests)
     assert got == [("newest", "after"), ("oldest", "after"), ("oldest", "before")]
-    assert f"{namespace}.a" in topics(cluster) and {f"pipe.{namespace}.oldest", f"pipe.{namespace}.newest"} <= groups(cluster)
+    assert f"{namespace}.a" in topics(kafka) and {f"pipe.{namespace}.oldest", f"pipe.{namespace}.newest"} <= groups(kafka)
 
 
-def test_the_default_bus(cluster, namespace, serve, sink, tmp_path):
+def test_the_default_bus(kafka, namespace, serve, sink, tmp_path):
     objects = [thing("messaging.knative.dev/v1", "KafkaChannel", "k", namespace, {}), thing("messaging.knative.dev/v1", "Channel", "c", namespace, {}), thing("eventing.knative.dev/v1", "Broker", "b", namespace, {}), trigger("t", namespace, "b", sink.url)]
-    process = serve(objects, "--bus", f"kafka,bootstrap.servers={cluster.address}")
+    process = serve(objects, "--bus", f"kafka,bootstrap.servers={kafka.address}")
     is_ready(process, "eventing.knative.dev/v1", "triggers", "t", namespace)
     send(process, f"/brokers/{namespace}/b", "1")
     arrived(sink, "1")
     prefix = prefix_of(process.manifest.parent)
-    assert {f"{prefix}knative-messaging-kafka.{namespace}.k", f"{prefix}knative-messaging-kafka.{namespace}.c", f"{prefix}knative-broker-{namespace}-b"} <= topics(cluster)
-    assert f"{prefix}knative-trigger-{namespace}-t" in groups(cluster)
+    assert {f"{prefix}knative-messaging-kafka.{namespace}.k", f"{prefix}knative-messaging-kafka.{namespace}.c", f"{prefix}knative-broker-{namespace}-b"} <= topics(kafka)
+    assert f"{prefix}knative-trigger-{namespace}-t" in groups(kafka)

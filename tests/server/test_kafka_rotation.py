@@ -6,10 +6,10 @@ import time
 
 from broker import event
 from leat import request, wait_for
-from test_kafka_security import broker_ready, kafka, namespace, objects, secret_of, send  # noqa: F401
+from test_kafka_security import broker_ready, objects, secret_of, send
 
 
-def test_a_password_that_is_mended(kafka, serve, sink, namespace):  # noqa: F811
+def test_a_password_that_is_mended(kafka, serve, sink, namespace):
     where = kafka.server("SASL_PLAINTEXT")
     server = serve(objects(namespace, where, secret_of(kafka, "SASL_PLAINTEXT", "PLAIN", password="not-this-one"), sink.url))
     wait_for(lambda: broker_ready(server, namespace)["status"] == "False", "the Broker to say so")
@@ -24,7 +24,7 @@ def test_a_password_that_is_mended(kafka, serve, sink, namespace):  # noqa: F811
     assert server.count_lines("bus.reopened") == 1
 
 
-def test_another_way_to_the_cluster_under_load(kafka, serve, sink, namespace):  # noqa: F811
+def test_another_way_to_the_cluster_under_load(kafka, serve, sink, namespace):
     server = serve(objects(namespace, kafka.server("SASL_PLAINTEXT"), secret_of(kafka, "SASL_PLAINTEXT", "PLAIN"), sink.url))
     wait_for(lambda: send(server, namespace, "0").status == 202, "the first event")
     acknowledged, stop = [], threading.Event()

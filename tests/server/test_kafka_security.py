@@ -10,26 +10,15 @@ import http.server
 import json
 import os
 import threading
-import uuid
 
 import pytest
 
 from broker import event
 from leat import ROOT, request, wait_for
-from real.kafka import PASSWORD, USER, Kafka, token
+from real.kafka import PASSWORD, USER, token
 
 NEWER = ROOT / "build" / "librdkafka"  # tests/setup/newer-librdkafka
 SCRAM_RIGHT = 0x020601FF  # librdkafka 2.6.1: those before cannot do SCRAM with Kafka 4
-
-
-@pytest.fixture(scope="module")
-def kafka():
-    return Kafka.shared()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + uuid.uuid4().hex[:12]
 
 
 def secret_of(k, listener="PLAINTEXT", mechanism=None, **changes):
