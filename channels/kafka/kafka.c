@@ -12,7 +12,7 @@
  */
 #include "../backends.h"
 #include "../round.h"
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <stdarg.h>

@@ -99,29 +99,6 @@ void kafka_clerk_ask(struct kafka_bus *k, struct kafka_job *j);
 void kafka_notice(struct kafka_bus *k, int severity, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* ---- what a subscription needs of its channel ---- */
-
-/* Immutable from provision's OK on but where said; topics of one channel share a group (KafkaSource: several). */
-struct kafka_topics {
-    size_t count;
-    _Atomic int32_t partitions; /* of all together, as last seen */
-};
-/* Control: the channels of a bus, one after the other; `c` NULL: the first. NULL: no more. */
-struct bus_channel *kafka_bus_channel_next(struct kafka_bus *k, struct bus_channel *c);
-
-/* Above the newest offset that is known to be in a partition: own appends at once, others' as last asked; -1: not
- * known. Any thread. `topic`: index in its list. */
-int64_t kafka_channel_end(const struct bus_channel *c, size_t topic, int32_t partition);
-/* Any thread: somebody saw that it reaches so far. Of a partition that is not known nothing happens. */
-void kafka_channel_end_raise(struct bus_channel *c, size_t topic, int32_t partition, int64_t end);
-/* Control: whether the ends of all channels' partitions are known as of KAFKA_LOOK_NS ago at most; else K is asked. */
-bool kafka_channel_refresh_ends(struct bus_channel *c);
-/* Any thread: a topic of it seems to be gone or to have changed: K looks, and what is gone is made again. */
-void kafka_channel_suspect(struct bus_channel *c);
-/* The event of a record, by the channel's rules: a record that cannot be one (too large, out of memory) gives an error;
- * one that claims to be a CloudEvent and is none is wrapped and counted. Any thread. */
-enum err kafka_channel_event(struct bus_channel *c, const rd_kafka_message_t *m, const struct ce_event **out);
-
 /* ---- ops of kafka_subscription.c and kafka_stream.c, as in bus.h ---- */
 enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
                          struct filter *filter, const struct bus_param *params, size_t count,

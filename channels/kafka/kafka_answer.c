@@ -3,7 +3,7 @@
  * What control asks K about channels, and what it makes of the answers. All channels that wait are asked about at once;
  * those that come while K is at it are the next question.
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -8,7 +8,7 @@
  * that does not answer is not queued for: while no broker is connected, appends are refused at once; and when one was
  * not acknowledged in time though a broker seemed to be there, one at a time goes out until one is.
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <stdio.h>

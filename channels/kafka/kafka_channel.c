@@ -12,7 +12,7 @@
  * does not delete what it has just made.
  */
 #include "../round.h"
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <inttypes.h>

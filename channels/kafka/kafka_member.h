@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The consuming side of the Kafka bus: what a subscription, its consumer, the partitions that the consumer was given,
- * and the streams that drain them share. Private to kafka_subscription.c, kafka_offsets.c, kafka_consumer.c,
- * kafka_member.c, kafka_commit.c, kafka_partition.c and kafka_stream.c.
+ * and the streams that drain them (kafka_stream.h) share.
  *
  *     subscription (C) ── member: a consumer in the group, while a stream is attached, and KAFKA_LINGER_NS longer (C)
  *          │                 └── partitions, as the group's leader deals them out
@@ -26,25 +25,16 @@
 #ifndef LEAT_CHANNELS_KAFKA_MEMBER_H
 #define LEAT_CHANNELS_KAFKA_MEMBER_H
 
-#include "kafka_bus.h"
+#include "kafka_stream.h"
 
 #define KAFKA_LINGER_NS (3 * NS_PER_S) /* streams that come and go, as with each new plan, cost no rebalance */
 /* Longer than librdkafka's own for a last commit and a farewell. Then the consumer is dropped without: the group finds
  * out by its session. */
 #define KAFKA_CLOSE_NS (12 * NS_PER_S)
-#define KAFKA_BEAT_NS (20 * NS_PER_S)   /* a sign of life to librdkafka, whose max.poll.interval.ms is 5 minutes */
-#define KAFKA_AGAIN_NS NS_PER_S         /* until what the broker refused, or what found no memory, is tried again */
-#define KAFKA_REST_NS (100 * NS_PER_MS) /* a partition that is to move delivers nothing new for so long ... */
-#define KAFKA_UNREST_NS NS_PER_S        /* ... and if something is still in hand then, goes on for so long */
-#define KAFKA_DELIVER_MAX 256           /* events in a turn of one stream */
-#define KAFKA_READ_MAX 32               /* records taken from librdkafka at once */
-#define KAFKA_FLIGHTS_MIN 16
-#define KAFKA_REMOVED                                                                                                  \
-    "leat:removed" /* metadata of a group that could not be deleted: it counts as having no offsets                    \
-                    */
-
-struct kafka_member;
-struct kafka_partition;
+#define KAFKA_BEAT_NS (20 * NS_PER_S) /* a sign of life to librdkafka, whose max.poll.interval.ms is 5 minutes */
+#define KAFKA_AGAIN_NS NS_PER_S       /* until what the broker refused, or what found no memory, is tried again */
+/* Metadata of a group that could not be deleted: it counts as having no offsets. */
+#define KAFKA_REMOVED "leat:removed"
 
 /* How far a subscription is in one partition. C makes it; whoever has the partition writes it; any thread reads. */
 struct kafka_cursor {
@@ -97,58 +87,6 @@ struct bus_subscription {        /* C, but for the cursors */
     uint64_t behind_ns;      /* since when there is a backlog, as seen by probes; 0: there is none */
 };
 
-/* A record that was taken from librdkafka. */
-struct kafka_entry {
-    struct list link; /* in its partition: ahead, back or flying */
-    struct kafka_partition *at;
-    rd_kafka_message_t *message;  /* owned, until the event is made of it */
-    const struct ce_event *event; /* a reference; NULL while there is the message */
-    int64_t offset, time_ms;
-    unsigned attempt; /* times handed out */
-    bool mark;        /* no record: everything below the offset has been read */
-    uint32_t flight;  /* while flying: index in its stream's table */
-};
-
-enum kafka_recall { KAFKA_RECALL_MOVE, KAFKA_RECALL_REVOKE };
-
-struct kafka_partition {
-    struct list link; /* C: of its member */
-    struct kafka_member *member;
-    struct kafka_cursor *cursor;
-    rd_kafka_queue_t *queue; /* owned; records */
-
-    /* C. */
-    struct bus_stream *owner; /* where it is; NULL: home */
-    bool away, asked;         /* with a stream, or on its way; an ask is out */
-    bool assigned;            /* librdkafka knows that it is ours */
-    bool leaves;              /* asked to move */
-    bool revoked;             /* it is to be given up */
-    enum kafka_recall asking; /* of the ask that is out */
-    struct letter give, ask, home;
-
-    /* Who has it: L while away, else C. */
-    struct bus_stream *stream;
-    struct list stream_link, ready_link, dirty_link; /* of the stream */
-    struct kafka_ledger ledger;
-    struct list ahead;  /* taken from librdkafka, not yet from the ledger */
-    struct list back;   /* given back, by offset */
-    struct list flying; /* delivered */
-    int64_t before;     /* what was committed before the offset was found gone; -1: it was not */
-    bool readable;      /* there may be more with librdkafka */
-    bool dirty;         /* the ledger has changed since the last shot */
-    bool moving;        /* an ask to move waits until nothing is flying */
-    bool resting;       /* moving, and delivers nothing new */
-    bool lost;          /* librdkafka told that its offset is gone */
-    bool starved;       /* there was no memory for an event */
-    uint64_t rest_ns;   /* moving: when it rests, or goes on */
-
-    atomic_bool signalled; /* T → L: librdkafka has records */
-
-    pthread_mutex_t lock;
-    struct kafka_ledger shot; /* under it, as what follows: what is to be committed */
-    bool fresh;               /* and is not yet */
-};
-
 enum kafka_member_state {
     KAFKA_MEMBER_IN,      /* in the group, or on its way into it */
     KAFKA_MEMBER_CLOSING, /* gives up its partitions and leaves */
@@ -176,39 +114,6 @@ struct kafka_member { /* C */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
     struct kafka_job job;
-};
-
-struct kafka_flight {
-    struct kafka_entry *entry; /* NULL: free */
-    uint64_t generation;
-    uint32_t next_free;
-};
-
-struct bus_stream {
-    struct bus_subscription *subscription;
-    struct loop *loop;
-    size_t index; /* of the loop */
-    /* C. */
-    struct list link;
-    size_t held; /* partitions, while they are dealt out */
-    /* L. */
-    struct bus_stream_callbacks callbacks;
-    void *arg;
-    uint64_t credit;
-    struct list partitions, ready, dirty; /* by stream_link, ready_link, dirty_link */
-    struct list spares;                   /* entries */
-    size_t spare_count;
-    struct kafka_flight *flights; /* owned */
-    uint32_t flight_count, first_free;
-    bool awake, pumped, detached;
-    bool *gone; /* set while callbacks run: detached meanwhile */
-    uint64_t pumped_ns;
-    struct loop_task task;
-    struct loop_timer timer, shots, rest; /* pump; ledgers to be copied; moving partitions */
-    struct post *post;                    /* T → L */
-    struct bus_op *detach_op;
-    struct letter hello, bye; /* L → C, L → C → L */
-    atomic_bool leaving;      /* C gives it nothing more */
 };
 
 /* ---- kafka_backlog.c: C ---- */
@@ -270,32 +175,5 @@ void kafka_commit(struct kafka_member *m);
 /* The same for partitions that are given up, at home: their ledgers as they are. */
 void kafka_commit_last(struct kafka_member *m, const rd_kafka_topic_partition_list_t *list);
 void kafka_commit_result(struct kafka_member *m, rd_kafka_event_t *event);
-
-/* ---- kafka_partition.c ---- */
-struct kafka_partition *kafka_partition_new(struct kafka_member *m, struct kafka_cursor *cursor); /* C; NULL */
-void kafka_partition_free(struct kafka_partition *p);                                             /* C, home */
-void kafka_partition_forget(struct kafka_partition *p); /* C, home: what was read of it is not to be delivered */
-void kafka_partition_give(struct kafka_partition *p, struct bus_stream *st); /* C */
-void kafka_partition_ask(struct kafka_partition *p, enum kafka_recall ask);  /* C */
-/* L: the next entry to deliver, flying now, with its event; NULL: none at the moment. */
-struct kafka_entry *kafka_partition_next(struct kafka_partition *p);
-void kafka_partition_settled(struct kafka_partition *p, struct kafka_entry *e, enum bus_settle how); /* L */
-/* L: goes home; nothing is flying. */
-void kafka_partition_let_go(struct kafka_partition *p);
-void kafka_partition_give_back(struct kafka_partition *p); /* L: all that is flying */
-/* L: revokes what is flying, and goes home. The stream may be detached within: it has gone home by that then. */
-void kafka_partition_revoke(struct kafka_partition *p);
-void kafka_partition_shoot(struct kafka_partition *p); /* who has it: the ledger is to be committed as it is */
-
-/* ---- kafka_stream.c: L ---- */
-void kafka_stream_ready(struct bus_stream *st, struct kafka_partition *p); /* it may have something to deliver */
-void kafka_stream_dirty(struct bus_stream *st, struct kafka_partition *p);
-void kafka_stream_moving(struct bus_stream *st);                        /* a partition of it is to move */
-struct kafka_entry *kafka_stream_spare(struct bus_stream *st);          /* an entry to fill; NULL: no memory */
-void kafka_stream_spared(struct bus_stream *st, struct kafka_entry *e); /* with its message and its reference */
-/* Ends the flight of an entry and tells by `revoked`. False: the stream was detached meanwhile. */
-bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e);
-void kafka_stream_end(struct bus_stream *st);  /* C: detached, and nothing is sent to it any more */
-void kafka_stream_free(struct bus_stream *st); /* detached, or fini */
 
 #endif

@@ -7,7 +7,7 @@
  * Offsets of a channel: with P partitions (of all its topics together, one topic after the other), the record at offset
  * O of the I-th is O × P + I: with one partition it is Kafka's own.
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
  *
  *     append ──→ rd_kafka_t ──→ report ──→ kafka_append_reported (D) ──→ one letter for each loop ──→ done
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <poll.h>

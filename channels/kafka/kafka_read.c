@@ -10,7 +10,7 @@
  *
  * A kafka_read is at one place at a time: in the list, with R, or with its loop, for which R waits.
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <assert.h>
 #include <stdlib.h>

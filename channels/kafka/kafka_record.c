@@ -2,7 +2,7 @@
  *
  * From a consumed record to an event, by its channel's rules. Any thread.
  */
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 #include <stdlib.h>
 

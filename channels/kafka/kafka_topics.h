@@ -5,7 +5,7 @@
 #ifndef LEAT_CHANNELS_KAFKA_TOPICS_H
 #define LEAT_CHANNELS_KAFKA_TOPICS_H
 
-#include "kafka_bus.h"
+#include "kafka_channel.h"
 
 /* One topic of a question, walked over all of them. */
 struct kafka_each {

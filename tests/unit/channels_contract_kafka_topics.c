@@ -6,7 +6,7 @@
  */
 #include "../bus/contract.c"
 
-#include "channels/kafka/kafka_bus.h"
+#include "channels/kafka/kafka_channel.h"
 #include "tests/lib/children.h"
 
 /* ---- what the bus told ---- */
