@@ -51,13 +51,13 @@ bool kafka_client_knows(const char *name)
     return find(name) >= 0;
 }
 
-bool kafka_settings_tls(const struct kafka_settings *s)
+static bool by_tls(const struct kafka_settings *s)
 {
     const char *p = s->value[KAFKA_PROTOCOL];
     return p && (strcmp(p, "SSL") == 0 || strcmp(p, "SASL_SSL") == 0);
 }
 
-bool kafka_settings_sasl(const struct kafka_settings *s)
+static bool by_sasl(const struct kafka_settings *s)
 {
     const char *p = s->value[KAFKA_PROTOCOL];
     return p && strncmp(p, "SASL_", 5) == 0;
@@ -229,7 +229,7 @@ static enum err check_oauth(const struct kafka_settings *s, struct diag *d)
 static enum err check_sasl(const struct kafka_settings *s, struct diag *d)
 {
     static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", NULL};
-    if (!kafka_settings_sasl(s))
+    if (!by_sasl(s))
         return refuse_all(s, KAFKA_MECHANISM, KAFKA_SCOPE, "security.protocol SASL_PLAINTEXT or SASL_SSL", d);
     const char *mechanism = s->value[KAFKA_MECHANISM];
     enum err e = one_of("sasl.mechanism", mechanism ? mechanism : "", mechanisms,
@@ -251,7 +251,7 @@ static enum err check_tls(const struct kafka_settings *s, struct diag *d)
     const char *ca = s->value[KAFKA_CA], *certificate = s->value[KAFKA_CERTIFICATE], *key = s->value[KAFKA_KEY];
     enum err e = OK;
     int count;
-    if (!kafka_settings_tls(s))
+    if (!by_tls(s))
         return refuse_all(s, KAFKA_CA, KAFKA_VERIFY, "security.protocol SSL or SASL_SSL", d);
     if (s->value[KAFKA_VERIFY])
         e = one_of("ssl.verify", s->value[KAFKA_VERIFY], verify, "true, false", d);

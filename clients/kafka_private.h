@@ -40,8 +40,6 @@ struct kafka_settings {
 /* Borrows the values. As kafka_client_check. */
 enum err kafka_params_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
                            struct diag *d) must_check;
-bool kafka_settings_tls(const struct kafka_settings *s);
-bool kafka_settings_sasl(const struct kafka_settings *s);
 /* Replaces every secret value that occurs in the text by stars, in place. */
 void kafka_settings_hide(const struct kafka_settings *s, char *text);
 

@@ -65,7 +65,9 @@ static const cJSON *config_data(struct planner *p, const char *ns, const char *n
     return r ? json_object(r->object, "data") : NULL;
 }
 
-bool plan_kafka_config_map(struct planner *p, const char *ns, const char *name, size_t *bus, struct why *why)
+/* The cluster that this ConfigMap describes, with the Secret that it names: *bus, of a key that depends on the
+ * ConfigMap's name alone. false with *why; *bus is set all the same, without parameters, for what ran there before. */
+static bool config_map(struct planner *p, const char *ns, const char *name, size_t *bus, struct why *why)
 {
     const cJSON *data = config_data(p, ns, name);
     const char *servers = json_text(data, "bootstrap.servers"), *secret = json_text(data, "auth.secret.ref.name"),
@@ -131,10 +133,10 @@ bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why)
     static const char *const names[] = {"kafka-channel-config", "config-kafka"}; /* today's; an older one's */
     for (size_t i = 0; i < 2; i++)
         if (plan_get(p, "", "ConfigMap", SYSTEM, names[i]))
-            return plan_kafka_config_map(p, SYSTEM, names[i], bus, why);
+            return config_map(p, SYSTEM, names[i], bus, why);
     if (plan_kafka_default_bus(p, bus))
         return true;
-    plan_kafka_config_map(p, SYSTEM, names[0], bus, why); /* for what ran there before */
+    config_map(p, SYSTEM, names[0], bus, why); /* for what ran there before */
     *why = why_of(p, "ConfigMapNotFound",
                   "no cluster is known: declare the ConfigMap %s in the namespace " SYSTEM
                   " with bootstrap.servers, or start leat serve with --bus kafka,bootstrap.servers=HOST:PORT",
@@ -199,7 +201,7 @@ bool plan_kafka_broker_bus(struct planner *p, const struct resource *r, size_t *
     if (!config && !plan_get(p, "", "ConfigMap", at.ns, at.name) && plan_kafka_default_bus(p, bus))
         return true;
     data = config_data(p, at.ns, at.name);
-    return plan_kafka_config_map(p, at.ns, at.name, bus, why) &&
+    return config_map(p, at.ns, at.name, bus, why) &&
            whole(p, &at, data, "default.topic.partitions", KAFKA_PARTITIONS_TOP, why) &&
            whole(p, &at, data, "default.topic.replication.factor", INT16_MAX, why);
 }

@@ -148,9 +148,6 @@ const char *secret_value(struct planner *p, const char *ns, const char *name, co
 bool plan_bus_kafka(const struct planner *p, size_t bus);
 /* The default bus, where it is Kafka. */
 bool plan_kafka_default_bus(struct planner *p, size_t *bus);
-/* The cluster that this ConfigMap describes, with the Secret that it names: *bus, of a key that depends on the
- * ConfigMap's name alone. false with *why; *bus is set all the same, without parameters, for what ran there before. */
-bool plan_kafka_config_map(struct planner *p, const char *ns, const char *name, size_t *bus, struct why *why);
 /* The cluster of KafkaChannels. */
 bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why);
 /* What the spec of a KafkaChannel (may be NULL) says of its topic. */

@@ -229,10 +229,19 @@ static struct kafka_bus *bus_new(const struct bus_env *env, struct kafka_setting
     return k;
 }
 
+/* As the client wants them; the list is the caller's, its texts are borrowed. NULL: no memory. */
+static struct kafka_client_param *client_params(const struct bus_param *params, size_t count)
+{
+    struct kafka_client_param *list = calloc(count + 1, sizeof *list);
+    for (size_t i = 0; list && i < count; i++)
+        list[i] = (struct kafka_client_param){params[i].name, params[i].value};
+    return list;
+}
+
 static enum err bus_start(struct kafka_bus *k, const struct bus_param *params, size_t count, struct diag *d)
 {
     const struct kafka_client_events events = {client_notice, k};
-    struct kafka_client_param *list = calloc(count + 1, sizeof *list);
+    struct kafka_client_param *list = client_params(params, count);
     k->loops = calloc(k->env.loop_count, sizeof *k->loops);
     enum err e = list && k->loops ? post_new(k->env.control, look, k, &k->post) : ERR_NOMEM;
     if (!e)
@@ -241,8 +250,6 @@ static enum err bus_start(struct kafka_bus *k, const struct bus_param *params, s
         e = loop_init(&k->loops[i], k, k->env.loops[i]);
     if (e)
         diag_set(d, e, "out of memory");
-    for (size_t i = 0; i < count && list; i++)
-        list[i] = (struct kafka_client_param){params[i].name, params[i].value};
     if (!e)
         e = kafka_client_new(list, count, &events, &k->client, d);
     if (!e)
@@ -283,11 +290,9 @@ static enum err kafka_check(const struct bus_param *params, size_t count, struct
     if (e)
         return e;
     kafka_settings_fini(&s);
-    struct kafka_client_param *list = calloc(count + 1, sizeof *list);
+    struct kafka_client_param *list = client_params(params, count);
     if (!list)
         return diag_set(d, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < count; i++)
-        list[i] = (struct kafka_client_param){params[i].name, params[i].value};
     e = kafka_client_check(list, count, d);
     free(list);
     return e;

@@ -41,7 +41,7 @@ bool kafka_topic_next(struct kafka_ask *ask, size_t *i, size_t *t, struct kafka_
     return true;
 }
 
-struct kafka_answer *kafka_topic_find(struct kafka_ask *ask, const char *topic, bool remove)
+static struct kafka_answer *answer_of(struct kafka_ask *ask, const char *topic, bool remove)
 {
     each_topic(e, ask)
     {
@@ -118,7 +118,7 @@ static void delete_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct kafka_eac
             rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(e), &n);
         for (size_t i = 0; i < n; i++) {
             err = rd_kafka_topic_result_error(results[i]);
-            struct kafka_answer *a = kafka_topic_find(ask, rd_kafka_topic_result_name(results[i]), true);
+            struct kafka_answer *a = answer_of(ask, rd_kafka_topic_result_name(results[i]), true);
             if (a && err && err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
                 kafka_topic_say(a, err, rd_kafka_topic_result_name(results[i]),
                                 rd_kafka_topic_result_error_string(results[i]));
@@ -136,7 +136,7 @@ static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t
 {
     rd_kafka_resp_err_t err = rd_kafka_topic_result_error(result);
     const char *topic = rd_kafka_topic_result_name(result);
-    struct kafka_answer *a = kafka_topic_find(ask, topic, false);
+    struct kafka_answer *a = answer_of(ask, topic, false);
     if (!a)
         return;
     if (!err || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {

@@ -22,7 +22,6 @@ struct kafka_each {
 /* kafka_topics.c */
 bool kafka_topic_next(struct kafka_ask *ask, size_t *i, size_t *t, struct kafka_each *out); /* each_topic's */
 void kafka_topic_say(struct kafka_answer *a, rd_kafka_resp_err_t err, const char *topic, const char *text);
-struct kafka_answer *kafka_topic_find(struct kafka_ask *ask, const char *topic, bool remove);
 
 /* kafka_look.c */
 bool kafka_topic_is_there(const struct kafka_each *e);
