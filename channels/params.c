@@ -23,12 +23,12 @@ enum err param_bytes(const struct bus_param *p, uint64_t least, uint64_t most, u
     enum err e = bytes_parse(slice_str(p->value), &n, &why);
     if (e)
         return diag_set(d, e, "%s: %s", p->name, why.text);
-    if (n < least)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %llu bytes at least", p->name, p->value,
+    if (n < least && most == UINT64_MAX)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is from %llu bytes on", p->name, p->value,
                         (unsigned long long)least);
-    if (n > most)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %llu bytes at most", p->name, p->value,
-                        (unsigned long long)most);
+    if (n < least || n > most)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is from %llu bytes to %llu", p->name, p->value,
+                        (unsigned long long)least, (unsigned long long)most);
     *out = n;
     return OK;
 }

@@ -69,7 +69,7 @@ static void bus_names_the_bad_parameter(void **state)
     bus_refuses("mode", "batched", "binary or structured");
     bus_refuses("buffer", "12", "from 1024 bytes");
     bus_refuses("buffer", "a lot", "buffer");
-    bus_refuses("fetch", "3GiB", "to 2 GiB");
+    bus_refuses("fetch", "3GiB", "to 2147483647");
     bus_refuses("session", "10ms", "from 1s to 30m");
     bus_refuses("session", "soon", "session");
 }
