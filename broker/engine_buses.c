@@ -41,6 +41,8 @@ static void bus_notice(void *arg, struct bus *bus, int severity, const char *cod
                           : LOG_INFO,
              "bus.notice", "bus=%s code=%s text=%s", log_value(key), code, log_value(text));
     engine_look_soon(e);
+    if (severity == 0)
+        engine_again_soon(e);
 }
 
 bool engine_buses_ready(struct engine *e, struct buf *why)

@@ -121,6 +121,13 @@ static void apply_again(struct loop_timer *t)
         engine_begin(e, e->current->plan);
 }
 
+void engine_again_soon(struct engine *e)
+{
+    e->agains = 0;
+    if (!e->stopped && loop_timer_armed(&e->again))
+        loop_timer_start(e->control, &e->again, LOOK_NS);
+}
+
 /* What works now is said to work when it does so for events too. */
 static void say_mended(struct engine *e)
 {

@@ -108,6 +108,8 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
 void engine_faults_plan_done(struct engine *e);
 /* A bus said something: what lies on the buses is looked at. */
 void engine_look_soon(struct engine *e);
+/* A bus said something good: what failed is tried again now, not when its wait is over. */
+void engine_again_soon(struct engine *e);
 
 /* ---- channels and subscriptions ---- */
 

@@ -18,7 +18,7 @@
 #define KAFKA_FETCH (4ull << 20)        /* bytes that a consumer holds ahead */
 #define KAFKA_RETRY_NS (5 * NS_PER_S)   /* until what the broker refused is asked again */
 #define KAFKA_LOOK_NS NS_PER_S          /* ends of partitions are not asked for more often than that */
-#define KAFKA_CONNECT_NS (5 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
+#define KAFKA_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
 #define KAFKA_BATCH_BYTES 1000000       /* of one request, below the 1,048,588 that a topic takes by default */
 #define KAFKA_RECORD_BYTES 1048588      /* what a topic takes unless it says otherwise (max.message.bytes) */
 #define KAFKA_TOPICS_MAX 64             /* of one channel */

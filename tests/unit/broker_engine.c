@@ -444,6 +444,20 @@ static void test_a_bus_that_is_away_is_one_line(void **state)
     end();
 }
 
+static void test_good_news_cut_the_wait_short(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    stub.provision_failures = 3;
+    apply(make_plan("stub", 1, false, 0));
+    until(stub.provisions == 3); /* the next one would be two seconds later */
+    uint64_t since = loop_now_ns(rig.loop);
+    stub.env.notice(stub.env.notice_arg, stub.newest, 0, "BrokerUp", "one answers");
+    until(said("ns/c0 ok"));
+    assert_true(loop_now_ns(rig.loop) - since < 3 * NS_PER_S / 2);
+    end();
+}
+
 static void test_of_a_bus_that_was_never_there_no_channel_has_a_line(void **state)
 {
     (void)state;
@@ -602,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_a_bus_of_ours_alone_waits_for_the_next_plan),
         cmocka_unit_test(test_what_the_bus_says_later),
         cmocka_unit_test(test_a_bus_that_is_away_is_one_line),
+        cmocka_unit_test(test_good_news_cut_the_wait_short),
         cmocka_unit_test(test_of_a_bus_that_was_never_there_no_channel_has_a_line),
         cmocka_unit_test(test_new_parameters_move_everything),
         cmocka_unit_test(test_new_parameters_that_do_not_work),
