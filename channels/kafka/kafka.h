@@ -54,6 +54,8 @@ struct kafka_bus;
  *     buffer                  bytes that wait for the broker at most: 32 MiB
  *     fetch                   bytes that a subscription's consumer holds ahead at most: 4 MiB
  *     session                 after how long without a sign of life a member's partitions go to others: 10s
+ *     keep                    how often the group of a subscription that nobody drains shows a sign of life, lest the
+ *                             broker forget its offsets (offsets.retention.minutes, 7 days by default): 24h
  * Of a channel:
  *     topic                   its name; default knative-messaging-kafka.NS.NAME, dead letters leat-dead-letter.CURSOR
  *     topic.external          true: it is somebody else's: it must be there, is never made, changed or removed
@@ -75,6 +77,7 @@ struct kafka_settings {
     enum ce_mode mode;
     uint64_t buffer, fetch; /* bytes */
     int session_ms;
+    uint64_t keep_ns;
 };
 
 /* Any thread: stop has begun. */

@@ -113,7 +113,7 @@ static void probe(struct bus_subscription *s, struct bus_probe *out)
 {
     const struct clock *clock = s->bus->clock;
     int64_t head = 0, wall = clock_wall_ns(clock);
-    *out = (struct bus_probe){.healthy = !s->reason[0]};
+    *out = (struct bus_probe){.healthy = !s->reason[0], .dropped = atomic_load(&s->expired)};
     memcpy(out->reason, s->reason, sizeof out->reason);
     if (s->state == KAFKA_SUB_READY || s->state == KAFKA_SUB_GOING)
         out->events = backlog(s, &head);

@@ -14,10 +14,11 @@
 #include "../notes.h"
 #include "../post.h"
 
-#define KAFKA_BUFFER (32ull << 20)      /* bytes of events that wait for the broker, of all channels */
-#define KAFKA_FETCH (4ull << 20)        /* bytes that a consumer holds ahead */
-#define KAFKA_RETRY_NS (5 * NS_PER_S)   /* until what the broker refused is asked again */
-#define KAFKA_LOOK_NS NS_PER_S          /* ends of partitions are not asked for more often than that */
+#define KAFKA_BUFFER (32ull << 20)              /* bytes of events that wait for the broker, of all channels */
+#define KAFKA_FETCH (4ull << 20)                /* bytes that a consumer holds ahead */
+#define KAFKA_RETRY_NS (5 * NS_PER_S)           /* until what the broker refused is asked again */
+#define KAFKA_LOOK_NS NS_PER_S                  /* ends of partitions are not asked for more often than that */
+#define KAFKA_KEEP_NS (24ull * 3600 * NS_PER_S) /* a broker keeps offsets of groups without members for 7 days */
 #define KAFKA_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
 #define KAFKA_BATCH_BYTES 1000000       /* of one request, below the 1,048,588 that a topic takes by default */
 #define KAFKA_RECORD_BYTES 1048588      /* what a topic takes unless it says otherwise (max.message.bytes) */
@@ -188,6 +189,7 @@ struct kafka_bus {
     rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
     bool looking;              /* K looks after one of them */
+    bool keeping;              /* one of them shows its sign of life */
     size_t subscriptions_busy; /* control; of kafka_subscription.c, as the next: what stop waits for */
     void (*subscriptions_gone)(struct kafka_bus *k);
     bool stopping, stopped;

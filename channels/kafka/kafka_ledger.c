@@ -80,6 +80,11 @@ void kafka_ledger_skip(struct kafka_ledger *l, int64_t offset)
         set(l, l->top);
 }
 
+void kafka_ledger_reopen(struct kafka_ledger *l)
+{
+    l->top = l->base;
+}
+
 bool kafka_ledger_take(struct kafka_ledger *l, int64_t offset)
 {
     assert(offset < INT64_MAX);

@@ -44,6 +44,8 @@ bool kafka_ledger_fits(const struct kafka_ledger *l, int64_t offset);
 bool kafka_ledger_take(struct kafka_ledger *l, int64_t offset);
 /* No offset below this one, above top and fitting, has a record any more: what lies between is settled. */
 void kafka_ledger_skip(struct kafka_ledger *l, int64_t offset);
+/* Nothing is taken any more: what is open will be read again. */
+void kafka_ledger_reopen(struct kafka_ledger *l);
 /* A taken one, once. */
 void kafka_ledger_settle(struct kafka_ledger *l, int64_t offset);
 

@@ -213,7 +213,8 @@ static void on_offsets(struct kafka_member *m, rd_kafka_event_t *event)
         rd_kafka_topic_partition_list_destroy(offsets);
 }
 
-/* A partition whose place is gone: from the oldest that is there, with nothing settled. Not while librdkafka waits for
+/* A partition whose place is gone: from the oldest that is there; which that is, and what is settled of it, shows
+ * the first record. Not while librdkafka waits for
  * an answer: it would take this for one. */
 static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
 {
@@ -224,9 +225,7 @@ static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
         ->offset = RD_KAFKA_OFFSET_BEGINNING;
     p->before = p->ledger.base;
     kafka_partition_forget(p);
-    kafka_ledger_init(&p->ledger, 0);
-    atomic_store(&p->cursor->base, 0);
-    atomic_store(&p->cursor->beyond, 0);
+    kafka_ledger_reopen(&p->ledger);
     pthread_mutex_lock(&p->lock);
     p->fresh = false;
     pthread_mutex_unlock(&p->lock);
@@ -292,8 +291,12 @@ static void end(struct kafka_member *m)
 /* After `end`, on whatever thread that was. */
 static void member_free(struct kafka_member *m)
 {
-    if (m->rk) { /* left as it is, with what its threads still use */
+    static struct kafka_member *_Atomic all; /* those that are left as they are, with what their threads still use */
+    if (m->rk) {
         kafka_client_ref(m->subscription->bus->client);
+        m->left = atomic_load(&all);
+        while (!atomic_compare_exchange_weak(&all, &m->left, m))
+            continue;
         return;
     }
     post_free(m->post); /* librdkafka's threads had it until now */
@@ -305,11 +308,12 @@ static void gone(struct kafka_job *j)
     struct kafka_member *m = container_of(j, struct kafka_member, job);
     struct bus_subscription *s = m->subscription;
     struct kafka_bus *k = s->bus;
+    bool was_in = m->told;
     if (j->err) /* K did not come to it: stop */
         end(m);
     member_free(m);
     s->member = NULL;
-    kafka_subscription_memberless(s);
+    kafka_subscription_memberless(s, was_in);
     kafka_subscriptions_idle(k);
 }
 

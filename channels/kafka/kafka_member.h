@@ -82,9 +82,12 @@ struct bus_subscription {        /* C, but for the cursors */
     struct kafka_member *member;            /* owned; NULL: none */
     struct list streams;                    /* by bus_stream.link, in the order of their loops */
     size_t stream_count;
-    struct loop_timer again; /* a consumer could not be made */
-    char reason[320];        /* what is wrong with its group; empty: nothing */
-    uint64_t behind_ns;      /* since when there is a backlog, as seen by probes; 0: there is none */
+    struct loop_timer again;  /* a consumer could not be made */
+    char reason[320];         /* what is wrong with its group; empty: nothing */
+    struct loop_timer keep;   /* nobody drains it: its group is to show a sign of life */
+    bool keeping;             /* its consumer is there for that alone */
+    _Atomic uint64_t expired; /* events that retention removed before they were delivered */
+    uint64_t behind_ns;       /* since when there is a backlog, as seen by probes; 0: there is none */
 };
 
 enum kafka_member_state {
@@ -113,6 +116,7 @@ struct kafka_member { /* C */
     bool farewell;                              /* librdkafka has been told to leave */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
+    struct kafka_member *left; /* of those that are left as they are: the one before */
     struct kafka_job job;
 };
 
@@ -130,13 +134,19 @@ void kafka_subscriptions_look(struct kafka_bus *k);
 /* Letters of a stream: attached, and detached. */
 void kafka_subscription_hello(struct letter *m);
 void kafka_subscription_bye(struct letter *m);
-/* The member has gone. */
-void kafka_subscription_memberless(struct bus_subscription *s);
+/* The member has gone; was_in: it had been in the group. */
+void kafka_subscription_memberless(struct bus_subscription *s, bool was_in);
 /* Counts what stop waits for: a member, a job, an unsubscription under way. */
 void kafka_subscriptions_busy(struct kafka_bus *k);
 void kafka_subscriptions_idle(struct kafka_bus *k);
 /* NULL: all is well again. */
 void kafka_subscription_says(struct bus_subscription *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- kafka_keep.c: C ---- */
+void kafka_keep_due(struct loop_timer *t);                     /* bus_subscription.keep */
+void kafka_keep_begin(struct bus_subscription *s);             /* perhaps nobody drains it */
+void kafka_keep_end(struct bus_subscription *s);               /* its consumer is wanted for more, or has gone */
+void kafka_keep_left(struct bus_subscription *s, bool was_in); /* its consumer has gone, and none follows */
 
 /* ---- kafka_offsets.c: work on K ---- */
 void kafka_offsets_start(struct kafka_job *j);  /* of bus_subscription.job: finds or makes the group's offsets */

@@ -133,23 +133,39 @@ static void read_more(struct kafka_partition *p)
                                 newest->offset + !newest->mark);
 }
 
+/* Retention was faster. */
+static void expired(struct kafka_partition *p, int64_t offset)
+{
+    struct bus_subscription *s = p->member->subscription;
+    uint32_t settled = p->ledger.beyond;
+    kafka_ledger_skip(&p->ledger, offset);
+    settled -= p->ledger.beyond + (uint32_t)(p->ledger.base - offset);
+    uint64_t lost = (uint64_t)(offset - p->before) - settled;
+    atomic_fetch_add(&s->expired, lost);
+    kafka_notice(
+        s->bus, 2, "EventsExpired",
+        "partition %d of %s begins at %lld, and subscription %s had come to %lld only: %llu events were removed "
+        "by the topic's retention before they were delivered",
+        (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), (long long)offset, s->name, (long long)p->before,
+        (unsigned long long)lost);
+}
+
 /* What the first record shows of an offset that was gone. */
 static void tell_gap(struct kafka_partition *p, int64_t offset)
 {
-    const char *topic = kafka_cursor_topic(p->member->subscription, p->cursor);
+    struct bus_subscription *s = p->member->subscription;
     if (offset > p->before)
-        kafka_notice(p->member->subscription->bus, 2, "EventsExpired",
-                     "partition %d of %s begins at %lld, and subscription %s had come to %lld only: up to %lld events "
-                     "were removed by the topic's retention before they were delivered",
-                     (int)p->cursor->partition, topic, (long long)offset, p->member->subscription->name,
-                     (long long)p->before, (long long)(offset - p->before));
-    else
-        kafka_notice(p->member->subscription->bus, 2, "OffsetGone",
+        expired(p, offset);
+    else if (offset < p->before) {
+        kafka_ledger_init(&p->ledger, offset);
+        kafka_notice(s->bus, 2, "OffsetGone",
                      "partition %d of %s no longer has offset %lld, to which subscription %s had come: the topic was "
                      "made anew or cut; it begins again at %lld",
-                     (int)p->cursor->partition, topic, (long long)p->before, p->member->subscription->name,
+                     (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), (long long)p->before, s->name,
                      (long long)offset);
+    }
     p->before = -1;
+    changed(p);
 }
 
 /* The next record that is to be delivered, taken into the ledger. */

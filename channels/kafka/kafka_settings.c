@@ -89,16 +89,23 @@ static enum err prefix_read(const struct bus_param *p, struct kafka_settings *ou
     return OK;
 }
 
+static enum err time_read(const struct bus_param *p, uint64_t most_ns, const char *most, uint64_t *out, struct diag *d)
+{
+    enum err e = param_duration(p, out, d);
+    if (e)
+        return e;
+    if (*out < NS_PER_S || *out > most_ns)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is from 1s to %s", p->name, p->value, most);
+    return OK;
+}
+
 static enum err session_read(const struct bus_param *p, struct kafka_settings *out, struct diag *d)
 {
     uint64_t ns = 0;
-    enum err e = param_duration(p, &ns, d);
-    if (e)
-        return e;
-    if (ns < NS_PER_S || ns > 1800 * NS_PER_S)
-        return diag_set(d, ERR_INVALID, "session is \"%s\"; it is from 1s to 30m", p->value);
-    out->session_ms = (int)(ns / NS_PER_MS);
-    return OK;
+    enum err e = time_read(p, 1800 * NS_PER_S, "30m", &ns, d);
+    if (!e)
+        out->session_ms = (int)(ns / NS_PER_MS);
+    return e;
 }
 
 static enum err bus_read(const struct bus_param *p, struct kafka_settings *out, struct diag *d)
@@ -119,10 +126,12 @@ static enum err bus_read(const struct bus_param *p, struct kafka_settings *out, 
         return param_bytes(p, 1 << 10, INT32_MAX, &out->fetch, d);
     if (strcmp(p->name, "session") == 0)
         return session_read(p, out, d);
+    if (strcmp(p->name, "keep") == 0)
+        return time_read(p, 7 * KAFKA_KEEP_NS, "168h", &out->keep_ns, d);
     return diag_set(d, ERR_INVALID,
                     "unknown parameter \"%s\" of a kafka bus; beside those of the connection (bootstrap.servers, "
                     "security.protocol, sasl.*, ssl.*) it knows prefix, topic.partitions, topic.replication, mode, "
-                    "buffer, fetch and session",
+                    "buffer, fetch, session and keep",
                     p->name);
 }
 
@@ -134,7 +143,8 @@ enum err kafka_settings_read(const struct bus_param *params, size_t count, struc
                                .mode = CE_MODE_BINARY,
                                .buffer = KAFKA_BUFFER,
                                .fetch = KAFKA_FETCH,
-                               .session_ms = 10000};
+                               .session_ms = 10000,
+                               .keep_ns = KAFKA_KEEP_NS};
     enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < count && !e; i++)
         e = bus_read(&params[i], &s, d);

@@ -71,6 +71,7 @@ static void subscription_free(struct bus_subscription *s)
     if (s->found)
         rd_kafka_topic_partition_list_destroy(s->found);
     loop_timer_stop(control_of(s), &s->again);
+    loop_timer_stop(control_of(s), &s->keep);
     loop_task_cancel(&s->quietly);
     list_remove(&s->look_link);
     list_remove(&s->link);
@@ -127,6 +128,7 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     list_init(&s->look_link);
     list_init(&s->streams);
     loop_timer_init(&s->again, again_due);
+    loop_timer_init(&s->keep, kafka_keep_due);
     loop_task_init(&s->quietly, gone_quietly);
     s->name = strndup(name.ptr ? name.ptr : "", name.len);
     s->cursors = calloc(c->topics.count, sizeof *s->cursors);
@@ -180,6 +182,7 @@ static void started(struct kafka_job *j)
         going_on(s);
     else
         join(s);
+    kafka_keep_begin(s);
     kafka_subscriptions_look(k);
     kafka_subscriptions_idle(k);
 }
@@ -305,6 +308,7 @@ void kafka_subscription_hello(struct letter *m)
     if (!s->member)
         join(s);
     else {
+        kafka_keep_end(s);
         kafka_member_linger(s->member, false);
         kafka_member_deal(s->member);
     }
@@ -394,6 +398,7 @@ void kafka_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, s
     }
     assert(s->stream_count == 0);
     loop_timer_stop(control_of(s), &s->again);
+    loop_timer_stop(control_of(s), &s->keep);
     while (!s->busy && s->ops) { /* it had not begun */
         struct bus_op *waiting = s->ops;
         s->ops = waiting->owner;
@@ -407,12 +412,13 @@ void kafka_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, s
     going_on(s);
 }
 
-void kafka_subscription_memberless(struct bus_subscription *s)
+void kafka_subscription_memberless(struct bus_subscription *s, bool was_in)
 {
     if (s->state == KAFKA_SUB_GOING)
         going_on(s);
     else
         join(s);
+    kafka_keep_left(s, was_in);
 }
 
 /* ---- a topic made anew, stop, fini ---- */
@@ -438,6 +444,7 @@ void kafka_subscriptions_restart(struct bus_channel *c)
 static void stop(struct bus_subscription *s)
 {
     loop_timer_stop(control_of(s), &s->again);
+    loop_timer_stop(control_of(s), &s->keep);
     if (!s->busy && s->state == KAFKA_SUB_WAITING)
         ops_end(s, ERR_CLOSED, NULL);
     if (s->member)

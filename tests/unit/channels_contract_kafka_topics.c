@@ -134,6 +134,36 @@ static enum err provision(struct rig *r, const char *name, const char *params, s
     return o.err;
 }
 
+static void stranger_cuts(rd_kafka_t *rk, const char *topic, int64_t first)
+{
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = first;
+    rd_kafka_DeleteRecords_t *request = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_DeleteRecords(rk, &request, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    rd_kafka_event_destroy(e);
+    rd_kafka_DeleteRecords_destroy(request);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_queue_destroy(q);
+}
+
+static void stranger_commits(rd_kafka_t *rk, const char *group, const char *topic, int64_t offset)
+{
+    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = offset;
+    rd_kafka_AlterConsumerGroupOffsets_t *request = rd_kafka_AlterConsumerGroupOffsets_new(group, list);
+    rd_kafka_AlterConsumerGroupOffsets(rk, &request, 1, NULL, q);
+    rd_kafka_event_t *e = rd_kafka_queue_poll(q, 20000);
+    must(e && !rd_kafka_event_error(e));
+    rd_kafka_event_destroy(e);
+    rd_kafka_AlterConsumerGroupOffsets_destroy(request);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_queue_destroy(q);
+}
+
 static enum err append_of(struct rig *r, struct bus_channel *c, size_t bytes, const char *key)
 {
     const struct ce_event *e = rig_event("e", key, bytes);
@@ -321,6 +351,93 @@ static void ends_that_others_made_are_seen_when_asked_for(void **state)
     rd_kafka_destroy(rk);
 }
 
+/* e0 ... */
+static void append_from(struct rig *r, struct bus_channel *c, unsigned first, unsigned count)
+{
+    char id[16];
+    for (unsigned i = first; i < first + count; i++) {
+        snprintf(id, sizeof id, "e%u", i);
+        rig_append(r, 0, c, id, NULL);
+    }
+}
+
+/* Ten of twenty are settled, every second; then retention takes the first ten, when nobody drains. */
+static void what_retention_removed_is_counted_and_told(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 20);
+    append_from(r, c, 0, 20);
+    rig_until(r, tap_open(&t) == 20);
+    for (unsigned i = 1; i < 20; i += 2) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", i);
+        assert_true(tap_settle(&t, id, BUS_ACK));
+    }
+    rig_until(r, backlog(r, s) == 10);
+    tap_close(&t);
+    open_anew(r);
+    c = rig_channel(r, "ns/c");
+    s = rig_subscribe(r, c, "s");
+    stranger_cuts(rk, topic_of(c), 10);
+    append_from(r, c, 20, 5);
+    tap_drain(r, s, 0, &t);
+    rig_until(r, tap_is(&t, "e24"));
+    rig_until(r, backlog(r, s) == 0);
+    assert_int_equal(tap_count(&t), 10); /* e10, e12 ... e18, e20 ... e24: what was settled beyond is still known */
+    assert_true(tap_is(&t, "e10") && tap_is(&t, "e18") && !tap_is(&t, "e8") && !tap_is(&t, "e11"));
+    assert_int_equal(rig_probe_subscription(r, s).dropped, 5);
+    rig_until(r, heard("EventsExpired"));
+    tap_close(&t);
+    rd_kafka_destroy(rk);
+}
+
+/* All of it went, and nothing came since. */
+static void a_topic_that_retention_emptied_leaves_no_backlog(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    append_from(r, c, 0, 7);
+    stranger_cuts(rk, topic_of(c), 7);
+    tap_drain(r, s, 0, &t);
+    rig_until(r, rig_probe_subscription(r, s).dropped == 7);
+    rig_until(r, backlog(r, s) == 0);
+    append_from(r, c, 7, 1);
+    rig_until(r, tap_is(&t, "e7"));
+    assert_int_equal(tap_count(&t), 1);
+    tap_close(&t);
+    rd_kafka_destroy(rk);
+}
+
+/* A group that stands where the topic never was: everything that is there comes, and nothing counts as lost. */
+static void an_offset_beyond_the_topic_begins_at_the_oldest(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    char group[200];
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    append_from(r, c, 0, 7);
+    snprintf(group, sizeof group, "%sleat.ns.c.s", c->bus->settings.prefix);
+    stranger_commits(rk, group, topic_of(c), 1000);
+    tap_drain(r, s, 0, &t);
+    rig_until(r, tap_is(&t, "e6"));
+    rig_until(r, backlog(r, s) == 0);
+    rig_until(r, heard("OffsetGone"));
+    assert_int_equal(tap_count(&t), 7);
+    assert_int_equal(rig_probe_subscription(r, s).dropped, 0);
+    tap_close(&t);
+    rd_kafka_destroy(rk);
+}
+
 int main(int argc, char **argv)
 {
     struct CMUnitTest tests[] = {
@@ -335,6 +452,9 @@ int main(int argc, char **argv)
         ON(small_events_are_taken_by_a_topic_of_small_records, three),
         ON(a_topic_that_grows_is_followed, three),
         ON(ends_that_others_made_are_seen_when_asked_for, one),
+        ON(what_retention_removed_is_counted_and_told, one),
+        ON(a_topic_that_retention_emptied_leaves_no_backlog, one),
+        ON(an_offset_beyond_the_topic_begins_at_the_oldest, one),
     };
     if (!getenv("LEAT_KAFKA")) {
         printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");

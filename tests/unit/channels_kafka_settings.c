@@ -37,6 +37,7 @@ static void bus_defaults(void **state)
     assert_int_equal(s.buffer, 32 << 20);
     assert_int_equal(s.fetch, 4 << 20);
     assert_int_equal(s.session_ms, 10000);
+    assert_int_equal(s.keep_ns, 24 * 3600 * NS_PER_S);
     kafka_settings_fini(&s);
 }
 
@@ -45,7 +46,7 @@ static void bus_parameters_are_read(void **state)
     (void)state;
     const struct bus_param p[] = {{"prefix", "test-"},    {"topic.partitions", "12"}, {"topic.replication", "3"},
                                   {"mode", "structured"}, {"buffer", "64MiB"},        {"fetch", "1MiB"},
-                                  {"session", "45s"},     {"prefix", "other-"}};
+                                  {"session", "45s"},     {"prefix", "other-"},       {"keep", "2h"}};
     struct kafka_settings s;
     assert_int_equal(kafka_settings_read(p, sizeof p / sizeof *p, &s, NULL), OK);
     assert_string_equal(s.prefix, "other-");
@@ -55,6 +56,7 @@ static void bus_parameters_are_read(void **state)
     assert_int_equal(s.buffer, 64 << 20);
     assert_int_equal(s.fetch, 1 << 20);
     assert_int_equal(s.session_ms, 45000);
+    assert_int_equal(s.keep_ns, 2 * 3600 * NS_PER_S);
     kafka_settings_fini(&s);
 }
 
@@ -72,6 +74,7 @@ static void bus_names_the_bad_parameter(void **state)
     bus_refuses("fetch", "3GiB", "to 2147483647");
     bus_refuses("session", "10ms", "from 1s to 30m");
     bus_refuses("session", "soon", "session");
+    bus_refuses("keep", "0s", "from 1s to 168h");
 }
 
 /* ---- channels ---- */
