@@ -293,7 +293,8 @@ static void member_free(struct kafka_member *m)
 {
     static struct kafka_member *_Atomic all; /* those that are left as they are, with what their threads still use */
     if (m->rk) {
-        kafka_client_ref(m->subscription->bus->client);
+        m->client = m->subscription->bus->client;
+        kafka_client_ref(m->client);
         m->left = atomic_load(&all);
         while (!atomic_compare_exchange_weak(&all, &m->left, m))
             continue;

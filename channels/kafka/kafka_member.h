@@ -116,7 +116,8 @@ struct kafka_member { /* C */
     bool farewell;                              /* librdkafka has been told to leave */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
-    struct kafka_member *left; /* of those that are left as they are: the one before */
+    struct kafka_client *client; /* of one that is left as it is: a reference */
+    struct kafka_member *left;   /* likewise: the one before */
     struct kafka_job job;
 };
 
