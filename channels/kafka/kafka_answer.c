@@ -131,7 +131,11 @@ static enum err parts_set(struct kafka_topic *t, const struct kafka_answer *a, b
 static void refuse(struct bus_channel *c, enum err err, const char *text)
 {
     struct kafka_bus *k = c->bus;
-    bool news = !c->ops && (c->err != err || strcmp(c->reason, text) != 0); /* whoever waits is told by its operation */
+    char why[320];
+    bool away =
+        err == ERR_UNAVAILABLE && !kafka_client_up(k->client, why, sizeof why); /* said once, for all channels */
+    /* Whoever waits is told by its operation. */
+    bool news = !away && !c->ops && (c->err != err || strcmp(c->reason, text) != 0);
     atomic_store(&c->state, KAFKA_CHANNEL_REFUSED);
     c->err = err;
     snprintf(c->reason, sizeof c->reason, "%s", text);

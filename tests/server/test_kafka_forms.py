@@ -178,19 +178,19 @@ def test_what_kafka_refuses_is_in_the_condition(kafka, namespace, serve):
     assert process.logs.count("eplication factor") == 1
 
 
-def test_a_source_waits_for_its_topic(cluster, client, namespace, serve, sink):
-    spec = {"bootstrapServers": [cluster.address], "topics": [f"{namespace}.later"], "consumerGroup": f"{namespace}.group", "sink": {"uri": sink.url}}
+def test_a_source_waits_for_its_topic(kafka, plain_kafka, namespace, serve, sink):
+    spec = {"bootstrapServers": [kafka.address], "topics": [f"{namespace}.later"], "consumerGroup": f"{namespace}.group", "sink": {"uri": sink.url}}
     source = ("sources.knative.dev/v1", "kafkasources", "s", namespace)
     process = serve([thing("sources.knative.dev/v1", "KafkaSource", "s", namespace, spec)])
     wait_for(lambda: "no such topic" in (condition(process, *source)[2] or ""), "the condition to say what is missing", 30)
-    client.make_topic(f"{namespace}.later", 1)
+    plain_kafka["python"].make_topic(f"{namespace}.later", 1)
     is_ready(process, *source)
     assert condition(process, *source, "ConnectionEstablished") == ("True", None, None)
 
 
-def test_a_sink_and_a_source_of_one_topic(cluster, client, namespace, serve, sink):
-    client.make_topic(f"{namespace}.both", 1)
-    both = {"bootstrapServers": [cluster.address]}
+def test_a_sink_and_a_source_of_one_topic(kafka, plain_kafka, namespace, serve, sink):
+    plain_kafka["python"].make_topic(f"{namespace}.both", 1)
+    both = {"bootstrapServers": [kafka.address]}
     process = serve([
         thing("eventing.knative.dev/v1alpha1", "KafkaSink", "out", namespace, {**both, "topic": f"{namespace}.both"}),
         thing("sources.knative.dev/v1", "KafkaSource", "in", namespace, {**both, "topics": [f"{namespace}.both"], "consumerGroup": f"{namespace}.g", "sink": {"uri": sink.url}}),
