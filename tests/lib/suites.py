@@ -136,7 +136,8 @@ def counts(output, good):
 
 def environment(suite):
     env = dict(os.environ, **{name: value.replace("$LEAT_KAFKA", os.environ.get("LEAT_KAFKA", "")) for name, value in suite.env.items()})
-    env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1")
+    # Strict checks want a NUL behind what strndup copies, which its contract (POSIX) does not: librdkafka copies a broker's refusal of a token out of the bytes it received.
+    env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:intercept_strndup=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     env.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
     for name in ("T", "SAN", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
