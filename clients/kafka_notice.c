@@ -23,9 +23,11 @@
 
 #include "kafka_private.h"
 #include "siphash.h"
+#include "text.h"
 
 #define MINUTE_NS (60 * NS_PER_S)
 #define PROVEN_NS (2 * NS_PER_S) /* a listener that wants SASL closes the first request after the handshake */
+#define TRUSTED_NS MINUTE_NS     /* one that worked does not begin to want something else; a broker starts within it */
 
 /* As a bus tells them (bus.h). */
 enum { SEVERITY_INFO, SEVERITY_WARN, SEVERITY_ERROR };
@@ -166,13 +168,55 @@ static void advise(const struct kafka_client *k, enum kafka_cause cause, char *o
         snprintf(out, size, ": check sasl.mechanism and the credentials");
 }
 
+static bool about(const char *text, const struct kafka_broker *b)
+{
+    char address[300];
+    snprintf(address, sizeof(address), "%s:%d", b->name, b->port);
+    return strstr(text, address);
+}
+
+/* Under the lock. */
+static void note_working(struct kafka_broker *b, uint64_t now)
+{
+    if (b->state == KAFKA_UP && !b->mismatch && now - b->up_ns > PROVEN_NS)
+        b->worked_ns = now;
+}
+
+/* Whether this listener, as any handle knows it, worked just now with these settings. */
+static bool worked(struct kafka_watch *w, const char *text)
+{
+    bool did = false;
+    uint64_t now = now_ns();
+    pthread_mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->count; i++) {
+        struct kafka_broker *b = &w->brokers[i];
+        note_working(b, now);
+        did = did || (b->worked_ns && now - b->worked_ns < TRUSTED_NS && about(text, b));
+    }
+    pthread_mutex_unlock(&w->lock);
+    return did;
+}
+
+/* Of a connection that is closed early the library guesses that the listener wants TLS or SASL: "X: Disconnected:
+ * verify that ...", which a broker that is killed or starts brings about, too. Where it worked before, only the fact
+ * is left. */
+static enum kafka_cause without_guess(struct kafka_watch *w, enum kafka_cause cause, char *text)
+{
+    static const char fact[] = "Disconnected";
+    char *at = strstr(text, fact);
+    if ((cause != KAFKA_PROTOCOL_MISMATCH && cause != KAFKA_AUTHENTICATION) || !at || !worked(w, text))
+        return cause;
+    at[sizeof(fact) - 1] = '\0';
+    return KAFKA_UNREACHABLE;
+}
+
 static void note_failure(struct kafka_watch *w, const void *handle, enum kafka_cause cause, const char *text)
 {
     pthread_mutex_lock(&w->lock);
     snprintf(w->reason, sizeof(w->reason), "%.310s", text);
     for (size_t i = 0; i < w->count; i++) {
         struct kafka_broker *b = &w->brokers[i];
-        if (b->handle == handle && strstr(text, b->name)) {
+        if (b->handle == handle && about(text, b)) {
             b->failed = true;
             b->mismatch = b->mismatch || (cause == KAFKA_PROTOCOL_MISMATCH && b->state == KAFKA_UP);
         }
@@ -192,7 +236,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
         if (strcmp(facility, passed_over[i]) == 0)
             return;
     shorten(line, text, sizeof(text));
-    enum kafka_cause cause = cause_of(text);
+    enum kafka_cause cause = without_guess(&k->watch, cause_of(text), text);
     kafka_settings_hide(&k->settings, text);
     if (strcmp(facility, "FAIL") == 0 || cause == KAFKA_TOKEN_FAILED)
         note_failure(&k->watch, handle, cause, text);
@@ -270,6 +314,7 @@ static bool any_up(const struct kafka_watch *w)
 static enum kafka_cause closed(struct kafka_watch *w, struct kafka_broker *b, uint64_t now)
 {
     bool failed = b->failed && (b->state == KAFKA_CONNECTING || b->mismatch);
+    note_working(b, now);
     b->state = KAFKA_IDLE;
     if (!failed)
         return KAFKA_OTHER;
@@ -279,6 +324,7 @@ static enum kafka_cause closed(struct kafka_watch *w, struct kafka_broker *b, ui
         return KAFKA_OTHER;
     w->down = true;
     w->down_ns = now;
+    w->down_wall_ns = clock_wall_ns(clock_system());
     return KAFKA_BROKERS_DOWN;
 }
 
@@ -429,18 +475,27 @@ static bool believe(struct kafka_watch *w, uint64_t now, uint64_t *for_ns)
     return ended;
 }
 
+/* Since when, not for how long: the same text as long as it lasts, so that who tells what is new tells it once. */
+static void say_down(const struct kafka_watch *w, char *why, size_t size)
+{
+    struct buf since;
+    buf_init(&since, 40);
+    rfc3339_put(&since, w->down_wall_ns, 0);
+    snprintf(why, size, "no broker answers since %.*s", (int)since.len, since.ptr ? since.ptr : "");
+    buf_fini(&since);
+}
+
 bool kafka_client_up(struct kafka_client *k, char *why, size_t size)
 {
     struct kafka_watch *w = &k->watch;
     uint64_t for_ns = 0;
     pthread_mutex_lock(&w->lock);
     bool ended = believe(w, now_ns(), &for_ns), up = w->answered && !w->down;
-    const char *because = *w->reason ? ": " : "";
+    char since[80] = "no broker has answered yet";
     if (!up && why && w->down)
-        snprintf(why, size, "no broker answers since %.0f s%s%s", (double)(now_ns() - w->down_ns) / 1e9, because,
-                 w->reason);
-    else if (!up && why)
-        snprintf(why, size, "no broker has answered yet%s%s", because, w->reason);
+        say_down(w, since, sizeof(since));
+    if (!up && why)
+        snprintf(why, size, "%s%s%s", since, *w->reason ? ": " : "", w->reason);
     pthread_mutex_unlock(&w->lock);
     if (ended)
         say_up(k, for_ns);

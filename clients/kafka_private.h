@@ -78,9 +78,9 @@ struct kafka_broker {
     int port;
     int32_t id; /* -1: of bootstrap.servers, not known yet which one it is */
     enum { KAFKA_IDLE, KAFKA_CONNECTING, KAFKA_UP } state;
-    bool failed;   /* the library said why the connection fails: it is not just given up */
-    bool mismatch; /* it closed connections that were up, as a listener does that wants another protocol */
-    uint64_t up_ns;
+    bool failed;               /* the library said why the connection fails: it is not just given up */
+    bool mismatch;             /* it closed connections that were up, as a listener does that wants another protocol */
+    uint64_t up_ns, worked_ns; /* when it was last known to take what we say; 0: never */
 };
 
 struct kafka_watch {
@@ -91,6 +91,7 @@ struct kafka_watch {
     size_t count, room;
     bool answered, down;
     uint64_t down_ns;
+    int64_t down_wall_ns;
     char reason[320]; /* the last failure of a connection */
 };
 

@@ -334,6 +334,9 @@ static void test_a_cluster_goes_and_comes_back_and_each_is_said_once(void **stat
     assert_non_null(strstr(why, "no broker answers since "));
     if (!strstr(why, "Disconnected") && !strstr(why, "refused"))
         fail_msg("%s", why);
+    const char *since = strstr(why, "since ") + 6; /* a time, which stays the same */
+    int64_t wall_ns;
+    assert_int_equal(rfc3339_parse(slice_of(since, strcspn(since, "Z") + 1), &wall_ns), OK);
 
     rd_kafka_mock_broker_set_up(cluster, 1);
     wait_until_up(k, a);
@@ -345,6 +348,43 @@ static void test_a_cluster_goes_and_comes_back_and_each_is_said_once(void **stat
     rd_kafka_destroy(b);
     assert_int_equal(k->watch.count, 0); /* no broker of a handle is remembered beyond it */
     assert_int_equal(heard("BrokersDown", 0, NULL), 1);
+    kafka_client_unref(k);
+    rd_kafka_mock_cluster_destroy(cluster);
+    rd_kafka_destroy(own);
+}
+
+/* As if its connections had lasted for a while. */
+static void age(struct kafka_client *k)
+{
+    pthread_mutex_lock(&k->watch.lock);
+    for (size_t i = 0; i < k->watch.count; i++)
+        k->watch.brokers[i].up_ns -= 3 * NS_PER_S;
+    pthread_mutex_unlock(&k->watch.lock);
+}
+
+/* Of a connection that is closed within two seconds the library says that the listener might want SASL. */
+static void test_a_listener_that_worked_is_not_said_to_want_something_else(void **state)
+{
+    char text[300], why[400];
+    (void)state;
+    rd_kafka_t *own = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof(text));
+    rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(own, 1);
+    struct kafka_client *k =
+        client((const char *[]){"bootstrap.servers", rd_kafka_mock_cluster_bootstraps(cluster), NULL});
+    rd_kafka_t *handle = handle_of(k);
+    wait_until_up(k, handle);
+    age(k);
+    for (int i = 0; i < 3; i++) {
+        rd_kafka_mock_broker_set_down(cluster, 1);
+        while (kafka_client_up(k, why, sizeof(why)))
+            rd_kafka_poll(handle, 10);
+        assert_null(strstr(why, "SASL"));
+        rd_kafka_mock_broker_set_up(cluster, 1);
+        wait_until_up(k, handle);
+    }
+    assert_int_equal(heard("ProtocolMismatch", 0, NULL), 0);
+    assert_int_equal(heard("AuthenticationFailed", 0, NULL), 0);
+    rd_kafka_destroy(handle);
     kafka_client_unref(k);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(own);
@@ -611,6 +651,7 @@ int main(void)
         cmocka_unit_test_setup(test_every_setting_reaches_the_library, set_up),
         cmocka_unit_test_setup(test_errors_in_our_words, set_up),
         cmocka_unit_test_setup(test_a_cluster_goes_and_comes_back_and_each_is_said_once, set_up),
+        cmocka_unit_test_setup(test_a_listener_that_worked_is_not_said_to_want_something_else, set_up),
         cmocka_unit_test_setup(test_one_broker_of_three_that_goes_is_no_outage, set_up),
         cmocka_unit_test_setup(test_a_port_without_tls_is_named_and_many_handles_do_not_flood, set_up),
         cmocka_unit_test_setup(test_at_most_ten_lines_a_minute_of_one_cause_and_no_secret_in_them, set_up),
