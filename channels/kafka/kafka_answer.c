@@ -167,6 +167,21 @@ static bool fits(struct bus_channel *c, const struct kafka_rules *rules, const s
     return true;
 }
 
+/* Its topic is there, and appends go on to it: whether they may is known by their reports alone. */
+static void may_write(struct bus_channel *c)
+{
+    int denied = atomic_load(&c->denied);
+    char text[sizeof c->reason] = "";
+    if (denied)
+        snprintf(text, sizeof text, "topic %s cannot be written: %s", c->list[0].name, rd_kafka_err2str(denied));
+    if (denied && strcmp(text, c->reason) != 0)
+        kafka_notice(c->bus, 2, "TopicFailed", "channel %s takes no events: %s", c->name, text);
+    else if (!denied && c->err)
+        kafka_notice(c->bus, 0, "TopicReady", "channel %s takes events again", c->name);
+    c->err = denied ? ERR_DENIED : OK;
+    memcpy(c->reason, text, sizeof text);
+}
+
 static void ready(struct bus_channel *c, uint64_t record_max, bool anew)
 {
     struct kafka_bus *k = c->bus;
@@ -182,10 +197,7 @@ static void ready(struct bus_channel *c, uint64_t record_max, bool anew)
         refuse(c, e, "out of memory");
         return;
     }
-    if (c->err)
-        kafka_notice(k, 0, "TopicReady", "channel %s takes events again", c->name);
-    c->err = OK;
-    c->reason[0] = '\0';
+    may_write(c);
     c->was_ready = true;
     k->connected = true;
     atomic_store(&c->record_max, record_max);

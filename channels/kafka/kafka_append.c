@@ -138,12 +138,12 @@ static enum err produce(struct kafka_bus *k, struct bus_channel *c, struct recor
     if (c->producer && !atomic_load_explicit(&c->producer->failed, memory_order_relaxed))
         err = hand_over(c, r, a);
     pthread_rwlock_unlock(&k->producers.lock);
-    if (err == RD_KAFKA_RESP_ERR__FATAL)
+    enum err e = err ? kafka_client_err(err) : OK;
+    if (err == RD_KAFKA_RESP_ERR__FATAL || e == ERR_DENIED)
         kafka_producers_wake(k); /* D looks, and another takes its place */
     if (topic_changed(err))
         kafka_channel_suspect(c);
-    enum err e = err ? kafka_client_err(err) : OK;
-    return e == ERR_NOTFOUND ? ERR_UNAVAILABLE : e; /* its topic is made again */
+    return e == ERR_NOTFOUND || e == ERR_DENIED ? ERR_UNAVAILABLE : e; /* its topic is made again; the right is given */
 }
 
 static enum err out(struct kafka_bus *k, struct kafka_loop *l, struct bus_channel *c, const struct ce_event *event,
@@ -188,9 +188,20 @@ enum err kafka_append(struct bus *b, struct bus_channel *c, const struct ce_even
 
 /* ---- back: D ---- */
 
+/* Rights are taken away and given while all goes on; the next append finds out. */
+void kafka_append_denied(struct bus_channel *c, int err)
+{
+    int denied = kafka_client_err(err) == ERR_DENIED ? err : 0;
+    if ((err && !denied) || atomic_load_explicit(&c->denied, memory_order_relaxed) == denied)
+        return;
+    atomic_store(&c->denied, denied);
+    kafka_channel_suspect(c);
+}
+
 /* The broker's view of what went wrong, beside the answer. */
 static void look_at(struct kafka_bus *k, struct bus_channel *c, rd_kafka_resp_err_t err, struct bus_append *a)
 {
+    kafka_append_denied(c, err);
     switch (err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         atomic_store(&k->stalled, false);
@@ -219,8 +230,8 @@ void kafka_append_reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *op
     struct bus_channel *c = a->channel;
     (void)rk, (void)opaque;
     a->result = m->err ? kafka_client_err(m->err) : OK;
-    if (a->result == ERR_NOTFOUND || a->result == ERR_FULL || a->result == ERR_CLOSED)
-        a->result = ERR_UNAVAILABLE; /* of the broker; it may be another time */
+    if (a->result == ERR_NOTFOUND || a->result == ERR_FULL || a->result == ERR_CLOSED || a->result == ERR_DENIED)
+        a->result = ERR_UNAVAILABLE; /* of the broker, and nothing that the sender does; it may be another time */
     look_at(l->bus, c, m->err, a);
     if (!m->err) {
         atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);

@@ -75,7 +75,7 @@ struct kafka_producer {
     struct list link; /* of producers.list */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
-    uint64_t batch_bytes;
+    uint64_t batch_bytes, born_ns;
     atomic_bool failed; /* a fatal error: another takes its place */
     bool retired;       /* under the lock: nothing is appended to it any more; freed when its last report has come */
     bool held;          /* under the lock: K uses it */
@@ -122,8 +122,10 @@ void kafka_groups_quit(struct kafka_bus *k); /* fini: K has ended */
 enum err kafka_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
                       struct loop *loop);
 void kafka_append_reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque); /* D */
-void kafka_append_flush(struct kafka_bus *k);                                          /* D: tells the loops */
-void kafka_append_done(struct kafka_loop *l);                                          /* its loop */
+/* D of each report, control of a producer's end: `err` is librdkafka's. */
+void kafka_append_denied(struct bus_channel *c, int err);
+void kafka_append_flush(struct kafka_bus *k); /* D: tells the loops */
+void kafka_append_done(struct kafka_loop *l); /* its loop */
 enum err kafka_read(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
                     void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
                     void *arg, struct bus_op *op, struct loop *loop);

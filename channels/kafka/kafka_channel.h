@@ -64,9 +64,10 @@ struct bus_channel {
     bool remove, deleting; /* release's; and K is to do it */
     uint64_t ask_ns;       /* REFUSED: when it is asked again */
     enum err err;
-    char reason[320]; /* why it is not ready */
+    char reason[320]; /* why it is not ready, or READY and may not be written */
 
-    atomic_bool suspect; /* a topic seems to have changed or gone: to be looked at */
+    atomic_bool suspect; /* a topic seems to have changed or gone, or `denied` has: to be looked at */
+    _Atomic int denied;  /* why the broker lets us write nothing, as the last report has it: librdkafka's; 0: it does */
     atomic_uint pending; /* appends under way */
     _Atomic uint64_t appended, foreign;
     char name[];

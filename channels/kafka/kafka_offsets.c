@@ -65,13 +65,14 @@ static rd_kafka_event_t *wait_for(rd_kafka_queue_t *queue, struct kafka_job *j)
     return NULL;
 }
 
-static rd_kafka_event_t *answer_of(rd_kafka_queue_t *queue, struct kafka_job *j)
+static rd_kafka_event_t *answer_of(rd_kafka_queue_t *queue, struct bus_subscription *s)
 {
+    struct kafka_job *j = &s->job;
     rd_kafka_event_t *event = wait_for(queue, j);
     if (!event || !rd_kafka_event_error(event))
         return event;
     j->err = kafka_client_err(rd_kafka_event_error(event));
-    snprintf(j->text, sizeof j->text, "%s", rd_kafka_event_error_string(event));
+    snprintf(j->text, sizeof j->text, "group %s: %s", s->group, rd_kafka_event_error_string(event));
     rd_kafka_event_destroy(event);
     return NULL;
 }
@@ -122,7 +123,7 @@ static rd_kafka_topic_partition_list_t *group_offsets(struct bus_subscription *s
     pass_over_events(rk);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     kafka_offsets_ask(rk, s->group, list, queue);
-    rd_kafka_event_t *event = answer_of(queue, &s->job);
+    rd_kafka_event_t *event = answer_of(queue, s);
     if (event) {
         rd_kafka_resp_err_t err;
         const rd_kafka_topic_partition_list_t *offsets = kafka_offsets_answer(event, &err);
@@ -144,7 +145,7 @@ static void commit_for(struct bus_subscription *s, rd_kafka_t *rk, const rd_kafk
     rd_kafka_AdminOptions_t *options = options_of(rk, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_AlterConsumerGroupOffsets_t *request = rd_kafka_AlterConsumerGroupOffsets_new(s->group, list);
     rd_kafka_AlterConsumerGroupOffsets(rk, &request, 1, options, queue);
-    rd_kafka_event_t *event = answer_of(queue, &s->job);
+    rd_kafka_event_t *event = answer_of(queue, s);
     size_t count = 0;
     const rd_kafka_group_result_t **groups = NULL;
     if (event)

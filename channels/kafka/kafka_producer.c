@@ -18,7 +18,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define WAIT_MS 1000 /* D looks at least so often: at retired producers and their last reports */
+#define YOUNG_NS NS_PER_S /* a producer that fails at once is not replaced again and again, but by the tick */
+#define WAIT_MS 1000      /* D looks at least so often: at retired producers and their last reports */
 #define CLASSES_MAX 32
 
 static void producer_free(struct kafka_producer *p)
@@ -62,6 +63,7 @@ static enum err producer_new(struct kafka_bus *k, uint64_t batch_bytes, struct k
     }
     p->queue = rd_kafka_queue_get_main(p->rk);
     rd_kafka_queue_io_event_enable(p->queue, k->producers.fd, &one, sizeof one);
+    p->born_ns = clock_monotonic_ns(k->clock);
     *out = p;
     return OK;
 }
@@ -140,6 +142,16 @@ static void topics_move(struct kafka_bus *k, struct kafka_producer *from, struct
         channel_move(container_of(l, struct bus_channel, link), from, to);
 }
 
+/* Without the right to write any topic at all it is the producer that the broker refuses, not its records. */
+static void all_denied(struct kafka_bus *k, const struct kafka_producer *p, rd_kafka_resp_err_t err)
+{
+    map_each(entry, tmp, &k->channels) {
+        struct bus_channel *c = entry->value;
+        if (c->producer == p && kafka_client_err(err) == ERR_DENIED)
+            kafka_append_denied(c, err);
+    }
+}
+
 void kafka_producers_replace(struct kafka_bus *k)
 {
     struct kafka_producers *ps = &k->producers;
@@ -151,14 +163,19 @@ void kafka_producers_replace(struct kafka_bus *k)
         struct kafka_producer *p = container_of(l, struct kafka_producer, link), *fresh = NULL;
         if (p->retired || !atomic_load(&p->failed))
             continue;
+        if (clock_monotonic_ns(k->clock) - p->born_ns < YOUNG_NS) {
+            atomic_store(&ps->failed, true);
+            continue;
+        }
         if (producer_new(k, p->batch_bytes, &fresh, NULL)) {
             atomic_store(&ps->failed, true); /* no memory: the next tick tries again, and until then appends fail */
             continue;
         }
-        rd_kafka_fatal_error(p->rk, why, sizeof why);
+        rd_kafka_resp_err_t err = rd_kafka_fatal_error(p->rk, why, sizeof why);
         p->retired = true;
         list_push_front(&ps->list, &fresh->link);
         topics_move(k, p, fresh);
+        all_denied(k, fresh, err);
         kafka_notice(k, 1, "ProducerReplaced",
                      "the producer met an error that ends it, and a new one took its place; what was under way is "
                      "answered with 503: %s",

@@ -39,6 +39,10 @@ CACHE = HERE.parents[1] / "build" / f"kafka-{VERSION}"
 LISTENERS = ("PLAINTEXT", "SSL", "MTLS", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 USER, PASSWORD = "leat-user", "correct-horse-battery"
+AUTHORIZER = {  # settings of a broker on which USER may do only what ACLs say, and who comes by PLAINTEXT everything
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+}
 START_S, STOP_S = 60, 30
 PR_SET_PDEATHSIG = 1
 
