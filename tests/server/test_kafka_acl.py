@@ -7,7 +7,7 @@ import pytest
 from broker import event
 from leat import ROOT, request, wait_for
 from real.kafka import AUTHORIZER, USER, Kafka
-from test_kafka_security import namespace, objects, secret_of, send  # noqa: F401
+from test_kafka_security import objects, secret_of, send
 
 sys.path.insert(0, str(ROOT / "build" / "python"))  # tests/setup/python-kafka
 
@@ -33,12 +33,12 @@ def allow(admin, kind, name, operation, pattern="LITERAL"):
     admin.create_acls([ACL(f"User:{USER}", "*", ACLOperation[operation], ACLPermissionType.ALLOW, resource)])
 
 
-def condition_of(server, namespace, kind, name):  # noqa: F811
+def condition_of(server, namespace, kind, name):
     got = server.ask("GET", f"/apis/eventing.knative.dev/v1/namespaces/{namespace}/{kind}/{name}").json()
     return next(c for c in got["status"]["conditions"] if c["type"] == "Ready")
 
 
-def says(server, namespace, kind, name, *words):  # noqa: F811
+def says(server, namespace, kind, name, *words):
     def told():
         c = condition_of(server, namespace, kind, name)
         return c["status"] != "True" and all(w in c["message"] for w in words)
@@ -46,9 +46,10 @@ def says(server, namespace, kind, name, *words):  # noqa: F811
     wait_for(told, f"{kind}/{name} to say {words}")
 
 
-def test_rights_are_missed_by_name_and_taken_up(kafka, admin, serve, sink, namespace):  # noqa: F811
+def test_rights_are_missed_by_name_and_taken_up(kafka, admin, serve, sink, namespace):
     topic, group = f"knative-broker-{namespace}-b", f"knative-trigger-{namespace}-t"
-    server = serve(objects(namespace, kafka.server("SASL_PLAINTEXT"), secret_of(kafka, "SASL_PLAINTEXT", "PLAIN"), sink.url))
+    given = objects(namespace, kafka.server("SASL_PLAINTEXT"), secret_of(kafka, "SASL_PLAINTEXT", "PLAIN"), sink.url)
+    server = serve(given)
     says(server, namespace, "brokers", "b", topic, "Topic authorization failed")
     assert send(server, namespace, "0").status == 503
     # It sees that there is none, and may not make one.
@@ -66,10 +67,14 @@ def test_rights_are_missed_by_name_and_taken_up(kafka, admin, serve, sink, names
     # The group may not be used, then the topic not be read.
     says(server, namespace, "triggers", "t", f"group {group}", "Group authorization failed")
     allow(admin, "GROUP", group, "READ")
+    server.reload(given)  # what failed is tried again at once, not after its backoff
     says(server, namespace, "triggers", "t", "Topic authorization failed")
     allow(admin, "TOPIC", topic, "READ")
+    server.reload(given)
     says(server, namespace, "triggers", "t", "cannot be parked")
     allow(admin, "TOPIC", "leat-dead-letter.", "ALL", "PREFIXED")
+    allow(admin, "GROUP", "leat.dead-letter.", "ALL", "PREFIXED")
+    server.reload(given)
     wait_for(lambda: condition_of(server, namespace, "triggers", "t")["status"] == "True", "the Trigger to be ready")
     assert send(server, namespace, "3").status == 202
     wait_for(lambda: "3" in [r.headers.get("ce-id") for r in sink.requests], "the event at the sink")
