@@ -162,6 +162,14 @@ enum err kafka_client_open(struct kafka_client *k, int type, rd_kafka_conf_t *co
     return OK;
 }
 
+void kafka_client_wake(struct kafka_client *k, rd_kafka_t *handle)
+{
+    const char *user = k->settings.value[KAFKA_USERNAME], *password = k->settings.value[KAFKA_PASSWORD];
+    rd_kafka_error_t *error = rd_kafka_sasl_set_credentials(handle, user ? user : "", password ? password : "");
+    if (error)
+        rd_kafka_error_destroy(error);
+}
+
 /* ---- errors ---- */
 
 enum err kafka_client_err(int error)

@@ -75,6 +75,10 @@ struct rd_kafka_conf_s *kafka_client_conf(struct kafka_client *k, const char *co
  * by rd_kafka_destroy; the client must outlive it. */
 enum err kafka_client_open(struct kafka_client *k, int type, struct rd_kafka_conf_s *conf, struct rd_kafka_s **out,
                            struct diag *d) must_check;
+/* Wakes the handle's threads of brokers: librdkafka (2.0.2) looks whether a partition's queue has room again only when
+ * such a thread wakes, and it sleeps up to a second. The one public call that wakes them sets credentials: it is given
+ * those that the handle has. Costs some microseconds. Any thread. */
+void kafka_client_wake(struct kafka_client *k, struct rd_kafka_s *handle);
 /* librdkafka's error in our words: ERR_TOO_LARGE for MSG_SIZE_TOO_LARGE and RECORD_LIST_TOO_LARGE, ERR_FULL for its
  * queue and quotas, ERR_DENIED for authorization, ERR_NOTFOUND for an unknown topic, ERR_INVALID for a setting that the
  * broker refuses, ERR_CLOSED, ERR_NOMEM; else ERR_UNAVAILABLE: later may work. */

@@ -12,15 +12,17 @@
 #define API_JOIN_GROUP 11
 #define API_SYNC_GROUP 14
 
-static struct rd_kafka_conf_s *configure(struct bus_subscription *s)
+static struct rd_kafka_conf_s *configure(struct bus_subscription *s, uint64_t *ahead_bytes)
 {
     const struct kafka_settings *set = &s->bus->settings;
     int32_t partitions = atomic_load(&s->channel->topics.partitions);
-    uint64_t share = set->fetch / 1024 / (uint64_t)(partitions > 0 ? partitions : 1);
+    uint64_t share = set->fetch / 1024 / (uint64_t)(partitions > 0 ? partitions : 1); /* KiB of each partition */
     char session[16], beat[16], ahead[24];
     snprintf(session, sizeof session, "%d", set->session_ms);
     snprintf(beat, sizeof beat, "%d", set->session_ms / 3 < 3000 ? set->session_ms / 3 : 3000);
-    snprintf(ahead, sizeof ahead, "%llu", (unsigned long long)(share < 64 ? 64 : share)); /* KiB of each partition */
+    share = share < 64 ? 64 : share;
+    *ahead_bytes = share * 1024;
+    snprintf(ahead, sizeof ahead, "%llu", (unsigned long long)share);
     const char *const own[] = {"group.id",
                                s->group,
                                "partition.assignment.strategy",
@@ -99,7 +101,7 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
 {
     assert(!s->member);
     struct kafka_member *m = calloc(1, sizeof *m);
-    struct rd_kafka_conf_s *conf = m ? configure(s) : NULL;
+    struct rd_kafka_conf_s *conf = m ? configure(s, &m->ahead_bytes) : NULL;
     enum err e = conf && !post_new(s->bus->env.control, kafka_member_serve, m, &m->post) ? OK : ERR_NOMEM;
     if (!e && rd_kafka_conf_interceptor_add_on_new(conf, "member", on_new, m))
         e = ERR_NOMEM;

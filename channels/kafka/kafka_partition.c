@@ -125,7 +125,12 @@ static void read_more(struct kafka_partition *p)
         }
         *e = (struct kafka_entry){.at = p, .message = messages[i], .offset = messages[i]->offset};
         e->time_ms = rd_kafka_message_timestamp(messages[i], NULL);
+        p->read_bytes += messages[i]->len + messages[i]->key_len;
         list_push_back(&p->ahead, &e->link);
+    }
+    if (p->read_bytes >= p->member->ahead_bytes / 2) { /* its queue may have been full, and has room now */
+        p->read_bytes = 0;
+        kafka_client_wake(p->member->subscription->bus->client, p->member->rk);
     }
     const struct kafka_entry *newest = last(&p->ahead);
     if (newest)

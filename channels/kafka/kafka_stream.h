@@ -50,17 +50,18 @@ struct kafka_partition {
     struct bus_stream *stream;
     struct list stream_link, ready_link, dirty_link; /* of the stream */
     struct kafka_ledger ledger;
-    struct list ahead;  /* taken from librdkafka, not yet from the ledger */
-    struct list back;   /* given back, by offset */
-    struct list flying; /* delivered */
-    int64_t before;     /* what was committed before the offset was found gone; -1: it was not */
-    bool readable;      /* there may be more with librdkafka */
-    bool dirty;         /* the ledger has changed since the last shot */
-    bool moving;        /* an ask to move waits until nothing is flying */
-    bool resting;       /* moving, and delivers nothing new */
-    bool lost;          /* librdkafka told that its offset is gone */
-    bool starved;       /* there was no memory for an event */
-    uint64_t rest_ns;   /* moving: when it rests, or goes on */
+    struct list ahead;   /* taken from librdkafka, not yet from the ledger */
+    struct list back;    /* given back, by offset */
+    struct list flying;  /* delivered */
+    int64_t before;      /* what was committed before the offset was found gone; -1: it was not */
+    bool readable;       /* there may be more with librdkafka */
+    bool dirty;          /* the ledger has changed since the last shot */
+    bool moving;         /* an ask to move waits until nothing is flying */
+    bool resting;        /* moving, and delivers nothing new */
+    bool lost;           /* librdkafka told that its offset is gone */
+    bool starved;        /* there was no memory for an event */
+    uint64_t read_bytes; /* taken from librdkafka since it was woken last */
+    uint64_t rest_ns;    /* moving: when it rests, or goes on */
 
     atomic_bool signalled; /* T → L: librdkafka has records */
 
