@@ -8,8 +8,9 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 
-from rig import BUILD, ROOT, Leat, Sink, fan_out, load, median, memory
+from rig import BUILD, ROOT, Leat, Relay, Sink, fan_out, load, median, memory, post
 from scale import say, spread
 
 sys.path[:0] = [str(ROOT / "tests")]
@@ -17,6 +18,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 CONNS = 256
 QUEUES_MIB = 32 + 4  # what the producer may queue, and what one subscription's consumer may hold ahead: the bus's defaults
 CHANNELS = 1000
+DRAIN_S = 15
 
 
 def threads(pid):
@@ -60,14 +62,30 @@ def bare(a, kafka, window):
     return json.loads(subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout)
 
 
+def loaded(a, peer, sink):
+    """A load after a shorter one that warms up; each ends when all that was accepted has been delivered, or nothing has come for DRAIN_S."""
+    for seconds in (1, a.seconds):
+        measured = load(a, peer, sink.port, 1, "max", seconds, conns=CONNS, drain=DRAIN_S)
+        if measured["lost"]:
+            print(f"{peer.name}: {measured['lost']} of {measured['accepted']} accepted events were not delivered within {DRAIN_S} s of the last that was", file=sys.stderr)
+    return measured
+
+
 def through_leat(a, kafka, sink, run):
     peer = Leat(a, channels(fan_out(sink.port, 1)), options=on_kafka(kafka, run))
     try:
-        load(a, peer, sink.port, 1, "max", 1, conns=CONNS)
         with Peak(peer.process.pid) as peak:
-            measured = load(a, peer, sink.port, 1, "max", a.seconds, conns=CONNS)
+            measured = loaded(a, peer, sink)
         measured["peak_mib"] = peak.most
         return measured
+    finally:
+        peer.stop()
+
+
+def http_alone(a, sink, peer):
+    """What the same load costs without Kafka."""
+    try:
+        return loaded(a, peer, sink)
     finally:
         peer.stop()
 
@@ -77,19 +95,37 @@ def rates(a, kafka):
     with Sink(1) as sink:
         for i in range(a.repeat):
             say("kafka 1 -> 1", i, a)
-            runs.append((through_leat(a, kafka, sink, f"r{i}"), bare(a, kafka, CONNS), bare(a, kafka, 0)))
-    leat, waiting, free = zip(*runs)
+            runs.append((through_leat(a, kafka, sink, f"r{i}"), bare(a, kafka, CONNS), bare(a, kafka, 0),
+                         http_alone(a, sink, Leat(a, fan_out(sink.port, 1))), http_alone(a, sink, Relay(a, sink.port, 1))))
+    leat, waiting, free, memory_bus, relay = zip(*runs)
     rows = [("kafka 1 -> 1 events/s", f"{median(r['e2e_rate'] for r in leat):.0f}",
-             f"bare, {CONNS} unacknowledged {median(r['rate'] for r in waiting):.0f}, without bound {median(r['rate'] for r in free):.0f}", "")]
-    for name, others in ((f"{CONNS} unacknowledged", waiting), ("without bound", free)):
-        ratios = [l["e2e_rate"] / o["rate"] for l, o in zip(leat, others)]
-        rows.append((f"kafka 1 -> 1 / bare program, {name}", f"{100 * median(ratios):.0f} %", spread(ratios), ">= 60 %"))
+             f"bare, {CONNS} unacknowledged {median(r['rate'] for r in waiting):.0f}, without bound {median(r['rate'] for r in free):.0f}", ""),
+            (f"the same HTTP load, {CONNS} connections, without Kafka", f"in memory {median(r['e2e_rate'] for r in memory_bus):.0f}", f"relay {median(r['e2e_rate'] for r in relay):.0f}", "")]
+    for name, others, key, goal in ((f"bare program, {CONNS} unacknowledged", waiting, "rate", ">= 60 %"), ("bare program, without bound", free, "rate", ">= 60 %"),
+                                    ("leat in memory", memory_bus, "e2e_rate", ""), ("relay", relay, "e2e_rate", "")):
+        ratios = [l["e2e_rate"] / o[key] for l, o in zip(leat, others)]
+        rows.append((f"kafka 1 -> 1 / {name}", f"{100 * median(ratios):.0f} %", spread(ratios), goal))
     return rows + [
-        ("kafka 1 -> 1 CPU per event", f"{median(r['cpu_us'] for r in leat):.1f} us", f"bare {median(r['cpu_us'] for r in waiting):.1f} us", ""),
-        ("kafka 1 -> 1 accepted and lost", str(sum(r.get("lost", 0) for r in leat)), "", "0"),
+        ("kafka 1 -> 1 CPU per event", f"{median(r['cpu_us'] for r in leat):.1f} us",
+         f"bare {median(r['cpu_us'] for r in waiting):.1f} us, in memory {median(r['cpu_us'] for r in memory_bus):.1f} us, relay {median(r['cpu_us'] for r in relay):.1f} us", ""),
+        ("kafka 1 -> 1 accepted and lost", str(sum(r["lost"] for r in leat)), "", "0"),
         (f"private memory under load beyond queues of {QUEUES_MIB} MiB", f"{max(0, max(r['peak_mib'] for r in leat) - QUEUES_MIB):.1f} MiB",
          f"{max(r['peak_mib'] for r in leat):.1f} MiB in all", "<= 48 MiB"),
     ]
+
+
+def await_all(peer, paths):
+    """Nothing is counted before every channel takes events."""
+    end = time.monotonic() + 60
+    for path in paths:
+        while True:
+            try:
+                post(peer.port, path)
+                break
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
 
 def held(a, kafka):
@@ -100,6 +136,7 @@ def held(a, kafka):
         for name, objects, path in (("1 channel", fan_out(sink.port, 0), "/channels/default/bench"), (f"{CHANNELS} channels", many, "/channels/default/c0"),
                                     ("1 subscription", fan_out(sink.port, 1, 1), "/channels/default/bench"), ("11 subscriptions", fan_out(sink.port, 11, 1), "/channels/default/bench")):
             peer = Leat(a, channels(objects), path, on_kafka(kafka, name.replace(" ", "")))
+            await_all(peer, [f"/channels/default/c{i}" for i in range(CHANNELS)] if objects is many else [path])
             seen[name] = threads(peer.process.pid), memory(peer.process.pid)[0]
             peer.stop()
     (one, one_mib), (many, many_mib), (sub, sub_mib), (subs, subs_mib) = seen.values()

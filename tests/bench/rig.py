@@ -198,7 +198,7 @@ def post(port, path):
 runs = 0
 
 
-def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None, conns=None):
+def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None, conns=None, drain=3):
     """`count` events, or as many as the rate makes in that time; `cpu_us` is the peer's time for each, deliveries too. Without a sink's port nobody asks what arrived."""
     global runs
     runs += 1
@@ -206,12 +206,12 @@ def load(a, peer, sink_port, subscribers, rate, seconds, size=None, count=None, 
     verify = []
     if sink_port:
         get(sink_port, f"/reset?run={tag}")
-        verify = ["--verify", f"http://127.0.0.1:{sink_port}", "--subs", str(subscribers), "--drain", "3", "--drain-max", "30"]
+        verify = ["--verify", f"http://127.0.0.1:{sink_port}", "--subs", str(subscribers), "--drain", str(drain), "--drain-max", "30"]
     count = count or (8_000_000 if rate == "max" else int(rate * seconds))
     command = [TOOLS / "ceload", "--target", f"http://127.0.0.1:{peer.port}{peer.path}", "--mode", "binary", "--run", tag, "--rate", str(rate),
                "--conns", str(conns or a.conns), "--size", str(size or a.size), "--count", str(count), "--max-seconds", str(seconds + (0 if rate == "max" else 2)), "--json", *verify]
     before = cpu_seconds(peer.process.pid)
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds + 90)
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds + 90 + drain)
     if not done.stdout:
         raise RuntimeError(done.stderr.strip() or "ceload said nothing")
     r = json.loads(done.stdout)
