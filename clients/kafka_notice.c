@@ -227,8 +227,9 @@ static void note_failure(struct kafka_watch *w, const void *handle, enum kafka_c
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *line)
 {
     struct kafka_client *k = handle ? rd_kafka_opaque(handle) : NULL;
-    /* A mock cluster; what is tried again by itself; and what a failure says in whole right after. */
-    static const char *const passed_over[] = {"MOCK", "GETPID", "SSL"};
+    /* A mock cluster; what is tried again by itself; what a failure says in whole right after; and what librdkafka
+     * thinks of our own settings (who may be set by users is checked before). */
+    static const char *const passed_over[] = {"MOCK", "GETPID", "SSL", "CONFWARN"};
     char text[520], advice[200];
     if (!k)
         return;

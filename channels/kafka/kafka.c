@@ -75,6 +75,15 @@ static void stop_go_on(struct kafka_bus *k)
         round_start(&k->stop->round, NULL, stopped);
 }
 
+/* Where no broker answers nobody waits for K. */
+static void hurry(struct kafka_bus *k)
+{
+    if (kafka_client_up(k->client, NULL, 0))
+        return;
+    atomic_store(&k->clerk.hurry, true);
+    kafka_clerk_cancel(k);
+}
+
 static void kafka_stop(struct bus *b, struct bus_op *op)
 {
     struct kafka_bus *k = kafka_of(b);
@@ -89,10 +98,7 @@ static void kafka_stop(struct bus *b, struct bus_op *op)
         return;
     k->stopping = true;
     atomic_store(&k->closed, true);
-    if (!kafka_client_up(k->client, NULL, 0)) {
-        atomic_store(&k->clerk.hurry, true);
-        kafka_clerk_cancel(k);
-    }
+    hurry(k);
     kafka_reads_close(k);
     k->streams = KAFKA_STREAMS_GOING;
     kafka_subscriptions_stop(k, streams_gone);
@@ -118,6 +124,8 @@ static void tick(struct loop_timer *t)
     struct kafka_bus *k = container_of(t, struct kafka_bus, tick);
     if (!k->stopping)
         kafka_channels_look(k);
+    else if (!k->stopped)
+        hurry(k); /* they may have gone since */
     if (!list_empty(&k->to_ask))
         loop_defer(k->env.control, &k->asker);
     look(k);

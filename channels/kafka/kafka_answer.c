@@ -106,8 +106,8 @@ static enum err parts_grow(struct kafka_topic *t, int32_t count)
     return OK;
 }
 
-/* What the topic's partitions hold. *anew: less than it did, so it is another topic by the same name. */
-static enum err parts_set(struct kafka_topic *t, const struct kafka_answer *a, bool *anew)
+/* What the topic's partitions hold. Less than they did: it is another topic by the same name. */
+static enum err parts_set(struct kafka_topic *t, const struct kafka_answer *a)
 {
     struct kafka_parts *before = atomic_load(&t->parts);
     int32_t known = before ? before->count : 0;
@@ -115,11 +115,12 @@ static enum err parts_set(struct kafka_topic *t, const struct kafka_answer *a, b
     if (e)
         return e;
     struct kafka_parts *p = atomic_load(&t->parts);
-    *anew |= known && (a->made || a->shrunk);
+    bool anew = known && (a->made || a->shrunk);
+    t->anew |= anew;
     for (int32_t i = 0; i < a->partitions; i++) {
         int64_t end = a->ends ? a->ends[i] : 0, now = atomic_load(&p->at[i].end);
         atomic_store(&p->at[i].begin, a->begins ? a->begins[i] : 0);
-        if (*anew)
+        if (anew)
             atomic_store(&p->at[i].end, end);
         else
             while (now < end && !atomic_compare_exchange_weak(&p->at[i].end, &now, end))
@@ -220,13 +221,14 @@ static void learn(struct bus_channel *c, const struct kafka_question *q)
     bool anew = false;
     for (size_t t = 0; t < c->topics.count; t++) {
         const struct kafka_answer *a = &q->answers[t];
-        enum err e = a->err ? a->err : parts_set(&c->list[t], a, &anew);
+        enum err e = a->err ? a->err : parts_set(&c->list[t], a);
         if (e) {
             refuse(c, e, a->err ? a->text : "out of memory");
             return;
         }
         if (!fits(c, q->rules, a, t))
             return;
+        anew |= c->list[t].anew;
         partitions += a->partitions;
         record_max = a->record_max < record_max ? a->record_max : record_max;
     }

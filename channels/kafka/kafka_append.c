@@ -6,7 +6,8 @@
  *
  * Bounds: bytes of events under way, of the whole bus (`buffer`); the largest record that the topic takes. A cluster
  * that does not answer is not queued for: while no broker is connected, appends are refused at once; and when one was
- * not acknowledged in time though a broker seemed to be there, one at a time goes out until one is.
+ * not acknowledged in time though a broker seemed to be there, one at a time goes out to its channel until one is: the
+ * others may have other brokers.
  */
 #include "kafka_channel.h"
 
@@ -69,7 +70,7 @@ static enum err refused(struct kafka_bus *k, const struct bus_channel *c)
         return ERR_UNSUPPORTED; /* which one? */
     if (!kafka_client_up(k->client, NULL, 0))
         return ERR_UNAVAILABLE;
-    if (atomic_load_explicit(&k->stalled, memory_order_relaxed) && atomic_load(&k->pending) > 0)
+    if (atomic_load_explicit(&c->stalled, memory_order_relaxed) && atomic_load(&c->pending) > 0)
         return ERR_UNAVAILABLE;
     return OK;
 }
@@ -199,15 +200,15 @@ void kafka_append_denied(struct bus_channel *c, int err)
 }
 
 /* The broker's view of what went wrong, beside the answer. */
-static void look_at(struct kafka_bus *k, struct bus_channel *c, rd_kafka_resp_err_t err, struct bus_append *a)
+static void look_at(struct bus_channel *c, rd_kafka_resp_err_t err, struct bus_append *a)
 {
     kafka_append_denied(c, err);
     switch (err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
-        atomic_store(&k->stalled, false);
+        atomic_store(&c->stalled, false);
         break;
     case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-        atomic_store(&k->stalled, true);
+        atomic_store(&c->stalled, true);
         break;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE: {
@@ -232,7 +233,7 @@ void kafka_append_reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *op
     a->result = m->err ? kafka_client_err(m->err) : OK;
     if (a->result == ERR_NOTFOUND || a->result == ERR_FULL || a->result == ERR_CLOSED || a->result == ERR_DENIED)
         a->result = ERR_UNAVAILABLE; /* of the broker, and nothing that the sender does; it may be another time */
-    look_at(l->bus, c, m->err, a);
+    look_at(c, m->err, a);
     if (!m->err) {
         atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);
         kafka_channel_end_raise(c, 0, m->partition, m->offset + 1);

@@ -186,7 +186,6 @@ struct kafka_bus {
     bool connected;                /* control: a broker has been there */
 
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
-    atomic_bool stalled;                     /* the last report said that the broker did not answer in time */
     atomic_bool closed;                      /* stop has begun */
     rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */

@@ -26,6 +26,7 @@ struct kafka_topic {
     char *name;                        /* owned: as the cluster knows it */
     struct kafka_parts *_Atomic parts; /* owned; NULL until the broker has answered */
     rd_kafka_topic_t *rkt;             /* under producers.lock; owned; NULL likewise */
+    bool anew;                         /* control: it is another one than it was, and its groups do not know yet */
 };
 
 /* What a channel's parameters say. Whoever has one may keep it as long as the channel: newer ones stand beside it. */
@@ -69,6 +70,7 @@ struct bus_channel {
     atomic_bool suspect; /* a topic seems to have changed or gone, or `denied` has: to be looked at */
     _Atomic int denied;  /* why the broker lets us write nothing, as the last report has it: librdkafka's; 0: it does */
     atomic_uint pending; /* appends under way */
+    atomic_bool stalled; /* the last report said that the broker did not answer in time */
     _Atomic uint64_t appended, foreign;
     char name[];
 };

@@ -12,17 +12,21 @@
 #define API_JOIN_GROUP 11
 #define API_SYNC_GROUP 14
 
+#define AHEAD_KIB_MIN 64  /* of a partition: with more than 64 partitions a consumer holds more than `fetch` */
+#define ONCE_KIB_MAX 1024 /* of a partition in one answer; a larger record comes alone */
+
 static struct rd_kafka_conf_s *configure(struct bus_subscription *s, uint64_t *ahead_bytes)
 {
     const struct kafka_settings *set = &s->bus->settings;
     int32_t partitions = atomic_load(&s->channel->topics.partitions);
     uint64_t share = set->fetch / 1024 / (uint64_t)(partitions > 0 ? partitions : 1); /* KiB of each partition */
-    char session[16], beat[16], ahead[24];
+    char session[16], beat[16], ahead[24], once[24];
+    share = share < AHEAD_KIB_MIN ? AHEAD_KIB_MIN : share;
     snprintf(session, sizeof session, "%d", set->session_ms);
     snprintf(beat, sizeof beat, "%d", set->session_ms / 3 < 3000 ? set->session_ms / 3 : 3000);
-    share = share < 64 ? 64 : share;
     *ahead_bytes = share * 1024;
     snprintf(ahead, sizeof ahead, "%llu", (unsigned long long)share);
+    snprintf(once, sizeof once, "%llu", (unsigned long long)(share < ONCE_KIB_MAX ? share : ONCE_KIB_MAX) * 1024);
     const char *const own[] = {"group.id",
                                s->group,
                                "partition.assignment.strategy",
@@ -43,6 +47,8 @@ static struct rd_kafka_conf_s *configure(struct bus_subscription *s, uint64_t *a
                                beat,
                                "queued.max.messages.kbytes",
                                ahead,
+                               "fetch.message.max.bytes", /* else one that was not full holds 1 MiB more */
+                               once,
                                NULL};
     return kafka_client_conf(s->bus->client, own);
 }

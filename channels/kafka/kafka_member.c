@@ -105,6 +105,7 @@ static void rebalance_done(struct kafka_member *m)
     m->rebalance = NULL;
     list_each(l, tmp, &m->partitions)
         begin_anew(m, container_of(l, struct kafka_partition, link));
+    kafka_member_deal(m);
 }
 
 static void give_up(struct kafka_partition *p)
@@ -172,8 +173,7 @@ static int64_t begin(struct kafka_partition *p, const rd_kafka_topic_partition_t
             at = end;
         kafka_ledger_init(&p->ledger, at < 0 ? 0 : at);
     }
-    atomic_store(&p->cursor->base, p->ledger.base);
-    atomic_store(&p->cursor->beyond, p->ledger.beyond);
+    kafka_partition_begun(p);
     return at;
 }
 
@@ -192,7 +192,6 @@ static bool assign_with(struct kafka_member *m, rd_kafka_topic_partition_list_t 
         kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition)->assigned = true;
     rebalance_done(m);
     kafka_subscription_says(m->subscription, NULL);
-    kafka_member_deal(m);
     return true;
 }
 
@@ -226,10 +225,7 @@ static void begin_anew(struct kafka_member *m, struct kafka_partition *p)
     p->before = p->ledger.base;
     kafka_partition_forget(p);
     kafka_ledger_reopen(&p->ledger);
-    pthread_mutex_lock(&p->lock);
-    p->fresh = false;
-    pthread_mutex_unlock(&p->lock);
-    p->dirty = false;
+    kafka_partition_begun(p);
     call(m, "beginning anew", rd_kafka_incremental_unassign(m->rk, one));
     call(m, "beginning anew", rd_kafka_incremental_assign(m->rk, one));
     rd_kafka_topic_partition_list_destroy(one);
@@ -475,7 +471,7 @@ void kafka_member_serve(void *owner)
     if (m->state == KAFKA_MEMBER_CLOSING)
         say_farewell(m);
     if (m->state == KAFKA_MEMBER_CLOSING && !m->hard && rd_kafka_consumer_closed(m->rk))
-        leave(m);
+        leave_hard(m); /* as a rule all partitions are home */
     else if (m->state == KAFKA_MEMBER_IN)
         kafka_commit(m);
 }

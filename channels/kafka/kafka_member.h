@@ -49,6 +49,7 @@ struct kafka_cursor {
 struct kafka_cursors { /* of one topic */
     struct kafka_cursor **at;
     int32_t count;
+    atomic_bool anew; /* what the group had committed of it is to go; K takes it */
 };
 
 enum kafka_subscription_state {

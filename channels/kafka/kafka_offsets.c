@@ -172,15 +172,19 @@ static void commit_for(struct bus_subscription *s, rd_kafka_t *rk, const rd_kafk
 
 /* ---- where a new group begins ---- */
 
+static void add_parts(rd_kafka_topic_partition_list_t *list, const struct kafka_topic *t, int64_t offset)
+{
+    const struct kafka_parts *parts = atomic_load(&t->parts);
+    for (int32_t i = 0; parts && i < parts->count; i++)
+        rd_kafka_topic_partition_list_add(list, t->name, i)->offset = offset;
+}
+
 /* All partitions of the channel, as far as they are known, each with this offset. */
 static rd_kafka_topic_partition_list_t *list_of(const struct bus_channel *c, int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
-    for (size_t t = 0; list && t < c->topics.count; t++) {
-        const struct kafka_parts *parts = atomic_load(&c->list[t].parts);
-        for (int32_t i = 0; parts && i < parts->count; i++)
-            rd_kafka_topic_partition_list_add(list, c->list[t].name, i)->offset = offset;
-    }
+    for (size_t t = 0; t < c->topics.count; t++)
+        add_parts(list, &c->list[t], offset);
     return list;
 }
 
@@ -314,17 +318,29 @@ void kafka_offsets_look(struct kafka_job *j)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* The partitions of topics that were made anew, which are taken as seen to. */
+static rd_kafka_topic_partition_list_t *list_anew(struct bus_subscription *s)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+    for (size_t t = 0; t < s->channel->topics.count; t++)
+        if (atomic_exchange(&s->cursors[t].anew, false))
+            add_parts(list, &s->channel->list[t], RD_KAFKA_OFFSET_BEGINNING);
+    return list;
+}
+
 /* What it had committed was of a topic that is no more. One with members is left to them: they notice themselves. */
 void kafka_offsets_anew(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
     rd_kafka_t *rk = handle(s);
-    rd_kafka_topic_partition_list_t *list = list_of(s->channel, RD_KAFKA_OFFSET_BEGINNING);
+    rd_kafka_topic_partition_list_t *list = list_anew(s);
     bool live = false;
-    if (!rk || list->cnt == 0)
+    if (!rk)
         j->err = ERR_UNAVAILABLE;
-    else if (!look(s, rk, list, RD_KAFKA_OFFSET_BEGINNING))
+    else if (list->cnt && !look(s, rk, list, RD_KAFKA_OFFSET_BEGINNING))
         commit_for(s, rk, list, &live);
+    for (int i = 0; j->err && i < list->cnt; i++)
+        atomic_store(&s->cursors[topic_index(s->channel, list->elems[i].topic)].anew, true);
     if (!j->err && !live)
         s->found = list;
     else

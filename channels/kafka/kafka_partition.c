@@ -79,6 +79,16 @@ void kafka_partition_shoot(struct kafka_partition *p)
     p->dirty = false;
 }
 
+/* The shot is as good as committed; but one whose commit turns out to have failed is committed again, and must never be
+ * of an earlier time (K3). */
+void kafka_partition_begun(struct kafka_partition *p)
+{
+    atomic_store_explicit(&p->cursor->base, p->ledger.base, memory_order_relaxed);
+    atomic_store_explicit(&p->cursor->beyond, p->ledger.beyond, memory_order_relaxed);
+    kafka_partition_shoot(p);
+    p->fresh = false;
+}
+
 /* ---- records ---- */
 
 static void unreadable(struct kafka_partition *p, const rd_kafka_message_t *m)
@@ -302,6 +312,7 @@ void kafka_partition_revoke(struct kafka_partition *p)
     struct bus_stream *st = p->stream;
     struct kafka_entry *e;
     bool here = true;
+    p->moving = false; /* else whoever settles the last one within a callback would let it go, too */
     while (here && (e = first(&p->flying))) {
         list_remove(&e->link);
         here = kafka_stream_revoke(st, e); /* else detached within: the partition has gone, and perhaps is no more */

@@ -46,6 +46,9 @@ static enum err producer_new(struct kafka_bus *k, uint64_t batch_bytes, struct k
                                batch, "allow.auto.create.topics", "false", "message.max.bytes", "1000000000",
                                /* the bound is `buffer`, counted by us */
                                "queue.buffering.max.messages", "10000000", "queue.buffering.max.kbytes", "2147483647",
+                               "isolation.level",
+                               "read_uncommitted", /* of K's questions how far partitions reach: what is appended may
+                                                      lie beyond somebody's open transaction, and is there */
                                NULL};
     struct kafka_producer *p = calloc(1, sizeof *p);
     rd_kafka_conf_t *conf = p ? kafka_client_conf(k->client, own) : NULL;
@@ -198,7 +201,8 @@ static bool producer_serve(struct kafka_bus *k, struct kafka_producer *p)
     if (rd_kafka_outq_len(p->rk) > 0)
         return false;
     pthread_rwlock_wrlock(&k->producers.lock);
-    bool last = p->retired && !p->held;
+    /* Once more, under the lock: before it was retired somebody may have appended. */
+    bool last = p->retired && !p->held && rd_kafka_outq_len(p->rk) == 0;
     if (last)
         list_remove(&p->link);
     pthread_rwlock_unlock(&k->producers.lock);

@@ -95,6 +95,7 @@ bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e)
         return false;
     }
     st->gone = outer;
+    kafka_stream_wake(st); /* credit that was given meanwhile */
     return true;
 }
 

@@ -117,6 +117,7 @@ void kafka_partition_let_go(struct kafka_partition *p);
 void kafka_partition_give_back(struct kafka_partition *p); /* L: all that is flying */
 /* L: revokes what is flying, and goes home. The stream may be detached within: it has gone home by that then. */
 void kafka_partition_revoke(struct kafka_partition *p);
+void kafka_partition_begun(struct kafka_partition *p); /* C, home: the ledger is one to begin with */
 void kafka_partition_shoot(struct kafka_partition *p); /* who has it: the ledger is to be committed as it is */
 
 /* ---- kafka_stream.c: L ---- */

@@ -271,9 +271,8 @@ enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name
 static void anew(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    if (!j->err)
-        s->anew = false;
-    else if (s->state == KAFKA_SUB_READY && !kafka_bus_closed(s->bus))
+    s->anew |= j->err != OK;
+    if (j->err && s->state == KAFKA_SUB_READY && !kafka_bus_closed(s->bus))
         loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
     started(j);
 }
@@ -285,6 +284,7 @@ static void join(struct bus_subscription *s)
     if (s->member || s->busy || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus) || loop_timer_armed(&s->again))
         return;
     if (s->anew) {
+        s->anew = false; /* perhaps it comes again meanwhile */
         ask(s, kafka_offsets_anew, anew);
         return;
     }
@@ -427,11 +427,15 @@ void kafka_subscriptions_restart(struct bus_channel *c)
 {
     list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
-        for (size_t t = 0; t < c->topics.count; t++)
+        for (size_t t = 0; t < c->topics.count; t++) {
+            if (!c->list[t].anew)
+                continue;
+            atomic_store(&s->cursors[t].anew, true);
             for (int32_t i = 0; i < s->cursors[t].count; i++) {
                 atomic_store(&s->cursors[t].at[i]->base, 0);
                 atomic_store(&s->cursors[t].at[i]->beyond, 0);
             }
+        }
         s->anew = true;
         if (s->member) { /* which would learn of the new topics in minutes only */
             s->member->stale = true;
@@ -439,6 +443,8 @@ void kafka_subscriptions_restart(struct bus_channel *c)
         }
         join(s);
     }
+    for (size_t t = 0; t < c->topics.count; t++)
+        c->list[t].anew = false;
 }
 
 static void stop(struct bus_subscription *s)

@@ -257,6 +257,25 @@ static void leader_moves(void **state)
     works_fini(r, &w);
 }
 
+/* A topic whose leader is gone keeps nobody from appending to another one. */
+static void one_topic_without_a_leader(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    static struct rig_append waiting; /* outlives the case, should it fail */
+    works_init(r, &w);
+    struct bus_channel *d = rig_channel(r, "ns/d");
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, "knative-messaging-kafka.ns.d", 0, -1));
+    assert_int_equal(append_once(r, d, "lost"), ERR_UNAVAILABLE);
+    const struct ce_event *event = rig_event("lost too", NULL, 10);
+    rig_append_start(r, 0, d, event, &waiting);
+    assert_int_equal(append_once(r, w.c, "taken"), OK);
+    rig_until(r, tap_is(&w.t, "taken"));
+    rig_until(r, rig_append_ended(&waiting));
+    ce_event_unref(event);
+    works_fini(r, &w);
+}
+
 /* ---- consuming ---- */
 
 static void fetching_fails(void **state)
@@ -414,6 +433,7 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(connection_breaks_while_producing),
                                           CASE(slow_broker),
                                           CASE(leader_moves),
+                                          CASE(one_topic_without_a_leader),
                                           CASE(fetching_fails),
                                           CASE(rebalance_in_progress),
                                           CASE(member_is_forgotten),
@@ -428,6 +448,7 @@ static void mock_begin(const struct CMUnitTest *test)
     (void)test;
     kafka_mock_init(&mock, 2);
     kafka_mock_topic(&mock, "ns", "c", 1);
+    kafka_mock_topic(&mock, "ns", "d", 1);
 }
 
 static void mock_end(const struct CMUnitTest *test)
