@@ -188,6 +188,7 @@ struct kafka_bus {
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
     atomic_bool closed;                      /* stop has begun */
     rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
+    bool groups_stuck;                       /* K's: a request of it was given up */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
     bool looking;              /* K looks after one of them */
     bool keeping;              /* one of them shows its sign of life */

@@ -157,6 +157,8 @@ static void again(struct kafka_member *m)
 static void assign_ask(struct kafka_member *m)
 {
     m->asking = true;
+    m->asked_ns = clock_monotonic_ns(clock_system());
+    loop_timer_start(control_of(m), &m->again, KAFKA_CLOSE_NS);
     kafka_offsets_ask(m->rk, m->subscription->group, m->rebalance, m->queue);
 }
 
@@ -200,6 +202,8 @@ static void on_offsets(struct kafka_member *m, rd_kafka_event_t *event)
     rd_kafka_resp_err_t err;
     const rd_kafka_topic_partition_list_t *answer = kafka_offsets_answer(event, &err);
     m->asking = false;
+    if (m->vain)
+        again(m); /* as before it was asked */
     if (!m->rebalance || !m->assign || m->state != KAFKA_MEMBER_IN)
         return;
     rd_kafka_topic_partition_list_t *offsets = answer ? rd_kafka_topic_partition_list_copy(answer) : NULL;
@@ -490,6 +494,12 @@ static void again_due(struct loop_timer *t)
     if (m->rebalance && m->assign && !m->asking)
         assign_ask(m);
     kafka_commit(m);
+    if (!m->asking || m->state != KAFKA_MEMBER_IN)
+        return;
+    if (clock_monotonic_ns(clock_system()) - m->asked_ns >= KAFKA_CLOSE_NS)
+        kafka_member_close(m); /* in vain (kafka_offsets.c, options_of): another one joins */
+    else
+        loop_timer_start(control_of(m), t, KAFKA_CLOSE_NS);
 }
 
 static void linger_due(struct loop_timer *t)

@@ -112,6 +112,7 @@ struct kafka_member { /* C */
     rd_kafka_topic_partition_list_t *rebalance; /* owned; NULL: nothing */
     bool assign;                                /* else revoke */
     bool asking;                                /* for the committed offsets of what is assigned */
+    uint64_t asked_ns;                          /* since when */
     unsigned committing;                        /* commits under way */
     bool vain;                                  /* the last commit failed: again with the next beat of `again` */
     bool hard;                                  /* destroyed without a farewell */
@@ -119,7 +120,7 @@ struct kafka_member { /* C */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
     struct kafka_client *client; /* of one that is left as it is: a reference */
-    struct kafka_member *left;   /* likewise: the one before */
+    struct kafka_member *left;   /* another one that was left as it was */
     struct kafka_job job;
 };
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define AGAIN_US 50000
+#define REQUEST_MS 3600000 /* the most that there is */
 
 /* ---- the handle ---- */
 
@@ -35,9 +36,17 @@ static rd_kafka_t *handle(struct bus_subscription *s)
 
 void kafka_groups_quit(struct kafka_bus *k)
 {
+    k->groups_stuck = false;
     if (k->groups)
         rd_kafka_destroy_flags(k->groups, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     k->groups = NULL;
+}
+
+/* At the end of a job: a handle with a request that nobody waits for any more goes. */
+static void handle_check(struct kafka_bus *k)
+{
+    if (k->groups_stuck)
+        kafka_groups_quit(k);
 }
 
 /* What it has to say by itself is said by others too. */
@@ -60,6 +69,7 @@ static rd_kafka_event_t *wait_for(rd_kafka_queue_t *queue, struct kafka_job *j)
         event = rd_kafka_queue_poll(queue, 100);
     if (event)
         return event;
+    j->bus->groups_stuck = true;
     j->err = ERR_UNAVAILABLE;
     snprintf(j->text, sizeof j->text, "no broker answered in time");
     return NULL;
@@ -77,12 +87,15 @@ static rd_kafka_event_t *answer_of(rd_kafka_queue_t *queue, struct bus_subscript
     return NULL;
 }
 
+/* librdkafka 2.0.2 ends the program when a request to a group's coordinator timed out in it and the coordinator is
+ * there again afterwards. So it never does: whoever asks waits by himself, and who has waited in vain drops the handle.
+ */
 static rd_kafka_AdminOptions_t *options_of(rd_kafka_t *rk, rd_kafka_admin_op_t op)
 {
     char text[200];
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, op);
     if (options)
-        rd_kafka_AdminOptions_set_request_timeout(options, KAFKA_ASK_MS, text, sizeof text);
+        rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_MS, text, sizeof text);
     return options;
 }
 
@@ -294,17 +307,18 @@ static void start(struct bus_subscription *s, rd_kafka_t *rk)
 void kafka_offsets_start(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
-    rd_kafka_t *rk = handle(s);
     const struct clock *clock = clock_system();
     uint64_t until = clock_monotonic_ns(clock) + KAFKA_ASK_MS * NS_PER_MS;
-    start(s, rk);
+    start(s, handle(s));
+    handle_check(s->bus);
     while ((j->err == ERR_UNAVAILABLE || j->err == ERR_NOTFOUND) && clock_monotonic_ns(clock) < until &&
            !atomic_load(&s->bus->clerk.hurry)) {
         usleep(AGAIN_US);
         if (s->found)
             rd_kafka_topic_partition_list_destroy(s->found);
         s->found = NULL;
-        start(s, rk);
+        start(s, handle(s));
+        handle_check(s->bus);
     }
 }
 
@@ -316,6 +330,7 @@ void kafka_offsets_look(struct kafka_job *j)
     if (rk && list->cnt > 0)
         s->found = group_offsets(s, rk, list);
     rd_kafka_topic_partition_list_destroy(list);
+    handle_check(s->bus);
 }
 
 /* The partitions of topics that were made anew, which are taken as seen to. */
@@ -345,6 +360,7 @@ void kafka_offsets_anew(struct kafka_job *j)
         s->found = list;
     else
         rd_kafka_topic_partition_list_destroy(list);
+    handle_check(s->bus);
 }
 
 /* ---- the end of a group ---- */
@@ -419,4 +435,5 @@ void kafka_offsets_remove(struct kafka_job *j)
         j->err = kafka_client_err(err);
         snprintf(j->text, sizeof j->text, "group %s stays: %s", s->group, rd_kafka_err2str(err));
     }
+    handle_check(s->bus);
 }

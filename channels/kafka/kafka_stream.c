@@ -82,6 +82,8 @@ static struct kafka_entry *flight_end(struct bus_stream *st, struct bus_token to
     return e;
 }
 
+static void wake(struct bus_stream *st);
+
 bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e)
 {
     bool gone = false, *outer = st->gone;
@@ -95,7 +97,7 @@ bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e)
         return false;
     }
     st->gone = outer;
-    kafka_stream_wake(st); /* credit that was given meanwhile */
+    wake(st); /* credit that was given meanwhile */
     return true;
 }
 

@@ -280,6 +280,21 @@ static void a_rebalance_revokes(void **state)
     assert_int_equal(acked_twice(p), 0);
 }
 
+/* What a stream may take instead of what was taken from it comes to it, though nobody settles anything. */
+static void credit_inside_revoked_counts(void **state)
+{
+    struct pair *p = *state;
+    pair_subscribe(p, 0);
+    pair_subscribe(p, 1);
+    tap_attach(p->rig[0], p->s[0], 0, &p->tap[0]);
+    pair_append(p, 0, 200);
+    tap_credit(&p->tap[0], 40);
+    both_until(p, tap_open(&p->tap[0]) == 40);
+    tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
+    both_until(p, tap_revocations(&p->tap[0]) > 0);
+    both_until(p, tap_open(&p->tap[0]) == 40);
+}
+
 /* Heartbeats go on while a subscriber takes longer than a session: nobody takes its events away. */
 static void events_are_held_for_long(void **state)
 {
@@ -449,7 +464,8 @@ static void case_end(const struct CMUnitTest *test)
 #define CASES(stamp)                                                                                                   \
     {                                                                                                                  \
         CASE(they_share_the_work, stamp), CASE(one_joins_under_load, stamp), CASE(one_leaves, stamp),                  \
-            CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(events_are_held_for_long, stamp)         \
+            CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(credit_inside_revoked_counts, stamp),    \
+            CASE(events_are_held_for_long, stamp)                                                                      \
     }
 
 int main(int argc, char **argv)

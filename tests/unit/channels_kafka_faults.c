@@ -357,6 +357,29 @@ static void commit_refused(void **state)
     works_fini(r, &w); /* what was settled was committed in the end */
 }
 
+/* A group's coordinator that is away for longer than anybody waits, and comes back: that ends no process. */
+static void coordinator_is_away_for_long(void **state)
+{
+    struct rig *r = *state;
+    struct works w;
+    static struct rig_op o;
+    struct bus_subscription *s = NULL;
+    works_init(r, &w);
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, "knative-messaging-kafka.ns.c", 0, 1));
+    must(!rd_kafka_mock_coordinator_set(mock.cluster, "group", "leat.ns.c.t", 2));
+    must(!rd_kafka_mock_broker_set_down(mock.cluster, 2));
+    for (bool back = false; !back || o.err; back = true) { /* it may be asked once more until there is a connection */
+        if (back)
+            must(!rd_kafka_mock_broker_set_up(mock.cluster, 2));
+        o = (struct rig_op){.op.done = rig_op_done};
+        assert_int_equal(r->ops->subscribe(r->bus, w.c, SLICE("t"), NULL, NULL, NULL, 0, &s, &o.op, NULL), OK);
+        rig_until(r, o.ended > 0);
+        assert_int_equal(o.err, back && !o.err ? OK : ERR_UNAVAILABLE);
+    }
+    append_and_see(r, &w);
+    works_fini(r, &w);
+}
+
 /* The coordinator is on its way elsewhere while a group's offsets are asked for: that ends no process. */
 static void offsets_not_told(void **state)
 {
@@ -438,6 +461,7 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(rebalance_in_progress),
                                           CASE(member_is_forgotten),
                                           CASE(coordinator_moves),
+                                          CASE(coordinator_is_away_for_long),
                                           CASE(commit_refused),
                                           CASE(offsets_not_told),
                                           CASE(broker_down_while_consuming),
