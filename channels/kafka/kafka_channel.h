@@ -116,7 +116,8 @@ enum err kafka_channel_event(struct bus_channel *c, const rd_kafka_message_t *m,
 struct kafka_answer { /* about one topic */
     enum err err;
     char text[320];
-    bool made;
+    bool made;   /* it was not there before */
+    bool there;  /* the controller says that it is there, whatever a broker shows as yet */
     bool shrunk; /* a partition reaches less far than was known */
     int32_t partitions;
     uint64_t record_max;    /* 0: not known */

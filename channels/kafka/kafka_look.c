@@ -122,7 +122,7 @@ void kafka_look(struct kafka_ask *ask, rd_kafka_t *rk, bool (*wanted)(const stru
 
 static bool is_hidden(const struct kafka_each *e)
 {
-    return !e->q->remove && !e->answer->partitions && (!e->answer->err || e->answer->made);
+    return !e->q->remove && !e->answer->partitions && (!e->answer->err || e->answer->there);
 }
 
 /* What was made is not seen at once by every broker; and a handle that knew a topic before it was deleted believes that

@@ -141,6 +141,7 @@ static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t
         return;
     if (!err || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
         a->made = !err;
+        a->there = true;
         a->err = OK;
     } else {
         kafka_topic_say(a, err, topic, rd_kafka_topic_result_error_string(result));
