@@ -436,58 +436,59 @@ static void an_offset_beyond_the_topic_begins_at_the_oldest(void **state)
     assert_int_equal(rig_probe_subscription(r, s).dropped, 0);
     tap_close(&t);
     rd_kafka_destroy(rk);
-    /* An open transaction of somebody else hides what came after it from those who ask how far a topic reaches. */
-    static void a_transaction_that_is_open_is_no_deletion(void **state)
-    {
-        struct rig *r = *state;
-        char why[200];
-        struct tap t;
-        struct bus_channel *c = rig_channel(r, "ns/c");
-        tap_drain(r, rig_subscribe(r, c, "s"), 0, &t);
-        rig_append(r, 0, c, "before", NULL);
-        rd_kafka_conf_t *conf = rd_kafka_conf_new();
-        must(rd_kafka_conf_set(conf, "bootstrap.servers", getenv("LEAT_KAFKA"), why, sizeof why) == RD_KAFKA_CONF_OK);
-        must(rd_kafka_conf_set(conf, "transactional.id", topic_of(c), why, sizeof why) == RD_KAFKA_CONF_OK);
-        rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-        must(rk && !rd_kafka_init_transactions(rk, 20000) && !rd_kafka_begin_transaction(rk));
-        assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic_of(c)), RD_KAFKA_V_VALUE("x", 1), RD_KAFKA_V_END),
-                         0);
-        assert_int_equal(rd_kafka_flush(rk, 20000), 0);
-        rig_append(r, 0, c, "after", NULL);
-        uint64_t until = clock_monotonic_ns(clock_system()) + 3 * KAFKA_LOOK_NS;
-        rig_until(r, (rig_probe(r, c), clock_monotonic_ns(clock_system()) > until));
-        must(!rd_kafka_abort_transaction(rk, 20000));
-        rd_kafka_destroy(rk);
-        rig_until(r, tap_is(&t, "after"));
-        assert_false(heard("TopicDeleted"));
-        assert_int_equal(tap_count(&t), 2);
-        tap_close(&t);
-    }
+}
 
-    int main(int argc, char **argv)
-    {
-        struct CMUnitTest tests[] = {
+/* An open transaction of somebody else hides what came after it from those who ask how far a topic reaches. */
+static void a_transaction_that_is_open_is_no_deletion(void **state)
+{
+    struct rig *r = *state;
+    char why[200];
+    struct tap t;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    tap_drain(r, rig_subscribe(r, c, "s"), 0, &t);
+    rig_append(r, 0, c, "before", NULL);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    must(rd_kafka_conf_set(conf, "bootstrap.servers", getenv("LEAT_KAFKA"), why, sizeof why) == RD_KAFKA_CONF_OK);
+    must(rd_kafka_conf_set(conf, "transactional.id", topic_of(c), why, sizeof why) == RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    must(rk && !rd_kafka_init_transactions(rk, 20000) && !rd_kafka_begin_transaction(rk));
+    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic_of(c)), RD_KAFKA_V_VALUE("x", 1), RD_KAFKA_V_END), 0);
+    assert_int_equal(rd_kafka_flush(rk, 20000), 0);
+    rig_append(r, 0, c, "after", NULL);
+    uint64_t until = clock_monotonic_ns(clock_system()) + 3 * KAFKA_LOOK_NS;
+    rig_until(r, (rig_probe(r, c), clock_monotonic_ns(clock_system()) > until));
+    must(!rd_kafka_abort_transaction(rk, 20000));
+    rd_kafka_destroy(rk);
+    rig_until(r, tap_is(&t, "after"));
+    assert_false(heard("TopicDeleted"));
+    assert_int_equal(tap_count(&t), 2);
+    tap_close(&t);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[] = {
 #define ON(name, bus) {#name, name, contract_setup, contract_teardown, (void *)(uintptr_t) & (bus)}
-            ON(topic_is_made_as_the_parameters_say, one),
-            ON(what_the_broker_refuses_is_said_in_its_words, one),
-            ON(one_partition_is_refused_where_the_topic_has_more, three),
-            ON(topics_of_others_are_never_made_nor_removed, one),
-            ON(what_comes_later_is_taken_without_being_asked_for, one),
-            ON(a_topic_that_somebody_deleted_is_made_again, one),
-            ON(too_large_is_what_the_topic_does_not_take, one),
-            ON(small_events_are_taken_by_a_topic_of_small_records, three),
-            ON(a_topic_that_grows_is_followed, three),
-            ON(ends_that_others_made_are_seen_when_asked_for, one),
-            ON(what_retention_removed_is_counted_and_told, one),
-            ON(a_topic_that_retention_emptied_leaves_no_backlog, one),
-            ON(an_offset_beyond_the_topic_begins_at_the_oldest, one),
-            ON(a_transaction_that_is_open_is_no_deletion, one),
-        };
-        if (!getenv("LEAT_KAFKA")) {
-            printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
-            return 1;
-        }
-        struct children all = {.most = 4};
-        children_add(&all, tests, sizeof tests / sizeof *tests);
-        return children_run(&all, "topics of the Kafka bus", argc > 1 ? argv[1] : NULL);
+        ON(topic_is_made_as_the_parameters_say, one),
+        ON(what_the_broker_refuses_is_said_in_its_words, one),
+        ON(one_partition_is_refused_where_the_topic_has_more, three),
+        ON(topics_of_others_are_never_made_nor_removed, one),
+        ON(what_comes_later_is_taken_without_being_asked_for, one),
+        ON(a_topic_that_somebody_deleted_is_made_again, one),
+        ON(too_large_is_what_the_topic_does_not_take, one),
+        ON(small_events_are_taken_by_a_topic_of_small_records, three),
+        ON(a_topic_that_grows_is_followed, three),
+        ON(ends_that_others_made_are_seen_when_asked_for, one),
+        ON(what_retention_removed_is_counted_and_told, one),
+        ON(a_topic_that_retention_emptied_leaves_no_backlog, one),
+        ON(an_offset_beyond_the_topic_begins_at_the_oldest, one),
+        ON(a_transaction_that_is_open_is_no_deletion, one),
+    };
+    if (!getenv("LEAT_KAFKA")) {
+        printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
+        return 1;
     }
+    struct children all = {.most = 4};
+    children_add(&all, tests, sizeof tests / sizeof *tests);
+    return children_run(&all, "topics of the Kafka bus", argc > 1 ? argv[1] : NULL);
+}
