@@ -2,7 +2,7 @@
 """leat on a real Kafka beside a bare program of librdkafka (bench_kafka.c) on the same Kafka in the same run: events in by HTTP, through a topic, out by HTTP; and what it holds: memory, threads.
 
 All of it shares one machine with the Kafka, the load and the sink, so only the ratio means something. The bare program is run with as many unacknowledged records as leat has connections, each
-of which waits for its answer, and with as many as librdkafka queues."""
+of which waits for its answer, and with as many as librdkafka queues. leat's bus alone (bench_kafka_bus.c: the same without HTTP) is run in turn with it, with the same windows."""
 import json
 import pathlib
 import subprocess
@@ -16,6 +16,7 @@ from scale import say, spread
 sys.path[:0] = [str(ROOT / "tests")]
 
 CONNS = 256
+WINDOWS = (CONNS, 4096)  # of appends that the bus alone has under way
 QUEUES_MIB = 32 + 4  # what the producer may queue, and what one subscription's consumer may hold ahead: the bus's defaults
 CHANNELS = 1000
 DRAIN_S = 15
@@ -54,12 +55,17 @@ def channels(objects):
     return [o.replace("InMemoryChannel", "Channel") for o in objects]
 
 
-def bare(a, kafka, window):
-    program = BUILD / "tests/bench/bench_kafka"
+def alone(a, kafka, window, program="bench_kafka_bus", *more):
+    """leat's bus, which fails when an event comes twice or never."""
+    program = BUILD / "tests/bench" / program
     if not program.exists():
         raise SystemExit(f"{program} is not built: use make bench")
-    command = [program, kafka.address, f"seconds={a.seconds}", f"window={window}", "linger=0.5" if window else "linger=5", f"size={a.size}"]
-    return json.loads(subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout)
+    command = [program, kafka.address, f"seconds={a.seconds}", f"window={window}", f"size={a.size}", *more]
+    return json.loads(subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def bare(a, kafka, window):
+    return alone(a, kafka, window, "bench_kafka", "linger=0.5" if window else "linger=5")
 
 
 def loaded(a, peer, sink):
@@ -114,6 +120,21 @@ def rates(a, kafka):
     ]
 
 
+def bus_alone(a, kafka):
+    rows = []
+    for window in WINDOWS:
+        runs = []
+        for i in range(a.repeat):
+            say(f"kafka bus, {window} unacknowledged", i, a)
+            runs.append((alone(a, kafka, window), bare(a, kafka, window)))
+        ratios = [bus["rate"] / other["rate"] for bus, other in runs]
+        buses, others = zip(*runs)
+        rows += [(f"the bus alone / bare librdkafka, {window} unacknowledged", f"{100 * median(ratios):.0f} %", spread(ratios), ">= 60 %"),
+                 ("the same, events/s; CPU per event", f"{median(r['rate'] for r in buses):.0f}; {median(r['cpu_us'] for r in buses):.1f} us",
+                  f"bare {median(r['rate'] for r in others):.0f}; {median(r['cpu_us'] for r in others):.1f} us", "")]
+    return rows
+
+
 def await_all(peer, paths):
     """Nothing is counted before every channel takes events."""
     end = time.monotonic() + 60
@@ -150,7 +171,7 @@ def kafka(a):
     from real.kafka import Kafka
 
     with Kafka() as server:
-        return rates(a, server) + held(a, server)
+        return bus_alone(a, server) + rates(a, server) + held(a, server)
 
 
 PARTS = {"kafka": kafka}
