@@ -291,7 +291,8 @@ static void too_large_is_what_the_topic_does_not_take(void **state)
     struct rig *r = *state;
     struct bus_channel *c = rig_channel_with(r, "ns/c", "topic.config.max.message.bytes=10000"),
                        *d = rig_channel_with(r, "ns/d", "topic.config.max.message.bytes=3000000"),
-                       *usual = rig_channel(r, "ns/usual");
+                       *usual = rig_channel_with(r, "ns/usual",
+                                                 "topic.config.max.message.bytes=1048588"); /* as Kafka has it */
     assert_int_equal(append_of(r, c, 10100, NULL), ERR_TOO_LARGE);
     assert_int_equal(append_of(r, c, 9000, NULL), OK);
     assert_int_equal(append_of(r, usual, 1100000, NULL), ERR_TOO_LARGE);
