@@ -401,7 +401,10 @@ static enum err make_segment(struct log_store *s, uint64_t bytes, struct making 
     /* The catalogue takes at most half of it, so that rolling does not become all the work there is. */
     uint64_t least = LOG_SEGMENT_HEAD + 2 * snapshot_bytes(s) + bytes;
     uint64_t usual = s->segment_bytes;
-    if (s->segment_count == 0 && usual > LOG_SEGMENT_BYTES_FIRST)
+    log_store_lock(s); /* the keeper takes segments away meanwhile */
+    bool first = s->segment_count == 0;
+    log_store_unlock(s);
+    if (first && usual > LOG_SEGMENT_BYTES_FIRST)
         usual = LOG_SEGMENT_BYTES_FIRST;
     m->size = least > usual ? (least + 4095) & ~(uint64_t)4095 : usual;
     struct log_head head = {.first = s->next, .made_wall_ns = clock_wall_ns(s->clock), .size = m->size};

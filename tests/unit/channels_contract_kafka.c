@@ -38,7 +38,7 @@ static void mock_end(const struct CMUnitTest *test)
 
 int main(int argc, char **argv)
 {
-    struct children all = {.most = 20, .before = mock_begin, .after = mock_end};
+    struct children all = {.most = 10, .before = mock_begin, .after = mock_end};
     children_add(&all, contract_kafka_one, CONTRACT_COUNT);
     children_add(&all, contract_kafka_four_loops, CONTRACT_COUNT);
     children_add(&all, contract_kafka_partitions, CONTRACT_COUNT);

@@ -22,7 +22,7 @@ int main(int argc, char **argv)
         printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
         return 1;
     }
-    struct children all = {.most = 6};
+    struct children all = {.most = 3};
     children_add(&all, contract_real_one, CONTRACT_COUNT);
     children_add(&all, contract_real_four_loops, CONTRACT_COUNT);
     children_add(&all, contract_real_partitions, CONTRACT_COUNT);

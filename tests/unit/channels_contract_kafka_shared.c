@@ -474,7 +474,7 @@ int main(int argc, char **argv)
                                    faults[] = {CASE(the_coordinator_moves, shared_mock)},
                                    topics[] = {CASE(a_topic_is_made_anew, shared_real),
                                                CASE(a_transaction_leaves_marks, shared_real)};
-    struct children all = {.most = 6, .before = case_begin, .after = case_end};
+    struct children all = {.most = 3, .before = case_begin, .after = case_end};
     children_add(&all, mocked, sizeof mocked / sizeof mocked[0]);
     children_add(&all, faults, sizeof faults / sizeof faults[0]);
     if (getenv("LEAT_KAFKA"))

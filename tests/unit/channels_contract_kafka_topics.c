@@ -489,7 +489,7 @@ int main(int argc, char **argv)
         printf("LEAT_KAFKA names no Kafka (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
         return 1;
     }
-    struct children all = {.most = 4};
+    struct children all = {.most = 2};
     children_add(&all, tests, sizeof tests / sizeof *tests);
     return children_run(&all, "topics of the Kafka bus", argc > 1 ? argv[1] : NULL);
 }

@@ -483,7 +483,7 @@ static void mock_end(const struct CMUnitTest *test)
 
 int main(int argc, char **argv)
 {
-    struct children all = {.most = 16, .before = mock_begin, .after = mock_end};
+    struct children all = {.most = 6, .before = mock_begin, .after = mock_end};
     children_add(&all, cases, sizeof cases / sizeof *cases);
     return children_run(&all, "faults of Kafka's mock", argc > 1 ? argv[1] : NULL);
 }
