@@ -168,9 +168,10 @@ struct bus_ops {
 
     /* Appends one event (borrowed; the bus refs what it keeps) on the calling loop. OK: done(err) follows exactly once,
      * on this loop, after append returned; OK there means what the capabilities say. ERR_FULL, ERR_TOO_LARGE,
-     * ERR_CLOSED, ERR_NOMEM at once, and then no done. Events of one key (extension partitionkey), appended on one
-     * loop, keep their order. A channel without subscriptions accepts: the event is kept where BROWSE, else it is a
-     * counted drop. */
+     * ERR_CLOSED, ERR_NOMEM, ERR_UNAVAILABLE (nobody to take it) at once, and then no done. ERR_UNAVAILABLE by done is
+     * doubt: a BUS_CAP_SHARED bus was not answered in time, and may have the event all the same; appended again it may
+     * come twice. Events of one key (extension partitionkey), appended on one loop, keep their order. A channel without
+     * subscriptions accepts: the event is kept where BROWSE, else it is a counted drop. */
     enum err (*append)(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
                        struct loop *loop);
 

@@ -51,6 +51,7 @@ struct rig {
     pthread_mutex_t lock;       /* of taps and calls */
     bool inside[RIG_LOOPS_MAX]; /* a call into the bus is running on this loop: no callback may */
     atomic_bool silent;         /* stop has ended: no callback may */
+    unsigned in_doubt;          /* appends whose done said ERR_UNAVAILABLE: the event may be there all the same */
 };
 
 /* ---- loops ---- */
@@ -381,10 +382,12 @@ static inline enum err rig_append_try(struct rig *r, size_t loop, struct bus_cha
     struct rig_append p;
     rig_append_start(r, loop, c, event, &p);
     rig_until(r, rig_append_ended(&p));
+    r->in_doubt += p.ended && p.err == ERR_UNAVAILABLE;
     return p.at_once ? p.at_once : p.err;
 }
 
-/* Appends for sure: a bus that cannot be reached for a moment is asked again. */
+/* Appends for sure: a bus that cannot be reached for a moment is asked again. What was in doubt may then be there twice
+ * (a broker that acknowledges too late): a backlog may count it, nothing else in a case may. */
 static inline void rig_append_event(struct rig *r, size_t loop, struct bus_channel *c, const struct ce_event *event)
 {
     enum err e;
