@@ -43,7 +43,8 @@ static void commit(struct kafka_member *m, rd_kafka_topic_partition_list_t *list
 
 void kafka_commit(struct kafka_member *m)
 {
-    if (m->committing > 0 || m->vain || m->stale || atomic_load(&m->joining) || m->state != KAFKA_MEMBER_IN)
+    if (m->committing > 0 || m->vain || m->stale || atomic_load(&m->rejoins) || atomic_load(&m->joining) ||
+        m->state != KAFKA_MEMBER_IN)
         return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     list_each(l, tmp, &m->partitions)

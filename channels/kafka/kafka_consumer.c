@@ -61,8 +61,10 @@ static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *broker, i
 {
     struct kafka_member *m = opaque;
     (void)rk, (void)fd, (void)broker, (void)id, (void)version, (void)correlation, (void)size;
-    if (key == API_JOIN_GROUP)
+    if (key == API_JOIN_GROUP) {
         atomic_store(&m->joining, true);
+        atomic_store(&m->rejoins, false); /* behind it: never is neither set meanwhile */
+    }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 

@@ -136,8 +136,13 @@ static void revoke_on(struct kafka_member *m)
     rebalance_done(m);
 }
 
+/* The JoinGroup follows by itself, behind an assignment that may be empty, and a commit of the partitions that stay,
+ * sent when that is answered, would be worked off after it (kafka_consumer.c, on_sent). Of partitions that are lost
+ * none may follow: a topic that was deleted takes its own away without. */
 static void revoke(struct kafka_member *m)
 {
+    if (!rd_kafka_assignment_lost(m->rk))
+        atomic_store(&m->rejoins, true);
     for (int i = 0; i < m->rebalance->cnt; i++) {
         struct kafka_partition *p =
             kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);

@@ -103,6 +103,7 @@ struct kafka_member { /* C */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue; /* its own events */
     struct post *post;       /* T and L → C */
+    atomic_bool rejoins;     /* C and T: it will join as soon as it has given up what it was asked for: commits wait */
     atomic_bool joining;     /* T: commits and leaving wait */
     atomic_bool answered;    /* T: a JoinGroup of it ever was */
     bool told;               /* something came of it */

@@ -14,7 +14,12 @@
 #include "tests/lib/kafka_mock.h"
 
 #define PARTITIONS 4
-#define EVENTS_MAX 4000
+#define EVENTS_MAX 8000
+/* What may come twice when a member joins: librdkafka's thread may have decided to join again a moment before a commit
+ * is sent, which then is refused and makes it give up all it has (docs/internals/kafka.md). What was settled since the
+ * commit before is repeated: that is KAFKA_COMMIT_MS, 200 ms, of the 500 events a second that are appended at most here
+ * (one at a time, each waited for). As a rule it is none. */
+#define TWICE_MAX 100
 
 struct pair {
     struct rig *rig[2];
@@ -149,12 +154,12 @@ static void they_share_the_work(void **state)
     pair_append(p, 0, 200);
     pair_append(p, 1, 200);
     both_until(p, all_acked(p));
-    assert_int_equal(acked_twice(p), 0);
+    assert_in_range(acked_twice(p), 0, TWICE_MAX);
     assert_true(tap_acked(&p->tap[0]) > 50 && tap_acked(&p->tap[1]) > 50);
     both_until(p, backlog(p->rig[0], p->s[0]) == 0);
 }
 
-/* What one settles while the other comes is not repeated by it. */
+/* What one settles while the other comes is not repeated by it, but for the last moment. */
 static void one_joins_under_load(void **state)
 {
     struct pair *p = *state;
@@ -169,7 +174,19 @@ static void one_joins_under_load(void **state)
     }
     pair_append(p, 0, 50);
     both_until(p, all_acked(p));
-    assert_int_equal(acked_twice(p), 0);
+    assert_in_range(acked_twice(p), 0, TWICE_MAX);
+}
+
+/* The same where a commit takes 400 ms, twice KAFKA_COMMIT_MS: then there is always something new to be committed of
+ * the partitions that stay while those that go are given up, and the next JoinGroup follows at once. Sent behind that
+ * it would repeat what was settled in 600 ms and more, 300 events. */
+static void one_joins_while_commits_are_slow(void **state)
+{
+    for (int32_t broker = 1; broker <= 2; broker++)
+        for (int i = 0; i < 100; i++)
+            must(!rd_kafka_mock_broker_push_request_error_rtts(mock.cluster, broker, 8 /* OffsetCommit */, 1,
+                                                               RD_KAFKA_RESP_ERR_NO_ERROR, 400));
+    one_joins_under_load(state);
 }
 
 /* The first bus goes, as a process that is stopped. */
@@ -413,6 +430,8 @@ static void a_transaction_leaves_marks(void **state)
 
 #define SHARED(stamp_, parameters)                                                                                     \
     static const struct contract stamp_ = {.bus = "kafka", .how = THREADS, .params = parameters, .loops = 1};
+/* Nobody is to be missed, however busy the machine is. Not on the mock: it has each rebalance last for a session. */
+SHARED(shared_real_long, "bootstrap.servers=$LEAT_KAFKA prefix=$LEAT_PREFIX session=30s topic.partitions=4")
 SHARED(shared_mock, "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=4")
 SHARED(shared_real, "bootstrap.servers=$LEAT_KAFKA prefix=$LEAT_PREFIX session=3s topic.partitions=4")
 
@@ -461,17 +480,19 @@ static void case_end(const struct CMUnitTest *test)
     {                                                                                                                  \
 #stamp "_" #name, name, pair_setup, pair_teardown, (void *)(uintptr_t)&stamp                                   \
     }
-#define CASES(stamp)                                                                                                   \
+#define CASES(stamp, long_stamp)                                                                                       \
     {                                                                                                                  \
-        CASE(they_share_the_work, stamp), CASE(one_joins_under_load, stamp), CASE(one_leaves, stamp),                  \
+        CASE(they_share_the_work, long_stamp), CASE(one_joins_under_load, long_stamp), CASE(one_leaves, stamp),        \
             CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(credit_inside_revoked_counts, stamp),    \
             CASE(events_are_held_for_long, stamp)                                                                      \
     }
 
 int main(int argc, char **argv)
 {
-    static const struct CMUnitTest mocked[] = CASES(shared_mock), real[] = CASES(shared_real),
-                                   faults[] = {CASE(the_coordinator_moves, shared_mock)},
+    static const struct CMUnitTest mocked[] = CASES(shared_mock, shared_mock),
+                                   real[] = CASES(shared_real, shared_real_long),
+                                   faults[] = {CASE(the_coordinator_moves, shared_mock),
+                                               CASE(one_joins_while_commits_are_slow, shared_mock)},
                                    topics[] = {CASE(a_topic_is_made_anew, shared_real),
                                                CASE(a_transaction_leaves_marks, shared_real)};
     struct children all = {.most = 3, .before = case_begin, .after = case_end};
