@@ -29,8 +29,8 @@ FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payl
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA")  # beside memory; as `serve --bus` takes them
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
-# Not on Kafka by default: minutes of topics made for what happens before and behind the bus, which the others show. T=kafka runs them.
-LONG_ON_KAFKA = ("knative_delivery", "knative_filters", "knative_ingress")
+# Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
+LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it")
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -87,8 +87,6 @@ def server_suites():
     for source in sorted((ROOT / "tests/server").glob("test_*.py")):
         name = source.stem.removeprefix("test_")
         for bus in [None, *(BUSES if name in ON_EVERY_BUS else [])]:
-            if bus and bus.startswith("kafka") and name in LONG_ON_KAFKA and "kafka" not in WORD:
-                continue
             env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {})}
             title = f"server {name}" + (f" ({bus.partition(',')[0]})" if bus else "")
             yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env=env)
@@ -106,7 +104,7 @@ def real_crash_suites():
     yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
     yield Suite("crash real: killed 200 times", [*proof, "--cycles", "200"], "crash-tools")
     yield Suite("crash real: stopped under load 20 times", [*proof, "--cycles", "20", "--gently"], "crash-tools")
-    yield Suite("crash of a Kafka and of leat on it", [sys.executable, "tests/crash/kafka.py"], "crash-tools")
+    yield Suite("crash of a kafka and of leat on it", [sys.executable, "tests/crash/kafka.py"], "crash-tools")
 
 
 def all_suites():
@@ -181,7 +179,7 @@ def wants_kafka(suite):
 
 
 def main():
-    suites = [s for s in all_suites() if WORD in s.name]
+    suites = [s for s in all_suites() if WORD in s.name and (WORD or s.name not in LONG)]
     if not suites:
         print(f"no suite's name holds '{WORD}'; they are:\n  " + "\n  ".join(s.name for s in all_suites()))
         return 2
