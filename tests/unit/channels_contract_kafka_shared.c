@@ -483,18 +483,19 @@ static void case_end(const struct CMUnitTest *test)
 #define CASES(stamp, long_stamp)                                                                                       \
     {                                                                                                                  \
         CASE(they_share_the_work, long_stamp), CASE(one_joins_under_load, long_stamp), CASE(one_leaves, stamp),        \
-            CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(credit_inside_revoked_counts, stamp),    \
-            CASE(events_are_held_for_long, stamp)                                                                      \
+            CASE(one_vanishes, stamp), CASE(a_rebalance_revokes, stamp), CASE(events_are_held_for_long, stamp)         \
     }
 
 int main(int argc, char **argv)
 {
-    static const struct CMUnitTest mocked[] = CASES(shared_mock, shared_mock),
-                                   real[] = CASES(shared_real, shared_real_long),
-                                   faults[] = {CASE(the_coordinator_moves, shared_mock),
-                                               CASE(one_joins_while_commits_are_slow, shared_mock)},
-                                   topics[] = {CASE(a_topic_is_made_anew, shared_real),
-                                               CASE(a_transaction_leaves_marks, shared_real)};
+    static const struct CMUnitTest
+        mocked[] = CASES(shared_mock, shared_mock),
+        real[] = CASES(shared_real, shared_real_long),
+        faults[] = {CASE(the_coordinator_moves, shared_mock), CASE(one_joins_while_commits_are_slow, shared_mock)},
+        topics[] = {
+            CASE(a_topic_is_made_anew, shared_real),
+            /* On the mock its end met an assertion of librdkafka 2.0.2 (docs/internals/kafka.md, Known limits). */
+            CASE(credit_inside_revoked_counts, shared_real), CASE(a_transaction_leaves_marks, shared_real)};
     struct children all = {.most = 3, .before = case_begin, .after = case_end};
     children_add(&all, mocked, sizeof mocked / sizeof mocked[0]);
     children_add(&all, faults, sizeof faults / sizeof faults[0]);
