@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 struct bench {
     const char *servers, *linger;
     char topic[64];
@@ -30,21 +32,6 @@ struct bench {
     atomic_bool over;  /* the consumer may end */
     atomic_bool ready; /* the consumer has its partitions */
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void must(bool good, const char *what)
-{
-    if (good)
-        return;
-    fprintf(stderr, "%s failed\n", what);
-    exit(1);
-}
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {

@@ -56,12 +56,6 @@ struct bench {
     atomic_ulong appended, acknowledged, failed, delivered, again;
 };
 
-static void must(bool good, const char *what)
-{
-    if (!good)
-        die("%s failed", what);
-}
-
 /* ---- in ---- */
 
 static const struct ce_event *event(const struct bench *b, uint64_t number)
@@ -203,11 +197,6 @@ static double cpu(void)
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static double now(void)
-{
-    return (double)now_ns() / 1e9;
 }
 
 /* Appends for so long, and waits until all of it is acknowledged and delivered. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "channels/log/store.h"
+#include "common.h"
 
 #define RECORD 1024
 #define BATCH_MAX 256
@@ -21,21 +22,6 @@
 #define TURNS 12
 
 static char root[400];
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void must(bool good, const char *what)
-{
-    if (good)
-        return;
-    fprintf(stderr, "%s failed\n", what);
-    exit(1);
-}
 
 static const struct ce_event *event(void)
 {

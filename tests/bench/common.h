@@ -32,6 +32,18 @@ static inline void die(const char *fmt, ...)
     exit(2);
 }
 
+/* In seconds. */
+static inline double now(void)
+{
+    return (double)now_ns() / 1e9;
+}
+
+static inline void must(bool good, const char *what)
+{
+    if (!good)
+        die("%s failed", what);
+}
+
 static inline void *xrealloc(void *p, size_t n)
 {
     p = realloc(p, n);

@@ -96,4 +96,16 @@ static inline const struct ce_event *random_event(struct prng *p)
     return e;
 }
 
+/* Same transport headers in the same order, which ce_event_equal does not look at. */
+static inline void same_headers(const struct ce_event *a, const struct ce_event *b)
+{
+    assert_int_equal(ce_event_header_count(a), ce_event_header_count(b));
+    for (size_t i = 0; i < ce_event_header_count(a); i++) {
+        struct slice name, value, name_b, value_b;
+        ce_event_header_at(a, i, &name, &value);
+        ce_event_header_at(b, i, &name_b, &value_b);
+        assert_true(slice_eq(name, name_b) && slice_eq(value, value_b));
+    }
+}
+
 #endif

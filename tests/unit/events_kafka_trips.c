@@ -31,17 +31,6 @@ static const struct ce_event *through(const struct ce_event *e, enum ce_mode wir
     return back;
 }
 
-static void same_headers(const struct ce_event *a, const struct ce_event *b)
-{
-    assert_int_equal(ce_event_header_count(a), ce_event_header_count(b));
-    for (size_t i = 0; i < ce_event_header_count(a); i++) {
-        struct slice name, value, name_b, value_b;
-        ce_event_header_at(a, i, &name, &value);
-        ce_event_header_at(b, i, &name_b, &value_b);
-        assert_true(slice_eq(name, name_b) && slice_eq(value, value_b));
-    }
-}
-
 /* What any reader sees: all attributes as strings, the same data, and whether there is any. */
 static void same_to_a_stranger(const struct ce_event *e, const struct ce_event *back)
 {

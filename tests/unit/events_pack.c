@@ -49,17 +49,6 @@ static enum err unpack_exact(struct slice in, const struct ce_event **out, struc
     return e;
 }
 
-static void same_headers(const struct ce_event *a, const struct ce_event *b)
-{
-    assert_int_equal(ce_event_header_count(a), ce_event_header_count(b));
-    for (size_t i = 0; i < ce_event_header_count(a); i++) {
-        struct slice name, value, name_b, value_b;
-        ce_event_header_at(a, i, &name, &value);
-        ce_event_header_at(b, i, &name_b, &value_b);
-        assert_true(slice_eq(name, name_b) && slice_eq(value, value_b));
-    }
-}
-
 /* As it is sent: equal to the byte in both modes. */
 static void same_messages(const struct ce_event *a, const struct ce_event *b)
 {
