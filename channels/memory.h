@@ -37,6 +37,7 @@
 #include <stdatomic.h>
 
 #include "bus.h"
+#include "flights.h"
 #include "map.h"
 #include "round.h"
 
@@ -173,24 +174,16 @@ struct bus_subscription {
     char name[];
 };
 
-/* One delivery of a stream; tokens name it by index and generation, so that a token settled twice is found out. */
-struct memory_flight {
-    struct memory_entry *entry; /* NULL: free */
-    uint32_t generation;
-    uint32_t next_free;
-};
-
 struct bus_stream {
     struct memory_slot *slot;
     struct loop *loop;
     struct bus_stream_callbacks callbacks;
     void *arg;
     uint64_t credit;
-    struct memory_flight *flights; /* owned */
-    uint32_t flight_count, first_free;
-    bool starved;       /* no memory for more flights; the next settle makes room */
-    bool borrowed_next; /* queues take turns */
-    bool awake;         /* task queued or timer armed */
+    struct flights flights; /* of struct memory_entry */
+    bool starved;           /* no memory for more flights; the next settle makes room */
+    bool borrowed_next;     /* queues take turns */
+    bool awake;             /* task queued or timer armed */
     bool pumped;
     uint64_t pumped_ns; /* the turn of the last pump */
     bool *gone;         /* set by detach while the pump is inside a callback */

@@ -10,23 +10,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define NO_FLIGHT UINT32_MAX
-
-/* Makes room for `count` flights. ERR_NOMEM leaves what there is. */
-static enum err flights_grow(struct bus_stream *st, uint32_t count)
-{
-    assert(count > st->flight_count);
-    struct memory_flight *flights = realloc(st->flights, count * sizeof *flights);
-    if (!flights)
-        return ERR_NOMEM;
-    for (uint32_t i = st->flight_count; i < count; i++)
-        flights[i] = (struct memory_flight){.next_free = i + 1 < count ? i + 1 : st->first_free};
-    st->first_free = st->flight_count;
-    st->flights = flights;
-    st->flight_count = count;
-    return OK;
-}
-
 static struct list *next_queue(struct bus_stream *st)
 {
     struct memory_slot *s = st->slot;
@@ -61,16 +44,10 @@ static bool deliverable(struct bus_stream *st)
 
 static void deliver(struct bus_stream *st)
 {
-    uint32_t index = st->first_free;
-    struct memory_flight *f = &st->flights[index];
-    assert(index < st->flight_count && !f->entry);
     struct memory_entry *e = next_entry(st);
-    st->first_free = f->next_free;
-    f->entry = e;
-    f->generation++;
+    struct bus_token token = flights_begin(&st->flights, e, NULL);
     st->credit--;
     e->attempt++;
-    struct bus_token token = {.a = index, .b = f->generation};
     st->callbacks.deliver(st->arg, st, e->record->event, token, e->attempt);
 }
 
@@ -82,7 +59,7 @@ static void pump(struct bus_stream *st)
     st->pumped = true;
     st->pumped_ns = loop_now_ns(st->loop);
     for (unsigned n = 0; n < MEMORY_BATCH && deliverable(st); n++) {
-        if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2)) {
+        if (flights_room(&st->flights)) {
             st->starved = true;
             break;
         }
@@ -139,8 +116,7 @@ enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *l
     struct bus_stream *st = calloc(1, sizeof *st);
     if (!st)
         return ERR_NOMEM;
-    st->first_free = NO_FLIGHT;
-    if (flights_grow(st, MEMORY_FLIGHTS_MIN)) {
+    if (flights_init(&st->flights, MEMORY_FLIGHTS_MIN)) {
         free(st);
         return ERR_NOMEM;
     }
@@ -164,14 +140,13 @@ enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *l
 
 void memory_stream_free(struct bus_stream *st)
 {
-    free(st->flights);
+    flights_fini(&st->flights);
     free(st);
 }
 
 static int by_sequence(const void *a, const void *b)
 {
-    const struct memory_entry *x = ((const struct memory_flight *)a)->entry;
-    const struct memory_entry *y = ((const struct memory_flight *)b)->entry;
+    const struct memory_entry *x = ((const struct flight *)a)->entry, *y = ((const struct flight *)b)->entry;
     uint64_t p = x ? x->record->sequence : 0, q = y ? y->record->sequence : 0;
     return p < q ? -1 : p > q;
 }
@@ -180,9 +155,9 @@ static int by_sequence(const void *a, const void *b)
  * events may have tens of thousands in hand. */
 static void give_back_flights(struct bus_stream *st)
 {
-    qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
-    for (uint32_t i = st->flight_count; i-- > 0;) {
-        struct memory_entry *e = st->flights[i].entry;
+    flights_sort(&st->flights, by_sequence);
+    for (uint32_t i = st->flights.count; i-- > 0;) {
+        struct memory_entry *e = st->flights.at[i].entry;
         if (!e)
             continue;
         if (e->home == st->slot)
@@ -227,13 +202,7 @@ void memory_credit(struct bus *b, struct bus_stream *st, unsigned n)
 void memory_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
 {
     (void)b;
-    assert(token.a < st->flight_count);
-    struct memory_flight *f = &st->flights[token.a];
-    assert(f->entry && f->generation == token.b); /* else: settled before, or never delivered */
-    struct memory_entry *e = f->entry;
-    f->entry = NULL;
-    f->next_free = st->first_free;
-    st->first_free = (uint32_t)token.a;
+    struct memory_entry *e = flights_end(&st->flights, token).entry;
     st->starved = false;
 
     if (e->home != st->slot) {

@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define NO_FLIGHT UINT32_MAX
 #define SPARES_MAX 256
 #define STARVED_NS (100 * NS_PER_MS)
 
@@ -43,42 +42,17 @@ void kafka_stream_spared(struct bus_stream *st, struct kafka_entry *e)
 
 /* ---- flights: what tokens name ---- */
 
-/* Makes room for `count` flights. ERR_NOMEM leaves what there is. */
-static enum err flights_grow(struct bus_stream *st, uint32_t count)
-{
-    assert(count > st->flight_count);
-    struct kafka_flight *flights = realloc(st->flights, count * sizeof *flights);
-    if (!flights)
-        return ERR_NOMEM;
-    for (uint32_t i = st->flight_count; i < count; i++)
-        flights[i] = (struct kafka_flight){.next_free = i + 1 < count ? i + 1 : st->first_free};
-    st->first_free = st->flight_count;
-    st->flights = flights;
-    st->flight_count = count;
-    return OK;
-}
-
 static struct bus_token flight_begin(struct bus_stream *st, struct kafka_entry *e)
 {
-    uint32_t index = st->first_free;
-    struct kafka_flight *f = &st->flights[index];
-    assert(index < st->flight_count && !f->entry);
-    st->first_free = f->next_free;
-    f->entry = e;
-    f->generation++;
-    e->flight = index;
-    return (struct bus_token){.a = index, .b = f->generation};
+    struct bus_token token = flights_begin(&st->flights, e, NULL);
+    e->flight = (uint32_t)token.a;
+    return token;
 }
 
 static struct kafka_entry *flight_end(struct bus_stream *st, struct bus_token token)
 {
-    assert(token.a < st->flight_count);
-    struct kafka_flight *f = &st->flights[token.a];
-    struct kafka_entry *e = f->entry;
-    assert(e && f->generation == token.b && e->flight == token.a); /* else: settled before, or never delivered */
-    f->entry = NULL;
-    f->next_free = st->first_free;
-    st->first_free = (uint32_t)token.a;
+    struct kafka_entry *e = flights_end(&st->flights, token).entry;
+    assert(e->flight == token.a);
     return e;
 }
 
@@ -87,7 +61,7 @@ static void wake(struct bus_stream *st);
 bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e)
 {
     bool gone = false, *outer = st->gone;
-    struct bus_token token = {.a = e->flight, .b = st->flights[e->flight].generation};
+    struct bus_token token = flights_token(&st->flights, e->flight);
     flight_end(st, token);
     st->gone = &gone;
     st->callbacks.revoked(st->arg, st, token);
@@ -146,7 +120,7 @@ static void pump(struct bus_stream *st)
     st->pumped = true;
     st->pumped_ns = loop_now_ns(st->loop);
     for (unsigned n = 0; n < KAFKA_DELIVER_MAX && st->credit > 0 && !list_empty(&st->ready) && !st->awake;) {
-        full = st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2);
+        full = flights_room(&st->flights) != OK;
         if (full)
             break; /* the next settle makes room */
         n += deliver(st, container_of(st->ready.next, struct kafka_partition, ready_link));
@@ -248,7 +222,7 @@ void kafka_stream_free(struct bus_stream *st)
     while ((l = list_pop_front(&st->spares)))
         free(container_of(l, struct kafka_entry, link));
     post_free(st->post);
-    free(st->flights);
+    flights_fini(&st->flights);
     free(st);
 }
 
@@ -257,9 +231,8 @@ static struct bus_stream *stream_new(struct bus_subscription *s, const struct ka
     struct bus_stream *st = calloc(1, sizeof *st);
     if (!st)
         return NULL;
-    st->first_free = NO_FLIGHT;
     list_init(&st->spares);
-    if (flights_grow(st, KAFKA_FLIGHTS_MIN) || post_new(l->loop, records, st, &st->post)) {
+    if (flights_init(&st->flights, KAFKA_FLIGHTS_MIN) || post_new(l->loop, records, st, &st->post)) {
         kafka_stream_free(st);
         return NULL;
     }

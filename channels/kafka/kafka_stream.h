@@ -6,6 +6,7 @@
 #ifndef LEAT_CHANNELS_KAFKA_STREAM_H
 #define LEAT_CHANNELS_KAFKA_STREAM_H
 
+#include "../flights.h"
 #include "kafka_channel.h"
 
 #define KAFKA_REST_NS (100 * NS_PER_MS) /* a partition that is to move delivers nothing new for so long ... */
@@ -70,12 +71,6 @@ struct kafka_partition {
     bool fresh;               /* and is not yet */
 };
 
-struct kafka_flight {
-    struct kafka_entry *entry; /* NULL: free */
-    uint64_t generation;
-    uint32_t next_free;
-};
-
 struct bus_stream {
     struct bus_subscription *subscription;
     struct loop *loop;
@@ -90,8 +85,7 @@ struct bus_stream {
     struct list partitions, ready, dirty; /* by stream_link, ready_link, dirty_link */
     struct list spares;                   /* entries */
     size_t spare_count;
-    struct kafka_flight *flights; /* owned */
-    uint32_t flight_count, first_free;
+    struct flights flights; /* of struct kafka_entry */
     bool awake, pumped, detached;
     bool *gone; /* set while callbacks run: detached meanwhile */
     uint64_t pumped_ns;

@@ -48,6 +48,7 @@
 
 #include "bus.h"
 #include "map.h"
+#include "../flights.h"
 #include "../post.h"
 #include "../round.h"
 #include "slot.h"
@@ -182,25 +183,18 @@ struct bus_subscription {
     char name[];
 };
 
-struct log_flight {           /* tokens name it by index and generation */
-    struct slot_entry *entry; /* NULL: free */
-    struct slot *slot;
-    uint32_t generation, next_free;
-};
-
 struct bus_stream {
     struct bus_subscription *subscription;
     struct log_loop *at;
     struct bus_stream_callbacks callbacks;
     void *arg;
-    _Atomic uint64_t credit;    /* the loop writes */
-    struct log_flight *flights; /* owned; under the subscription's lock, as the next two */
-    uint32_t flight_count, first_free;
-    bool foreign;           /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
-    size_t next_slot;       /* slots take turns */
-    struct list ready_link; /* under loop.lock */
-    struct list held_link;  /* the loop's: log_yield.c */
-    bool awake, dry;        /* the loop's: pump is queued; the last one found nothing */
+    _Atomic uint64_t credit; /* the loop writes */
+    struct flights flights;  /* of struct slot_entry, of struct slot; under the subscription's lock */
+    bool foreign;            /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
+    size_t next_slot;        /* slots take turns */
+    struct list ready_link;  /* under loop.lock */
+    struct list held_link;   /* the loop's: log_yield.c */
+    bool awake, dry;         /* the loop's: pump is queued; the last one found nothing */
     bool pumped;
     uint64_t pumped_ns;
     bool *gone; /* set by detach while the pump is inside a callback */

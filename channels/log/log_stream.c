@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define NO_FLIGHT UINT32_MAX
 #define TAKE_MAX 32 /* events taken under the lock at once */
 
 struct taken {
@@ -23,43 +22,19 @@ struct taken {
 
 /* ---- flights ---- */
 
-/* Makes room for `count` flights. ERR_NOMEM leaves what there is. */
-static enum err flights_grow(struct bus_stream *st, uint32_t count)
-{
-    assert(count > st->flight_count);
-    struct log_flight *flights = realloc(st->flights, count * sizeof *flights);
-    if (!flights)
-        return ERR_NOMEM;
-    for (uint32_t i = st->flight_count; i < count; i++)
-        flights[i] = (struct log_flight){.next_free = i + 1 < count ? i + 1 : st->first_free};
-    st->first_free = st->flight_count;
-    st->flights = flights;
-    st->flight_count = count;
-    return OK;
-}
-
 static struct bus_token flight_begin(struct bus_stream *st, struct slot *slot, struct slot_entry *e)
 {
-    uint32_t index = st->first_free;
-    struct log_flight *f = &st->flights[index];
-    assert(index < st->flight_count && !f->entry);
     assert(e->state == SLOT_FLIGHT && e->event);
-    st->first_free = f->next_free;
-    f->entry = e;
-    f->slot = slot;
-    f->generation++;
-    return (struct bus_token){.a = index, .b = f->generation};
+    return flights_begin(&st->flights, e, slot);
 }
 
-static struct log_flight *flight_end(struct bus_stream *st, struct bus_token token)
+static struct slot_entry *flight_end(struct bus_stream *st, struct bus_token token, struct slot **slot)
 {
-    assert(token.a < st->flight_count);
-    struct log_flight *f = &st->flights[token.a];
-    assert(f->entry && f->generation == token.b); /* else: settled before, or never delivered */
-    assert(f->entry->state == SLOT_FLIGHT && f->slot->flight > 0);
-    f->next_free = st->first_free;
-    st->first_free = (uint32_t)token.a;
-    return f;
+    struct flight f = flights_end(&st->flights, token);
+    struct slot_entry *e = f.entry;
+    *slot = f.of;
+    assert(e->state == SLOT_FLIGHT && (*slot)->flight > 0);
+    return e;
 }
 
 /* ---- the pump ---- */
@@ -99,7 +74,7 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most, bo
     assert(s->at[st->at->index] == st && most > 0);
     while (n < most && stat_read(&st->credit) > 0 &&
            !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
-        if (st->first_free == NO_FLIGHT && flights_grow(st, st->flight_count * 2))
+        if (flights_room(&st->flights))
             break; /* the next settle makes room */
         struct slot_entry *e = take_next(st, &slot, held);
         if (!e)
@@ -189,7 +164,7 @@ void log_stream_wake(struct bus_stream *st)
 void log_stream_free(struct bus_stream *st)
 {
     assert(!st->gone || *st->gone);
-    free(st->flights);
+    flights_fini(&st->flights);
     free(st);
 }
 
@@ -204,8 +179,7 @@ enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop
     struct bus_stream *st = calloc(1, sizeof *st);
     if (!st)
         return ERR_NOMEM;
-    st->first_free = NO_FLIGHT;
-    if (flights_grow(st, LOG_FLIGHTS_MIN)) {
+    if (flights_init(&st->flights, LOG_FLIGHTS_MIN)) {
         free(st);
         return ERR_NOMEM;
     }
@@ -232,7 +206,7 @@ enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop
 
 static int by_sequence(const void *a, const void *b)
 {
-    const struct slot_entry *x = ((const struct log_flight *)a)->entry, *y = ((const struct log_flight *)b)->entry;
+    const struct slot_entry *x = ((const struct flight *)a)->entry, *y = ((const struct flight *)b)->entry;
     uint64_t p = x ? x->sequence : 0, q = y ? y->sequence : 0;
     return p < q ? -1 : p > q;
 }
@@ -240,15 +214,16 @@ static int by_sequence(const void *a, const void *b)
 /* Youngest first, so that each finds its place at the front. */
 static void give_back_flights(struct bus_stream *st)
 {
-    qsort(st->flights, st->flight_count, sizeof *st->flights, by_sequence);
-    for (uint32_t i = st->flight_count; i-- > 0;) {
-        struct log_flight *f = &st->flights[i];
+    flights_sort(&st->flights, by_sequence);
+    for (uint32_t i = st->flights.count; i-- > 0;) {
+        const struct flight *f = &st->flights.at[i];
+        struct slot *slot = f->of;
         if (!f->entry)
             continue;
-        uint64_t before = f->slot->queued_bytes;
-        assert(st->subscription->shares[f->slot - st->subscription->slots].drainer == st); /* I6 */
-        slot_give_back(f->slot, f->entry);
-        log_slots_queued(st->subscription, before, f->slot->queued_bytes);
+        uint64_t before = slot->queued_bytes;
+        assert(st->subscription->shares[slot - st->subscription->slots].drainer == st); /* I6 */
+        slot_give_back(slot, f->entry);
+        log_slots_queued(st->subscription, before, slot->queued_bytes);
     }
 }
 
@@ -306,14 +281,12 @@ void log_settle(struct bus *b, struct bus_stream *st, struct bus_token token, en
     struct bus_subscription *s = st->subscription;
     (void)b;
     pthread_mutex_lock(&s->lock);
-    bool starved = st->first_free == NO_FLIGHT;
-    struct log_flight *f = flight_end(st, token);
-    struct slot_entry *e = f->entry;
-    struct slot *slot = f->slot;
+    bool starved = flights_full(&st->flights);
+    struct slot *slot;
+    struct slot_entry *e = flight_end(st, token, &slot);
     struct log_share *share = &s->shares[slot - s->slots];
     assert(s->at[st->at->index] == st && share->drainer == st); /* I6 */
     uint64_t before = slot->queued_bytes, bytes = e->bytes;
-    f->entry = NULL;
     if (how == BUS_ACK)
         slot_acknowledge(slot, e);
     else
