@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "kafka_private.h"
 
@@ -22,7 +24,20 @@ static void client_free(struct kafka_client *k)
         wipe(k->settings.value[i]);
     kafka_tokens_fini(&k->tokens);
     kafka_watch_fini(&k->watch);
+    if (k->chain >= 0)
+        close(k->chain);
     free(k);
+}
+
+/* Of a PEM text librdkafka (2.0.2) takes the first certificate only, from a file the whole chain. So a chain lies in a
+ * file without a name for as long as handles may be made. */
+static enum err keep_chain(struct kafka_client *k)
+{
+    const char *pem = k->settings.value[KAFKA_CERTIFICATE];
+    if (!pem || kafka_certificates(pem) < 2)
+        return OK;
+    k->chain = memfd_create("chain", MFD_CLOEXEC);
+    return k->chain >= 0 && dprintf(k->chain, "%s", pem) == (int)strlen(pem) ? OK : ERR_NOMEM;
 }
 
 enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
@@ -45,6 +60,7 @@ enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
         return ERR_NOMEM;
     }
     atomic_init(&k->refs, 1);
+    k->chain = -1;
     if (events)
         k->events = *events;
     for (size_t i = 0; i < KAFKA_PARAM_COUNT; i++)
@@ -52,6 +68,10 @@ enum err kafka_client_new(const struct kafka_client_param *params, size_t count,
             client_free(k);
             return ERR_NOMEM;
         }
+    if (keep_chain(k) != OK) {
+        client_free(k);
+        return ERR_NOMEM;
+    }
     *out = k;
     return OK;
 }
@@ -79,11 +99,17 @@ static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
     (void)r;
 }
 
-static void set_security(rd_kafka_conf_t *conf, const struct kafka_settings *s)
+static void set_security(rd_kafka_conf_t *conf, const struct kafka_client *k)
 {
+    const struct kafka_settings *s = &k->settings;
+    char chain[40];
+    snprintf(chain, sizeof(chain), "/proc/self/fd/%d", k->chain);
     set(conf, "security.protocol", s->value[KAFKA_PROTOCOL]);
     set(conf, "ssl.ca.pem", s->value[KAFKA_CA]);
-    set(conf, "ssl.certificate.pem", s->value[KAFKA_CERTIFICATE]);
+    if (k->chain >= 0)
+        set(conf, "ssl.certificate.location", chain);
+    else
+        set(conf, "ssl.certificate.pem", s->value[KAFKA_CERTIFICATE]);
     set(conf, "ssl.key.pem", s->value[KAFKA_KEY]);
     const char *verify = s->value[KAFKA_VERIFY];
     set(conf, "ssl.endpoint.identification.algorithm", verify && strcmp(verify, "false") == 0 ? "none" : "https");
@@ -127,7 +153,7 @@ rd_kafka_conf_t *kafka_client_conf(struct kafka_client *k, const char *const *ow
         return NULL;
     }
     set(conf, "bootstrap.servers", k->settings.value[KAFKA_SERVERS]);
-    set_security(conf, &k->settings);
+    set_security(conf, k);
     if (with_tokens(k)) {
         rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, kafka_token_refresh);
         rd_kafka_conf_enable_sasl_queue(conf, 1);

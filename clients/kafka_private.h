@@ -40,6 +40,8 @@ struct kafka_settings {
 /* Borrows the values. As kafka_client_check. */
 enum err kafka_params_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
                            struct diag *d) must_check;
+/* How many certificates that PEM holds; 0: none, or one of them cannot be read. */
+int kafka_certificates(const char *pem);
 /* Replaces every secret value that occurs in the text by stars, in place. */
 void kafka_settings_hide(const struct kafka_settings *s, char *text);
 
@@ -132,6 +134,7 @@ enum err kafka_token_answer(struct slice body, int64_t now_ms, struct kafka_toke
 struct kafka_client {
     atomic_uint refs;
     struct kafka_settings settings; /* owned strings */
+    int chain;                      /* a file in memory that holds the certificate and its chain; -1: it has none */
     struct kafka_client_events events;
     struct kafka_watch watch;
     struct kafka_tokens tokens;

@@ -12,7 +12,7 @@
  *     sasl.username, sasl.password
  *     sasl.token                  OAUTHBEARER: the token itself; or it is fetched (OAuth 2.0 client credentials) from
  *     sasl.token.url, sasl.client.id, sasl.client.secret, sasl.scope
- *     ssl.ca, ssl.certificate, ssl.key      PEM, the text itself
+ *     ssl.ca, ssl.certificate, ssl.key      PEM, the text itself; the certificate may be a chain, its own first
  *     ssl.verify                  true (default) or false: whether the broker's name is checked; its certificate is
  *                                 in any case
  *

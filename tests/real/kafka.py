@@ -93,7 +93,8 @@ def install():
 
 
 def make_certificates(folder):
-    """A CA, the broker's certificate for localhost, a client's, and another CA that has signed nothing. Keys are unencrypted PKCS#8."""
+    """A CA, the broker's certificate for localhost, a client's, one more client's that an intermediate CA has signed (chain.pem: it and the intermediate), and another CA that has signed nothing.
+    Keys are unencrypted PKCS#8."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def key(name):
@@ -102,13 +103,15 @@ def make_certificates(folder):
     for ca in ("ca", "other-ca"):
         key(ca)
         run(["openssl", "req", "-x509", "-new", "-key", folder / f"{ca}.key", "-days", "30", "-subj", f"/CN=leat test {ca}", "-out", folder / f"{ca}.pem"])
-    for name, subject, more in (("broker", "/CN=broker", "subjectAltName=DNS:localhost"), ("client", "/CN=leat-client", "extendedKeyUsage=clientAuth")):
+    for name, signer, more in (("broker", "ca", "subjectAltName=DNS:localhost"), ("client", "ca", "extendedKeyUsage=clientAuth"), ("intermediate", "ca", "basicConstraints=critical,CA:TRUE"),
+                               ("chained", "intermediate", "extendedKeyUsage=clientAuth")):
         key(name)
-        run(["openssl", "req", "-new", "-key", folder / f"{name}.key", "-subj", subject, "-out", folder / f"{name}.csr"])
+        run(["openssl", "req", "-new", "-key", folder / f"{name}.key", "-subj", f"/CN=leat {name}", "-out", folder / f"{name}.csr"])
         (folder / f"{name}.ext").write_text(more + "\n")
-        run(["openssl", "x509", "-req", "-in", folder / f"{name}.csr", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "30",
+        run(["openssl", "x509", "-req", "-in", folder / f"{name}.csr", "-CA", folder / f"{signer}.pem", "-CAkey", folder / f"{signer}.key", "-CAcreateserial", "-days", "30",
              "-extfile", folder / f"{name}.ext", "-out", folder / f"{name}.pem"])
-    (folder / "store.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+    for name, parts in (("store.pem", ("broker.key", "broker.pem")), ("chain.pem", ("chained.pem", "intermediate.pem"))):
+        (folder / name).write_text("".join([(folder / part).read_text() for part in parts]))
 
 
 def token(subject=USER, lasts_s=3600):

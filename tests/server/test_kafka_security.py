@@ -74,6 +74,14 @@ def test_events_pass(kafka, serve, sink, namespace, listener, mechanism):
     assert request("GET", server.api + "/readyz").status == 200
 
 
+def test_a_client_certificate_comes_with_its_chain(kafka, serve, sink, namespace):
+    """The cluster knows the root only; the intermediate CA stands behind leat's certificate in `user.crt`."""
+    chained = {"user.crt": kafka.pem("chain.pem"), "user.key": kafka.pem("chained.key")}
+    server = serve(objects(namespace, kafka.server("MTLS"), secret_of(kafka, "MTLS", **chained), sink.url))
+    arrives(server, namespace, sink, "1")
+    assert broker_ready(server, namespace)["status"] == "True"
+
+
 def rdkafka_version():
     """Of the library that leat is linked with, as it lies on this system."""
     return ctypes.CDLL("librdkafka.so.1").rd_kafka_version()
@@ -102,6 +110,7 @@ WRONG = {
     "CA": ("SSL", None, "localhost SSL", {"ca.crt": "other-ca.pem"}, "TlsFailed", "certificate verify failed"),
     "name": ("SSL", None, "127.0.0.1 SSL", {}, "TlsFailed", "certificate verify failed"),
     "no certificate": ("SSL", None, "localhost MTLS", {}, "TlsFailed", "alert"),
+    "half a chain": ("SSL", None, "localhost MTLS", {"user.crt": "chained.pem", "user.key": "chained.key"}, "TlsFailed", "alert"),
     "no TLS there": ("SSL", None, "127.0.0.1 PLAINTEXT", {}, "TlsFailed", "handshake"),
     "TLS is wanted": ("PLAINTEXT", None, "localhost SSL", {}, "ProtocolMismatch", "security.protocol"),
     "SASL is wanted": ("PLAINTEXT", None, "127.0.0.1 SASL_PLAINTEXT", {}, "ProtocolMismatch", "security.protocol"),
@@ -112,7 +121,7 @@ WRONG = {
 def test_what_is_wrong_is_said_without_secrets_and_not_again_and_again(kafka, serve, sink, namespace, what):
     listener, mechanism, at, changes, code, words = WRONG[what]
     host, port_of = at.split()
-    changes = {name: kafka.pem(value) if value.endswith(".pem") else value for name, value in changes.items()}
+    changes = {name: kafka.pem(value) if value.endswith((".pem", ".key")) else value for name, value in changes.items()}
     secret = secret_of(kafka, listener, mechanism, **changes)
     server = serve(objects(namespace, f"{host}:{kafka.ports[port_of]}", secret, sink.url))
     server.wait_line(f"code={code}")

@@ -221,6 +221,25 @@ static void test_certificates_and_keys_are_read_before_anything_connects(void **
     rd_kafka_destroy(handle);
     kafka_client_unref(k);
 
+    good[7] = bundle; /* a chain: every handle reads it from a file, whole */
+    k = client(good);
+    rd_kafka_conf_t *conf = kafka_client_conf(k, NULL);
+    char path[64], chain[sizeof(bundle)];
+    size_t size = sizeof(path);
+    assert_int_equal(rd_kafka_conf_get(conf, "ssl.certificate.location", path, &size), RD_KAFKA_CONF_OK);
+    rd_kafka_conf_destroy(conf);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(kafka_client_open(k, RD_KAFKA_PRODUCER, kafka_client_conf(k, NULL), &handle, &d), OK);
+        rd_kafka_destroy(handle);
+    }
+    FILE *file = fopen(path, "r");
+    chain[fread(chain, 1, sizeof(chain) - 1, file)] = '\0';
+    fclose(file);
+    assert_string_equal(chain, bundle);
+    kafka_client_unref(k);
+    assert_int_not_equal(access(path, F_OK), 0);
+    good[7] = certificate[0];
+
     good[9] = key[1];
     assert_int_equal(check(good, &d), ERR_INVALID);
     assert_string_equal(d.text, "ssl.key does not belong to ssl.certificate");
