@@ -106,7 +106,7 @@ install: all
 	install -D -m 755 $(B)/leat $(DESTDIR)$(PREFIX)/bin/leat
 	install -D -m 644 $(B)/libcloudevents.a $(DESTDIR)$(PREFIX)/lib/libcloudevents.a
 	install -d $(DESTDIR)$(PREFIX)/include/cloudevents $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 644 include/event.h include/ce_http.h include/ce_kafka.h include/http_header.h include/buf.h include/err.h include/slice.h $(DESTDIR)$(PREFIX)/include/cloudevents
+	install -m 644 include/event.h include/ce_http.h include/ce_kafka.h include/ce_amqp.h include/http_header.h include/buf.h include/err.h include/slice.h $(DESTDIR)$(PREFIX)/include/cloudevents
 	$(B)/leat man > $(DESTDIR)$(PREFIX)/share/man/man1/leat.1
 	$(B)/leat completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/leat
 
