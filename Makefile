@@ -16,9 +16,10 @@ PKGS     := libmicrohttpd libcurl libcjson yaml-0.1 libssl libcrypto sqlite3 rdk
 WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   ?= -O2 -g
-CFLAGS   += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# Unwind tables serve debuggers alone here, who read them from the debug information; what nobody calls is left out.
+CFLAGS   += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-fno-asynchronous-unwind-tables -ffunction-sections)
 CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iinclude -DLEAT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
-LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SAN),-fsanitize=$(SAN))
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SAN),-fsanitize=$(SAN),-Wl$(comma)--gc-sections)
 LDLIBS   := $(shell pkg-config --libs $(PKGS)) -lm
 
 # Who may use whom (docs/internals/house.md): each room links with the rooms below it and no other, so a call upwards fails the build.
