@@ -6,30 +6,20 @@
 #ifndef LEAT_BROKER_RESOURCE_KAFKA_SECRET_H
 #define LEAT_BROKER_RESOURCE_KAFKA_SECRET_H
 
-#include "planner.h"
-
-#define KAFKA_PARAMS_MAX 16
-
-struct kafka_params {
-    struct bus_param list[KAFKA_PARAMS_MAX]; /* values in the arena */
-    size_t count;
-};
-
-/* `name` is a constant. */
-void kafka_param(struct planner *p, struct kafka_params *params, const char *name, const char *value);
+#include "cluster.h"
 
 /* A Secret of the Kafka Broker's form: protocol, sasl.mechanism, user, password, ca.crt, user.crt, user.key, user.skip;
  * or of the older one of the KafkaChannel, which has no protocol: tls.enabled, saslType, username. For OAUTHBEARER
  * also leat's own: token; or token.url, client.id, client.secret, scope. false with *why. */
-bool kafka_secret(struct planner *p, const char *ns, const char *name, struct kafka_params *params, struct why *why);
+bool kafka_secret(struct planner *p, const char *ns, const char *name, struct cluster_params *params, struct why *why);
 
 /* The bus of this key; without parameters, and held, when `good` is false or the bus refuses them. */
-bool plan_kafka_bus(struct planner *p, const char *key, const struct kafka_params *params, bool good, size_t *bus,
+bool plan_kafka_bus(struct planner *p, const char *key, const struct cluster_params *params, bool good, size_t *bus,
                     struct why *why);
 /* The bus on the cluster of these addresses (a list of texts), with these credentials; `who` tells others with the
  * same addresses apart, and has no secret in it. Channels on it have topics that are somebody else's, or stay when
  * they move. */
-bool plan_kafka_servers_bus(struct planner *p, const cJSON *servers, const char *who, struct kafka_params *credentials,
-                            bool good, size_t *bus, struct why *why);
+bool plan_kafka_servers_bus(struct planner *p, const cJSON *servers, const char *who,
+                            struct cluster_params *credentials, bool good, size_t *bus, struct why *why);
 
 #endif

@@ -155,7 +155,7 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
         return b;
     }
     bool kafka = sort == BUS_KAFKA;
-    b.good = (kafka && (b.resource || plan_kafka_default_bus(p, &b.index))) ||
+    b.good = (kafka && (b.resource || plan_default_bus(p, "kafka", &b.index))) ||
              bus_built_in(p, kind, name, sort, b.resource, &b.why);
     if (!b.good)
         return b;
@@ -265,7 +265,7 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     static const struct channel_form form = {.room = "channels", .hosts = HOSTS_2018};
     struct put_arg dry = {.planner = p};
     struct why why = bus->why;
-    bool kafka = plan_bus_kafka(p, bus->index);
+    bool kafka = plan_bus_is(p, bus->index, "kafka");
     bool good = bus->good && parameters_resolve(p, own, arguments, true, kafka, put_channel_param, &dry, &why);
     struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, &form);
     if (!c)
@@ -366,7 +366,7 @@ static void subscription(struct planner *p, const struct resource *r)
     struct plan_target subscriber = {.kind = PLAN_TARGET_NONE}, reply = {.kind = PLAN_TARGET_NONE};
     struct why why = {0};
     struct put_arg arg = {.planner = p};
-    bool good = true, kafka = c && c->planned && plan_bus_kafka(p, p->plan->channels[c->index].bus);
+    bool good = true, kafka = c && c->planned && plan_bus_is(p, p->plan->channels[c->index].bus, "kafka");
     if (!c)
         why = why_of(p, "ChannelNotFound", "Channel %s/%s is not declared", ns, name);
     else if (!c->ready)

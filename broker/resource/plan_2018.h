@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the form of 2018 share (plan_2018.c, plan_kafka_2018.c, plan_feeds.c).
+ * What the files of the form of 2018 share (plan_2018*.c, plan_kafka_2018.c, plan_rabbitmq_2018.c, plan_feeds.c).
  */
 #ifndef LEAT_BROKER_RESOURCE_PLAN_2018_H
 #define LEAT_BROKER_RESOURCE_PLAN_2018_H
@@ -8,6 +8,14 @@
 #include "planner.h"
 
 #define FEEDS "feeds.knative.dev"
+
+/* ---- plan_2018_env.c ---- */
+
+/* The value of the first of these variables (NULL-terminated) that the environment of its dispatcher or provisioner
+ * has. NULL: none is there, and why->reason is NULL; or one is and cannot be read, and *why says so. */
+const char *bus_2018_variable(struct planner *p, const struct resource *r, const char *const *names, struct why *why);
+
+/* ---- plan_kafka_2018.c ---- */
 
 /* The addresses of the cluster that a Bus or ClusterBus kafka names; NULL with *why. */
 const char *plan_kafka_2018_servers(struct planner *p, const struct resource *r, struct why *why);

@@ -33,7 +33,7 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
 {
     static const char *const params[] = {ANNOTATION_CAPACITY, ANNOTATION_PARTITIONS, ANNOTATION_RETENTION_AGE,
                                          ANNOTATION_RETENTION_BYTES};
-    if (plan_bus_kafka(p, p->plan->channels[c->index].bus)) {
+    if (plan_bus_is(p, p->plan->channels[c->index].bus, "kafka")) {
         plan_kafka_annotations(p, c, r);
         return;
     }
@@ -93,7 +93,7 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     struct diag ignored;
     if (!overflow)
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
-    if (overflow && !plan_bus_kafka(p, p->plan->channels[s->channel].bus))
+    if (overflow && !plan_bus_is(p, p->plan->channels[s->channel].bus, "kafka"))
         plan_subscription_param(p, s, "overflow", overflow);
     if (annotation(r->object, ANNOTATION_START_FROM))
         s->start = start_of(r);

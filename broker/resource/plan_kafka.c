@@ -2,9 +2,6 @@
  *
  * Clusters of Kafka as Knative's Kafka components have them described, and the topics that are made there: ConfigMaps
  * and Secrets become the parameters of a bus (channels/kafka/kafka.h, kafka_client.h), specs those of its channels.
- *
- * A bus is known by where its description lies (kafka/ConfigMap/NS/NAME), not by what it says: another address or
- * another password is the same bus with other parameters, and its topics stay. No secret is in a key or in a text.
  */
 #include "planner.h"
 
@@ -15,46 +12,10 @@
 
 #define SYSTEM "knative-eventing" /* the namespace of Knative's own configuration */
 
-static const struct bus_ops *kafka(void)
-{
-    return bus_find("kafka");
-}
-
-static bool is_kafka(const char *type, const struct bus_param *params, size_t count)
-{
-    if (strcmp(type, "kafka") == 0)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(params[i].name, "inner") == 0 && strcmp(params[i].value, "kafka") == 0)
-            return true;
-    return false;
-}
-
-bool plan_bus_kafka(const struct planner *p, size_t bus)
-{
-    const struct plan_bus *b = bus < p->plan->bus_count ? &p->plan->buses[bus] : NULL;
-    return b && is_kafka(b->type, b->params, b->param_count);
-}
-
-bool plan_kafka_bus(struct planner *p, const char *key, const struct kafka_params *params, bool good, size_t *bus,
+bool plan_kafka_bus(struct planner *p, const char *key, const struct cluster_params *params, bool good, size_t *bus,
                     struct why *why)
 {
-    struct diag d = {0};
-    enum err e = OK;
-    if (good && kafka() && kafka()->check)
-        e = kafka()->check(params->list, params->count, &d);
-    p->nomem = p->nomem || e == ERR_NOMEM;
-    if (e != OK)
-        *why = why_of(p, "InvalidParameters", "%s", d.text);
-    good = good && e == OK;
-    struct bus_param *list = good ? arena_alloc(p->arena, sizeof params->list) : NULL;
-    p->nomem = p->nomem || (good && !list);
-    if (list)
-        memcpy(list, params->list, sizeof params->list);
-    *bus = plan_bus(p, key, "kafka", list, list ? params->count : 0);
-    if (*bus < p->plan->bus_count)
-        p->plan->buses[*bus].held = !good;
-    return good;
+    return plan_cluster_bus(p, "kafka", key, params, good, bus, why);
 }
 
 /* ---- ConfigMaps ---- */
@@ -72,7 +33,7 @@ static bool config_map(struct planner *p, const char *ns, const char *name, size
     const cJSON *data = config_data(p, ns, name);
     const char *servers = json_text(data, "bootstrap.servers"), *secret = json_text(data, "auth.secret.ref.name"),
                *secret_ns = json_text(data, "auth.secret.ref.namespace");
-    struct kafka_params params = {0};
+    struct cluster_params params = {0};
     bool good = servers && *servers;
     if (!good && !plan_get(p, "", "ConfigMap", ns, name))
         *why = why_of(p, "ConfigMapNotFound", "ConfigMap %s/%s is not declared", ns, name);
@@ -82,20 +43,11 @@ static bool config_map(struct planner *p, const char *ns, const char *name, size
                       "kafka.example:9092",
                       ns, name);
     if (good) {
-        kafka_param(p, &params, "bootstrap.servers", servers);
+        cluster_param(p, &params, "bootstrap.servers", servers);
         if (secret && *secret)
             good = kafka_secret(p, secret_ns && *secret_ns ? secret_ns : ns, secret, &params, why);
     }
     return plan_kafka_bus(p, plan_text(p, "kafka/ConfigMap/%s/%s", ns, name), &params, good, bus, why);
-}
-
-bool plan_kafka_default_bus(struct planner *p, size_t *bus)
-{
-    const struct plan_options *o = p->options;
-    if (!o->default_bus || !is_kafka(o->default_bus, o->default_bus_params, o->default_bus_param_count))
-        return false;
-    *bus = plan_bus(p, o->default_bus, o->default_bus, o->default_bus_params, o->default_bus_param_count);
-    return true;
 }
 
 /* ---- topics ---- */
@@ -134,7 +86,7 @@ bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why)
     for (size_t i = 0; i < 2; i++)
         if (plan_get(p, "", "ConfigMap", SYSTEM, names[i]))
             return config_map(p, SYSTEM, names[i], bus, why);
-    if (plan_kafka_default_bus(p, bus))
+    if (plan_default_bus(p, "kafka", bus))
         return true;
     config_map(p, SYSTEM, names[0], bus, why); /* for what ran there before */
     *why = why_of(p, "ConfigMapNotFound",
@@ -198,7 +150,7 @@ bool plan_kafka_broker_bus(struct planner *p, const struct resource *r, size_t *
                       "spec.config names a %s; a Broker of the class Kafka is described by a ConfigMap", kind);
         return false;
     }
-    if (!config && !plan_get(p, "", "ConfigMap", at.ns, at.name) && plan_kafka_default_bus(p, bus))
+    if (!config && !plan_get(p, "", "ConfigMap", at.ns, at.name) && plan_default_bus(p, "kafka", bus))
         return true;
     data = config_data(p, at.ns, at.name);
     return config_map(p, at.ns, at.name, bus, why) &&

@@ -9,7 +9,7 @@
  *
  * Annotations name others (leat.dev/kafka-topic, -external-topic, -group).
  */
-#include "planner.h"
+#include "cluster.h"
 
 static bool is_kind(const struct resource *r, const char *group, const char *kind)
 {
@@ -105,14 +105,6 @@ void put_kafka_conditions(struct planner *p, cJSON *status, const struct channel
         put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
 }
 
-static const char *param(const struct bus_param *params, size_t count, const char *name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(params[i].name, name) == 0)
-            return params[i].value;
-    return NULL;
-}
-
 static void put_annotation(struct planner *p, cJSON *status, const char *name, const char *value)
 {
     cJSON *list = cJSON_GetObjectItemCaseSensitive(status, "annotations");
@@ -123,12 +115,12 @@ static void put_annotation(struct planner *p, cJSON *status, const char *name, c
 void put_topic(struct planner *p, cJSON *status, const struct channel_plan *c)
 {
     const struct plan_channel *channel = c->planned ? &p->plan->channels[c->index] : NULL;
-    if (channel && plan_bus_kafka(p, channel->bus))
-        put_annotation(p, status, "default.topic", param(channel->params, channel->param_count, "topic"));
+    if (channel && plan_bus_is(p, channel->bus, "kafka"))
+        put_annotation(p, status, "default.topic", cluster_param_value(channel->params, channel->param_count, "topic"));
 }
 
 void put_group(struct planner *p, cJSON *status, const struct plan_subscription *s)
 {
-    if (s && plan_bus_kafka(p, p->plan->channels[s->channel].bus))
-        put_annotation(p, status, "group.id", param(s->params, s->param_count, "group"));
+    if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "kafka"))
+        put_annotation(p, status, "group.id", cluster_param_value(s->params, s->param_count, "group"));
 }

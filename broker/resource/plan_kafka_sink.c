@@ -7,17 +7,17 @@
 
 #define GROUP "eventing.knative.dev"
 
-bool plan_kafka_servers_bus(struct planner *p, const cJSON *servers, const char *who, struct kafka_params *credentials,
-                            bool good, size_t *bus, struct why *why)
+bool plan_kafka_servers_bus(struct planner *p, const cJSON *servers, const char *who,
+                            struct cluster_params *credentials, bool good, size_t *bus, struct why *why)
 {
     const char *list = "";
     const cJSON *each;
-    struct kafka_params params = {0};
+    struct cluster_params params = {0};
     cJSON_ArrayForEach(each, servers)
         list = plan_text(p, "%s%s%s", list, *list ? "," : "", each->valuestring);
-    kafka_param(p, &params, "bootstrap.servers", list);
+    cluster_param(p, &params, "bootstrap.servers", list);
     for (size_t i = 0; i < credentials->count; i++)
-        kafka_param(p, &params, credentials->list[i].name, credentials->list[i].value);
+        cluster_param(p, &params, credentials->list[i].name, credentials->list[i].value);
     return plan_kafka_bus(p, plan_text(p, "kafka/%s%s", list, who), &params, good, bus, why);
 }
 
@@ -30,7 +30,7 @@ static struct channel_plan *add(struct planner *p, const struct resource *r)
                *mode = json_text(spec, "contentMode"), *who = "";
     const struct channel_form form = {
         .room = "kafkasinks", .topic = json_text(spec, "topic"), .topic_external = !partitions};
-    struct kafka_params credentials = {0};
+    struct cluster_params credentials = {0};
     struct why why = {0};
     size_t bus = 0;
     bool good = true;

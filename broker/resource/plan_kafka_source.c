@@ -21,7 +21,7 @@ static const cJSON *spec_of(const struct resource *r)
 struct net {
     struct planner *planner;
     const struct resource *resource;
-    struct kafka_params params;
+    struct cluster_params params;
     const char *who;
     struct why *why;
     bool good;
@@ -43,7 +43,7 @@ static bool credential(struct net *n, const cJSON *of, const char *field, const 
     n->who = plan_text(n->planner, "%s/%s=%s:%s", n->who, field, secret, key);
     const char *value = secret_value(n->planner, n->resource->namespace_name, secret, key, &why);
     if (value && *value)
-        kafka_param(n->planner, &n->params, name, value);
+        cluster_param(n->planner, &n->params, name, value);
     else if (!value && !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(ref, "optional")) && n->good) {
         *n->why = why_of(n->planner, why.reason, "spec.net: %s: %s", field, why.message);
         n->good = false;
@@ -59,7 +59,7 @@ static void sasl(struct net *n, const cJSON *of)
         n->good = false;
     }
     if (!credential(n, of, "type", "sasl.mechanism"))
-        kafka_param(n->planner, &n->params, "sasl.mechanism", "PLAIN");
+        cluster_param(n->planner, &n->params, "sasl.mechanism", "PLAIN");
     credential(n, of, "user", "sasl.username");
     credential(n, of, "password", "sasl.password");
 }
@@ -72,7 +72,7 @@ static bool source_bus(struct planner *p, const struct resource *r, size_t *bus,
     struct net n = {.planner = p, .resource = r, .who = "", .why = why, .good = true};
     if (known || encrypted) {
         n.who = plan_text(p, "/%s", r->namespace_name);
-        kafka_param(p, &n.params, "security.protocol", protocols[known][encrypted]);
+        cluster_param(p, &n.params, "security.protocol", protocols[known][encrypted]);
     }
     if (known)
         sasl(&n, auth);

@@ -236,7 +236,7 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     c->resource = r;
     struct why taken;
     const char *topic = NULL;
-    bool external = false, kafka = plan_bus_kafka(p, bus);
+    bool external = false, kafka = plan_bus_is(p, bus, "kafka");
     if (kafka)
         topic = plan_kafka_topic_name(p, r, form, &external);
     bool own = topic && !external && (!broken || entry_planned(r));
@@ -298,7 +298,7 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     s->channel = channel->index;
     s->parked_bus = p->plan->channels[channel->index].bus;
     delivery_read(NULL, &s->delivery);
-    if (plan_bus_kafka(p, p->plan->channels[channel->index].bus))
+    if (plan_bus_is(p, p->plan->channels[channel->index].bus, "kafka"))
         plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel, s));
     return s;
 }

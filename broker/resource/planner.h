@@ -142,12 +142,15 @@ void delivery_read(const cJSON *d, struct delivery *out);
 /* The value of a Secret's key in the arena; NULL with *why, which never shows a value. */
 const char *secret_value(struct planner *p, const char *ns, const char *name, const char *key, struct why *why);
 
+/* ---- cluster.c: buses on systems of others ---- */
+
+/* Whether the bus is of this type ("kafka"); a decorator is what the bus in it is. */
+bool plan_bus_is(const struct planner *p, size_t bus, const char *type);
+/* The default bus, where it is of this type. */
+bool plan_default_bus(struct planner *p, const char *type, size_t *bus);
+
 /* ---- plan_kafka.c: clusters, and topics on them ---- */
 
-/* Whether its channels are topics of Kafka; a decorator's are what those of the bus in it are. */
-bool plan_bus_kafka(const struct planner *p, size_t bus);
-/* The default bus, where it is Kafka. */
-bool plan_kafka_default_bus(struct planner *p, size_t *bus);
 /* The cluster of KafkaChannels. */
 bool plan_kafka_channel_bus(struct planner *p, size_t *bus, struct why *why);
 /* What the spec of a KafkaChannel (may be NULL) says of its topic. */

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Buses on systems of others, and the Secrets that say how they are reached.
+ */
+#include "cluster.h"
+
+#include <assert.h>
+
+void cluster_param(struct planner *p, struct cluster_params *params, const char *name, const char *value)
+{
+    assert(params->count < CLUSTER_PARAMS_MAX);
+    params->list[params->count++] = (struct bus_param){name, plan_copy(p, value)};
+}
+
+const char *cluster_param_value(const struct bus_param *params, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(params[i].name, name) == 0)
+            return params[i].value;
+    return NULL;
+}
+
+static bool is_of(const char *type, const struct bus_param *params, size_t count, const char *wanted)
+{
+    if (strcmp(type, wanted) == 0)
+        return true;
+    const char *inner = cluster_param_value(params, count, "inner");
+    return inner && strcmp(inner, wanted) == 0;
+}
+
+bool plan_bus_is(const struct planner *p, size_t bus, const char *type)
+{
+    const struct plan_bus *b = bus < p->plan->bus_count ? &p->plan->buses[bus] : NULL;
+    return b && is_of(b->type, b->params, b->param_count, type);
+}
+
+bool plan_default_bus(struct planner *p, const char *type, size_t *bus)
+{
+    const struct plan_options *o = p->options;
+    if (!o->default_bus || !is_of(o->default_bus, o->default_bus_params, o->default_bus_param_count, type))
+        return false;
+    *bus = plan_bus(p, o->default_bus, o->default_bus, o->default_bus_params, o->default_bus_param_count);
+    return true;
+}
+
+bool plan_cluster_bus(struct planner *p, const char *type, const char *key, const struct cluster_params *params,
+                      bool good, size_t *bus, struct why *why)
+{
+    const struct bus_ops *ops = bus_find(type);
+    struct diag d = {0};
+    enum err e = OK;
+    if (good && ops && ops->check)
+        e = ops->check(params->list, params->count, &d);
+    p->nomem = p->nomem || e == ERR_NOMEM;
+    if (e != OK)
+        *why = why_of(p, "InvalidParameters", "%s", d.text);
+    good = good && e == OK;
+    struct bus_param *list = good ? arena_alloc(p->arena, sizeof params->list) : NULL;
+    p->nomem = p->nomem || (good && !list);
+    if (list)
+        memcpy(list, params->list, sizeof params->list);
+    *bus = plan_bus(p, key, type, list, list ? params->count : 0);
+    if (*bus < p->plan->bus_count)
+        p->plan->buses[*bus].held = !good;
+    return good;
+}
+
+/* ---- Secrets ---- */
+
+bool secret_open(struct secret *s, struct planner *p, const char *ns, const char *name, struct why *why)
+{
+    const struct resource *r = plan_get(p, "", "Secret", ns, name);
+    *s = (struct secret){p, ns, name, r ? json_object(r->object, "data") : NULL, why, r != NULL};
+    if (!r)
+        *why = why_of(p, "SecretNotFound", "Secret %s/%s is not declared", ns, name);
+    return s->good;
+}
+
+const char *secret_get(struct secret *s, const char *key)
+{
+    if (!s->good || !json_text(s->data, key))
+        return NULL;
+    const char *text = secret_value(s->planner, s->ns, s->name, key, s->why);
+    s->good = text != NULL;
+    return text && *text ? text : NULL;
+}
+
+void secret_put(struct secret *s, struct cluster_params *params, const char *name, const char *key)
+{
+    const char *text = secret_get(s, key);
+    if (text)
+        cluster_param(s->planner, params, name, text);
+}
+
+void secret_lacks(struct secret *s, const char *key, const char *what)
+{
+    if (s->good)
+        *s->why = why_of(s->planner, "SecretIncomplete", "Secret %s/%s has no %s: %s", s->ns, s->name, key, what);
+    s->good = false;
+}
