@@ -24,12 +24,7 @@
 
 struct faulty_loop *faulty_loop_find(struct faulty_bus *f, const struct loop *loop)
 {
-    for (size_t i = 0; i < f->env.loop_count; i++) {
-        if (f->loops[i].loop == loop)
-            return &f->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &f->loops[bus_env_index(&f->env, loop)];
 }
 
 bool faulty_chance(struct faulty_loop *l, double chance)

@@ -17,12 +17,7 @@
 
 struct memory_loop *memory_loop_find(struct memory_bus *m, const struct loop *loop)
 {
-    for (size_t i = 0; i < m->env.loop_count; i++) {
-        if (m->loops[i].loop == loop)
-            return &m->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &m->loops[bus_env_index(&m->env, loop)];
 }
 
 static enum err params_read(struct memory_bus *m, const struct bus_param *params, size_t count, struct diag *d)

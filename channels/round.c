@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rounds over the data loops; see round.h. A leg's letter travels control -> loop -> control; between the two it may
- * rest until round_answer.
+ * rest until round_answer. Beside them what else all buses do with the loops they were given.
  */
 #include "round.h"
 
@@ -89,6 +89,15 @@ static void op_run(struct loop_task *t)
 {
     struct bus_op *op = container_of(t, struct bus_op, task);
     op->done(op, op->result);
+}
+
+size_t bus_env_index(const struct bus_env *env, const struct loop *loop)
+{
+    size_t i = 0;
+    while (i < env->loop_count && env->loops[i] != loop)
+        i++;
+    assert(i < env->loop_count);
+    return i;
 }
 
 void bus_op_end(struct loop *loop, struct bus_op *op, enum err err)

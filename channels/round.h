@@ -50,6 +50,9 @@ void round_answer(struct round *r, size_t index);
 /* Calls bury at once, or when the last letter of a running round is thrown away. No loop may be running. */
 void round_abandon(struct round *r, void (*bury)(struct round *r));
 
+/* Which of the data loops this is; it is one of them. */
+size_t bus_env_index(const struct bus_env *env, const struct loop *loop);
+
 /* Ends an operation with `err` at the end of this loop's turn. */
 void bus_op_end(struct loop *loop, struct bus_op *op, enum err err);
 

@@ -181,12 +181,7 @@ static void loop_fini(struct kafka_loop *l)
 
 struct kafka_loop *kafka_loop_find(struct kafka_bus *k, const struct loop *loop)
 {
-    for (size_t i = 0; i < k->env.loop_count; i++) {
-        if (k->loops[i].loop == loop)
-            return &k->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &k->loops[bus_env_index(&k->env, loop)];
 }
 
 static enum err kafka_bind(struct bus *b, struct loop *loop)

@@ -131,12 +131,7 @@ void log_loop_post(struct log_loop *l)
 
 struct log_loop *log_loop_find(struct log_bus *g, const struct loop *loop)
 {
-    for (size_t i = 0; i < g->env.loop_count; i++) {
-        if (g->loops[i].loop == loop)
-            return &g->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &g->loops[bus_env_index(&g->env, loop)];
 }
 
 enum err log_loop_init(struct log_loop *l, struct log_bus *g, size_t index)
