@@ -19,10 +19,11 @@
 #define KAFKA_RETRY_NS (5 * NS_PER_S)           /* until what the broker refused is asked again */
 #define KAFKA_LOOK_NS NS_PER_S                  /* ends of partitions are not asked for more often than that */
 #define KAFKA_KEEP_NS (24ull * 3600 * NS_PER_S) /* a broker keeps offsets of groups without members for 7 days */
-#define KAFKA_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
-#define KAFKA_BATCH_BYTES 1000000       /* of one request, below the 1,048,588 that a topic takes by default */
-#define KAFKA_RECORD_BYTES 1048588      /* what a topic takes unless it says otherwise (max.message.bytes) */
-#define KAFKA_TOPICS_MAX 64             /* of one channel */
+#define KAFKA_CONNECT_NS (2 * NS_PER_S)  /* a bus that was opened so lately is well though it has no connection yet */
+#define KAFKA_SETTLED_NS (60 * NS_PER_S) /* a cluster that has had so many brokers for so long is to have no more */
+#define KAFKA_BATCH_BYTES 1000000        /* of one request, below the 1,048,588 that a topic takes by default */
+#define KAFKA_RECORD_BYTES 1048588       /* what a topic takes unless it says otherwise (max.message.bytes) */
+#define KAFKA_TOPICS_MAX 64              /* of one channel */
 
 /* ---- settings ---- */
 
@@ -189,6 +190,8 @@ struct kafka_bus {
     atomic_bool closed;                      /* stop has begun */
     rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
     bool groups_stuck;                       /* K's: a request of it was given up */
+    int brokers;                             /* K's: as last seen; 0: never */
+    uint64_t brokers_ns;                     /* K's: since when it sees so many, by the system's clock */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
     bool looking;              /* K looks after one of them */
     bool keeping;              /* one of them shows its sign of life */

@@ -131,7 +131,9 @@ struct kafka_question {
 };
 struct kafka_ask {
     struct kafka_job job;
-    bool away; /* K: no broker answers */
+    bool away;    /* K: no broker answers */
+    int brokers;  /* K: that the cluster has now; 0: not known */
+    bool settled; /* K: it has had so many for KAFKA_SETTLED_NS */
     size_t count;
     struct kafka_question questions[];
 };

@@ -139,6 +139,19 @@ void kafka_look_for_made(struct kafka_ask *ask, rd_kafka_t *rk)
     }
 }
 
+/* Brokers of a cluster that begins come one after the other. */
+static void brokers_seen(struct kafka_ask *ask, int count)
+{
+    struct kafka_bus *k = ask->job.bus;
+    uint64_t now = clock_monotonic_ns(clock_system());
+    if (k->brokers != count) {
+        k->brokers = count;
+        k->brokers_ns = now;
+    }
+    ask->brokers = count;
+    ask->settled = now - k->brokers_ns >= KAFKA_SETTLED_NS;
+}
+
 /* Whether the cluster has somebody for admin requests; the library would wait for one. A cluster that names no broker
  * at all is about to begin. */
 bool kafka_look_for_controller(struct kafka_ask *ask, rd_kafka_t *rk)
@@ -152,8 +165,10 @@ bool kafka_look_for_controller(struct kafka_ask *ask, rd_kafka_t *rk)
         empty = md && md->broker_cnt == 0;
         for (int i = 0; md && i < md->broker_cnt; i++)
             found |= md->brokers[i].id == controller;
-        if (md)
+        if (md) {
+            brokers_seen(ask, md->broker_cnt);
             rd_kafka_metadata_destroy(md);
+        }
         if (empty)
             poll(NULL, 0, SLICE_MS);
     }

@@ -41,14 +41,15 @@ bool kafka_topic_next(struct kafka_ask *ask, size_t *i, size_t *t, struct kafka_
     return true;
 }
 
-static struct kafka_answer *answer_of(struct kafka_ask *ask, const char *topic, bool remove)
+static bool find(struct kafka_ask *ask, const char *topic, bool remove, struct kafka_each *out)
 {
     each_topic(e, ask)
     {
+        *out = e;
         if (e.q->remove == remove && strcmp(e.topic, topic) == 0)
-            return e.answer;
+            return true;
     }
-    return NULL;
+    return false;
 }
 
 /* ---- one admin request ---- */
@@ -118,10 +119,10 @@ static void delete_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct kafka_eac
             rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(e), &n);
         for (size_t i = 0; i < n; i++) {
             err = rd_kafka_topic_result_error(results[i]);
-            struct kafka_answer *a = answer_of(ask, rd_kafka_topic_result_name(results[i]), true);
-            if (a && err && err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-                kafka_topic_say(a, err, rd_kafka_topic_result_name(results[i]),
-                                rd_kafka_topic_result_error_string(results[i]));
+            struct kafka_each of;
+            if (find(ask, rd_kafka_topic_result_name(results[i]), true, &of) && err &&
+                err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+                kafka_topic_say(of.answer, err, of.topic, rd_kafka_topic_result_error_string(results[i]));
         }
     }
     if (e)
@@ -132,17 +133,39 @@ static void delete_batch(struct kafka_ask *ask, rd_kafka_t *rk, struct kafka_eac
 
 /* ---- making ---- */
 
+/* A cluster that begins has fewer brokers than it is going to have, and refuses what will be right in a moment. */
+static void too_few(const struct kafka_ask *ask, const struct kafka_each *e, const char *theirs)
+{
+    struct kafka_answer *a = e->answer;
+    int wanted = e->q->rules->settings.replication;
+    bool more = wanted < 0 || wanted > ask->brokers;
+    char factor[40] = "the cluster's replication factor";
+    if (wanted > 0)
+        snprintf(factor, sizeof factor, "a replication factor of %d", wanted);
+    a->err = ask->settled && more ? ERR_INVALID : ERR_UNAVAILABLE;
+    if (a->err == ERR_INVALID)
+        snprintf(a->text, sizeof a->text, "topic %s: %s needs as many brokers, and the cluster has %d: %s", e->topic,
+                 factor, ask->brokers, theirs ? theirs : "");
+    else
+        snprintf(a->text, sizeof a->text,
+                 "topic %s: %s needs as many brokers, and the cluster has %d now; it is asked again, as brokers come",
+                 e->topic, factor, ask->brokers);
+}
+
 static void create_answered(struct kafka_ask *ask, const rd_kafka_topic_result_t *result)
 {
     rd_kafka_resp_err_t err = rd_kafka_topic_result_error(result);
     const char *topic = rd_kafka_topic_result_name(result);
-    struct kafka_answer *a = answer_of(ask, topic, false);
-    if (!a)
+    struct kafka_each of;
+    if (!find(ask, topic, false, &of))
         return;
+    struct kafka_answer *a = of.answer;
     if (!err || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
         a->made = !err;
         a->there = true;
         a->err = OK;
+    } else if (err == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR) {
+        too_few(ask, &of, rd_kafka_topic_result_error_string(result));
     } else {
         kafka_topic_say(a, err, topic, rd_kafka_topic_result_error_string(result));
     }

@@ -184,6 +184,14 @@ class Kafka:
             p.update({"sasl.token": token()} if mechanism == "OAUTHBEARER" else {"sasl.username": USER, "sasl.password": PASSWORD})
         return p
 
+    def another(self, id=2):
+        """One more broker of its cluster, which has this one's controller."""
+        k = Kafka()
+        k.certificates = self.certificates
+        listeners = ",".join(f"{name}://127.0.0.1:{k.ports[name]}" for name in LISTENERS)
+        k.settings = {**self.settings, "process.roles": "broker", "node.id": id, "controller.quorum.voters": f"1@127.0.0.1:{self.ports['CONTROLLER']}", "listeners": listeners}
+        return k
+
     # ---- its life ----
 
     def start(self, extra=(), installed=False):
@@ -276,7 +284,8 @@ class Kafka:
 
     def format(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        make_certificates(self.certificates)
+        if not self.certificates.exists():
+            make_certificates(self.certificates)
         (self.folder / "server.properties").write_text("".join(f"{k}={v}\n" for k, v in {**self.properties(), **self.settings}.items()))
         users = [w for m in ("SCRAM-SHA-256", "SCRAM-SHA-512") for w in ("--add-scram", f"{m}=[name={USER},password={PASSWORD}]")]
         run([*java(), "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", self.folder / "server.properties", *users])

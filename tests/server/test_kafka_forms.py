@@ -6,7 +6,7 @@ from kafka_plain import kafka as plain
 
 from broker import event, prefix_of
 from leat import request, wait_for
-from real.kafka import PASSWORD, USER
+from real.kafka import PASSWORD, USER, Kafka
 
 SYSTEM = "knative-eventing"
 
@@ -176,6 +176,18 @@ def test_what_kafka_refuses_is_in_the_condition(kafka, namespace, serve):
     assert condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False"
     assert request("GET", process.api + "/readyz").status == 200  # what others are sent is taken
     assert process.logs.count("eplication factor") == 1
+
+
+def test_a_cluster_that_begins_is_asked_again(namespace, serve):
+    """It has one broker so far, and a topic is to lie on two: nobody's mistake, and said so; it is made when the second has come."""
+    broker = ("eventing.knative.dev/v1", "brokers", "b", namespace)
+    with Kafka() as first:
+        process = serve([config("cluster", namespace, first.address, replication=2), kafka_broker("b", namespace)])
+        wait_for(lambda: "the cluster has 1 now" in (condition(process, *broker, "TopicReady")[2] or ""), "TopicReady to say that there is one broker now", 30)
+        assert request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("early")).status == 503
+        with first.another():
+            is_ready(process, *broker)
+            send(process, f"/brokers/{namespace}/b", "1")
 
 
 def test_a_source_waits_for_its_topic(kafka, plain_kafka, namespace, serve, sink):

@@ -205,14 +205,26 @@ static void what_the_broker_refuses_is_said_in_its_words(void **state)
     struct rig *r = *state;
     struct bus_channel *c = NULL;
     char why[320];
-    assert_int_equal(provision(r, "ns/c", "topic.replication=3", &c, why, sizeof why), ERR_INVALID);
-    assert_non_null(strstr(why, "eplication factor"));
+    assert_int_equal(provision(r, "ns/d", "topic.config.no.such.thing=1", &c, why, sizeof why), ERR_INVALID);
+    assert_non_null(strstr(why, "no.such.thing"));
+}
+
+/* A cluster that begins has one broker, too, for a moment. */
+static void too_few_brokers_are_the_users_mistake_only_when_no_more_come(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = NULL;
+    char why[320];
+    assert_int_equal(provision(r, "ns/c", "topic.replication=3", &c, why, sizeof why), ERR_UNAVAILABLE);
+    assert_non_null(strstr(why, "a replication factor of 3 needs as many brokers, and the cluster has 1 now"));
     assert_int_equal(append_of(r, c, 10, NULL), ERR_UNAVAILABLE);
+    kafka_of(r->bus)->brokers_ns -= KAFKA_SETTLED_NS;
+    assert_int_equal(provision(r, "ns/c", "topic.replication=3", &c, why, sizeof why), ERR_INVALID);
+    assert_non_null(strstr(why, "the cluster has 1: "));
+    assert_non_null(strstr(why, "broker(s) are registered")); /* Kafka's own words */
     assert_int_equal(provision(r, "ns/c", "topic.replication=1", &c, why, sizeof why), OK);
     assert_string_equal(why, "");
     assert_int_equal(append_of(r, c, 10, NULL), OK);
-    assert_int_equal(provision(r, "ns/d", "topic.config.no.such.thing=1", &c, why, sizeof why), ERR_INVALID);
-    assert_non_null(strstr(why, "no.such.thing"));
 }
 
 static void one_partition_is_refused_where_the_topic_has_more(void **state)
@@ -472,6 +484,7 @@ int main(int argc, char **argv)
 #define ON(name, bus) {#name, name, contract_setup, contract_teardown, (void *)(uintptr_t) & (bus)}
         ON(topic_is_made_as_the_parameters_say, one),
         ON(what_the_broker_refuses_is_said_in_its_words, one),
+        ON(too_few_brokers_are_the_users_mistake_only_when_no_more_come, one),
         ON(one_partition_is_refused_where_the_topic_has_more, three),
         ON(topics_of_others_are_never_made_nor_removed, one),
         ON(what_comes_later_is_taken_without_being_asked_for, one),
