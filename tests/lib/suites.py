@@ -3,9 +3,10 @@
 
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
-servers with that sanitizer only. Suites that want Kafka share one, which runs as long as they do. A failing suite's output is printed whole; a passing one is a line.
+servers with that sanitizer only. Suites that want Kafka or RabbitMQ share one, which runs as long as they do. A failing suite's output is printed whole; a passing one is a line.
 """
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from real.kafka import Kafka  # noqa: E402
+from real.rabbitmq import RabbitMQ  # noqa: E402
 
 WORD = os.environ.get("T", "")
 SAN = os.environ.get("SAN", "")
@@ -173,9 +175,13 @@ def paint(text, code):
     return f"\033[{code}m{text}\033[0m" if COLOUR else text
 
 
-def wants_kafka(suite):
-    """Whether it needs a real Kafka: by its name, but for those that test what needs none."""
-    return "kafka" in suite.name and suite.name.partition(" ")[0] not in ("unit", "fault", "fuzz")
+# One for all; who stops or kills one starts its own. The Kafka stays, however late a busy machine lets its signs of life be: without them it has no leaders, and takes no topics.
+NODES = {"kafka": lambda: Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}), "rabbitmq": RabbitMQ}
+
+
+def wants(suite, node):
+    """Whether it needs a real one: by its name, but for those that test what needs none."""
+    return node in suite.name and suite.name.partition(" ")[0] not in ("unit", "fault", "fuzz")
 
 
 def main():
@@ -189,18 +195,17 @@ def main():
     if not build(suites):
         print("0 passed, 1 failed")
         return 1
-    if not any(map(wants_kafka, suites)):
-        return run_all(suites)
-    # One for all; who stops or kills one starts its own. This one stays, however late a busy machine lets its signs of life be: without them it has no leaders, and takes no topics.
-    with Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}) as kafka:
-        os.environ.update(kafka.environment())
+    with contextlib.ExitStack() as running:
+        for name, node in NODES.items():
+            if any(wants(s, name) for s in suites):
+                os.environ.update(running.enter_context(node()).environment())
         return run_all(suites)
 
 
 def lanes(suites):
-    """What runs one after the other: all suites on Kafka, whose members and brokers a crowd of them would keep from giving signs of life; each other one by itself."""
-    kafka = [s for s in suites if "kafka" in s.name and not s.name.startswith("fuzz")]
-    return [kafka, *([s] for s in suites if s not in kafka)]
+    """What runs one after the other: all suites on Kafka or RabbitMQ, whose members and brokers a crowd of them would keep from giving signs of life; each other one by itself."""
+    shared = [s for s in suites if any(node in s.name for node in NODES) and not s.name.startswith("fuzz")]
+    return [shared, *([s] for s in suites if s not in shared)]
 
 
 def run_all(suites):
