@@ -149,7 +149,7 @@ struct routing {
     char *ingress_url;
 };
 struct route {
-    enum { ROUTE_CHANNEL, ROUTE_SOURCE } kind;
+    enum { ROUTE_CHANNEL, ROUTE_SOURCE, ROUTE_UNREADY } kind;
     size_t index;
 };
 void routing_unref(struct routing *r);

@@ -3,8 +3,8 @@
  * Ingress: an HTTP request becomes events, the events go to the channel that the path or host names, and the answer
  * says what became of them. Requests for a source's webhook go to the source. On the shard's loop.
  *
- *     202 appended · 400 no valid CloudEvent, or one that may not enter · 404 no such channel · 405 not a POST · 413
- * too large · 415 format not known · 503 full, or not now
+ *     202 appended · 400 no valid CloudEvent, or one that may not enter · 404 nobody declared it · 405 not a POST · 413
+ * too large · 415 format not known · 503 full, or not now, or declared and not ready
  *
  * A batch is decoded and checked whole or not at all. When a channel fills up in the middle of one, the sender gets 503
  * and sends all of it again: at least once.
@@ -254,15 +254,16 @@ static bool too_large(struct shard *s, struct http_request *r)
     return true;
 }
 
-static void channel_head(struct shard *s, struct http_request *r, struct engine_channel *channel)
+/* `why` it takes nothing; NULL: it does. */
+static void channel_head(struct shard *s, struct http_request *r, const char *why)
 {
     struct slice method = http_request_method(r);
     if (slice_eq(method, SLICE("OPTIONS")))
         answer_options(r);
     else if (!slice_eq(method, SLICE("POST")))
         refuse_method(s, r);
-    else if (!channel->ready)
-        refuse_err(s, r, ERR_UNAVAILABLE, SLICE("the channel is not ready yet; try again\n"));
+    else if (why)
+        refuse_err(s, r, ERR_UNAVAILABLE, slice_str(why));
     else if (!too_large(s, r))
         http_request_allow_body(r, engine_options_of(s->engine)->event_bytes_max);
 }
@@ -292,6 +293,22 @@ static void source_head(struct shard *s, struct http_request *r, const struct en
     source->source->ops->http_head(source->instance, r);
 }
 
+static const char *why_not(const struct shard *s, size_t channel)
+{
+    const char *why = s->routing->plan->channels[channel].why;
+    if (s->routing->channels[channel]->ready)
+        return NULL;
+    return why ? why : "the channel is not ready yet; try again\n";
+}
+
+static void unready_head(struct shard *s, struct http_request *r, const struct plan_unready *u)
+{
+    if (u->source)
+        refuse_err(s, r, ERR_UNAVAILABLE, slice_str(u->why));
+    else
+        channel_head(s, r, u->why);
+}
+
 static const struct route *find(struct shard *s, struct http_request *r)
 {
     return s->routing ? routing_find(s->routing, http_request_path(r), http_request_host(r)) : NULL;
@@ -306,26 +323,31 @@ static void no_route(struct shard *s, struct http_request *r)
         refuse_err(s, r, ERR_UNAVAILABLE, SLICE("starting; try again\n"));
 }
 
-static void ingress_head(struct http_request *r, void *arg)
+/* `hooks`: requests for sources come by this listener; `channels`: those for channels do. */
+static void head(struct shard *s, struct http_request *r, bool channels, bool hooks)
 {
-    struct shard *s = arg;
     const struct route *route = find(s, r);
-    if (route && route->kind == ROUTE_CHANNEL)
-        channel_head(s, r, s->routing->channels[route->index]);
-    else if (route && !s->hooks)
+    const struct plan_unready *u =
+        route && route->kind == ROUTE_UNREADY ? &s->routing->plan->unready[route->index] : NULL;
+    if (channels && route && route->kind == ROUTE_CHANNEL)
+        channel_head(s, r, why_not(s, route->index));
+    else if (hooks && route && route->kind == ROUTE_SOURCE)
         source_head(s, r, s->routing->sources[route->index]);
+    else if (u && (u->source ? hooks : channels))
+        unready_head(s, r, u);
     else
         no_route(s, r);
 }
 
-static void hooks_head(struct http_request *r, void *arg)
+static void ingress_head(struct http_request *r, void *arg)
 {
     struct shard *s = arg;
-    const struct route *route = find(s, r);
-    if (route && route->kind == ROUTE_SOURCE)
-        source_head(s, r, s->routing->sources[route->index]);
-    else
-        no_route(s, r);
+    head(s, r, true, !s->hooks);
+}
+
+static void hooks_head(struct http_request *r, void *arg)
+{
+    head(arg, r, false, true);
 }
 
 static void on_data(struct http_request *r, struct slice piece)

@@ -46,16 +46,21 @@ const struct route *routing_find(const struct routing *r, struct slice path, str
     return map_get(&r->hosts, host_name(host, name));
 }
 
-static enum err add_channel(struct routing *r, size_t i)
+/* What is there first keeps its name. */
+static enum err add_name(struct map *m, const char *name, struct route *route)
 {
-    const struct plan_channel *c = &r->plan->channels[i];
-    struct route *route = &r->routes[i];
-    *route = (struct route){ROUTE_CHANNEL, i};
-    enum err e = c->path ? map_set(&r->paths, slice_str(c->path), route, NULL) : OK;
-    if (e == OK && c->alias)
-        e = map_set(&r->paths, slice_str(c->alias), route, NULL);
-    for (const char *const *h = c->hosts; h && *h && e == OK; h++)
-        e = map_set(&r->hosts, slice_str(*h), route, NULL);
+    enum err e = name ? map_add(m, slice_str(name), route) : OK;
+    return e == ERR_EXISTS ? OK : e;
+}
+
+static enum err add(struct routing *r, struct route *route, const char *path, const char *alias,
+                    const char *const *hosts)
+{
+    enum err e = add_name(&r->paths, path, route);
+    if (e == OK)
+        e = add_name(&r->paths, alias, route);
+    for (const char *const *h = hosts; h && *h && e == OK; h++)
+        e = add_name(&r->hosts, *h, route);
     return e;
 }
 
@@ -63,15 +68,22 @@ enum err routing_index(struct routing *r)
 {
     const struct plan *p = r->plan;
     enum err e = OK;
-    r->routes = calloc(p->channel_count + p->source_count + 1, sizeof *r->routes);
-    if (!r->routes)
+    struct route *route = calloc(p->channel_count + p->source_count + p->unready_count + 1, sizeof *route);
+    if (!(r->routes = route))
         return ERR_NOMEM;
-    for (size_t i = 0; i < p->channel_count && e == OK; i++)
-        e = add_channel(r, i);
-    for (size_t i = 0; i < p->source_count && e == OK; i++) {
-        struct route *route = &r->routes[p->channel_count + i];
+    for (size_t i = 0; i < p->channel_count && e == OK; i++, route++) {
+        const struct plan_channel *c = &p->channels[i];
+        *route = (struct route){ROUTE_CHANNEL, i};
+        e = add(r, route, c->path, c->alias, c->hosts);
+    }
+    for (size_t i = 0; i < p->source_count && e == OK; i++, route++) {
         *route = (struct route){ROUTE_SOURCE, i};
-        e = map_set(&r->paths, slice_str(p->sources[i].path), route, NULL);
+        e = add(r, route, p->sources[i].path, NULL, NULL);
+    }
+    for (size_t i = 0; i < p->unready_count && e == OK; i++, route++) {
+        const struct plan_unready *u = &p->unready[i];
+        *route = (struct route){ROUTE_UNREADY, i};
+        e = add(r, route, u->path, u->alias, u->hosts);
     }
     return e;
 }

@@ -40,7 +40,8 @@ struct plan_channel {
     const char *const *hosts; /* Host names that mean it with path "/": NULL-terminated */
     const char *url;          /* absolute, with the ingress address */
     size_t bus;               /* index */
-    bool held;   /* it stays as it is where it is there, and is not made else: what describes it cannot be read now */
+    bool held; /* it stays as it is where it is there, and is not made else: what describes it cannot be read now */
+    const char *why; /* it is held, as plan_unready's; else NULL */
     bool broker; /* an event that comes from outside with knativebrokerttl spends one hop here, and is refused at 0 */
     const struct bus_param *params;
     size_t param_count;
@@ -80,6 +81,14 @@ struct plan_source {
     const struct kind *kind; /* of the resource, for its conditions */
 };
 
+/* What is declared and can take no events: an address without a channel or source behind it. */
+struct plan_unready {
+    const char *path, *alias; /* as a channel's; alias may be NULL */
+    const char *const *hosts; /* likewise */
+    const char *why;          /* a sentence for whoever sends to it */
+    bool source;              /* it is a webhook's */
+};
+
 struct plan {
     unsigned refs;
     uint64_t number; /* of the plans that were compiled from its table, from 1 */
@@ -91,6 +100,8 @@ struct plan {
     size_t subscription_count;
     struct plan_source *sources;
     size_t source_count;
+    struct plan_unready *unready; /* a channel may have its path or host all the same: then that counts */
+    size_t unready_count;
     void *arena;
 };
 

@@ -48,6 +48,7 @@ static void compile(struct planner *p)
     plan_github_sources(p);
     plan_kafka_sources(p);
     plan_feeds(p);
+    plan_unready(p);
     plan_messaging_statuses(p);
     plan_broker_statuses(p);
     plan_event_types(p);
@@ -108,6 +109,7 @@ struct plan *plan_unref(struct plan *p)
     free(p->channels);
     free(p->subscriptions);
     free(p->sources);
+    free(p->unready);
     arena_free(p->arena);
     free(p);
     return NULL;

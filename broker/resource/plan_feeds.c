@@ -229,6 +229,8 @@ static void feed(struct planner *p, const struct resource *r)
     bool good = feed_target(p, r, json_object(spec, "action"), &sink, &why);
     if (good)
         good = add_source(p, r, json_object(spec, "trigger"), sink, &why);
+    if (!good)
+        plan_source_unready(p, r, &why);
     put_text(p, status, "sinkUri", sink.url);
     put_condition(p, status, "DependenciesSatisfied", good, why.reason ? &why : NULL);
     put_webhook(p, status, good);
@@ -269,6 +271,8 @@ static void flow(struct planner *p, const struct resource *r)
     feed_why = waits;
     if (s) /* without a subscription, what comes in would only be dropped */
         fed = add_source(p, r, json_object(spec, "trigger"), target_channel(c), &feed_why);
+    if (!fed)
+        plan_source_unready(p, r, resolved ? &feed_why : &target_why);
     put_text(p, status, "channelTarget", c->ready ? c->internal : NULL);
     put_text(p, status, "targetUri", target.url);
     put_condition(p, status, "ActionTargetResolved", resolved, target_why.reason ? &target_why : NULL);

@@ -104,6 +104,8 @@ static void one(struct planner *p, const struct resource *r)
         accepted = source_accepts(p, s, &secret_why);
         secrets_ok = accepted;
     }
+    if (!accepted)
+        plan_source_unready(p, r, sink_ok ? &secret_why : &sink_why);
     put_condition(p, status, "SecretsProvided", secrets_ok, secrets_ok ? NULL : &secret_why);
     put_condition(p, status, "SinkProvided", sink_ok, sink_ok ? NULL : &sink_why);
     put_unknown(p, status, CONDITION_WEBHOOK, accepted ? "Pending" : "NotRunning",

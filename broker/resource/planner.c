@@ -150,31 +150,37 @@ static const char *path_take(struct planner *p, const struct resource *r, const 
 
 #define HOSTS_MAX 5 /* and NULL */
 
-static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_channel *channel,
-                       const struct channel_form *form)
+/* The host names that mean it: NULL-terminated, in the arena; NULL without memory. */
+static const char **host_names(struct planner *p, const struct channel_plan *c)
 {
-    const char **hosts = arena_alloc(p->arena, HOSTS_MAX * sizeof *hosts),
+    const char **names = arena_alloc(p->arena, HOSTS_MAX * sizeof *names),
                *domain = p->options->cluster_domain ? p->options->cluster_domain : "cluster.local";
-    size_t count = 0;
-    if (!hosts) {
-        p->nomem = true;
-        return;
-    }
-    const char *name = channel->name, *ns = channel->namespace_name, *names[4] = {NULL};
-    if (form->hosts == HOSTS_2018) {
+    const char *name = c->form.part.name ? c->form.part.name : c->resource->name, *ns = c->resource->namespace_name;
+    p->nomem = p->nomem || !names;
+    if (names && c->form.hosts == HOSTS_2018) {
         names[0] = plan_text(p, "%s-channel.%s.svc.%s", name, ns, domain);
         names[1] = plan_text(p, "%s-channel.%s.svc", name, ns);
         names[2] = plan_text(p, "%s-channel.%s", name, ns);
         names[3] = plan_text(p, "%s.%s.channels.%s", name, ns, domain);
-        c->internal = names[0];
-    } else if (form->hosts == HOSTS_TODAY) {
+    } else if (names && c->form.hosts == HOSTS_TODAY) {
         names[0] = plan_text(p, "%s-kn-channel.%s.svc.%s", name, ns, domain);
         names[1] = plan_text(p, "%s-kn-channel.%s.svc", name, ns);
         names[2] = plan_text(p, "%s-kn-channel.%s", name, ns);
     }
-    for (size_t i = 0; i < 4; i++)
-        if (names[i] && take(p, &p->hosts, names[i], c))
-            hosts[count++] = names[i];
+    return names;
+}
+
+static void hosts_take(struct planner *p, struct channel_plan *c, struct plan_channel *channel)
+{
+    const char **hosts = host_names(p, c);
+    size_t count = 0;
+    if (hosts && c->form.hosts == HOSTS_2018)
+        c->internal = hosts[0];
+    for (size_t i = 0; hosts && hosts[i]; i++)
+        if (take(p, &p->hosts, hosts[i], c))
+            hosts[count++] = hosts[i];
+    if (hosts)
+        hosts[count] = NULL;
     channel->hosts = hosts;
 }
 
@@ -204,7 +210,7 @@ static void channel_fill(struct planner *p, struct channel_plan *c, struct plan_
         const char *alias = plan_text(p, "/%s/%s", r->namespace_name, r->name);
         channel->alias = take(p, &p->paths, alias, c) ? alias : NULL;
     }
-    hosts_take(p, c, channel, form);
+    hosts_take(p, c, channel);
 }
 
 /* A topic that leat makes is one channel's alone: it goes with it. Clusters are told apart by their servers. */
@@ -225,6 +231,13 @@ static bool topic_take(struct planner *p, struct channel_plan *c, size_t bus, co
     return false;
 }
 
+/* For whoever sends to it. */
+static const char *not_ready(struct planner *p, const struct resource *r, const struct why *why)
+{
+    return plan_text(p, "%s %s/%s is not ready: %s\n", r->kind->kind, r->namespace_name, r->name,
+                     why->message ? why->message : "see its conditions");
+}
+
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
                                       const struct channel_form *form)
 {
@@ -234,6 +247,7 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
         return NULL;
     }
     c->resource = r;
+    c->form = *form;
     struct why taken;
     const char *topic = NULL;
     bool external = false, kafka = plan_bus_is(p, bus, "kafka");
@@ -257,6 +271,7 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     c->index = p->plan->channel_count++;
     channel->bus = bus;
     channel->held = !c->ready;
+    channel->why = c->ready ? NULL : not_ready(p, r, &c->why);
     channel_fill(p, c, channel, form);
     c->url = channel->url;
     if (topic)
@@ -265,6 +280,42 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
         plan_channel_param(p, c, "topic.external", "true");
     plan_channel_annotations(p, c, r);
     return c;
+}
+
+static struct plan_unready *unready_add(struct planner *p, const struct resource *r, const char *path,
+                                        const struct why *why)
+{
+    struct plan_unready *u =
+        grow(p, &p->plan->unready, p->plan->unready_count, &p->unready_cap, sizeof *p->plan->unready);
+    if (!u)
+        return NULL;
+    p->plan->unready_count++;
+    u->path = path;
+    u->why = not_ready(p, r, why);
+    return u;
+}
+
+void plan_unready(struct planner *p)
+{
+    map_each(e, tmp, &p->channels) {
+        const struct channel_plan *c = e->value;
+        const struct channel_form *form = &c->form;
+        const struct resource *r = c->resource;
+        struct plan_unready *u = c->planned || form->takes_nothing
+                                     ? NULL
+                                     : unready_add(p, r, path_text(p, r, form->room, &form->part), &c->why);
+        if (!u)
+            continue;
+        u->alias = form->broker ? plan_text(p, "/%s/%s", r->namespace_name, r->name) : NULL;
+        u->hosts = host_names(p, c);
+    }
+}
+
+void plan_source_unready(struct planner *p, const struct resource *r, const struct why *why)
+{
+    struct plan_unready *u = unready_add(p, r, path_text(p, r, "hooks", NULL), why);
+    if (u)
+        u->source = true;
 }
 
 void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value)

@@ -48,6 +48,7 @@ struct channel_form {
 /* A channel of whatever kind, ready or not. */
 struct channel_plan {
     const struct resource *resource;
+    struct channel_form form;
     bool ready;
     bool planned;                /* it is in the plan: ready, or held as it was */
     struct why why;              /* when it is not ready; or a remark when it is */
@@ -65,7 +66,7 @@ struct planner {
     const struct plan_options *options;
     struct arena *arena;
     struct plan *plan;
-    size_t bus_cap, channel_cap, subscription_cap, source_cap;
+    size_t bus_cap, channel_cap, subscription_cap, source_cap, unready_cap;
     struct map channels; /* "Kind.group/ns/name" → struct channel_plan */
     struct map paths;    /* taken → struct channel_plan, or the planner for a source */
     struct map hosts;    /* host name → struct channel_plan */
@@ -106,6 +107,11 @@ void plan_subscription_param(struct planner *p, struct plan_subscription *s, con
 struct plan_source *plan_source_add(struct planner *p, const struct resource *r, const char *type,
                                     struct plan_target sink);
 void plan_source_param(struct planner *p, struct plan_source *s, const char *name, const char *value);
+
+/* The address of a source that is not in the plan: who sends to it is told why. */
+void plan_source_unready(struct planner *p, const struct resource *r, const struct why *why);
+/* Those of all channels that are declared and did not come into the plan, when all that did are there. */
+void plan_unready(struct planner *p);
 
 /* ---- plan_annotations.c ---- */
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from broker import channel, dial, event, exchange, subscription
-from leat import Client, Sink, request
+from leat import Client, Sink, request, wait_for
 from topology import mesh, send, trigger
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
@@ -237,6 +237,46 @@ def test_415(broker, headers, words):
 def test_404(broker, path):
     answer = request("POST", broker.ingress + path, b"", event())
     assert answer.status == 404 and "/channels/NAMESPACE/NAME" in answer.text and path in answer.text
+
+
+EVENTING, MESSAGING, OLD = "eventing.knative.dev/v1", "messaging.knative.dev/v1", "channels.knative.dev/v1alpha1"
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "name": "nowhere", "namespace": "default"}
+NATS = {"channelTemplate": {"apiVersion": "messaging.knative.dev/v1beta1", "kind": "NatsJetStreamChannel"}}
+SINK_SPEC = {"topic": "t", "bootstrapServers": ["127.0.0.1:1"], "auth": {"secret": {"ref": {"name": "nowhere"}}}}
+GITHUB = {"ownerAndRepository": "o/r", "eventTypes": ["push"], "sink": {"uri": "http://127.0.0.1:1/"}, **{t: {"secretKeyRef": {"name": "nowhere", "key": "k"}} for t in ("accessToken", "secretToken")}}
+
+
+def not_ready(api, kind, spec, annotations=None):
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "n", "namespace": "default", "annotations": annotations or {}}, "spec": spec}
+
+
+# What is declared, but cannot take events: its address, perhaps a host that means it, and words of why.
+NOT_READY = [
+    (not_ready(EVENTING, "Broker", {"config": CONFIG}, {"eventing.knative.dev/broker.class": "Kafka"}), "/brokers/default/n", None, "ConfigMap default/nowhere is not declared"),
+    (not_ready(EVENTING, "Broker", {"config": CONFIG}, {"eventing.knative.dev/broker.class": "Kafka"}), "/default/n", None, "ConfigMap default/nowhere is not declared"),
+    (not_ready(EVENTING, "Broker", {}, {"eventing.knative.dev/broker.class": "Carrier"}), "/brokers/default/n", None, "class Carrier"),
+    (not_ready(MESSAGING, "KafkaChannel", {}), "/channels/default/n", "n-kn-channel.default.svc.cluster.local", "no cluster is known"),
+    (not_ready(MESSAGING, "Channel", NATS), "/channels/default/n", "n-kn-channel.default", "NatsJetStreamChannel"),
+    (not_ready("flows.knative.dev/v1", "Sequence", {**NATS, "steps": [{"uri": "http://127.0.0.1:1/"}]}), "/sequences/default/n", None, "NatsJetStreamChannel"),
+    (not_ready("eventing.knative.dev/v1alpha1", "KafkaSink", SINK_SPEC), "/kafkasinks/default/n", None, "nowhere"),
+    (not_ready(OLD, "Channel", {"bus": "nowhere"}), "/channels/default/n", "n-channel.default.svc.cluster.local", "nowhere"),
+    (not_ready("sources.knative.dev/v1alpha1", "GitHubSource", GITHUB), "/hooks/default/n", None, "nowhere"),
+]
+
+
+@pytest.mark.parametrize("object_, path, host, words", NOT_READY, ids=[f"{o['kind']} {path}" for o, path, _, _ in NOT_READY])
+def test_what_is_declared_and_not_ready_says_why(serve, object_, path, host, words):
+    """503, as senders try again later; 404 is for what nobody declared."""
+    broker = serve([object_])
+    answer = request("POST", broker.ingress + path, b"", event())
+    assert answer.status == 503 and "retry-after" in answer.headers, answer
+    assert words in answer.text and f"{object_['kind']} default/n is not ready" in answer.text, answer.text
+    if host:
+        assert exchange(broker.ingress, f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()).startswith(b"HTTP/1.1 503 ")
+    assert request("POST", broker.ingress + path + "x", b"", event()).status == 404
+    assert request("GET", broker.ingress + path).status == (503 if "hooks" in path else 405)
+    broker.reload([])
+    wait_for(lambda: request("POST", broker.ingress + path, b"", event()).status == 404, "its end")
 
 
 def test_404_text_cannot_be_made_to_lie(broker):
