@@ -168,6 +168,14 @@ void ce_builder_replace(struct ce_builder *b, struct slice name, enum ce_type ty
     a->type = type;
 }
 
+void ce_builder_extension(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value)
+{
+    if (ce_name_check(name, NULL) || ce_core_of(name) != CORE_NONE || ce_value_check(type, value, NULL) ||
+        (b->count == CE_ATTRIBUTES_MAX && !ce_builder_has(b, name)))
+        return;
+    ce_builder_replace(b, name, type, value);
+}
+
 void ce_builder_remove(struct ce_builder *b, struct slice name)
 {
     struct ce_attribute *a = b->error ? NULL : find(b, name);

@@ -139,12 +139,17 @@ void ce_builder_add(struct ce_builder *b, struct slice name, enum ce_type type, 
 void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Sets or replaces an extension; what cannot be one is passed over. */
+void ce_builder_extension(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value);
 bool ce_builder_has(const struct ce_builder *b, struct slice name);
 /* The attribute set so far; NULL when there is none. */
 const struct ce_attribute *ce_builder_find(const struct ce_builder *b, struct slice name);
 
 /* Checks one value whose classes are known; the reason goes to *d. */
 enum err ce_value_check_classes(enum ce_type type, struct slice value, unsigned classes, struct diag *d) must_check;
+/* Appends uri "#" fragment (RFC 3986 section 3.5); what may not stand in a fragment is percent-coded, three bytes each.
+ */
+void ce_fragment_put(struct buf *b, const char *uri, struct slice fragment);
 /* type "/" subtype with parameters (RFC 2045 section 5.1 in the grammar of RFC 9110 section 8.3.1). */
 bool ce_media_type_valid(struct slice text);
 /* type/subtype without parameters and white space. */
@@ -194,10 +199,10 @@ void ce_builder_forward(struct ce_builder *b, const struct http_header *headers,
  * is not known here passes as binary mode when the headers are `complete`, hold all required attributes:
  * ERR_UNSUPPORTED otherwise. */
 enum err ce_mode_of_format(struct slice type, bool complete, enum ce_mode *out, struct diag *d) must_check;
-/* The name of the attribute that a header carries whose name begins with "ce-" or the like, three bytes: lower-cased,
- * in scratch memory when it has to be. Refuses in the builder what is no attribute's name, data, and datacontenttype,
- * which is the header Content-Type. */
-struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header);
+/* The name of the attribute that a header carries whose name begins with "ce-" or the like, `prefix` bytes:
+ * lower-cased, in scratch memory when it has to be. Refuses in the builder what is no attribute's name, data, and
+ * datacontenttype, which is the header Content-Type. */
+struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header, size_t prefix);
 
 /* The text of a header value: a quoted string opened, then one round of percent-decoding; both only where there is
  * something to undo. NULL pointer: no memory. */
@@ -228,6 +233,13 @@ struct slice ce_envelope_string(struct envelope *v, struct slice raw);
 enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, const struct http_header *headers,
                                size_t header_count, size_t bytes_max, const struct ce_event **out,
                                struct diag *d) must_check;
+
+/* The event in the envelope that is a message's body, with the transport headers beside it. `amend` (NULL: nothing to
+ * do) then gets it in a builder, and what it makes of it is the event. */
+typedef void ce_amend_fn(struct ce_builder *b, const void *arg);
+enum err ce_json_decode_amended(struct slice text, const struct http_header *headers, size_t header_count,
+                                size_t bytes_max, ce_amend_fn *amend, const void *arg, const struct ce_event **out,
+                                struct diag *d) must_check;
 
 /* ---- 0.1 of 2018 (legacy.c) ---- */
 

@@ -196,8 +196,9 @@ struct slice ce_header_value(struct scratch *s, struct slice raw, unsigned *clas
 /* ---- binary mode ---- */
 
 /* An attribute's name out of a header's, without "ce-", lower-cased. */
-static struct slice attribute_name(struct ce_builder *b, struct scratch *s, struct slice raw)
+static struct slice attribute_name(struct ce_builder *b, struct scratch *s, struct slice header, size_t prefix)
 {
+    struct slice raw = slice_from(header, prefix);
     bool same = true, valid = raw.len > 0 && raw.len <= CE_NAME_LEN_MAX;
     for (size_t i = 0; i < raw.len; i++) {
         unsigned char c = (unsigned char)raw.ptr[i], lower = name_char[c];
@@ -208,9 +209,9 @@ static struct slice attribute_name(struct ce_builder *b, struct scratch *s, stru
         b->error =
             raw.len && raw.len <= CE_NAME_LEN_MAX
                 ? diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute consists of letters and digits",
-                           ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text)
+                           ce_quote(header).text)
                 : diag_set(&b->diag, ERR_INVALID, "header %s: the name of an attribute has 1 to %d characters",
-                           ce_quote(slice_of(raw.ptr - 3, raw.len + 3)).text, CE_NAME_LEN_MAX);
+                           ce_quote(header).text, CE_NAME_LEN_MAX);
         return raw;
     }
     if (same)
@@ -225,9 +226,9 @@ static struct slice attribute_name(struct ce_builder *b, struct scratch *s, stru
     return slice_of(to, raw.len);
 }
 
-struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header)
+struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct slice header, size_t prefix)
 {
-    struct slice name = attribute_name(b, s, slice_from(header, 3));
+    struct slice name = attribute_name(b, s, header, prefix);
     if (b->error)
         return name;
     if (name.len == 4 && slice_eq(name, SLICE("data")))
@@ -241,7 +242,7 @@ struct slice ce_header_attribute(struct ce_builder *b, struct scratch *s, struct
 
 static void binary_attribute(struct ce_builder *b, struct scratch *s, const struct http_header *h)
 {
-    struct slice name = ce_header_attribute(b, s, h->name);
+    struct slice name = ce_header_attribute(b, s, h->name, 3);
     if (b->error)
         return;
     unsigned classes;

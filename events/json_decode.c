@@ -205,14 +205,39 @@ enum err ce_json_decode_object(struct json_value object, enum ce_mode mode, cons
     return e;
 }
 
+static enum err amended(const struct ce_event *plain, size_t bytes_max, ce_amend_fn *amend, const void *arg,
+                        const struct ce_event **out, struct diag *d)
+{
+    struct ce_builder b;
+    ce_builder_from(&b, plain);
+    amend(&b, arg);
+    return ce_builder_seal(&b, bytes_max, out, d);
+}
+
+enum err ce_json_decode_amended(struct slice text, const struct http_header *headers, size_t header_count,
+                                size_t bytes_max, ce_amend_fn *amend, const void *arg, const struct ce_event **out,
+                                struct diag *d)
+{
+    struct json_value object;
+    const struct ce_event *plain = NULL;
+    enum err e = json_check(text, JSON_DEPTH_MAX, &object, d);
+    if (!e && object.type != JSON_OBJECT)
+        e = diag_set(d, ERR_INVALID, "an event is a JSON object");
+    if (!e)
+        e = ce_json_decode_object(object, CE_MODE_STRUCTURED, headers, header_count, bytes_max, &plain, d);
+    if (e)
+        return e;
+    if (!amend) {
+        *out = plain;
+        return OK;
+    }
+    e = amended(plain, bytes_max, amend, arg, out, d);
+    ce_event_unref(plain);
+    return e;
+}
+
 enum err ce_json_decode(struct slice text, const struct ce_http_limits *limits, const struct ce_event **out,
                         struct diag *d)
 {
-    struct json_value object;
-    enum err e = json_check(text, JSON_DEPTH_MAX, &object, d);
-    if (e)
-        return e;
-    if (object.type != JSON_OBJECT)
-        return diag_set(d, ERR_INVALID, "an event is a JSON object");
-    return ce_json_decode_object(object, CE_MODE_STRUCTURED, NULL, 0, limits->event_bytes_max, out, d);
+    return ce_json_decode_amended(text, NULL, 0, limits->event_bytes_max, NULL, NULL, out, d);
 }

@@ -12,27 +12,6 @@
 
 #include "text.h"
 
-const struct slice ce_kafka_mode_words[CE_MODE_BATCH + 1] = {
-    [CE_MODE_BINARY] = SLICE_INIT("binary"),
-    [CE_MODE_STRUCTURED] = SLICE_INIT("structured"),
-    [CE_MODE_BATCH] = SLICE_INIT("batch"),
-};
-const struct slice ce_kafka_data_words[CE_DATA_JSON + 1] = {
-    [CE_DATA_NONE] = SLICE_INIT("none"),
-    [CE_DATA_BYTES] = SLICE_INIT("bytes"),
-    [CE_DATA_TEXT] = SLICE_INIT("text"),
-    [CE_DATA_JSON] = SLICE_INIT("json"),
-};
-const struct slice ce_kafka_type_words[CE_TIMESTAMP + 1] = {
-    [CE_STRING] = SLICE_INIT("string"),
-    [CE_BOOLEAN] = SLICE_INIT("boolean"),
-    [CE_INTEGER] = SLICE_INIT("integer"),
-    [CE_BINARY] = SLICE_INIT("binary"),
-    [CE_URI] = SLICE_INIT("uri"),
-    [CE_URI_REFERENCE] = SLICE_INIT("urireference"),
-    [CE_TIMESTAMP] = SLICE_INIT("timestamp"),
-};
-
 static bool is_ce(struct slice name)
 {
     return slice_has_prefix_nocase(name, SLICE("ce_"));
@@ -55,7 +34,7 @@ void ce_kafka_survey(const struct ce_kafka_record *r, struct kafka_survey *s)
                 found |= (unsigned)slice_eq_nocase(slice_from(h->name, 3), ce_core_names[k]) << k;
         } else if (slice_eq_nocase(h->name, SLICE("content-type"))) {
             s->content_type = h;
-        } else if (slice_eq(h->name, CE_KAFKA_MODE_HEADER)) {
+        } else if (slice_eq(h->name, CE_HINT_HEADER)) {
             s->hint = h->value;
         } else if (ce_http_forwarded(h->name) && s->forwarded_count < sizeof s->forwarded / sizeof s->forwarded[0]) {
             s->forwarded[s->forwarded_count++] = (struct http_header){h->name, h->value};
@@ -77,69 +56,7 @@ bool ce_kafka_is_event(const struct ce_kafka_record *r)
     return says_cloudevents(&s) || s.has_version;
 }
 
-/* ---- what leat_mode says ---- */
-
-/* The index of a word, -1: none of them. */
-static int word_of(struct slice word, const struct slice *words, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (slice_eq(words[i], word))
-            return i;
-    return -1;
-}
-#define WORD_OF(word, words) word_of(word, words, (int)(sizeof(words) / sizeof(words)[0]))
-
-static void hint_kind(struct ce_builder *b, struct slice word)
-{
-    struct json_value value;
-    int kind = WORD_OF(word, ce_kafka_data_words);
-    if (b->data_kind == CE_DATA_NONE || kind <= CE_DATA_NONE || (unsigned)kind == b->data_kind)
-        return;
-    if (kind == CE_DATA_TEXT && !utf8_valid(b->data))
-        return;
-    if (kind == CE_DATA_JSON && (json_check(b->data, JSON_DEPTH_MAX, &value, NULL) || value.raw.len != b->data.len))
-        return;
-    ce_builder_data(b, (enum ce_data_kind)kind, b->data);
-    b->data_checked = true;
-}
-
-static void hint_types(struct ce_builder *b, struct slice list)
-{
-    while (list.len) {
-        struct slice word = slice_split(&list, ','), name = slice_split(&word, ':');
-        int type = WORD_OF(word, ce_kafka_type_words);
-        const struct ce_attribute *a = ce_builder_find(b, name);
-        if (a && type >= 0 && ce_value_check((enum ce_type)type, a->value, NULL) == OK)
-            ce_builder_replace(b, a->name, (enum ce_type)type, a->value);
-    }
-}
-
-static void apply_hint(struct ce_builder *b, struct slice hint)
-{
-    int mode = WORD_OF(slice_split(&hint, ';'), ce_kafka_mode_words);
-    if (mode >= 0)
-        ce_builder_mode(b, (enum ce_mode)mode);
-    while (hint.len) {
-        struct slice value = slice_split(&hint, ';'), name = slice_split(&value, '=');
-        const struct ce_attribute *type = ce_builder_find(b, ce_core_names[CORE_DATACONTENTTYPE]);
-        if (slice_eq(name, SLICE("data")))
-            hint_kind(b, value);
-        else if (slice_eq(name, SLICE("types")))
-            hint_types(b, value);
-        else if (slice_eq(name, SLICE("type")) && type && slice_eq(type->value, SLICE("application/json")))
-            ce_builder_remove(b, ce_core_names[CORE_DATACONTENTTYPE]);
-    }
-}
-
 /* ---- what the rules add ---- */
-
-void ce_kafka_add_extension(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value)
-{
-    if (ce_core_of(name) != CORE_NONE || ce_value_check(type, value, NULL) ||
-        (b->count == CE_ATTRIBUTES_MAX && !ce_builder_has(b, name)))
-        return;
-    ce_builder_replace(b, name, type, value);
-}
 
 void ce_kafka_add_rules(struct ce_builder *b, const struct ce_kafka_record *r, const struct ce_kafka_rules *rules,
                         struct kafka_digits *digits)
@@ -147,13 +64,12 @@ void ce_kafka_add_rules(struct ce_builder *b, const struct ce_kafka_record *r, c
     if (rules->source) {
         snprintf(digits->partition, sizeof digits->partition, "%d", r->partition);
         snprintf(digits->offset, sizeof digits->offset, "%lld", (long long)r->offset);
-        ce_kafka_add_extension(b, SLICE("knativekafkapartition"), CE_INTEGER, slice_str(digits->partition));
-        ce_kafka_add_extension(b, SLICE("knativekafkaoffset"), r->offset <= INT32_MAX ? CE_INTEGER : CE_STRING,
-                               slice_str(digits->offset));
+        ce_builder_extension(b, SLICE("knativekafkapartition"), CE_INTEGER, slice_str(digits->partition));
+        ce_builder_extension(b, SLICE("knativekafkaoffset"), r->offset <= INT32_MAX ? CE_INTEGER : CE_STRING,
+                             slice_str(digits->offset));
     }
     for (size_t i = 0; i < rules->override_count; i++)
-        if (ce_name_check(rules->overrides[i].name, NULL) == OK)
-            ce_kafka_add_extension(b, rules->overrides[i].name, CE_STRING, rules->overrides[i].value);
+        ce_builder_extension(b, rules->overrides[i].name, CE_STRING, rules->overrides[i].value);
 }
 
 /* ---- the modes ---- */
@@ -165,7 +81,7 @@ static void binary_headers(struct ce_builder *b, struct scratch *scratch, const 
         const struct ce_kafka_header *h = &r->headers[i];
         struct slice name = ce_core_names[CORE_DATACONTENTTYPE];
         if (h->value.ptr && is_ce(h->name))
-            name = ce_header_attribute(b, scratch, h->name);
+            name = ce_header_attribute(b, scratch, h->name, 3);
         else if (h != s->content_type)
             continue;
         if (ce_builder_has(b, name))
@@ -192,46 +108,38 @@ static enum err decode_binary(const struct ce_kafka_record *r, const struct ce_k
     binary_headers(&b, &scratch, r, s);
     if (r->value.ptr) /* null is no data, empty is empty data */
         ce_builder_data(&b, CE_DATA_BYTES, r->value);
-    apply_hint(&b, s->hint);
+    ce_hint_apply(&b, s->hint);
     ce_kafka_add_rules(&b, r, rules, &digits);
     enum err e = ce_builder_seal(&b, rules->event_bytes_max, out, d);
     scratch_fini(&scratch);
     return e;
 }
 
-/* An event out of an envelope with what stands beside it: made anew. */
-static enum err amend(const struct ce_event **event, const struct ce_kafka_record *r,
-                      const struct ce_kafka_rules *rules, const struct kafka_survey *s, struct diag *d)
+/* What stands beside an envelope. */
+struct beside {
+    const struct ce_kafka_record *r;
+    const struct ce_kafka_rules *rules;
+    struct slice hint;
+    struct kafka_digits *digits;
+};
+
+static void amend(struct ce_builder *b, const void *arg)
 {
-    struct kafka_digits digits;
-    struct ce_builder b;
-    const struct ce_event *plain = *event;
-    ce_builder_from(&b, plain);
-    apply_hint(&b, s->hint);
-    ce_kafka_add_rules(&b, r, rules, &digits);
-    enum err e = ce_builder_seal(&b, rules->event_bytes_max, event, d);
-    ce_event_unref(plain);
-    return e;
+    const struct beside *beside = arg;
+    ce_hint_apply(b, beside->hint);
+    ce_kafka_add_rules(b, beside->r, beside->rules, beside->digits);
 }
 
 static enum err decode_structured(const struct ce_kafka_record *r, const struct ce_kafka_rules *rules,
                                   const struct kafka_survey *s, const struct ce_event **out, struct diag *d)
 {
-    struct json_value object;
-    const struct ce_event *event = NULL;
+    struct kafka_digits digits;
+    const struct beside beside = {r, rules, s->hint, &digits};
+    bool any = s->hint.ptr || rules->source || rules->override_count;
     if (!r->value.ptr)
         return diag_set(d, ERR_INVALID, "a record in structured mode without a value: a tombstone, and no event");
-    enum err e = json_check(r->value, JSON_DEPTH_MAX, &object, d);
-    if (!e && object.type != JSON_OBJECT)
-        e = diag_set(d, ERR_INVALID, "an event is a JSON object");
-    if (!e)
-        e = ce_json_decode_object(object, CE_MODE_STRUCTURED, s->forwarded, s->forwarded_count, rules->event_bytes_max,
-                                  &event, d);
-    if (!e && (s->hint.ptr || rules->source || rules->override_count))
-        e = amend(&event, r, rules, s, d);
-    if (!e)
-        *out = event;
-    return e;
+    return ce_json_decode_amended(r->value, s->forwarded, s->forwarded_count, rules->event_bytes_max,
+                                  any ? amend : NULL, &beside, out, d);
 }
 
 enum err ce_kafka_decode(const struct ce_kafka_record *r, const struct ce_kafka_rules *rules,

@@ -42,39 +42,15 @@ static enum err put_forwarded(const struct ce_event *e, const struct writer *w)
     return err;
 }
 
-/* The hint (kafka_private.h), as far as a record in this mode does not say it by itself; often nothing. */
-static void put_hint(const struct ce_event *e, enum ce_mode wire, struct buf *hint)
-{
-    bool binary = wire == CE_MODE_BINARY, typed = false;
-    if (e->mode != wire)
-        buf_put(hint, ce_kafka_mode_words[e->mode]);
-    if (e->data_kind != CE_DATA_NONE && (!binary || e->data_kind != CE_DATA_BYTES)) {
-        buf_put_str(hint, ";data=");
-        buf_put(hint, ce_kafka_data_words[e->data_kind]);
-    }
-    if (binary && e->content_type < 0 && e->data_kind == CE_DATA_JSON)
-        buf_put_str(hint, ";type=none");
-    for (size_t i = CORE_REQUIRED; i < e->count; i++) {
-        struct ce_attribute a = ce_event_attribute_at(e, i);
-        if (a.type == CE_STRING || ce_core_of(a.name) != CORE_NONE)
-            continue;
-        buf_put_str(hint, typed ? "," : ";types=");
-        buf_put(hint, a.name);
-        buf_put_char(hint, ':');
-        buf_put(hint, ce_kafka_type_words[a.type]);
-        typed = true;
-    }
-}
-
 static enum err put_carried(const struct ce_event *e, enum ce_mode wire, struct buf *scratch, const struct writer *w)
 {
     enum err err = put_forwarded(e, w);
     if (err)
         return err;
-    put_hint(e, wire, scratch);
+    ce_hint_put(e, wire, false, SIZE_MAX, scratch);
     err = buf_error(scratch);
     if (!err && scratch->len)
-        err = w->header(w->arg, CE_KAFKA_MODE_HEADER, buf_slice(scratch));
+        err = w->header(w->arg, CE_HINT_HEADER, buf_slice(scratch));
     return err;
 }
 

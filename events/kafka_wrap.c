@@ -67,19 +67,10 @@ __attribute__((format(printf, 2, 3))) static struct slice printed(struct texts *
     return since(t, from);
 }
 
-/* A topic consists of letters, digits, dots, dashes and underscores; whatever else a record claims is coded. */
 static struct slice source_text(struct texts *t, const char *source, struct slice topic)
 {
     size_t from = t->b.len;
-    buf_put_str(&t->b, source ? source : "/kafka");
-    buf_put_char(&t->b, '#');
-    for (size_t i = 0; i < topic.len; i++) {
-        unsigned char c = (unsigned char)topic.ptr[i];
-        if (isalnum(c) || c == '.' || c == '-' || c == '_')
-            buf_put_char(&t->b, (char)c);
-        else
-            buf_printf(&t->b, "%%%02X", c);
-    }
+    ce_fragment_put(&t->b, source ? source : "/kafka", topic);
     return since(t, from);
 }
 
@@ -191,9 +182,7 @@ static void add_headers(struct ce_builder *b, struct texts *t, const struct ce_k
         for (size_t k = 0; k < h->name.len; k++)
             if (isalnum((unsigned char)h->name.ptr[k]))
                 buf_put_char(&t->b, (char)tolower((unsigned char)h->name.ptr[k]));
-        struct slice name = since(t, from);
-        if (name.len <= CE_NAME_LEN_MAX)
-            ce_kafka_add_extension(b, name, CE_STRING, h->value);
+        ce_builder_extension(b, since(t, from), CE_STRING, h->value);
     }
 }
 

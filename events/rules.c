@@ -215,6 +215,18 @@ static bool uri_valid(struct slice s, bool absolute)
     return uri_run(path, PATH) && uri_run(query, QUERY) && uri_run(fragment, QUERY);
 }
 
+void ce_fragment_put(struct buf *b, const char *uri, struct slice fragment)
+{
+    buf_put_str(b, uri);
+    buf_put_char(b, '#');
+    for (size_t i = 0; i < fragment.len; i++) {
+        if (is(fragment.ptr[i], QUERY))
+            buf_put_char(b, fragment.ptr[i]);
+        else
+            buf_printf(b, "%%%02X", (unsigned char)fragment.ptr[i]);
+    }
+}
+
 /* ---- values ---- */
 
 struct quoted ce_quote(struct slice value)
