@@ -77,6 +77,7 @@ class RabbitMQ(Node):
             "RABBITMQ_BASE": str(f), "RABBITMQ_MNESIA_BASE": str(f / "mnesia"), "RABBITMQ_LOG_BASE": str(f / "log"), "RABBITMQ_PID_FILE": str(f / "pid"),
             "RABBITMQ_CONFIG_FILE": str(f / "rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE": str(f / "enabled_plugins"), "RABBITMQ_CONF_ENV_FILE": str(f / "none"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(f / "none"), "RABBITMQ_SERVER_ERL_ARGS": "+P 131072 +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "ERL_CRASH_DUMP": str(f / "erl_crash.dump"),
             "detached": "1",  # rabbitmq-server becomes the node, instead of standing beside it
         }
 
