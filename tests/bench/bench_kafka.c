@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,13 +156,6 @@ static long produce(struct bench *b, rd_kafka_t *rk, double seconds)
     return n;
 }
 
-static double cpu(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
 static void wait_for(const atomic_long *count, long n)
 {
     for (double end = now() + 60; atomic_load(count) < n;) {
@@ -174,19 +166,16 @@ static void wait_for(const atomic_long *count, long n)
 
 static void argument(struct bench *b, const char *word)
 {
-    const char *equals = strchr(word, '=');
-    must(equals, word);
-    size_t n = (size_t)(equals - word);
-    const char *value = equals + 1;
-    if (strncmp(word, "seconds", n) == 0)
+    const char *value;
+    if ((value = value_of(word, "seconds")))
         b->seconds = atof(value);
-    else if (strncmp(word, "window", n) == 0)
+    else if ((value = value_of(word, "window")))
         b->window = atol(value);
-    else if (strncmp(word, "partitions", n) == 0)
+    else if ((value = value_of(word, "partitions")))
         b->partitions = atoi(value);
-    else if (strncmp(word, "linger", n) == 0)
+    else if ((value = value_of(word, "linger")))
         b->linger = value;
-    else if (strncmp(word, "size", n) == 0)
+    else if ((value = value_of(word, "size")))
         b->size = (size_t)atol(value);
     else
         must(false, word);

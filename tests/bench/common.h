@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static inline uint64_t now_ns(void)
@@ -36,6 +37,14 @@ static inline void die(const char *fmt, ...)
 static inline double now(void)
 {
     return (double)now_ns() / 1e9;
+}
+
+/* Of the whole process so far, in seconds. */
+static inline double cpu(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static inline void must(bool good, const char *what)
@@ -156,6 +165,13 @@ static inline bool bitmap_get(const uint64_t *m, uint64_t i)
 }
 
 /* ---- parsing ---- */
+/* The value of "name=value"; NULL when the word is another one. */
+static inline const char *value_of(const char *word, const char *name)
+{
+    size_t n = strlen(name);
+    return strncmp(word, name, n) == 0 && word[n] == '=' ? word + n + 1 : NULL;
+}
+
 /* The digits at p, before end; *ok says whether there was at least one. Saturates. */
 static inline uint64_t parse_u64(const char *p, const char *end, bool *ok)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* room: channels */
-/* leat's Kafka bus alone, without HTTP, used as the dispatcher uses it: what bench_kafka.c measures of librdkafka
- * alone. One channel, one subscription with a stream on each of two data loops; each loop keeps its part of the window
- * of appends under way, each of an event made for it (1 KiB, seven attributes), and settles every delivery at once.
+/* A bus of leat's alone, without HTTP, used as the dispatcher uses it: beside what bench_kafka.c and bench_rabbitmq.c
+ * measure of a library alone. One channel, one subscription with a stream on each of two data loops; each loop keeps
+ * its part of the window of appends under way, each of an event made for it (1 KiB, seven attributes), and settles
+ * every delivery at once.
  *
- *     bench_kafka_bus BOOTSTRAP-SERVERS [seconds=4] [window=256] [partitions=1] [size=1024]
+ *     bench_bus BUS[,NAME=VALUE...] [seconds=4] [window=256] [size=1024]
  *
  * Every event carries a number of its own, so that one delivered twice, or never, ends the program with 1. Prints the
- * same line of JSON as bench_kafka.c; `rate` is of what was appended and delivered. */
+ * same line of JSON as they do; `rate` is of what was appended and delivered. */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -23,6 +23,7 @@
 #define WINDOW_MAX 65536
 #define MAILBOX 4096
 #define WAIT_S 60
+#define PARAMS_MAX 16
 
 struct bench;
 struct slot {
@@ -39,10 +40,8 @@ struct producer { /* of one loop, and only there */
     uint64_t next; /* of its events: LOOPS apart, so that each number is one loop's */
 };
 struct bench {
-    const char *servers;
     double seconds;
     unsigned window;
-    const char *partitions;
     size_t size;
     char *data;
     const struct bus_ops *ops;
@@ -178,11 +177,17 @@ static void open_all(struct bench *b)
     char prefix[64];
     struct diag d = {0};
     snprintf(prefix, sizeof prefix, "bench-%ld-%ld-", (long)getpid(), (long)time(NULL));
-    const struct bus_param params[] = {
-        {"bootstrap.servers", b->servers}, {"prefix", prefix}, {"topic.partitions", b->partitions}};
+    struct bus_param params[PARAMS_MAX + 1] = {{"prefix", prefix}};
+    size_t count = 1;
+    for (char *word = strtok(NULL, ","); word; word = strtok(NULL, ",")) { /* what follows the bus's name */
+        char *equals = strchr(word, '=');
+        must(equals && count <= PARAMS_MAX, word);
+        *equals = 0;
+        params[count++] = (struct bus_param){word, equals + 1};
+    }
     struct bus_env env = {.control = b->control, .loops = b->loops, .loop_count = LOOPS, .notice = notice};
     struct wait channel = {.op.done = ended}, subscription = {.op.done = ended};
-    if (b->ops->open(&env, params, sizeof params / sizeof *params, &b->bus, &d) ||
+    if (b->ops->open(&env, params, count, &b->bus, &d) ||
         b->ops->provision(b->bus, SLICE("bench/channel"), NULL, 0, &b->channel, &channel.op, &d))
         die("%s", d.text);
     await(b, &channel);
@@ -190,13 +195,6 @@ static void open_all(struct bench *b)
                           &subscription.op, &d))
         die("%s", d.text);
     await(b, &subscription);
-}
-
-static double cpu(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 /* Appends for so long, and waits until all of it is acknowledged and delivered. */
@@ -235,17 +233,12 @@ static void measure(struct bench *b)
 
 static void argument(struct bench *b, const char *word)
 {
-    const char *equals = strchr(word, '=');
-    must(equals, word);
-    size_t n = (size_t)(equals - word);
-    const char *value = equals + 1;
-    if (strncmp(word, "seconds", n) == 0)
+    const char *value;
+    if ((value = value_of(word, "seconds")))
         b->seconds = atof(value);
-    else if (strncmp(word, "window", n) == 0)
+    else if ((value = value_of(word, "window")))
         b->window = (unsigned)atoi(value);
-    else if (strncmp(word, "partitions", n) == 0)
-        b->partitions = value;
-    else if (strncmp(word, "size", n) == 0)
+    else if ((value = value_of(word, "size")))
         b->size = (size_t)atol(value);
     else
         must(false, word);
@@ -253,14 +246,14 @@ static void argument(struct bench *b, const char *word)
 
 int main(int argc, char **argv)
 {
-    static struct bench b = {.seconds = 4, .window = 256, .partitions = "1", .size = 1024};
+    static struct bench b = {.seconds = 4, .window = 256, .size = 1024};
     pthread_t thread;
-    must(argc > 1, "usage: bench_kafka_bus BOOTSTRAP-SERVERS [seconds=4] [window=256] [partitions=1] [size=1024]:");
-    b.servers = argv[1];
+    must(argc > 1, "usage: bench_bus BUS[,NAME=VALUE...] [seconds=4] [window=256] [size=1024]:");
+    b.ops = bus_find(strtok(argv[1], ","));
+    must(b.ops, argv[1]);
     for (int i = 2; i < argc; i++)
         argument(&b, argv[i]);
     must(b.window >= LOOPS && b.window <= WINDOW_MAX, "a window from 2 to 65536");
-    b.ops = bus_find("kafka");
     b.seen = bitmap_new(EVENTS_MAX);
     b.data = xrealloc(NULL, b.size + 1);
     memset(b.data, 'x', b.size);
