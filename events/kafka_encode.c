@@ -30,25 +30,28 @@ static enum err put_attributes(const struct ce_event *e, const struct writer *w)
     return err;
 }
 
-static enum err put_forwarded(const struct ce_event *e, const struct writer *w)
+/* W3C Trace Context: whoever traces reads it in Kafka's headers, a stranger too. */
+static bool is_trace(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("tracestate"));
+}
+
+static enum err put_forwarded(const struct ce_event *e, bool carry, const struct writer *w)
 {
     enum err err = OK;
     for (size_t i = 0; i < e->header_count && !err; i++) {
         struct slice name, value;
         ce_event_header_at(e, i, &name, &value);
-        if (ce_http_forwarded(name))
+        if (carry ? ce_http_forwarded(name) : is_trace(name))
             err = w->header(w->arg, name, value);
     }
     return err;
 }
 
-static enum err put_carried(const struct ce_event *e, enum ce_mode wire, struct buf *scratch, const struct writer *w)
+static enum err put_hint(const struct ce_event *e, enum ce_mode wire, struct buf *scratch, const struct writer *w)
 {
-    enum err err = put_forwarded(e, w);
-    if (err)
-        return err;
     ce_hint_put(e, wire, false, SIZE_MAX, scratch);
-    err = buf_error(scratch);
+    enum err err = buf_error(scratch);
     if (!err && scratch->len)
         err = w->header(w->arg, CE_HINT_HEADER, buf_slice(scratch));
     return err;
@@ -66,8 +69,10 @@ enum err ce_kafka_encode(const struct ce_event *e, enum ce_mode mode, bool carry
                        ? put_attributes(e, &w)
                        : header(arg, SLICE("content-type"), SLICE("application/cloudevents+json; charset=UTF-8"));
     buf_clear(scratch);
+    if (!err)
+        err = put_forwarded(e, carry, &w);
     if (!err && carry)
-        err = put_carried(e, mode, scratch, &w);
+        err = put_hint(e, mode, scratch, &w);
     if (err)
         return err;
     if (mode == CE_MODE_BINARY) {

@@ -69,10 +69,10 @@ enum err ce_kafka_wrap(const struct ce_kafka_record *r, const struct ce_kafka_ru
  * `scratch` in structured mode. An event whose datacontenttype is itself application/cloudevents... goes in structured
  * mode always: in binary mode its content-type would claim something else. With `carry` a reader of ours gets the event
  * back as it came, as from any other bus: one header more (leat_mode, no attribute; its grammar:
- * events/hint.h) where the record does not tell by itself in which mode it came, which kind of data and types
- * of extensions it has; and the forwarded transport headers (traceparent, tracestate and what else ce_http_forwarded
- * knows) stand under their own names. `scratch` is cleared first. ERR_NOMEM, ERR_TOO_LARGE (the limit of scratch); what
- * `header` returned. */
+ * events/hint.h) where the record does not tell by itself in which mode it came, which kind of data and types of
+ * extensions it has; and the forwarded transport headers (what ce_http_forwarded knows) stand under their own names.
+ * Without it, of those only traceparent and tracestate do. `scratch` is cleared first. ERR_NOMEM, ERR_TOO_LARGE (the
+ * limit of scratch); what `header` returned. */
 enum err ce_kafka_encode(const struct ce_event *e, enum ce_mode mode, bool carry, struct buf *scratch,
                          enum err (*header)(void *arg, struct slice name, struct slice value), void *arg,
                          struct slice *value) must_check;

@@ -529,11 +529,12 @@ static void transport_headers_are_carried_under_their_names(void **state)
     static const char *const modes[] = {FOUR, STRUCTURED};
     for (int structured = 0; structured < 2; structured++) {
         char headers[400];
-        snprintf(headers, sizeof headers, "%straceparent: 00-1-2-01\nTraceState: a=b\nother: no\nx-request-id\n",
+        snprintf(headers, sizeof headers,
+                 "%straceparent: 00-1-2-01\nTraceState: a=b\nKnative-X: y\nother: no\nx-request-id\n",
                  modes[structured]);
         const struct ce_event *e = decoded(headers, SLICE(ENVELOPE "}"));
         struct slice name, value;
-        assert_int_equal(ce_event_header_count(e), 2);
+        assert_int_equal(ce_event_header_count(e), 3);
         ce_event_header_at(e, 0, &name, &value);
         is_slice(name, "traceparent");
         is_slice(value, "00-1-2-01");
@@ -541,9 +542,12 @@ static void transport_headers_are_carried_under_their_names(void **state)
         writes(&r, e, CE_MODE_BINARY, true);
         is_slice(record_value(&r, "traceparent"), "00-1-2-01");
         is_slice(record_value(&r, "TraceState"), "a=b");
+        is_slice(record_value(&r, "Knative-X"), "y");
         record_fini(&r);
         writes(&r, e, CE_MODE_BINARY, false);
-        assert_null(record_value(&r, "traceparent").ptr);
+        is_slice(record_value(&r, "traceparent"), "00-1-2-01"); /* strangers trace, too */
+        is_slice(record_value(&r, "TraceState"), "a=b");
+        assert_null(record_value(&r, "Knative-X").ptr);
         record_fini(&r);
         ce_event_unref(e);
     }

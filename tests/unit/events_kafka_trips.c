@@ -44,6 +44,15 @@ static void same_to_a_stranger(const struct ce_event *e, const struct ce_event *
     assert_int_equal(ce_event_data_kind(e) == CE_DATA_NONE, ce_event_data_kind(back) == CE_DATA_NONE);
 }
 
+static void only_the_trace(const struct ce_event *e)
+{
+    for (size_t i = 0; i < ce_event_header_count(e); i++) {
+        struct slice name, value;
+        ce_event_header_at(e, i, &name, &value);
+        assert_true(slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("tracestate")));
+    }
+}
+
 static void binary_mode_brings_every_event_back(void **state)
 {
     (void)state;
@@ -57,7 +66,7 @@ static void binary_mode_brings_every_event_back(void **state)
         ce_event_unref(back);
         back = through(e, CE_MODE_BINARY, false);
         same_to_a_stranger(e, back);
-        assert_int_equal(ce_event_header_count(back), 0);
+        only_the_trace(back);
         ce_event_unref(back);
         ce_event_unref(e);
     }
