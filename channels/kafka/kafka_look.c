@@ -199,38 +199,44 @@ static bool passes(rd_kafka_resp_err_t err)
     }
 }
 
-/* The handle keeps what it knows of a topic until somebody asks; so whoever has to wait asks. */
-static void know_better(rd_kafka_t *rk, const char *topic)
+/* The handle keeps what it knows of a topic until somebody asks; so whoever has to wait asks. False: no answer. */
+static bool know_better(rd_kafka_t *rk, const char *topic)
 {
     const struct rd_kafka_metadata *md = NULL;
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
-    if (rkt && !rd_kafka_metadata(rk, 0, rkt, &md, TRY_MS))
+    bool answered = rkt && !rd_kafka_metadata(rk, 0, rkt, &md, TRY_MS);
+    if (answered)
         rd_kafka_metadata_destroy(md);
     if (rkt)
         rd_kafka_topic_destroy(rkt);
+    return answered;
 }
 
-/* Asks once. True: it is to be asked again. */
+/* Asks once. True: it is to be asked again. A request to a leader that is gone is not answered, and then nothing stands
+ * in its elements: that there is another leader only fresh metadata tell. */
 static bool offsets_ask(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which, rd_kafka_resp_err_t *err)
 {
     const char *last = NULL;
     bool again = false, told = true; /* told: each element says what is wrong with it */
-    for (int i = 0; i < list->cnt; i++)
+    bool answers = true;
+    for (int i = 0; i < list->cnt; i++) {
         list->elems[i].offset = which;
+        list->elems[i].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
     *err = rd_kafka_offsets_for_times(rk, list, TRY_MS);
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *p = &list->elems[i];
         told &= p->err != RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (!passes(p->err))
+        if (!passes(p->err ? p->err : *err))
             continue;
         again = true;
-        if (!last || strcmp(last, p->topic) != 0)
-            know_better(rk, p->topic);
+        if (answers && (!last || strcmp(last, p->topic) != 0))
+            answers = know_better(rk, p->topic);
         last = p->topic;
     }
     if (*err && told)
         *err = RD_KAFKA_RESP_ERR_NO_ERROR;
-    return again || passes(*err);
+    return again;
 }
 
 enum err kafka_topics_offsets_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
