@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kafka_private.h"
+#include "pem.h"
 
 static void wipe(const char *owned)
 {
@@ -34,7 +35,7 @@ static void client_free(struct kafka_client *k)
 static enum err keep_chain(struct kafka_client *k)
 {
     const char *pem = k->settings.value[KAFKA_CERTIFICATE];
-    if (!pem || kafka_certificates(pem) < 2)
+    if (!pem || pem_certificates(pem) < 2)
         return OK;
     k->chain = memfd_create("chain", MFD_CLOEXEC);
     return k->chain >= 0 && dprintf(k->chain, "%s", pem) == (int)strlen(pem) ? OK : ERR_NOMEM;

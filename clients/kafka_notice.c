@@ -22,7 +22,6 @@
 #include <syslog.h>
 
 #include "kafka_private.h"
-#include "siphash.h"
 #include "text.h"
 
 #define MINUTE_NS (60 * NS_PER_S)
@@ -85,34 +84,12 @@ static uint64_t now_ns(void)
 
 /* ---- telling ---- */
 
-/* Under the lock: whether a minute has room for one more line, and how many were held back before it. */
-static bool admit(struct kafka_told *t, const char *text, uint64_t now, unsigned *held)
-{
-    static const uint64_t key[2] = {0};
-    uint64_t hash = siphash13(key, slice_str(text));
-    if (t->lines == 0 || now - t->minute_ns >= MINUTE_NS) {
-        t->minute_ns = now;
-        t->lines = 0;
-    }
-    bool again = hash == t->last_hash && now - t->last_ns < MINUTE_NS;
-    if (again || t->lines == KAFKA_NOTICES_A_MINUTE) {
-        t->held++;
-        return false;
-    }
-    t->lines++;
-    t->last_hash = hash;
-    t->last_ns = now;
-    *held = t->held;
-    t->held = 0;
-    return true;
-}
-
 static void tell(struct kafka_client *k, enum kafka_cause cause, char *text)
 {
     unsigned held = 0;
     kafka_settings_hide(&k->settings, text);
     pthread_mutex_lock(&k->watch.lock);
-    bool told = admit(&k->watch.told[cause], text, now_ns(), &held);
+    bool told = told_admit(&k->watch.told[cause], text, KAFKA_NOTICES_A_MINUTE, now_ns(), &held);
     pthread_mutex_unlock(&k->watch.lock);
     if (!told || !k->events.notice)
         return;

@@ -7,16 +7,11 @@
  * the first handle is made.
  */
 #include <assert.h>
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 
 #include "kafka_private.h"
+#include "pem.h"
 #include "text.h"
-
-#define CERTIFICATES_MAX 1000 /* of a CA bundle: the system's own has about 150 */
 
 static const struct {
     const char *name;
@@ -132,81 +127,6 @@ static enum err check_printable(const struct kafka_settings *s, enum kafka_param
     return OK;
 }
 
-/* ---- PEM ---- */
-
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-    (void)buf, (void)size, (void)rwflag, (void)arg;
-    return -1;
-}
-
-/* The first certificate of the text, owned by the caller; *count: how many there are. NULL: none, or one is broken. */
-static X509 *certificates(const char *pem, int *count)
-{
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *first = NULL, *x;
-    *count = 0;
-    ERR_clear_error();
-    while (bio && *count < CERTIFICATES_MAX && (x = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
-        if (!first)
-            first = x;
-        else
-            X509_free(x);
-        ++*count;
-    }
-    /* At the end OpenSSL finds no more start line; anything else is a certificate that cannot be read. */
-    unsigned long e = ERR_peek_last_error();
-    bool whole = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
-    ERR_clear_error();
-    BIO_free(bio);
-    if (!whole) {
-        X509_free(first);
-        return NULL;
-    }
-    return first;
-}
-
-int kafka_certificates(const char *pem)
-{
-    int count;
-    X509 *x = certificates(pem, &count);
-    bool whole = x;
-    X509_free(x);
-    return whole ? count : 0;
-}
-
-static enum err check_certificate(const char *name, const char *pem, int *count, X509 **out, struct diag *d)
-{
-    X509 *x = certificates(pem, count);
-    if (!x)
-        return diag_set(d, ERR_INVALID, "%s is not a certificate in PEM form (-----BEGIN CERTIFICATE-----)", name);
-    if (out)
-        *out = x;
-    else
-        X509_free(x);
-    return OK;
-}
-
-static enum err check_key(const char *certificate, const char *pem, struct diag *d)
-{
-    X509 *x = NULL;
-    int count;
-    enum err e = check_certificate("ssl.certificate", certificate, &count, &x, d);
-    if (e != OK)
-        return e;
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
-    if (!key)
-        e = diag_set(d, ERR_INVALID, "ssl.key is not a private key in PEM form without a passphrase");
-    else if (X509_check_private_key(x, key) != 1)
-        e = diag_set(d, ERR_INVALID, "ssl.key does not belong to ssl.certificate");
-    ERR_clear_error();
-    EVP_PKEY_free(key);
-    BIO_free(bio);
-    X509_free(x);
-    return e;
-}
-
 /* ---- what goes together ---- */
 
 static enum err refuse_all(const struct kafka_settings *s, enum kafka_param from, enum kafka_param to, const char *need,
@@ -259,18 +179,17 @@ static enum err check_tls(const struct kafka_settings *s, struct diag *d)
     static const char *const verify[] = {"true", "false", NULL};
     const char *ca = s->value[KAFKA_CA], *certificate = s->value[KAFKA_CERTIFICATE], *key = s->value[KAFKA_KEY];
     enum err e = OK;
-    int count;
     if (!by_tls(s))
         return refuse_all(s, KAFKA_CA, KAFKA_VERIFY, "security.protocol SSL or SASL_SSL", d);
     if (s->value[KAFKA_VERIFY])
         e = one_of("ssl.verify", s->value[KAFKA_VERIFY], verify, "true, false", d);
     if (e == OK && ca)
-        e = check_certificate("ssl.ca", ca, &count, NULL, d);
+        e = pem_check_certificate("ssl.ca", ca, d);
     if (e == OK && !certificate != !key)
         e = diag_set(d, ERR_INVALID, "%s is missing: ssl.certificate and ssl.key belong together",
                      key ? "ssl.certificate" : "ssl.key");
     if (e == OK && key)
-        e = check_key(certificate, key, d);
+        e = pem_check_pair("ssl.certificate", certificate, "ssl.key", key, d);
     return e;
 }
 

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "kafka_client.h"
+#include "told.h"
 
 enum kafka_param {
     KAFKA_SERVERS,
@@ -40,8 +41,6 @@ struct kafka_settings {
 /* Borrows the values. As kafka_client_check. */
 enum err kafka_params_read(const struct kafka_client_param *params, size_t count, struct kafka_settings *out,
                            struct diag *d) must_check;
-/* How many certificates that PEM holds; 0: none, or one of them cannot be read. */
-int kafka_certificates(const char *pem);
 /* Replaces every secret value that occurs in the text by stars, in place. */
 void kafka_settings_hide(const struct kafka_settings *s, char *text);
 
@@ -60,12 +59,6 @@ enum kafka_cause {
     KAFKA_FATAL,
     KAFKA_OTHER,
     KAFKA_CAUSE_COUNT
-};
-
-struct kafka_told { /* one cause */
-    uint64_t minute_ns;
-    unsigned lines, held;
-    uint64_t last_hash, last_ns; /* the text of the last line: not repeated within the minute */
 };
 
 struct kafka_handle {
@@ -87,7 +80,7 @@ struct kafka_broker {
 
 struct kafka_watch {
     pthread_mutex_t lock;
-    struct kafka_told told[KAFKA_CAUSE_COUNT];
+    struct told told[KAFKA_CAUSE_COUNT];
     struct kafka_handle *handles; /* between rd_kafka_new and rd_kafka_destroy */
     struct kafka_broker *brokers;
     size_t count, room;
