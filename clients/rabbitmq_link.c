@@ -529,7 +529,6 @@ static enum err start(struct rabbitmq_link *l)
     if (failed)
         return ERR_IO;
     pthread_setname_np(l->thread, "rabbitmq");
-    loop_post_reserved(l->loop, &l->start);
     return OK;
 }
 
@@ -565,11 +564,13 @@ enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link
     loop_timer_init(&l->overdue, rabbitmq_calls_overdue);
     loop_task_init(&l->settle, on_settle);
     e = start(l);
-    if (e)
+    if (e) {
         link_destroy(l);
-    else
-        *out = l;
-    return e;
+        return e;
+    }
+    *out = l; /* before anything can call back */
+    loop_post_reserved(l->loop, &l->start);
+    return OK;
 }
 
 void rabbitmq_link_free(struct rabbitmq_link *l)

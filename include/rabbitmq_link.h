@@ -82,7 +82,8 @@ struct rabbitmq_link_config {
     void *arg;
 };
 
-/* Starts the thread, which connects at once. ERR_NOMEM; ERR_IO when the system has no thread or descriptor left. */
+/* Starts the thread, which connects at once; *out is set before the first callback. ERR_NOMEM; ERR_IO when the system
+ * has no thread or descriptor left. */
 enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link_config *config,
                            struct rabbitmq_link **out) must_check;
 /* Any thread. */
