@@ -16,7 +16,8 @@ import zlib
 import leat
 
 MESSAGING = "messaging.knative.dev/v1"
-DURABLE = os.environ.get("LEAT_BUS", "").startswith(("log", "kafka"))  # what a stop leaves behind is there at the next start
+ELSEWHERE = ("kafka", "rabbitmq")  # buses that others share: names there have a prefix
+DURABLE = os.environ.get("LEAT_BUS", "").startswith(("log", *ELSEWHERE))  # what a stop leaves behind is there at the next start
 
 
 # ---- manifests ----
@@ -81,21 +82,21 @@ def event(id="1", type="t", source="/test", **attributes):
 
 
 def prefix_of(folder):
-    """Of the topics and groups of what runs in this folder, in this run of the tests."""
+    """Of the topics and groups, exchanges and queues of what runs in this folder, in this run of the tests."""
     return f"t{os.getpid()}-{zlib.crc32(str(folder).encode()):08x}-"
 
 
 class Broker(leat.Leat):
     """`leat serve` on ports that the system picked, with one manifest in `folder` (a fresh pathlib.Path). Ready when made. $LEAT_BUS, as --bus takes it, is where channels are unless
-    the test says otherwise; else they are in memory, as everything is unless `args` name a --data-dir. The bus `log` has its data in `folder`; on `kafka` the topics and groups of a folder
-    have a prefix of their own."""
+    the test says otherwise; else they are in memory, as everything is unless `args` name a --data-dir. The bus `log` has its data in `folder`; on `kafka` and `rabbitmq` what a folder has
+    there has a prefix of its own."""
 
     def __init__(self, folder, objects=(), *args, ready=True, **more):
         self.manifest = folder / "manifest.yaml"
         write_manifest(self.manifest, objects)
         words = [*(["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []), *args]
-        args = [f"{word},prefix={prefix_of(folder)}" if flag == "--bus" and str(word).startswith("kafka,") else word for flag, word in zip([None, *words], words)]
-        kept = any(re.match(r"log|kafka|.*\binner=log", str(word)) for flag, word in zip(args, args[1:]) if flag == "--bus")
+        args = [f"{word},prefix={prefix_of(folder)}" if flag == "--bus" and str(word).partition(",")[0] in ELSEWHERE else word for flag, word in zip([None, *words], words)]
+        kept = any(re.match(r"log|kafka|rabbitmq|.*\binner=log", str(word)) for flag, word in zip(args, args[1:]) if flag == "--bus")
         data = [] if {"--data-dir", "--shared"} & set(args) else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
         super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *data, *args], **more)
         if ready:

@@ -15,7 +15,7 @@ import warnings
 import leat
 from broker import prefix_of
 
-sys.path.insert(0, str(leat.ROOT / "build" / "python"))  # tests/setup/python-kafka
+sys.path.insert(0, str(leat.ROOT / "build" / "python"))  # tests/setup/python-clients
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # its own affair

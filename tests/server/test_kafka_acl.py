@@ -9,7 +9,7 @@ from leat import ROOT, request, wait_for
 from real.kafka import AUTHORIZER, USER, Kafka
 from test_kafka_security import objects, secret_of, send
 
-sys.path.insert(0, str(ROOT / "build" / "python"))  # tests/setup/python-kafka
+sys.path.insert(0, str(ROOT / "build" / "python"))  # tests/setup/python-clients
 
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, KafkaAdminClient, NewTopic, ResourcePattern, ResourceType  # noqa: E402
 
