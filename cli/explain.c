@@ -196,7 +196,9 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
         time_in(cJSON_GetArrayItem(taken, 0), "time", &from);
     else
         printf("  %s\n", strcmp(text_in(channel, "kind"), "KafkaSource") == 0 ? "read from Kafka"
-                                                                              : "its arrival is forgotten already");
+                         : strcmp(text_in(channel, "kind"), "RabbitmqSource") == 0
+                             ? "read from RabbitMQ"
+                             : "its arrival is forgotten already");
     cJSON_ArrayForEach(x, taken)
         print_taken(x, channel, now_ns);
     cJSON_ArrayForEach(x, item(e, "subscriptions"))

@@ -48,7 +48,7 @@ bool err_retryable(enum err e);
 struct diag {
     int line;       /* from 1; 0: not known */
     int column;     /* from 1, in bytes; 0: not known */
-    char text[400]; /* one sentence without the place, no newline */
+    char text[600]; /* one sentence without the place, no newline */
 };
 
 /* Fills *d (may be NULL) and returns e, so that `return diag_set(d, ERR_INVALID, ...)` reads well. Text too long is

@@ -41,7 +41,8 @@ static bool set_target(struct http_request *r, const char *space, const char *wo
     const struct kind *k = t->kind = kind_by_word(word);
     if (!k) {
         api_status(r, 404, "NotFound",
-                   "there is no kind '%s': events are delivered for a subscription, trigger, kafkasource, sequence or "
+                   "there is no kind '%s': events are delivered for a subscription, trigger, kafkasource, "
+                   "rabbitmqsource, sequence or "
                    "parallel",
                    word);
         return false;

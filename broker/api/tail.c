@@ -217,6 +217,11 @@ static bool read_wanted(struct api *a, struct http_request *r, struct wanted *w)
         api_status(r, 400, "BadRequest", "there is no kind '%s'", word);
         return false;
     }
+    if (strcmp(kind->kind, "RabbitmqSource") == 0) {
+        api_status(r, 400, "BadRequest",
+                   "what a RabbitmqSource delivers does not come in by this server, but lies in its queue already");
+        return false;
+    }
     if (strcmp(kind->kind, "KafkaSource") == 0) {
         api_status(
             r, 400, "BadRequest",

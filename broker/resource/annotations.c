@@ -16,7 +16,8 @@ enum {
     ON_SUBSCRIPTION = 2,      /* whatever delivers them */
     ON_FLOW = 4,              /* Sequence, Parallel: counts for each of their channels and subscriptions */
     ON_SUBSCRIPTION_2018 = 8, /* the forms of 2018, which have no delivery of their own */
-    ON_SOURCE = 16
+    ON_SOURCE = 16,
+    ON_QUEUE = 32 /* what declares a queue of RabbitMQ and is no channel */
 };
 #define ON_DELIVERIES (ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018 | ON_FLOW)
 
@@ -38,14 +39,27 @@ static const struct kind_use {
     {"feeds.knative.dev", "Feed", ON_SOURCE},
     {"sources.knative.dev", "GitHubSource", ON_SOURCE},
     {"sources.knative.dev", "KafkaSource", ON_SUBSCRIPTION},
+    {"sources.knative.dev", "RabbitmqSource", ON_SUBSCRIPTION | ON_QUEUE},
 };
 #define KIND_USE_COUNT (sizeof kind_uses / sizeof kind_uses[0])
 
+/* "" of what is no Broker. */
+static const char *broker_class(const struct kind *kind, const cJSON *object)
+{
+    bool broker = strcmp(kind->kind, "Broker") == 0 && strcmp(kind->group, "eventing.knative.dev") == 0;
+    const char *class = broker ? annotation(object, ANNOTATION_BROKER_CLASS) : NULL;
+    return class ? class : "";
+}
+
 bool broker_of_kafka(const struct kind *kind, const cJSON *object)
 {
-    const char *class = annotation(object, ANNOTATION_BROKER_CLASS);
-    return class && strcmp(kind->kind, "Broker") == 0 && strcmp(kind->group, "eventing.knative.dev") == 0 &&
-           (strcmp(class, BROKER_CLASS_KAFKA) == 0 || strcmp(class, BROKER_CLASS_KAFKA_NAMESPACED) == 0);
+    const char *class = broker_class(kind, object);
+    return strcmp(class, BROKER_CLASS_KAFKA) == 0 || strcmp(class, BROKER_CLASS_KAFKA_NAMESPACED) == 0;
+}
+
+bool broker_of_rabbitmq(const struct kind *kind, const cJSON *object)
+{
+    return strcmp(broker_class(kind, object), BROKER_CLASS_RABBITMQ) == 0;
 }
 
 /* ---- values ---- */
@@ -142,6 +156,37 @@ static enum err check_kafka_group(const char *value, struct diag *d)
     return *value && strlen(value) <= KAFKA_NAME_MAX
                ? OK
                : diag_set(d, ERR_INVALID, "must be 1 to %d characters", KAFKA_NAME_MAX);
+}
+
+static enum err check_rabbitmq_name(const char *value, struct diag *d)
+{
+    if (strncmp(value, "amq.", 4) == 0)
+        return diag_set(d, ERR_INVALID, "must not begin with amq., which is RabbitMQ's own (it is \"%.60s\")", value);
+    return *value && strlen(value) <= RABBITMQ_NAME_MAX
+               ? OK
+               : diag_set(d, ERR_INVALID, "must be 1 to %d bytes", RABBITMQ_NAME_MAX);
+}
+
+static enum err check_external_exchange(const char *value, struct diag *d)
+{
+    return *value && strlen(value) <= RABBITMQ_NAME_MAX
+               ? OK
+               : diag_set(d, ERR_INVALID, "must be 1 to %d bytes", RABBITMQ_NAME_MAX);
+}
+
+static enum err check_queue_type(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"quorum", "classic", NULL}, "quorum or classic", d);
+}
+
+static enum err check_shared(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"order", "work", NULL}, "order or work", d);
+}
+
+static enum err check_mode(const char *value, struct diag *d)
+{
+    return one_of(value, (const char *const[]){"binary", "structured", NULL}, "binary or structured", d);
 }
 
 static enum err check_in_flight(const char *value, struct diag *d)
@@ -275,6 +320,12 @@ static const struct annotation_rule {
     {ANNOTATION_KAFKA_TOPIC, ON_CHANNEL, check_kafka_name},
     {ANNOTATION_KAFKA_EXTERNAL_TOPIC, ON_CHANNEL, check_kafka_name},
     {ANNOTATION_KAFKA_GROUP, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_kafka_group},
+    {ANNOTATION_RABBITMQ_EXCHANGE, ON_CHANNEL, check_rabbitmq_name},
+    {ANNOTATION_RABBITMQ_EXTERNAL_EXCHANGE, ON_CHANNEL, check_external_exchange},
+    {ANNOTATION_RABBITMQ_QUEUE_TYPE, ON_CHANNEL | ON_QUEUE, check_queue_type},
+    {ANNOTATION_RABBITMQ_MODE, ON_CHANNEL, check_mode},
+    {ANNOTATION_RABBITMQ_BARE_HEADERS, ON_CHANNEL, check_bool},
+    {ANNOTATION_RABBITMQ_SHARED, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_shared},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])
 

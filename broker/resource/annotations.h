@@ -34,20 +34,30 @@
 #define ANNOTATION_KAFKA_TOPIC "leat.dev/kafka-topic"
 #define ANNOTATION_KAFKA_EXTERNAL_TOPIC "leat.dev/kafka-external-topic"
 #define ANNOTATION_KAFKA_GROUP "leat.dev/kafka-group"
+#define ANNOTATION_RABBITMQ_EXCHANGE "leat.dev/rabbitmq-exchange"
+#define ANNOTATION_RABBITMQ_EXTERNAL_EXCHANGE "leat.dev/rabbitmq-external-exchange"
+#define ANNOTATION_RABBITMQ_QUEUE_TYPE "leat.dev/rabbitmq-queue-type"
+#define ANNOTATION_RABBITMQ_MODE "leat.dev/rabbitmq-mode"
+#define ANNOTATION_RABBITMQ_BARE_HEADERS "leat.dev/rabbitmq-bare-headers"
+#define ANNOTATION_RABBITMQ_SHARED "leat.dev/rabbitmq-shared"
 
 /* Knative's own. */
 #define ANNOTATION_BROKER_CLASS "eventing.knative.dev/broker.class"
 #define ANNOTATION_DEPENDENCY "knative.dev/dependency"
 #define ANNOTATION_EXTERNAL_TOPIC "kafka.eventing.knative.dev/external.topic"
 #define ANNOTATION_DELIVERY_ORDER "kafka.eventing.knative.dev/delivery.order" /* of a Trigger: ordered, unordered */
+#define ANNOTATION_PARALLELISM "rabbitmq.eventing.knative.dev/parallelism"    /* of a Trigger: how many are under way */
 #define BROKER_CLASS_DEFAULT "MTChannelBasedBroker"
 #define BROKER_CLASS_KAFKA "Kafka"
 #define BROKER_CLASS_KAFKA_NAMESPACED "KafkaNamespaced" /* the same here: there are no pods to put into a namespace */
+#define BROKER_CLASS_RABBITMQ "RabbitMQBroker"
 
 #define ANNOTATION_IN_FLIGHT_MAX 10000
 #define KAFKA_NAME_MAX 249 /* of a topic, as Kafka has it (org.apache.kafka.common.internals.Topic) */
 #define KAFKA_NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #define KAFKA_SOURCE_GROUP "knative-kafka-source-%s.%s" /* of a KafkaSource that names none: namespace, name */
+#define RABBITMQ_NAME_MAX 255                           /* bytes of an exchange's or queue's name, as AMQP has it */
+#define RABBITMQ_PARALLELISM_MAX 1000                   /* as Knative's RabbitMQ components have it */
 #define ANNOTATION_RATE_MAX 1000000u                    /* a second: a limit above what a loop can send is none */
 
 /* Whether this annotation may have this value; names that are not ours always may. ERR_INVALID with *d, also for a name
@@ -58,6 +68,8 @@ enum err annotation_check_kind(const char *name, const struct kind *kind, struct
 
 /* Whether this object is a Broker of one of Kafka's classes. */
 bool broker_of_kafka(const struct kind *kind, const cJSON *object);
+/* ... of RabbitMQ's class. */
+bool broker_of_rabbitmq(const struct kind *kind, const cJSON *object);
 
 /* Knative's annotation for what a Trigger waits for: a JSON object with kind, name and apiVersion, the caller's
  * (cJSON_Delete). ERR_INVALID with *d, ERR_NOMEM. */

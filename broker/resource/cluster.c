@@ -54,7 +54,9 @@ bool plan_cluster_bus(struct planner *p, const char *type, const char *key, cons
     p->nomem = p->nomem || e == ERR_NOMEM;
     if (e != OK)
         *why = why_of(p, "InvalidParameters", "%s", d.text);
-    good = good && e == OK;
+    if (good && !ops)
+        *why = why_of(p, "BusNotBuiltIn", "%s is not in this build", type);
+    good = good && ops && e == OK;
     struct bus_param *list = good ? arena_alloc(p->arena, sizeof params->list) : NULL;
     p->nomem = p->nomem || (good && !list);
     if (list)
@@ -97,4 +99,30 @@ void secret_lacks(struct secret *s, const char *key, const char *what)
     if (s->good)
         *s->why = why_of(s->planner, "SecretIncomplete", "Secret %s/%s has no %s: %s", s->ns, s->name, key, what);
     s->good = false;
+}
+
+/* ---- what statuses say ---- */
+
+static void put_annotation(struct planner *p, cJSON *status, const char *name, const char *value)
+{
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(status, "annotations");
+    if (value)
+        put_text(p, list ? list : put_object(p, status, "annotations"), name, value);
+}
+
+void put_channel_place(struct planner *p, cJSON *status, const struct channel_plan *c)
+{
+    const struct plan_channel *channel = c->planned ? &p->plan->channels[c->index] : NULL;
+    if (channel && plan_bus_is(p, channel->bus, "kafka"))
+        put_annotation(p, status, "default.topic", cluster_param_value(channel->params, channel->param_count, "topic"));
+    if (channel && plan_bus_is(p, channel->bus, "rabbitmq"))
+        put_annotation(p, status, "exchange", cluster_param_value(channel->params, channel->param_count, "exchange"));
+}
+
+void put_subscription_place(struct planner *p, cJSON *status, const struct plan_subscription *s)
+{
+    if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "kafka"))
+        put_annotation(p, status, "group.id", cluster_param_value(s->params, s->param_count, "group"));
+    if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "rabbitmq"))
+        put_annotation(p, status, "queue", cluster_param_value(s->params, s->param_count, "queue"));
 }

@@ -35,6 +35,10 @@ static const struct dependents {
      {"Addressable", "ConfigParsed", "ConfigMapUpdated", "TopicReady", "DataPlaneAvailable", "ProbeSucceeded",
       "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
     {"eventing.knative.dev",
+     "Broker of RabbitMQ",
+     {"SecretReady", "ExchangeReady", "DLXReady", "DeadLetterSinkReady", "IngressReady", "Addressable",
+      "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
+    {"eventing.knative.dev",
      "Trigger",
      {"BrokerReady", "SubscriptionReady", "DependencyReady", "SubscriberResolved", "DeadLetterSinkResolved", NULL}},
     {"eventing.knative.dev",
@@ -55,6 +59,7 @@ static const struct dependents {
      "KafkaSource",
      {"SinkProvided", "Deployed", "KeyTypeCorrect", "ConnectionEstablished", "InitialOffsetsCommitted",
       "OIDCIdentityCreated", NULL}},
+    {"sources.knative.dev", "RabbitmqSource", {"SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL}},
     {"channels.knative.dev", "Bus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "ClusterBus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "Channel", {"Provisioned", "Routeable", "Serviceable", NULL}},
@@ -65,7 +70,9 @@ static const struct dependents {
 
 const char *condition_kind(const struct resource *r)
 {
-    return broker_of_kafka(r->kind, r->object) ? "Broker of Kafka" : r->kind->kind;
+    return broker_of_kafka(r->kind, r->object)      ? "Broker of Kafka"
+           : broker_of_rabbitmq(r->kind, r->object) ? "Broker of RabbitMQ"
+                                                    : r->kind->kind;
 }
 
 static const char *const *dependents_of(const struct resource *r)

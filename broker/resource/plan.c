@@ -42,11 +42,13 @@ static void compile(struct planner *p)
     plan_2018_channels(p);
     plan_kafka_sinks(p);
     plan_kafka_source_channels(p);
+    plan_rabbitmq_source_channels(p);
     plan_messaging_subscriptions(p);
     plan_flow_subscriptions(p);
     plan_2018_subscriptions(p);
     plan_github_sources(p);
     plan_kafka_sources(p);
+    plan_rabbitmq_sources(p);
     plan_feeds(p);
     plan_unready(p);
     plan_messaging_statuses(p);

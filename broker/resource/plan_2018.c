@@ -16,7 +16,7 @@
 
 enum bus_sort { BUS_OTHER, BUS_STUB, BUS_LOG, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
 
-#define BUILT_IN "built in are stub (in memory), log (on disk) and kafka"
+#define BUILT_IN "built in are stub (in memory), log (on disk), kafka and rabbitmq"
 
 static enum bus_sort sort_of_word(const char *word)
 {
@@ -73,24 +73,25 @@ static enum bus_sort sort_of(const struct resource *r)
 static bool bus_built_in(struct planner *p, const char *kind, const char *name, enum bus_sort sort,
                          const struct resource *r, struct why *why)
 {
-    static const char *const names[] = {"", "memory", "log", "kafka", "Google Pub/Sub", "RabbitMQ"};
     if (sort == BUS_STUB || (sort == BUS_LOG && p->options->data_dir))
         return true;
     if (sort == BUS_KAFKA && r)
         return plan_kafka_2018_servers(p, r, why) != NULL;
-    if (sort == BUS_KAFKA)
-        *why =
-            why_of(p, "BusNotFound",
-                   "%s %s is not declared, and the default bus is not Kafka: declare it, with the cluster's addresses "
-                   "in KAFKA_BOOTSTRAP_SERVERS of its dispatcher's environment",
-                   kind, name);
+    if (sort == BUS_RABBITMQ && r)
+        return plan_rabbitmq_2018_reachable(p, r, why);
+    if (sort == BUS_KAFKA || sort == BUS_RABBITMQ)
+        *why = why_of(p, "BusNotFound",
+                      "%s %s is not declared, and the default bus is not %s: declare it, with the %s of its "
+                      "dispatcher's environment",
+                      kind, name, sort == BUS_KAFKA ? "Kafka" : "RabbitMQ",
+                      sort == BUS_KAFKA ? "cluster's addresses in KAFKA_BOOTSTRAP_SERVERS" : "address in RABBITMQ_URL");
     else if (sort == BUS_LOG)
         *why = why_of(p, "NoDataDirectory",
                       "%s %s keeps its events on disk, and leat serve was started with --ephemeral", kind, name);
     else if (sort == BUS_OTHER)
         *why = why_of(p, "BusNotSupported", "%s %s runs a program that leat does not know; " BUILT_IN, kind, name);
     else
-        *why = why_of(p, "BusNotBuiltIn", "%s %s: %s is not in this build yet; " BUILT_IN, kind, name, names[sort]);
+        *why = why_of(p, "BusNotBuiltIn", "%s %s: Google Pub/Sub is not in this build yet; " BUILT_IN, kind, name);
     return false;
 }
 
@@ -131,7 +132,7 @@ static size_t log_bus(struct planner *p, const char *key, const char *folder)
     return plan_bus(p, key, "log", dir, 1);
 }
 
-/* Of Kafka, *good false and *why when its cluster is not known. */
+/* Of Kafka and RabbitMQ, *good false and *why when it is not known where that is. */
 static size_t declared_bus(struct planner *p, const char *kind, const struct resource *r, enum bus_sort sort,
                            bool *good, struct why *why)
 {
@@ -139,6 +140,10 @@ static size_t declared_bus(struct planner *p, const char *kind, const struct res
     const char *ns = r->namespace_name, *key = plan_text(p, "%s/%s%s%s", kind, ns, *ns ? "/" : "", r->name);
     if (sort == BUS_KAFKA) {
         *good = plan_kafka_2018_bus(p, key, r, &bus, why);
+        return bus;
+    }
+    if (sort == BUS_RABBITMQ) {
+        *good = plan_rabbitmq_2018_bus(p, key, r, &bus, why);
         return bus;
     }
     if (sort != BUS_LOG)
@@ -154,8 +159,8 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
         b.why = why_of(p, "BusNotFound", "%s %s is not declared; " BUILT_IN, kind, name);
         return b;
     }
-    bool kafka = sort == BUS_KAFKA;
-    b.good = (kafka && (b.resource || plan_default_bus(p, "kafka", &b.index))) ||
+    bool others = sort == BUS_KAFKA || sort == BUS_RABBITMQ;
+    b.good = (others && (b.resource || plan_default_bus(p, sort == BUS_KAFKA ? "kafka" : "rabbitmq", &b.index))) ||
              bus_built_in(p, kind, name, sort, b.resource, &b.why);
     if (!b.good)
         return b;
@@ -165,7 +170,7 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
         b.index = log_bus(p, "log", "log");
     if (!b.resource)
         b.why = why_of(p, "BuiltInBus", "%s %s is not declared; leat's own, %s, is used", kind, name,
-                       kafka             ? "the default bus"
+                       others            ? "the default bus"
                        : sort == BUS_LOG ? "on disk"
                                          : "in memory");
     return b;
@@ -173,11 +178,26 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
 
 /* ---- parameters ---- */
 
-/* Whether a parameter of a Bus means something here. */
-static bool means(const char *name, bool of_channel, bool kafka)
+/* What a Channel or Subscription on the bus may set: its parameters mean something by where it lies. */
+static enum bus_sort sort_of_index(const struct planner *p, size_t bus)
 {
-    static const char *const names[2][2] = {{"overflow", "capacity"}, {"initialOffset", "NumPartitions"}};
-    return strcmp(name, names[kafka][of_channel]) == 0;
+    return plan_bus_is(p, bus, "kafka") ? BUS_KAFKA : plan_bus_is(p, bus, "rabbitmq") ? BUS_RABBITMQ : BUS_OTHER;
+}
+
+static bool means(const char *name, bool of_channel, enum bus_sort sort)
+{
+    static const char *const names[][2] = {[BUS_OTHER] = {"overflow", "capacity"},
+                                           [BUS_KAFKA] = {"initialOffset", "NumPartitions"},
+                                           [BUS_RABBITMQ] = {"Parallelism", "QueueType"}};
+    return strcmp(name, names[sort][of_channel]) == 0;
+}
+
+/* Whether it may have this value; false with *why. */
+static bool argument_good(struct planner *p, enum bus_sort sort, const char *name, const char *value, struct why *why)
+{
+    if (sort == BUS_KAFKA)
+        return plan_kafka_2018_argument(p, name, value, why);
+    return sort != BUS_RABBITMQ || plan_rabbitmq_2018_argument(p, name, value, why);
 }
 
 static const char *argument(const cJSON *arguments, const char *name)
@@ -201,8 +221,8 @@ static bool declared(const cJSON *parameters, const char *name)
 /* The arguments against what the bus declares: an argument, else the default, else *why and false. What means nothing
  * here is left out, and *why remarks it. */
 static bool parameters_resolve(struct planner *p, const cJSON *parameters, const cJSON *arguments, bool of_channel,
-                               bool kafka, void (*put)(void *arg, const char *name, const char *value), void *arg,
-                               struct why *why)
+                               enum bus_sort sort, void (*put)(void *arg, const char *name, const char *value),
+                               void *arg, struct why *why)
 {
     const cJSON *each;
     const char *ignored = "";
@@ -215,8 +235,8 @@ static bool parameters_resolve(struct planner *p, const cJSON *parameters, const
                 why_of(p, "ArgumentMissing", "the bus demands the argument \"%s\"; add it under spec.arguments", name);
             return false;
         }
-        bool known = means(name, of_channel, kafka);
-        if (known && kafka && !plan_kafka_2018_argument(p, name, value, why))
+        bool known = means(name, of_channel, sort);
+        if (known && !argument_good(p, sort, name, value, why))
             return false;
         if (known)
             put(arg, name, value);
@@ -242,9 +262,11 @@ struct put_arg {
 static void put_channel_param(void *arg, const char *name, const char *value)
 {
     struct put_arg *a = arg;
+    const char *ours = strcmp(name, "NumPartitions") == 0 ? "topic.partitions"
+                       : strcmp(name, "QueueType") == 0   ? "queue.type"
+                                                          : name;
     if (a->channel && a->channel->planned)
-        plan_channel_param(a->planner, a->channel, strcmp(name, "NumPartitions") == 0 ? "topic.partitions" : name,
-                           value);
+        plan_channel_param_default(a->planner, a->channel, ours, value);
 }
 
 static void put_subscription_param(void *arg, const char *name, const char *value)
@@ -252,6 +274,8 @@ static void put_subscription_param(void *arg, const char *name, const char *valu
     struct put_arg *a = arg;
     if (a->subscription && strcmp(name, "initialOffset") == 0)
         a->subscription->start.kind = strcmp(value, "Oldest") == 0 ? BUS_START_EARLIEST : BUS_START_LATEST;
+    else if (a->subscription && strcmp(name, "Parallelism") == 0)
+        a->subscription->in_flight_max = (unsigned)atoi(value);
     else if (a->subscription)
         plan_subscription_param(a->planner, a->subscription, name, value);
 }
@@ -265,8 +289,8 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     static const struct channel_form form = {.room = "channels", .hosts = HOSTS_2018};
     struct put_arg dry = {.planner = p};
     struct why why = bus->why;
-    bool kafka = plan_bus_is(p, bus->index, "kafka");
-    bool good = bus->good && parameters_resolve(p, own, arguments, true, kafka, put_channel_param, &dry, &why);
+    enum bus_sort sort = sort_of_index(p, bus->index);
+    bool good = bus->good && parameters_resolve(p, own, arguments, true, sort, put_channel_param, &dry, &why);
     struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus->index, &form);
     if (!c)
         return NULL;
@@ -275,7 +299,7 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     c->bus_of_2018 = bus->name;
     c->bus_parameters = cJSON_GetObjectItemCaseSensitive(parameters, "subscription");
     struct put_arg real = {.planner = p, .channel = c};
-    if (good && c->ready && !parameters_resolve(p, own, arguments, true, kafka, put_channel_param, &real, &why))
+    if (good && c->ready && !parameters_resolve(p, own, arguments, true, sort, put_channel_param, &real, &why))
         p->nomem = true;
     return c;
 }
@@ -366,14 +390,15 @@ static void subscription(struct planner *p, const struct resource *r)
     struct plan_target subscriber = {.kind = PLAN_TARGET_NONE}, reply = {.kind = PLAN_TARGET_NONE};
     struct why why = {0};
     struct put_arg arg = {.planner = p};
-    bool good = true, kafka = c && c->planned && plan_bus_is(p, p->plan->channels[c->index].bus, "kafka");
+    enum bus_sort sort = c && c->planned ? sort_of_index(p, p->plan->channels[c->index].bus) : BUS_OTHER;
+    bool good = true;
     if (!c)
         why = why_of(p, "ChannelNotFound", "Channel %s/%s is not declared", ns, name);
     else if (!c->ready)
         why = why_of(p, "ChannelNotReady", "Channel %s/%s is not ready: %s", ns, name, c->why.message);
     good = c && c->ready && resolve_name(p, ns, json_text(spec, "subscriber"), &subscriber, &why) &&
            resolve_reply(p, ns, json_text(spec, "replyTo"), &reply, &why) &&
-           parameters_resolve(p, c->bus_parameters, arguments, false, kafka, put_subscription_param, &arg, &why) &&
+           parameters_resolve(p, c->bus_parameters, arguments, false, sort, put_subscription_param, &arg, &why) &&
            plan_order_possible(p, r, c->resource, &why);
     struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
     if (s) {
@@ -381,7 +406,7 @@ static void subscription(struct planner *p, const struct resource *r)
         s->reply = reply;
         arg.subscription = s;
         if (good &&
-            !parameters_resolve(p, c->bus_parameters, arguments, false, kafka, put_subscription_param, &arg, &why))
+            !parameters_resolve(p, c->bus_parameters, arguments, false, sort, put_subscription_param, &arg, &why))
             p->nomem = true;
         plan_subscription_annotations(p, s, r, c->resource);
     }

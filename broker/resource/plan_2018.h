@@ -25,4 +25,13 @@ bool plan_kafka_2018_bus(struct planner *p, const char *key, const struct resour
  */
 bool plan_kafka_2018_argument(struct planner *p, const char *name, const char *value, struct why *why);
 
+/* ---- plan_rabbitmq_2018.c ---- */
+
+/* Whether a Bus or ClusterBus rabbitmq says where RabbitMQ is; false with *why. */
+bool plan_rabbitmq_2018_reachable(struct planner *p, const struct resource *r, struct why *why);
+/* The bus of this key there; false with *why, and *bus is set all the same, for what ran there before. */
+bool plan_rabbitmq_2018_bus(struct planner *p, const char *key, const struct resource *r, size_t *bus, struct why *why);
+/* Whether an argument of such a bus may have this value: QueueType of a Channel, Parallelism of a Subscription. */
+bool plan_rabbitmq_2018_argument(struct planner *p, const char *name, const char *value, struct why *why);
+
 #endif

@@ -37,6 +37,10 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
         plan_kafka_annotations(p, c, r);
         return;
     }
+    if (plan_bus_is(p, p->plan->channels[c->index].bus, "rabbitmq")) {
+        plan_rabbitmq_annotations(p, c, r);
+        return;
+    }
     for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
         const char *value = annotation(r->object, params[i]);
         if (value) /* the bus knows them by the names that users do */
@@ -93,14 +97,21 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     struct diag ignored;
     if (!overflow)
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
-    if (overflow && !plan_bus_is(p, p->plan->channels[s->channel].bus, "kafka"))
+    size_t bus = p->plan->channels[s->channel].bus;
+    bool rabbitmq = plan_bus_is(p, bus, "rabbitmq");
+    if (overflow && !rabbitmq && !plan_bus_is(p, bus, "kafka"))
         plan_subscription_param(p, s, "overflow", overflow);
     if (annotation(r->object, ANNOTATION_START_FROM))
         s->start = start_of(r);
     s->keep_cursor = is(r, ANNOTATION_KEEP_CURSOR, "true");
     if (rate && rate_parse(rate, &s->rate_interval_ns, &ignored) != OK)
         s->rate_interval_ns = 0;
-    s->in_flight_max = number(r, ANNOTATION_IN_FLIGHT);
+    if (number(r, ANNOTATION_IN_FLIGHT))
+        s->in_flight_max = number(r, ANNOTATION_IN_FLIGHT);
+    else if (rabbitmq && plan_rabbitmq_parallelism(r))
+        s->in_flight_max = plan_rabbitmq_parallelism(r);
+    if (rabbitmq && annotation(r->object, ANNOTATION_RABBITMQ_SHARED))
+        plan_subscription_param(p, s, "shared", annotation(r->object, ANNOTATION_RABBITMQ_SHARED));
     s->order = is(r, ANNOTATION_ORDER, "strict") ? ORDER_STRICT
                : is(r, ANNOTATION_ORDER, "key")  ? ORDER_KEY
                : is(r, ANNOTATION_ORDER, "none") ? ORDER_NONE

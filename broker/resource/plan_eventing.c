@@ -15,6 +15,8 @@ static bool broker_bus(struct planner *p, const struct resource *r, size_t *bus,
     const char *class = annotation(r->object, ANNOTATION_BROKER_CLASS);
     if (broker_of_kafka(r->kind, r->object))
         return plan_kafka_broker_bus(p, r, bus, why);
+    if (broker_of_rabbitmq(r->kind, r->object))
+        return plan_rabbitmq_broker_bus(p, r, bus, why);
     if (!class || strcmp(class, BROKER_CLASS_DEFAULT) == 0)
         return plan_template_bus(p, NULL, bus, why);
     *why = why_of(p, "BrokerClassNotBuiltIn",
@@ -26,17 +28,21 @@ static bool broker_bus(struct planner *p, const struct resource *r, size_t *bus,
 
 void plan_brokers(struct planner *p)
 {
-    static const struct channel_form form = {.room = "brokers", .broker = true};
+    static const struct channel_form plain = {.room = "brokers", .broker = true},
+                                     rabbitmq = {.room = "brokers", .hosts = HOSTS_RABBITMQ, .broker = true};
     size_t cursor = 0;
     for (const struct resource *r; (r = plan_next(p, GROUP, "Broker", &cursor));) {
         struct why why;
         size_t bus = 0;
         bool good = broker_bus(p, r, &bus, &why);
-        struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, &form);
+        bool of_rabbitmq = broker_of_rabbitmq(r->kind, r->object);
+        struct channel_plan *c = plan_channel_add(p, r, good ? NULL : &why, bus, of_rabbitmq ? &rabbitmq : &plain);
         if (c)
             c->delivery = json_object(json_object(r->object, "spec"), "delivery");
         if (c && c->planned && broker_of_kafka(r->kind, r->object))
             plan_kafka_broker_topic(p, c);
+        if (c && c->planned && of_rabbitmq)
+            plan_rabbitmq_broker_exchange(p, c);
     }
 }
 
@@ -45,18 +51,23 @@ static void broker_status(struct planner *p, const struct channel_plan *c)
     static const char *const parts[] = {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable"};
     struct plan_target dead;
     struct why why = {NULL, NULL};
+    bool of_rabbitmq = broker_of_rabbitmq(c->resource->kind, c->resource->object);
     cJSON *status = cJSON_CreateObject();
     put_address(p, status, c);
-    put_topic(p, status, c);
+    put_channel_place(p, status, c);
     if (broker_of_kafka(c->resource->kind, c->resource->object)) {
         put_kafka_conditions(p, status, c);
         put_condition(p, status, "DataPlaneAvailable", true, NULL);
-    } else
+    } else if (of_rabbitmq)
+        put_rabbitmq_conditions(p, status, c);
+    else
         for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
             put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
     const cJSON *sink = json_object(c->delivery, "deadLetterSink");
     bool resolved = resolve_destination(p, c->resource->namespace_name, sink, &dead, &why);
     put_dead_letter(p, status, sink != NULL, resolved, &dead, &why);
+    if (of_rabbitmq)
+        put_condition(p, status, "DeadLetterSinkReady", resolved, resolved ? NULL : &why);
     put_policies(p, status);
     put_paused(p, status, c->resource, NULL);
     put_status(p, c->resource, status);
@@ -202,7 +213,7 @@ static void trigger_status(struct planner *p, const struct resource *r, const st
     put_dependency(p, status, r);
     put_condition(p, status, "SubscriberResolved", t->subscriber_good, t->subscriber_good ? NULL : &t->subscriber_why);
     put_dead_letter(p, status, t->dead_letter_given, t->dead_letter_good, &t->dead_letter, &t->dead_letter_why);
-    put_group(p, status, t->made);
+    put_subscription_place(p, status, t->made);
     put_remarks(p, status, r, t->broker);
     put_status(p, r, status);
 }

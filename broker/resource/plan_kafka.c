@@ -52,16 +52,6 @@ static bool config_map(struct planner *p, const char *ns, const char *name, size
 
 /* ---- topics ---- */
 
-/* What was said first counts: an annotation is nearer than a default. */
-static void topic_param(struct planner *p, struct channel_plan *c, const char *name, const char *value)
-{
-    const struct plan_channel *channel = &p->plan->channels[c->index];
-    for (size_t i = 0; i < channel->param_count; i++)
-        if (strcmp(channel->params[i].name, name) == 0)
-            return;
-    plan_channel_param(p, c, name, value);
-}
-
 void plan_kafka_annotations(struct planner *p, struct channel_plan *c, const struct resource *r)
 {
     const char *age = annotation(r->object, ANNOTATION_RETENTION_AGE),
@@ -69,13 +59,13 @@ void plan_kafka_annotations(struct planner *p, struct channel_plan *c, const str
                *partitions = annotation(r->object, ANNOTATION_PARTITIONS);
     uint64_t n;
     if (partitions) {
-        topic_param(p, c, "partitions", partitions);
-        topic_param(p, c, "topic.partitions", partitions);
+        plan_channel_param_default(p, c, "partitions", partitions);
+        plan_channel_param_default(p, c, "topic.partitions", partitions);
     }
     if (age)
-        topic_param(p, c, "topic.retention", age);
+        plan_channel_param_default(p, c, "topic.retention", age);
     if (bytes && bytes_parse(slice_str(bytes), &n, NULL) == OK)
-        topic_param(p, c, "topic.config.retention.bytes", plan_text(p, "%llu", (unsigned long long)n));
+        plan_channel_param_default(p, c, "topic.config.retention.bytes", plan_text(p, "%llu", (unsigned long long)n));
 }
 
 /* ---- KafkaChannel ---- */
@@ -100,7 +90,7 @@ static void number_param(struct planner *p, struct channel_plan *c, const cJSON 
                          const char *name, int otherwise)
 {
     const cJSON *n = cJSON_GetObjectItemCaseSensitive(spec, field);
-    topic_param(p, c, name, plan_text(p, "%d", cJSON_IsNumber(n) ? n->valueint : otherwise));
+    plan_channel_param_default(p, c, name, plan_text(p, "%d", cJSON_IsNumber(n) ? n->valueint : otherwise));
 }
 
 void plan_kafka_channel_topic(struct planner *p, struct channel_plan *c, const cJSON *spec)
@@ -108,7 +98,7 @@ void plan_kafka_channel_topic(struct planner *p, struct channel_plan *c, const c
     const char *retention = json_text(spec, "retentionDuration");
     number_param(p, c, spec, "numPartitions", "topic.partitions", 1);
     number_param(p, c, spec, "replicationFactor", "topic.replication", 1);
-    topic_param(p, c, "topic.retention", retention && *retention ? retention : "PT168H");
+    plan_channel_param_default(p, c, "topic.retention", retention && *retention ? retention : "PT168H");
 }
 
 /* ---- Broker ---- */
@@ -166,10 +156,11 @@ void plan_kafka_broker_topic(struct planner *p, struct channel_plan *c)
     const char *partitions = json_text(data, "default.topic.partitions"),
                *replication = json_text(data, "default.topic.replication.factor");
     if (partitions)
-        topic_param(p, c, "topic.partitions", plan_text(p, "%d", atoi(partitions)));
+        plan_channel_param_default(p, c, "topic.partitions", plan_text(p, "%d", atoi(partitions)));
     if (replication)
-        topic_param(p, c, "topic.replication", plan_text(p, "%d", atoi(replication)));
+        plan_channel_param_default(p, c, "topic.replication", plan_text(p, "%d", atoi(replication)));
     cJSON_ArrayForEach(each, data)
         if (strncmp(each->string, prefix, sizeof prefix - 1) == 0 && cJSON_IsString(each))
-            topic_param(p, c, plan_text(p, "topic.config.%s", each->string + sizeof prefix - 1), each->valuestring);
+            plan_channel_param_default(p, c, plan_text(p, "topic.config.%s", each->string + sizeof prefix - 1),
+                                       each->valuestring);
 }

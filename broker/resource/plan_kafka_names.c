@@ -9,7 +9,7 @@
  *
  * Annotations name others (leat.dev/kafka-topic, -external-topic, -group).
  */
-#include "cluster.h"
+#include "planner.h"
 
 static bool is_kind(const struct resource *r, const char *group, const char *kind)
 {
@@ -103,24 +103,4 @@ void put_kafka_conditions(struct planner *p, cJSON *status, const struct channel
                                : "it is made when its configuration can be read");
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         put_condition(p, status, parts[i], c->ready, c->ready ? NULL : &c->why);
-}
-
-static void put_annotation(struct planner *p, cJSON *status, const char *name, const char *value)
-{
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(status, "annotations");
-    if (value)
-        put_text(p, list ? list : put_object(p, status, "annotations"), name, value);
-}
-
-void put_topic(struct planner *p, cJSON *status, const struct channel_plan *c)
-{
-    const struct plan_channel *channel = c->planned ? &p->plan->channels[c->index] : NULL;
-    if (channel && plan_bus_is(p, channel->bus, "kafka"))
-        put_annotation(p, status, "default.topic", cluster_param_value(channel->params, channel->param_count, "topic"));
-}
-
-void put_group(struct planner *p, cJSON *status, const struct plan_subscription *s)
-{
-    if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "kafka"))
-        put_annotation(p, status, "group.id", cluster_param_value(s->params, s->param_count, "group"));
 }

@@ -66,7 +66,7 @@ void plan_kafka_sinks(struct planner *p)
         put_kafka_conditions(p, status, c);
         put_condition(p, status, "DataPlaneAvailable", true, NULL);
         put_policies(p, status);
-        put_topic(p, status, c);
+        put_channel_place(p, status, c);
         put_status(p, r, status);
     }
 }

@@ -245,7 +245,7 @@ static void one(struct planner *p, const struct resource *r)
     put_condition(p, status, "OIDCIdentityCreated", true, &no_identity);
     put_text(p, status, "sinkUri", sink.url);
     put_attributes(p, status, r);
-    put_group(p, status, s);
+    put_subscription_place(p, status, s);
     if (wants_none(r))
         put_condition(p, status, CONDITION_DELIVERING, false, &none);
     put_remarks(p, status, r, c);

@@ -75,7 +75,7 @@ static void channel_status(struct planner *p, struct channel_plan *c)
     cJSON *status = cJSON_CreateObject();
     bool in_memory = strcmp(r->kind->kind, "InMemoryChannel") == 0;
     put_address(p, status, c);
-    put_topic(p, status, c);
+    put_channel_place(p, status, c);
     if (strcmp(r->kind->kind, "Channel") == 0)
         put_backing(p, status, r);
     if (strcmp(r->kind->kind, "KafkaChannel") == 0) {
@@ -182,7 +182,7 @@ static void subscription_status(struct planner *p, const struct resource *r, con
         put_unknown(p, status, "AddedToChannel", "NotResolved",
                     made ? "its events are kept until everything it names is there again"
                          : "it joins the channel when everything it names is there");
-    put_group(p, status, made);
+    put_subscription_place(p, status, made);
     put_remarks(p, status, r, s->channel);
     put_status(p, r, status);
 }

@@ -2,12 +2,11 @@
  *
  * The parts of a plan as they come in, and the small hands that every planning file uses.
  */
-#include "planner.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "array.h"
+#include "cluster.h"
 
 const char *plan_text(struct planner *p, const char *format, ...)
 {
@@ -166,6 +165,10 @@ static const char **host_names(struct planner *p, const struct channel_plan *c)
         names[0] = plan_text(p, "%s-kn-channel.%s.svc.%s", name, ns, domain);
         names[1] = plan_text(p, "%s-kn-channel.%s.svc", name, ns);
         names[2] = plan_text(p, "%s-kn-channel.%s", name, ns);
+    } else if (names && c->form.hosts == HOSTS_RABBITMQ) {
+        names[0] = plan_text(p, "%s-broker-ingress.%s.svc.%s", name, ns, domain);
+        names[1] = plan_text(p, "%s-broker-ingress.%s.svc", name, ns);
+        names[2] = plan_text(p, "%s-broker-ingress.%s", name, ns);
     }
     return names;
 }
@@ -213,19 +216,44 @@ static void channel_fill(struct planner *p, struct channel_plan *c, struct plan_
     hosts_take(p, c, channel);
 }
 
-/* A topic that leat makes is one channel's alone: it goes with it. Clusters are told apart by their servers. */
-static bool topic_take(struct planner *p, struct channel_plan *c, size_t bus, const char *topic, struct why *why)
+/* What a channel is called where others see it, too. */
+struct siting {
+    const char *word; /* "topic", "exchange"; NULL: its bus is leat's own */
+    const char *name; /* NULL: it has none of its own */
+    bool external;    /* it is somebody else's */
+};
+
+static struct siting siting_of(struct planner *p, const struct resource *r, const struct channel_form *form, size_t bus)
 {
+    struct siting at = {0};
+    if (plan_bus_is(p, bus, "kafka")) {
+        at.word = "topic";
+        at.name = plan_kafka_topic_name(p, r, form, &at.external);
+    } else if (plan_bus_is(p, bus, "rabbitmq")) {
+        at.word = "exchange";
+        at.name = plan_rabbitmq_exchange_name(p, r, form, &at.external);
+    }
+    return at;
+}
+
+/* A topic or exchange that leat makes is one channel's alone: it goes with it. Clusters are told apart by where they
+ * are. */
+static bool siting_take(struct planner *p, struct channel_plan *c, size_t bus, const struct siting *at, struct why *why)
+{
+    static const char *const where[] = {"bootstrap.servers", "url", "host", "vhost"};
     const struct plan_bus *b = &p->plan->buses[bus];
-    const char *key = b->key;
-    for (size_t i = 0; i < b->param_count; i++)
-        if (strcmp(b->params[i].name, "bootstrap.servers") == 0)
-            key = b->params[i].value;
-    key = plan_text(p, "%s %s", key, topic);
+    const char *key = b->key, *given = "";
+    for (size_t i = 0; i < sizeof where / sizeof where[0]; i++) {
+        const char *value = cluster_param_value(b->params, b->param_count, where[i]);
+        if (value)
+            key = given = plan_text(p, "%s %s", given, value);
+    }
+    key = plan_text(p, "%s %s", key, at->name);
     if (take(p, &p->topics, key, c))
         return true;
     const struct channel_plan *other = map_get(&p->topics, slice_str(key));
-    *why = why_of(p, REASON_TOPIC_TAKEN, "the topic %s is that of %s %s/%s; give one of them another name", topic,
+    *why = why_of(p, strcmp(at->word, "topic") == 0 ? REASON_TOPIC_TAKEN : REASON_EXCHANGE_TAKEN,
+                  "the %s %s is that of %s %s/%s; give one of them another name", at->word, at->name,
                   other ? other->resource->kind->kind : "", other ? other->resource->namespace_name : "",
                   other ? other->resource->name : "");
     return false;
@@ -249,18 +277,15 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     c->resource = r;
     c->form = *form;
     struct why taken;
-    const char *topic = NULL;
-    bool external = false, kafka = plan_bus_is(p, bus, "kafka");
-    if (kafka)
-        topic = plan_kafka_topic_name(p, r, form, &external);
-    bool own = topic && !external && (!broken || entry_planned(r));
-    if (own && !topic_take(p, c, bus, topic, &taken) && !broken)
+    const struct siting at = siting_of(p, r, form, bus);
+    bool own = at.name && !at.external && (!broken || entry_planned(r));
+    if (own && !siting_take(p, c, bus, &at, &taken) && !broken)
         broken = &taken;
     c->ready = !broken;
-    c->planned = c->ready || (kafka && entry_planned(r));
+    c->planned = c->ready || (at.word && entry_planned(r));
     if (broken)
         c->why = *broken;
-    if (kafka && strcmp(r->kind->group, FLOWS) != 0) /* those know by themselves */
+    if (at.word && strcmp(r->kind->group, FLOWS) != 0) /* those know by themselves */
         entry_set_planned(r, c->planned);
     if (!c->planned)
         return c;
@@ -274,10 +299,10 @@ struct channel_plan *plan_channel_add(struct planner *p, const struct resource *
     channel->why = c->ready ? NULL : not_ready(p, r, &c->why);
     channel_fill(p, c, channel, form);
     c->url = channel->url;
-    if (topic)
-        plan_channel_param(p, c, "topic", topic);
-    if (external)
-        plan_channel_param(p, c, "topic.external", "true");
+    if (at.name)
+        plan_channel_param(p, c, at.word, at.name);
+    if (at.name && at.external)
+        plan_channel_param(p, c, plan_text(p, "%s.external", at.word), "true");
     plan_channel_annotations(p, c, r);
     return c;
 }
@@ -324,6 +349,13 @@ void plan_channel_param(struct planner *p, struct channel_plan *c, const char *n
     param_add(p, &channel->params, &channel->param_count, name, value);
 }
 
+void plan_channel_param_default(struct planner *p, struct channel_plan *c, const char *name, const char *value)
+{
+    const struct plan_channel *channel = &p->plan->channels[c->index];
+    if (!cluster_param_value(channel->params, channel->param_count, name))
+        plan_channel_param(p, c, name, value);
+}
+
 /* ---- subscriptions and sources ---- */
 
 static const char *cursor_base(struct planner *p, const struct resource *r)
@@ -351,6 +383,8 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     delivery_read(NULL, &s->delivery);
     if (plan_bus_is(p, p->plan->channels[channel->index].bus, "kafka"))
         plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel, s));
+    if (plan_bus_is(p, p->plan->channels[channel->index].bus, "rabbitmq") && !channel->is_queue)
+        plan_subscription_param(p, s, "queue", plan_rabbitmq_queue_name(p, r, channel, s));
     return s;
 }
 

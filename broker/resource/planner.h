@@ -37,7 +37,7 @@ struct plan_part {
 /* What distinguishes the kinds that are channels. */
 struct channel_form {
     const char *room; /* of the path: "channels" */
-    enum { HOSTS_NONE, HOSTS_TODAY, HOSTS_2018 } hosts;
+    enum { HOSTS_NONE, HOSTS_TODAY, HOSTS_2018, HOSTS_RABBITMQ } hosts;
     bool broker;
     struct plan_part part;
     bool takes_nothing;  /* from outside: it has no path */
@@ -51,6 +51,7 @@ struct channel_plan {
     struct channel_form form;
     bool ready;
     bool planned;                /* it is in the plan: ready, or held as it was */
+    bool is_queue;               /* of RabbitMQ: its subscriptions share one queue, which is there without them */
     struct why why;              /* when it is not ready; or a remark when it is */
     size_t index;                /* in plan->channels, when it is planned */
     const char *url;             /* its address */
@@ -70,7 +71,7 @@ struct planner {
     struct map channels; /* "Kind.group/ns/name" → struct channel_plan */
     struct map paths;    /* taken → struct channel_plan, or the planner for a source */
     struct map hosts;    /* host name → struct channel_plan */
-    struct map topics;   /* "BUS topic" → struct channel_plan: whose topic it is */
+    struct map topics;   /* "CLUSTER topic" → struct channel_plan: whose topic or exchange it is */
     struct map used;     /* uids of EventTypes that a Feed uses */
     bool nomem;
 };
@@ -90,11 +91,14 @@ const char *plan_key(struct planner *p, const struct resource *r);
 /* The bus of this key; made when it is not there. Its index. */
 size_t plan_bus(struct planner *p, const char *key, const char *type, const struct bus_param *params, size_t count);
 /* Remembers a channel, and puts it in the plan on this bus when it is ready: with its paths and host names, and what
- * its annotations say. One that is not (`broken`) is left out, and what it keeps goes with it; but on Kafka it is in
- * the plan as `held` where it was in the one before: no topic goes for a mistake in a manifest. NULL: no memory. */
+ * its annotations say. One that is not (`broken`) is left out, and what it keeps goes with it; but on Kafka and
+ * RabbitMQ it is in the plan as `held` where it was in the one before: no topic or exchange goes for a mistake in a
+ * manifest. NULL: no memory. */
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
                                       const struct channel_form *form);
 void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
+/* Unless it has one of this name: what was said first counts, an annotation is nearer than a default. */
+void plan_channel_param_default(struct planner *p, struct channel_plan *c, const char *name, const char *value);
 /* `part` may be NULL: the object itself. */
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
                                                 const struct plan_part *part, const struct channel_plan *channel);
@@ -154,6 +158,10 @@ const char *secret_value(struct planner *p, const char *ns, const char *name, co
 bool plan_bus_is(const struct planner *p, size_t bus, const char *type);
 /* The default bus, where it is of this type. */
 bool plan_default_bus(struct planner *p, const char *type, size_t *bus);
+/* status.annotations: what the channel and the subscription are called there, the topic (as Knative has it) and the
+ * consumer group, or the exchange and the queue. Nothing when the bus is leat's own. */
+void put_channel_place(struct planner *p, cJSON *status, const struct channel_plan *c);
+void put_subscription_place(struct planner *p, cJSON *status, const struct plan_subscription *s);
 
 /* ---- plan_kafka.c: clusters, and topics on them ---- */
 
@@ -185,9 +193,28 @@ const char *plan_kafka_group_name(struct planner *p, const struct resource *r, c
 bool plan_kafka_ordered(const struct resource *r, const struct resource *channel);
 /* Addressable, ConfigParsed, ConfigMapUpdated, TopicReady, ProbeSucceeded of a KafkaChannel, Broker or KafkaSink. */
 void put_kafka_conditions(struct planner *p, cJSON *status, const struct channel_plan *c);
-/* status.annotations: the topic, as Knative has it; the consumer group. Nothing when it is not on Kafka. */
-void put_topic(struct planner *p, cJSON *status, const struct channel_plan *c);
-void put_group(struct planner *p, cJSON *status, const struct plan_subscription *s);
+
+/* ---- plan_rabbitmq.c: exchanges and queues ---- */
+
+#define REASON_EXCHANGE_TAKEN "ExchangeTaken"
+/* Of a Broker of the class RabbitMQBroker. */
+bool plan_rabbitmq_broker_bus(struct planner *p, const struct resource *r, size_t *bus, struct why *why);
+/* What its RabbitmqBrokerConfig says of its queues. */
+void plan_rabbitmq_broker_exchange(struct planner *p, struct channel_plan *c);
+/* The exchange that the object's channel is; NULL: none of its own. */
+const char *plan_rabbitmq_exchange_name(struct planner *p, const struct resource *r, const struct channel_form *form,
+                                        bool *external);
+const char *plan_rabbitmq_queue_name(struct planner *p, const struct resource *r, const struct channel_plan *channel,
+                                     const struct plan_subscription *s);
+/* The annotations of a channel on RabbitMQ: a capacity or a retention means nothing there. */
+void plan_rabbitmq_annotations(struct planner *p, struct channel_plan *c, const struct resource *r);
+/* How many events of a Trigger are under way at once, by Knative's annotation; 0: it has none. */
+unsigned plan_rabbitmq_parallelism(const struct resource *r);
+/* SecretReady, ExchangeReady, DLXReady, IngressReady, Addressable of a Broker. */
+void put_rabbitmq_conditions(struct planner *p, cJSON *status, const struct channel_plan *c);
+
+void plan_rabbitmq_source_channels(struct planner *p);
+void plan_rabbitmq_sources(struct planner *p);
 
 /* ---- one file for each generation ---- */
 

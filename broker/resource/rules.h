@@ -43,5 +43,14 @@ void rule_parallel(struct check *c, cJSON *object);
 
 void rule_kafka_channel(struct check *c, cJSON *object);
 void rule_kafka_source(struct check *c, cJSON *object);
+/* The names and values under spec.ceOverrides.extensions of a source whose events may bring them themselves. */
+void check_extensions(struct check *c, cJSON *spec);
+
+/* ---- rules_rabbitmq.c ---- */
+
+void rule_rabbitmq_broker_config(struct check *c, cJSON *object);
+void rule_rabbitmq_source(struct check *c, cJSON *object);
+/* Knative's annotation of a Trigger. */
+void check_parallelism(struct check *c, cJSON *object);
 
 #endif

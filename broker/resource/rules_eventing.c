@@ -132,6 +132,7 @@ void rule_trigger(struct check *c, cJSON *object)
     path_up(c, before);
     check_dependency(c, object);
     check_delivery_order(c, object);
+    check_parallelism(c, object);
 }
 
 /* ---- EventType and what this build does not run ---- */

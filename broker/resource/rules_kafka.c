@@ -27,7 +27,7 @@ void rule_kafka_channel(struct check *c, cJSON *object)
 }
 
 /* What a record brings may be replaced; what makes it an event may not. */
-static void check_extensions(struct check *c, cJSON *spec)
+void check_extensions(struct check *c, cJSON *spec)
 {
     static const char *const core[] = {"specversion",     "id",         "source", "type", "subject", "time",
                                        "datacontenttype", "dataschema", NULL};

@@ -120,7 +120,7 @@ bool table_now(const struct resource_table *t, char *out, size_t size);
 #define CONDITION_DELIVERING "Delivering" /* of what is paused: False, for people; Ready repeats its reason */
 #define CONDITION_START "StartHeeded" /* False: a new one begins with the latest, whatever was asked for; likewise */
 
-/* What its conditions go by: its kind, or "Broker of Kafka", whose conditions are others. */
+/* What its conditions go by: its kind, or "Broker of Kafka" (of RabbitMQ), whose conditions are others. */
 const char *condition_kind(const struct resource *r);
 /* Adds a condition to a status under construction. `status`: "True", "False", "Unknown". false: no memory. */
 bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);

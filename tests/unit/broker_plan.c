@@ -457,9 +457,9 @@ static void test_2018_channels(void **state)
 
     static const char *const broken[][2] = {
         {"on-pigeons", "False BusNotSupported Bus strange runs a program that leat does not know; built in are stub "
-                       "(in memory), log (on disk) and kafka"},
+                       "(in memory), log (on disk), kafka and rabbitmq"},
         {"on-nothing", "False BusNotFound ClusterBus missing is not declared; built in are stub (in memory), log (on "
-                       "disk) and kafka"},
+                       "disk), kafka and rabbitmq"},
     };
     for (size_t i = 0; i < COUNT(broken); i++) {
         char key[100];
@@ -471,7 +471,7 @@ static void test_2018_channels(void **state)
     assert_string_equal(rig_condition(rig_get(t, "bus", "kafka"), "Ready"), "True");
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "gcppubsub"), "Ready"),
                         "False BusNotBuiltIn ClusterBus gcppubsub: Google Pub/Sub is not in this build yet; built in "
-                        "are stub (in memory), log (on disk) and kafka");
+                        "are stub (in memory), log (on disk), kafka and rabbitmq");
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "stub"), "Ready"), "True");
     done(t, p);
 }

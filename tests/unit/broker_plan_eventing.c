@@ -44,7 +44,7 @@ static void done(struct resource_table *t, struct plan *p)
 static void test_broker(void **state)
 {
     (void)state;
-    BEGIN(BROKER("b", "") BROKER("k, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}", "spec: {}")
+    BEGIN(BROKER("b", "") BROKER("k, annotations: {eventing.knative.dev/broker.class: Natss}", "spec: {}")
               BROKER("d", "spec: {delivery: {deadLetterSink: {ref: {kind: Service, name: absent}}}}"));
     assert_int_equal(p->channel_count, 2);
     const struct plan_channel *c = &p->channels[0];
@@ -73,7 +73,7 @@ static void test_broker(void **state)
     r = rig_get(t, "broker", "k");
     assert_string_equal(
         rig_condition(r, "Ready"),
-        "False BrokerClassNotBuiltIn Brokers of the class RabbitMQBroker are not in this build; leave the "
+        "False BrokerClassNotBuiltIn Brokers of the class Natss are not in this build; leave the "
         "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
     assert_null(at(r, "status", "address"));
     r = rig_get(t, "broker", "d");

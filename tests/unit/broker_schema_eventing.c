@@ -199,7 +199,7 @@ static void test_manifests_of_a_cluster(void **state)
     assert_int_equal(manifest_load(paths, 1, NULL, &m, &p), OK);
     char *said = rig_problems(&p);
     assert_string_equal(said, "");
-    assert_int_equal(manifest_count(m), 20);
+    assert_int_equal(manifest_count(m), 27);
     for (size_t i = 0; i < manifest_count(m); i++) {
         char *text = cJSON_PrintUnformatted(manifest_object(m, i));
         const struct kind *kind;
@@ -238,7 +238,7 @@ static void test_annotations_are_documented(void **state)
         if (!strstr(page, row))
             fail_msg("docs/resources.md lacks %s", row);
     }
-    assert_int_equal(count, 22);
+    assert_int_equal(count, 28);
     free(said);
     problems_fini(&p);
 }
