@@ -4,7 +4,7 @@
  */
 #include "command.h"
 #include "source.h"
-#include "source_kafka.h"
+#include "source_served.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,11 +16,13 @@ static int run(const struct invocation *in)
         printf("\nSources:");
         for (const char *const *name = source_names(); *name; name++)
             printf(" %s", *name);
-        printf(" kafka\n`leat source NAME --help` says more about each.\n");
+        printf(" kafka rabbitmq\n`leat source NAME --help` says more about each.\n");
         return in->operand_count ? EXIT_CODE_OK : EXIT_CODE_USAGE;
     }
     if (strcmp(in->operands[0], "kafka") == 0)
         return source_kafka_main((int)in->operand_count, (char **)in->operands);
+    if (strcmp(in->operands[0], "rabbitmq") == 0)
+        return source_rabbitmq_main((int)in->operand_count, (char **)in->operands);
     const struct source_ops *source = source_find(in->operands[0]);
     if (!source)
         return usage_error(in->command, "there is no source '%s'.", in->operands[0]);
@@ -35,7 +37,8 @@ const struct command command_source = {
     .examples =
         "  K_SINK=http://127.0.0.1:8080/channels/default/hooks leat source github --secret-file secret --listen :8090\n"
         "  K_SINK=http://127.0.0.1:9000/ leat source kafka --bootstrap-servers 127.0.0.1:9092 --topics orders --group "
-        "billing",
+        "billing\n"
+        "  K_SINK=http://127.0.0.1:9000/ leat source rabbitmq --url amqp://127.0.0.1 --queue orders",
     .passes_all = true,
     .run = run,
 };

@@ -82,8 +82,8 @@ static bool read_secret(struct planner *p, const char *ns, const char *name, con
         return false;
     const char *url = cluster_param_value(params->list, params->count, "url"), *user = secret_get(&s, "username"),
                *password = secret_get(&s, "password");
-    bool known = url && strchr(url, '@'), by_certificate = json_text(s.data, "tls.crt") != NULL;
-    if (!user && !known && !by_certificate)
+    bool by_certificate = json_text(s.data, "tls.crt") != NULL;
+    if (!user && !url && !by_certificate) /* a URL may have them in it */
         secret_lacks(&s, "username", "RabbitMQ's user");
     else if (user && !password)
         secret_lacks(&s, "password", "the user's password");
