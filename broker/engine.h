@@ -129,6 +129,7 @@ struct engine_source {
     struct engine *engine;
     const struct source_ops *ops;
     struct source_counters counters;
+    struct source *last; /* of the one loop that it runs on, if it is such a source; see struct source_host */
     struct source_registration *registration;
     struct plan *plan; /* holds the spec that the registration runs on */
     const struct plan_source *spec;

@@ -292,6 +292,7 @@ static void sources(struct engine *e, struct buf *out)
         {",result=\"refused_signature\"", offsetof(struct source_counters, refused_signature)},
         {",result=\"refused_invalid\"", offsetof(struct source_counters, refused_invalid)},
         {",result=\"failed\"", offsetof(struct source_counters, failed)},
+        {",result=\"missed\"", offsetof(struct source_counters, missed)},
     };
     struct rows r = make_rows("source", &e->sources, source_row, out);
     family(out, "leat_source_events_total", "counter", "What a source received, by what became of it.");

@@ -78,7 +78,7 @@ enum err routing_index(struct routing *r)
     }
     for (size_t i = 0; i < p->source_count && e == OK; i++, route++) {
         *route = (struct route){ROUTE_SOURCE, i};
-        e = add(r, route, p->sources[i].path, NULL, NULL);
+        e = p->sources[i].path ? add(r, route, p->sources[i].path, NULL, NULL) : OK;
     }
     for (size_t i = 0; i < p->unready_count && e == OK; i++, route++) {
         const struct plan_unready *u = &p->unready[i];

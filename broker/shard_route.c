@@ -214,6 +214,20 @@ static void close_source(struct shard *s, struct shard_source *source)
     source->source->ops->close(source->instance, source_closed, source);
 }
 
+static void notice(void *arg, bool trouble, const char *what, const char *text)
+{
+    const struct engine_source *source = arg;
+    log_line(trouble ? LOG_WARN : LOG_INFO, what, "source=%s text=%s", log_value(source->key), log_value(text));
+}
+
+/* A source with webhooks takes them on every loop; one that makes events by itself is on one, of one process. */
+static bool runs_here(const struct shard *s, const struct engine_source *source)
+{
+    if (!source->ops->one_loop)
+        return true;
+    return engine_options_of(s->engine)->register_sources && shard_home(source->key, s->shard_count) == s->index;
+}
+
 static enum err open_source(struct shard *s, struct routing *r, size_t i)
 {
     const struct plan_source *spec = &r->plan->sources[i];
@@ -228,9 +242,15 @@ static enum err open_source(struct shard *s, struct routing *r, size_t i)
     enum err e = shard_sink(s, r, &spec->sink, &sink);
     if (e == OK && !sink)
         e = ERR_INVALID;
+    const struct source_host host = {.loop = s->loop,
+                                     .sink = sink,
+                                     .event_bytes_max = engine_options_of(s->engine)->event_bytes_max,
+                                     .counters = &source->source->counters,
+                                     .last = &source->source->last,
+                                     .notice = notice,
+                                     .arg = source->source};
     if (e == OK)
-        e = source->source->ops->open(&spec->spec, s->loop, sink, engine_options_of(s->engine)->event_bytes_max,
-                                      &source->source->counters, &source->instance, &d);
+        e = source->source->ops->open(&spec->spec, &host, &source->instance, &d);
     sink_unref(sink);
     if (e != OK) {
         free(source);
@@ -246,7 +266,7 @@ static void route_sources(struct shard *s, struct routing *r)
     list_each(l, tmp, &s->sources)
         close_source(s, container_of(l, struct shard_source, link));
     for (size_t i = 0; r && i < r->plan->source_count; i++) {
-        enum err e = open_source(s, r, i);
+        enum err e = runs_here(s, r->sources[i]) ? open_source(s, r, i) : OK;
         if (e != OK)
             failed(s, "source.failed", r->sources[i]->key, e);
     }

@@ -77,7 +77,7 @@ struct plan_source {
     const char *uid, *key;
     struct source_spec spec;
     struct plan_target sink;
-    const char *path;        /* "/hooks/ns/name" */
+    const char *path;        /* "/hooks/ns/name"; NULL: it takes no webhooks */
     const struct kind *kind; /* of the resource, for its conditions */
 };
 

@@ -32,11 +32,32 @@ struct source_spec {
 /* Value of a parameter, or `fallback`. */
 const char *source_param(const struct source_spec *spec, const char *name, const char *fallback);
 
+/* Whether the extensions that every event gets are some: ERR_INVALID with *d naming the one that is not. */
+enum err source_overrides_check(const struct source_spec *spec, struct diag *d) must_check;
+/* The parameter sinkTimeoutSeconds; 0: there is none. ERR_INVALID with *d. */
+enum err source_sink_timeout(const struct source_spec *spec, uint64_t *ns, struct diag *d) must_check;
+
 struct source_counters { /* relaxed atomics */
     uint64_t received, emitted, refused_signature, refused_invalid, ignored, failed;
+    uint64_t missed; /* times of a schedule that passed while nothing could be sent, and that are not made up for */
 };
 
+struct source;
 struct source_ops;
+
+/* What the part on a data loop gets of whoever runs it. Read in `open`; what it points to lives until `closed` ran. */
+struct source_host {
+    struct loop *loop;
+    struct sink *sink; /* of that loop; to be referenced while needed */
+    size_t event_bytes_max;
+    struct source_counters *counters; /* shared by the loops */
+    /* For ops->one_loop: the part that was opened last for this very source, on the same loop, and is closing still;
+     * NULL: there is none. The source sets and clears it, and hands over what the old part had not finished. */
+    struct source **last;
+    /* Something that people should know, for the log: "ping.missed". Never once an event. */
+    void (*notice)(void *arg, bool trouble, const char *what, const char *text);
+    void *arg;
+};
 
 /* The common head of the part on a data loop, and of the part on the control loop. */
 struct source {
@@ -63,9 +84,11 @@ struct source_ops {
 
     /* Whether a spec is right, before anything is made: ERR_INVALID with *d naming the parameter. */
     enum err (*check)(const struct source_spec *spec, struct diag *d);
-    /* Makes the part for one loop; `sink` is of that loop and referenced while needed. */
-    enum err (*open)(const struct source_spec *spec, struct loop *loop, struct sink *sink, size_t event_bytes_max,
-                     struct source_counters *counters, struct source **out, struct diag *d);
+    /* It has one part, on one loop, in one process: it makes events by itself, and each of them once. */
+    bool one_loop;
+    /* Makes the part for one loop. */
+    enum err (*open)(const struct source_spec *spec, const struct source_host *host, struct source **out,
+                     struct diag *d);
     /* Ends it; requests under way are answered 503 or finished, in any case none is left when `closed` runs. */
     void (*close)(struct source *s, void (*closed)(void *arg), void *arg);
 

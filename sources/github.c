@@ -362,8 +362,7 @@ static void finish_close(struct loop_task *t)
     closed(arg);
 }
 
-static enum err open_source(const struct source_spec *spec, struct loop *loop, struct sink *sink,
-                            size_t event_bytes_max, struct source_counters *counters, struct source **out,
+static enum err open_source(const struct source_spec *spec, const struct source_host *host, struct source **out,
                             struct diag *d)
 {
     struct github_options options;
@@ -375,10 +374,10 @@ static enum err open_source(const struct source_spec *spec, struct loop *loop, s
         return ERR_NOMEM;
     g->head.ops = &github_source;
     g->options = options;
-    g->loop = loop;
-    g->sink = sink_ref(sink);
-    g->event_bytes_max = event_bytes_max;
-    g->counters = counters;
+    g->loop = host->loop;
+    g->sink = sink_ref(host->sink);
+    g->event_bytes_max = host->event_bytes_max;
+    g->counters = host->counters;
     list_init(&g->requests);
     loop_task_init(&g->closed_task, finish_close);
     *out = &g->head;

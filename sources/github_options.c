@@ -7,8 +7,6 @@
 #include "clock.h"
 #include "text.h"
 
-#define SINK_TIMEOUT_S_MAX 3600 /* nobody waits longer for a webhook; also keeps the nanoseconds far from overflow */
-
 /* What GitHub allows in the names of owners and repositories: nothing of it needs escaping in a URL. */
 static bool is_name(struct slice s)
 {
@@ -104,28 +102,6 @@ static enum err parse_events(struct github_options *o, struct diag *d)
     return OK;
 }
 
-static enum err check_overrides(const struct source_spec *spec, struct diag *d)
-{
-    for (size_t i = 0; i < spec->ce_override_count; i++) {
-        struct slice name = slice_str(spec->ce_overrides[i].name);
-        struct diag why = {0};
-        enum err e = ce_name_check(name, &why);
-        if (e == OK)
-            e = ce_value_check(CE_STRING, slice_str(spec->ce_overrides[i].value), &why);
-        if (e != OK)
-            return diag_set(d, ERR_INVALID, "ceOverrides.extensions.%s: %.200s", spec->ce_overrides[i].name, why.text);
-        static const char *const core[] = {"specversion",     "id",         "source", "type", "subject", "time",
-                                           "datacontenttype", "dataschema", NULL};
-        for (size_t n = 0; core[n]; n++)
-            if (slice_eq_str(name, core[n]))
-                return diag_set(
-                    d, ERR_INVALID,
-                    "ceOverrides.extensions.%s: the source sets this attribute itself; only extensions can be given",
-                    core[n]);
-    }
-    return OK;
-}
-
 enum err github_options_parse(const struct source_spec *spec, struct github_options *out, struct diag *d)
 {
     struct github_options o = {.spec = spec};
@@ -135,7 +111,7 @@ enum err github_options_parse(const struct source_spec *spec, struct github_opti
     if (e == OK)
         e = parse_events(&o, d);
     if (e == OK)
-        e = check_overrides(spec, d);
+        e = source_overrides_check(spec, d);
     if (e != OK)
         return e;
 
@@ -160,11 +136,9 @@ enum err github_options_parse(const struct source_spec *spec, struct github_opti
         return diag_set(d, ERR_INVALID, "githubAPIURL: %.200s", why.text);
     http_url_fini(&url);
 
-    uint64_t seconds = 0;
-    if (decimal_parse(slice_str(source_param(spec, "sinkTimeoutSeconds", "0")), SINK_TIMEOUT_S_MAX, &seconds) != OK)
-        return diag_set(d, ERR_INVALID, "sinkTimeoutSeconds must be a whole number of seconds, at most %d",
-                        SINK_TIMEOUT_S_MAX);
-    o.sink_timeout_ns = seconds * NS_PER_S;
+    e = source_sink_timeout(spec, &o.sink_timeout_ns, d);
+    if (e != OK)
+        return e;
     *out = o;
     return OK;
 }

@@ -30,7 +30,7 @@ struct runner {
     struct loop *loop;
     struct http_client *client;
     struct sink *sink;
-    struct source *source;
+    struct source *source, *last;
     struct source_registration *registration;
     struct source_counters counters, reported;
     struct http_server *server, *health_server;
@@ -114,14 +114,17 @@ static void put_metrics(const struct runner *u, struct buf *b)
         const char *name, *help, *extra;
         uint64_t value;
     } lines[] = {
-        {"leat_source_received_total", "Requests that came to the source.", "", read_counter(&c->received)},
+        {"leat_source_received_total", "Requests that came to the source, or times of its schedule.", "",
+         read_counter(&c->received)},
         {"leat_source_emitted_total", "Events that the sink accepted.", "", read_counter(&c->emitted)},
         {"leat_source_refused_total", "Requests refused, by reason.", ",reason=\"signature\"",
          read_counter(&c->refused_signature)},
         {"leat_source_refused_total", NULL, ",reason=\"invalid\"", read_counter(&c->refused_invalid)},
         {"leat_source_ignored_total", "Webhooks of events that the source is not to take.", "",
          read_counter(&c->ignored)},
-        {"leat_source_failed_total", "Webhooks that were not delivered to the sink.", "", read_counter(&c->failed)},
+        {"leat_source_failed_total", "Events that were not delivered to the sink.", "", read_counter(&c->failed)},
+        {"leat_source_missed_total", "Times of its schedule that passed without an event.", "",
+         read_counter(&c->missed)},
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         if (lines[i].help)
@@ -295,6 +298,12 @@ static void announce(const char *what, const struct http_listener *l)
     log_line(LOG_INFO, "source.listen", "for=%s message=%s", what, log_value(text));
 }
 
+static void notice(void *arg, bool trouble, const char *what, const char *text)
+{
+    (void)arg;
+    log_line(trouble ? LOG_WARN : LOG_INFO, what, "message=%s", log_value(text));
+}
+
 static int start(struct runner *u)
 {
     struct runner_config *c = &u->config;
@@ -313,7 +322,13 @@ static int start(struct runner *u)
     e = http_sink_new(u->client, slice_str(c->sink), NULL, &u->sink, &d);
     if (e != OK)
         return failed(u, "the sink", e, &d);
-    e = ops->open(&c->spec, u->loop, u->sink, c->event_bytes_max, &u->counters, &u->source, &d);
+    const struct source_host host = {.loop = u->loop,
+                                     .sink = u->sink,
+                                     .event_bytes_max = c->event_bytes_max,
+                                     .counters = &u->counters,
+                                     .last = &u->last,
+                                     .notice = notice};
+    e = ops->open(&c->spec, &host, &u->source, &d);
     if (e != OK)
         return failed(u, "the source", e, &d);
     if (c->listen && (e = listen_on(u, c->listen, &webhook_handler, &u->server, &u->listener, &d)) != OK)

@@ -421,7 +421,8 @@ struct plan_source *plan_source_add(struct planner *p, const struct resource *r,
     s->spec.name = plan_copy(p, r->name);
     s->sink = sink;
     s->kind = r->kind;
-    s->path = path_take(p, r, "hooks", NULL, p);
+    const struct source_ops *ops = source_find(type);
+    s->path = ops && !ops->http_head ? NULL : path_take(p, r, "hooks", NULL, p);
     return s;
 }
 

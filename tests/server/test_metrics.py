@@ -41,7 +41,7 @@ FAMILIES = {  # name: type, labels of each series
 }
 REASONS = {"not_found", "method", "invalid", "unsupported", "too_large", "full", "unavailable", "loop", "malformed_http", "timeout", "headers_too_large"}
 ENDS = {"delivered", "dead_lettered", "parked", "filtered", "expired", "duplicate"}
-RESULTS = {"emitted", "ignored", "refused_signature", "refused_invalid", "failed"}
+RESULTS = {"emitted", "ignored", "refused_signature", "refused_invalid", "failed", "missed"}
 
 @pytest.fixture(scope="module")
 def sink():

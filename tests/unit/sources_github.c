@@ -130,7 +130,9 @@ static struct rig *rig_new(const struct source_spec *spec)
     assert_int_equal(loop_new(&rig->clock.base, 64, &rig->loop), OK);
     rig->sink.head = (struct sink){.ops = &play_ops, .refs = 1, .url = "http://sink.example/"};
     const struct source_ops *ops = source_find("github");
-    assert_int_equal(ops->open(spec, rig->loop, &rig->sink.head, BYTES_MAX, &rig->counters, &rig->source, &d), OK);
+    const struct source_host host = {
+        .loop = rig->loop, .sink = &rig->sink.head, .event_bytes_max = BYTES_MAX, .counters = &rig->counters};
+    assert_int_equal(ops->open(spec, &host, &rig->source, &d), OK);
     struct http_server_options options = {0};
     assert_int_equal(http_server_new(rig->loop, &options, &route, rig, &rig->server), OK);
     assert_int_equal(http_listener_open(rig->loop, "127.0.0.1:0", &rig->server, 1, &rig->listener, &d), OK);
@@ -826,7 +828,8 @@ static void without_a_secret_it_does_not_open(void **state)
     struct diag d = {0};
     const struct source_ops *ops = source_find("github");
     assert_int_equal(ops->check(&spec, &d), ERR_INVALID);
-    assert_int_equal(ops->open(&spec, NULL, &sink.head, BYTES_MAX, &counters, &out, &d), ERR_INVALID);
+    const struct source_host host = {.sink = &sink.head, .event_bytes_max = BYTES_MAX, .counters = &counters};
+    assert_int_equal(ops->open(&spec, &host, &out, &d), ERR_INVALID);
     assert_non_null(strstr(d.text, "secretToken"));
     assert_null(out);
     assert_int_equal(sink.head.refs, 1);
@@ -896,8 +899,10 @@ static void opening_when_memory_is_short(void **state)
         struct rig rig = {0};
         clock_fake_init(&rig.clock, 0, 0);
         assert_int_equal(loop_new(&rig.clock.base, 64, &rig.loop), OK);
+        const struct source_host host = {
+            .loop = rig.loop, .sink = &sink.head, .event_bytes_max = BYTES_MAX, .counters = &counters};
         fault_arm(n);
-        enum err e = ops->open(&signed_spec, rig.loop, &sink.head, BYTES_MAX, &counters, &rig.source, NULL);
+        enum err e = ops->open(&signed_spec, &host, &rig.source, NULL);
         bool fired = fault_disarm();
         assert_int_equal(e, fired ? ERR_NOMEM : OK);
         if (e == OK) {
