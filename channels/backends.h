@@ -11,5 +11,6 @@ extern const struct bus_ops bus_memory;
 extern const struct bus_ops bus_faulty;
 extern const struct bus_ops bus_log;
 extern const struct bus_ops bus_kafka;
+extern const struct bus_ops bus_rabbitmq;
 
 #endif

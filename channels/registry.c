@@ -14,6 +14,7 @@ static const struct {
     {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
     {"log", &bus_log},
     {"kafka", &bus_kafka},
+    {"rabbitmq", &bus_rabbitmq},
     {"faulty", &bus_faulty},
 };
 
@@ -28,6 +29,6 @@ const struct bus_ops *bus_find(const char *name)
 
 const char *const *bus_names(void)
 {
-    static const char *const names[] = {"memory", "log", "kafka", "faulty", NULL};
+    static const char *const names[] = {"memory", "log", "kafka", "rabbitmq", "faulty", NULL};
     return names;
 }

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The RabbitMQ bus: opening, time, stopping and freeing. rabbitmq.h tells the story.
+ *
+ * Opening waits for no node: links are made, and connect by themselves. Whatever another thread has for control (a
+ * notice, a job that is through, a subscription that Q has let go, a last append) is left where it belongs, and one
+ * letter brings control to look at all of these places.
+ *
+ * Stopping. New work is refused from the call on, and nothing is delivered any more. Then, at once: what was appended
+ * is confirmed, or given up after RABBIT_SEND_NS; each subscription's AMQP channel acknowledges what is settled and
+ * closes; jobs end. When all of that is over and the loops have been gone by, stop has ended.
+ */
+#include "rabbitmq_subscription.h"
+#include "../backends.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define TICK_NS NS_PER_S
+
+/* ---- stop ---- */
+
+struct rabbit_stop { /* its letters may outlive the bus */
+    struct round round;
+    struct rabbit_bus *bus;
+};
+
+static void stopped(struct round *r)
+{
+    struct rabbit_bus *k = container_of(r, struct rabbit_stop, round)->bus;
+    k->stopped = true;
+    loop_timer_stop(k->env.control, &k->tick);
+    while (k->stop_ops) {
+        struct bus_op *op = k->stop_ops;
+        k->stop_ops = op->owner;
+        op->text = NULL;
+        op->done(op, OK);
+    }
+}
+
+static void stop_bury(struct round *r)
+{
+    struct rabbit_stop *s = container_of(r, struct rabbit_stop, round);
+    round_fini(r);
+    free(s);
+}
+
+static enum err stop_new(struct rabbit_bus *k)
+{
+    struct rabbit_stop *s = calloc(1, sizeof *s);
+    if (!s || round_init(&s->round, &k->env)) {
+        free(s);
+        return ERR_NOMEM;
+    }
+    s->bus = k;
+    k->stop = s;
+    return OK;
+}
+
+/* Whatever ends a part of what stop waits for brings control here. */
+static void stop_go_on(struct rabbit_bus *k)
+{
+    if (!k->stopping || k->stopped || round_running(&k->stop->round))
+        return;
+    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->going) && list_empty(&k->closing))
+        round_start(&k->stop->round, NULL, stopped);
+}
+
+static void rabbit_stop(struct bus *b, struct bus_op *op)
+{
+    struct rabbit_bus *k = rabbit_of(b);
+    if (k->stopped) {
+        op->text = NULL;
+        bus_op_end(k->env.control, op, OK);
+        return;
+    }
+    op->owner = k->stop_ops;
+    k->stop_ops = op;
+    if (k->stopping)
+        return;
+    k->stopping = true;
+    atomic_store(&k->closed, true);
+    rabbit_subscriptions_stop(k);
+    post_send(k->jobs_post); /* who waits for a connection waits no more */
+    post_send(k->publisher.post);
+    post_send(k->post);
+}
+
+/* ---- what comes to control ---- */
+
+static void look(void *owner)
+{
+    struct rabbit_bus *k = owner;
+    rabbit_jobs_finished(k);
+    rabbit_subscriptions_closed(k);
+    rabbit_channels_go_on(k);
+    if (!k->stopping && atomic_exchange(&k->back, false))
+        rabbit_channels_doubt(k);
+    if (!k->stopping && atomic_load(&k->suspects))
+        rabbit_channels_look(k);
+    notes_tell(&k->notes, &k->env, &k->base);
+    stop_go_on(k);
+}
+
+static void tick(struct loop_timer *t)
+{
+    struct rabbit_bus *k = container_of(t, struct rabbit_bus, tick);
+    if (!k->stopping)
+        rabbit_channels_look(k);
+    look(k);
+    loop_timer_start(k->env.control, t, TICK_NS);
+}
+
+void rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool kept = notes_add(&k->notes, severity, code, format, args);
+    va_end(args);
+    if (kept)
+        post_send(k->post);
+}
+
+static void client_notice(void *arg, int severity, const char *code, const char *text)
+{
+    rabbit_notice(arg, severity, code, "%s", text);
+}
+
+/* ---- loops ---- */
+
+static void arrived(void *owner)
+{
+    rabbit_append_done(owner);
+}
+
+static enum err loop_init(struct rabbit_loop *l, struct rabbit_bus *k, struct loop *loop)
+{
+    l->bus = k;
+    l->loop = loop;
+    pthread_mutex_init(&l->lock, NULL);
+    l->done_end = &l->done;
+    l->fresh_end = &l->fresh;
+    return post_new(loop, arrived, l, &l->post);
+}
+
+static void loop_fini(struct rabbit_loop *l)
+{
+    if (!l->bus)
+        return;
+    rabbit_append_forget(l);
+    post_free(l->post);
+    pthread_mutex_destroy(&l->lock);
+}
+
+struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop)
+{
+    for (size_t i = 0; i < k->env.loop_count; i++) {
+        if (k->loops[i].loop == loop)
+            return &k->loops[i];
+    }
+    assert(NULL == "a loop that this bus was not opened with");
+    return NULL;
+}
+
+static enum err rabbit_bind(struct bus *b, struct loop *loop)
+{
+    struct rabbit_loop *l = rabbit_loop_find(rabbit_of(b), loop);
+    assert(!l->bound);
+    l->bound = true;
+    return OK;
+}
+
+static void rabbit_unbind(struct bus *b, struct loop *loop)
+{
+    struct rabbit_loop *l = rabbit_loop_find(rabbit_of(b), loop);
+    assert(l->bound);
+    l->bound = false;
+}
+
+/* ---- opening ---- */
+
+static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_settings *s)
+{
+    struct rabbit_bus *k = calloc(1, sizeof *k);
+    if (!k) {
+        rabbit_settings_fini(s);
+        return NULL;
+    }
+    k->base = (struct bus){
+        .ops = &bus_rabbitmq, .capabilities = bus_rabbitmq.capabilities, .hold_ms_max = bus_rabbitmq.hold_ms_max};
+    if (s->classic)
+        k->base.capabilities &= ~(unsigned)BUS_CAP_SYNCED;
+    if (s->work)
+        k->base.capabilities &= ~(unsigned)BUS_CAP_ORDERED;
+    k->env = *env;
+    k->clock = loop_clock(env->control);
+    k->settings = *s;
+    k->opened_ns = rabbit_now();
+    notes_init(&k->notes, RABBITMQ_NOTICES_A_MINUTE);
+    pthread_mutex_init(&k->jobs_lock, NULL);
+    list_init(&k->jobs_in);
+    list_init(&k->jobs_done);
+    list_init(&k->jobs_waiting);
+    list_init(&k->closing);
+    list_init(&k->going);
+    map_init(&k->channels, SIZE_MAX);
+    loop_timer_init(&k->tick, tick);
+    pthread_mutex_init(&k->publisher.lock, NULL);
+    k->publisher.bus = k;
+    k->publisher.in_end = &k->publisher.in;
+    k->publisher.held_end = &k->publisher.held;
+    k->publisher.base = k->publisher.next = 1;
+    buf_init(&k->publisher.scratch, 2 * CE_EVENT_BYTES_MAX);
+    for (size_t i = 0; i < RABBIT_CONSUMERS; i++) {
+        pthread_mutex_init(&k->consumers[i].lock, NULL);
+        list_init(&k->consumers[i].todo);
+        list_init(&k->consumers[i].subscriptions);
+    }
+    return k;
+}
+
+/* As the client wants them; the list is the caller's, its texts are borrowed. NULL: no memory. */
+static struct rabbitmq_client_param *client_params(const struct bus_param *params, size_t count)
+{
+    struct rabbitmq_client_param *list = calloc(count + 1, sizeof *list);
+    for (size_t i = 0; list && i < count; i++)
+        list[i] = (struct rabbitmq_client_param){params[i].name, params[i].value};
+    return list;
+}
+
+static enum err links_start(struct rabbit_bus *k)
+{
+    enum err e = rabbit_publisher_start(k);
+    for (unsigned i = 0; i < RABBIT_CONSUMERS && !e; i++)
+        e = rabbit_consumer_start(k, i);
+    return e ? e : post_new(rabbitmq_link_loop(k->consumers[0].link), rabbit_jobs_arrived, k, &k->jobs_post);
+}
+
+static enum err bus_start(struct rabbit_bus *k, const struct bus_param *params, size_t count, struct diag *d)
+{
+    const struct rabbitmq_client_events events = {client_notice, k};
+    struct rabbitmq_client_param *list = client_params(params, count);
+    k->loops = calloc(k->env.loop_count, sizeof *k->loops);
+    enum err e = list && k->loops ? post_new(k->env.control, look, k, &k->post) : ERR_NOMEM;
+    if (!e)
+        e = stop_new(k);
+    for (size_t i = 0; i < k->env.loop_count && !e; i++)
+        e = loop_init(&k->loops[i], k, k->env.loops[i]);
+    if (e)
+        diag_set(d, e, "out of memory");
+    if (!e)
+        e = rabbitmq_client_new(list, count, &events, &k->client, d);
+    if (!e && (e = links_start(k)))
+        diag_set(d, e, "no thread, descriptor or memory is left");
+    free(list);
+    return e;
+}
+
+static void rabbit_fini(struct bus *b);
+
+static enum err rabbit_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                            struct diag *d)
+{
+    struct rabbit_settings s;
+    assert(env->loop_count > 0);
+    enum err e = rabbit_settings_read(params, count, &s, d);
+    if (e)
+        return e;
+    struct rabbit_bus *k = bus_new(env, &s);
+    if (!k)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    e = bus_start(k, params, count, d);
+    if (e) {
+        rabbit_fini(&k->base);
+        return e;
+    }
+    loop_timer_start(env->control, &k->tick, TICK_NS);
+    *out = &k->base;
+    return OK;
+}
+
+static enum err rabbit_check(const struct bus_param *params, size_t count, struct diag *d)
+{
+    struct rabbit_settings s;
+    enum err e = rabbit_settings_read(params, count, &s, d);
+    if (e)
+        return e;
+    rabbit_settings_fini(&s);
+    struct rabbitmq_client_param *list = client_params(params, count);
+    if (!list)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    e = rabbitmq_client_check(list, count, d);
+    free(list);
+    return e;
+}
+
+/* ---- freeing: no loop runs ---- */
+
+static void consumer_quit(struct rabbit_consumer *q)
+{
+    rabbitmq_link_free(q->link);
+    post_free(q->post);
+    free(q->headers);
+    pthread_mutex_destroy(&q->lock);
+}
+
+static void rabbit_fini(struct bus *b)
+{
+    struct rabbit_bus *k = rabbit_of(b);
+    loop_timer_stop(k->env.control, &k->tick);
+    atomic_store(&k->closed, true);
+    rabbit_publisher_quit(k);
+    for (size_t i = 0; i < RABBIT_CONSUMERS; i++)
+        consumer_quit(&k->consumers[i]);
+    post_free(k->jobs_post);
+    list_each(l, tmp, &k->going)
+        rabbit_channel_free(container_of(l, struct bus_channel, link));
+    map_each(entry, tmp, &k->channels)
+        rabbit_channel_free(entry->value);
+    map_fini(&k->channels);
+    for (size_t i = 0; k->loops && i < k->env.loop_count; i++)
+        loop_fini(&k->loops[i]);
+    if (k->stop)
+        round_abandon(&k->stop->round, stop_bury);
+    rabbitmq_client_unref(k->client);
+    post_free(k->post);
+    notes_fini(&k->notes);
+    rabbit_settings_fini(&k->settings);
+    pthread_mutex_destroy(&k->jobs_lock);
+    pthread_mutex_destroy(&k->publisher.lock);
+    free(k->loops);
+    free(k);
+}
+
+const struct bus_ops bus_rabbitmq = {
+    .name = "rabbitmq",
+    .capabilities = BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_SHARED,
+    .hold_ms_max = RABBIT_HOLD_MS,
+    .open = rabbit_open,
+    .check = rabbit_check,
+    .bind = rabbit_bind,
+    .unbind = rabbit_unbind,
+    .provision = rabbit_provision,
+    .release = rabbit_release,
+    .subscribe = rabbit_subscribe,
+    .unsubscribe = rabbit_unsubscribe,
+    .append = rabbit_append,
+    .attach = rabbit_attach,
+    .detach = rabbit_detach,
+    .credit = rabbit_credit,
+    .settle = rabbit_settle,
+    .stop = rabbit_stop,
+    .fini = rabbit_fini,
+    .probe = rabbit_probe,
+    .probe_subscription = rabbit_probe_subscription,
+};

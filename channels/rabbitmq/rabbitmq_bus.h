@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The RabbitMQ bus: what it is made of.
+ *
+ *     bus ── publisher (P) ── appends under way, by their number
+ *      ├──── consumers (Q, RABBIT_CONSUMERS of them) ── each with some of the subscriptions
+ *      ├──── jobs: what control has asked the first Q to do at the node
+ *      └──── channels ── subscriptions ── lanes of events, streams
+ *
+ * A subscription is control's but for its inner part, which three threads share under its lock: Q puts events in, the
+ * streams' loops take them out and hand back what is settled, control counts. `todo` brings Q to it.
+ *
+ * Locks: subscription.lock, then consumer.lock or a mailbox's; publisher.lock, loop.lock, jobs_lock and notes.lock are
+ * leaves. None is held over a callback.
+ */
+#ifndef LEAT_CHANNELS_RABBITMQ_BUS_H
+#define LEAT_CHANNELS_RABBITMQ_BUS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "list.h"
+#include "map.h"
+#include "rabbitmq.h"
+#include "rabbitmq_link.h"
+#include "../flights.h"
+#include "../notes.h"
+#include "../post.h"
+#include "../round.h"
+
+#define RABBIT_CONSUMERS 2               /* links that consume: each decodes on a thread of its own */
+#define RABBIT_LANES 32                  /* of a subscription: keys are dealt over them */
+#define RABBIT_COMMON RABBIT_LANES       /* one more, for events without a key: any stream takes from it */
+#define RABBIT_JOBS_MAX 8                /* at the node at a time: each has an AMQP channel */
+#define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
+#define RABBIT_RETRY_NS (5 * NS_PER_S)   /* until what the node refused is asked again */
+#define RABBIT_AGAIN_NS NS_PER_S         /* until a consumer that ended badly is made again */
+#define RABBIT_LINGER_NS (3 * NS_PER_S)  /* streams that come and go, as with each new plan, do not end a consumer */
+#define RABBIT_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
+#define RABBIT_LOOK_NS (100 * NS_PER_MS) /* a queue's length is not asked for more often than that */
+#define RABBIT_FRESH_NS NS_PER_S         /* and is known as long */
+#define RABBIT_DELIVER_MAX 256           /* deliveries of a stream in one turn of its loop */
+#define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
+#define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
+#define RABBIT_UNSENT_BYTES (4u << 20)   /* that a link holds for a socket that takes nothing */
+/* A node ends a consumer whose delivery is not settled after 30 minutes (consumer_timeout), and looks once a minute. So
+ * an event that nobody took is handed back after 3 minutes; who takes it has 25 for sure (hold_ms_max); and at 28 it is
+ * taken back whoever has it. */
+#define RABBIT_WAIT_NS (3ull * 60 * NS_PER_S)
+#define RABBIT_HOLD_MS (25ull * 60 * 1000)
+#define RABBIT_HOLD_NS (28ull * 60 * NS_PER_S)
+
+struct rabbit_bus;
+
+/* ---- what control asks the node (rabbitmq_job.c; what is asked: rabbitmq_topology.c) ---- */
+
+struct rabbit_job;
+typedef void rabbit_job_fn(struct rabbit_job *j);
+struct rabbit_job { /* lies in the asker's structure until `done` ran */
+    struct list link;
+    struct rabbit_bus *bus;
+    rabbit_job_fn *work; /* on Q: begins; rabbit_job_end follows, then or later */
+    rabbit_job_fn *done; /* on control */
+    enum err err;
+    unsigned code; /* of AMQP; 0: none */
+    char text[320];
+    /* Q, while it works. */
+    struct rabbitmq_channel *channel; /* of its own; NULL: none at the moment */
+    void (*after)(struct rabbit_job *j, const struct rabbitmq_answer *a);
+    bool failed, ended; /* what it asked was refused; it is through: both wait for the channel to be closed */
+    struct list *at;    /* where it is in a list of things to do */
+    uint64_t messages;  /* of the queue, when it was declared */
+    bool differs;       /* the queue is there, and made otherwise than we would */
+};
+/* Control. */
+void rabbit_job_ask(struct rabbit_bus *k, struct rabbit_job *j, rabbit_job_fn *work, rabbit_job_fn *done);
+void rabbit_jobs_finished(struct rabbit_bus *k); /* runs `done` of those that are through */
+/* Q: the next thing it asks of the node; `after` gets the answer. False: it could not be asked, and the job has ended.
+ */
+bool rabbit_job_call(struct rabbit_job *j, uint32_t method, const void *decoded,
+                     void (*after)(struct rabbit_job *j, const struct rabbitmq_answer *a));
+/* Q: closes its channel; control runs `done`. `text` NULL: nothing to add. */
+void rabbit_job_end(struct rabbit_job *j, enum err e, unsigned code, const char *text);
+/* Q: the link is up or down. */
+void rabbit_jobs_up(struct rabbit_bus *k);
+void rabbit_jobs_down(struct rabbit_bus *k);
+void rabbit_jobs_arrived(void *bus); /* Q: bus.jobs_post's */
+
+/* Work of rabbitmq_topology.c, of the structures that hold the job. */
+void rabbit_topology_channel(struct rabbit_job *j);
+void rabbit_topology_channel_remove(struct rabbit_job *j);
+void rabbit_topology_subscription(struct rabbit_job *j);
+void rabbit_topology_subscription_remove(struct rabbit_job *j);
+
+/* ---- loops ---- */
+
+struct rabbit_loop {
+    struct rabbit_bus *bus;
+    struct loop *loop;
+    bool bound;
+    pthread_mutex_t lock;
+    struct letter *done, **done_end;   /* under it: appends that ended: their letters */
+    struct letter *fresh, **fresh_end; /* P's own: those of this turn */
+    struct post *post;
+};
+struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop);
+
+/* ---- the publisher (rabbitmq_publisher.c) ---- */
+
+struct rabbit_sent {           /* one append that the node has not answered */
+    struct bus_append *append; /* NULL: answered, or given up */
+    uint64_t since_ns;
+    bool returned; /* no queue took it */
+};
+
+struct rabbit_publisher {
+    struct rabbit_bus *bus;
+    struct rabbitmq_link *link;
+    struct post *post; /* to P */
+    pthread_mutex_t lock;
+    struct letter *in, **in_end; /* under it: appends to be sent: their letters */
+    atomic_bool up;              /* an AMQP channel is there, and the node takes messages */
+    atomic_bool connecting;      /* for the first time: what is appended meanwhile waits for the outcome */
+    atomic_bool stalled;         /* the last that was heard of an append is that it was not answered in time */
+    /* P's own. */
+    struct rabbitmq_channel *channel;
+    struct letter *held, **held_end; /* appends that wait for room in the link */
+    struct rabbit_sent *sent;        /* owned: a ring; the number n lies at n & (size - 1) */
+    uint64_t base, next;             /* numbers: the oldest that may not be answered, and the next */
+    uint64_t hint;                   /* where the last returned message was found */
+    size_t size;
+    uint32_t frame_max;
+    struct amqp_table_entry_t_ *headers; /* owned: of the message that is being written */
+    size_t header_count, header_room;
+    struct buf scratch;
+    struct loop_task flush;
+    struct loop_timer late, again;
+};
+enum err rabbit_publisher_start(struct rabbit_bus *k) must_check;
+void rabbit_publisher_quit(struct rabbit_bus *k); /* fini */
+/* Any loop: it is sent, and ends by rabbit_append_done. */
+void rabbit_publisher_send(struct rabbit_publisher *p, struct bus_append *a);
+
+enum err rabbit_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                       struct loop *loop);
+void rabbit_append_done(struct rabbit_loop *l);   /* its loop: those that ended */
+void rabbit_append_forget(struct rabbit_loop *l); /* fini */
+
+/* ---- channels (rabbitmq_channel.c): control's but where said ---- */
+
+struct rabbit_rules { /* what a channel's parameters say. Newer ones stand beside it, since links may use it */
+    struct rabbit_rules *older;
+    struct rabbit_channel_settings settings; /* owned */
+    struct ce_amqp_rules ce;
+};
+
+enum rabbit_state {
+    RABBIT_WAITING, /* one of the same name is still going */
+    RABBIT_MAKING,  /* a job makes it, for the first time */
+    RABBIT_READY,
+    RABBIT_REFUSED, /* the node said no, or did not answer: asked again after RABBIT_RETRY_NS */
+    RABBIT_GOING    /* released or unsubscribed */
+};
+
+struct rabbit_left { /* a queue that was left when its subscription went: it goes with the channel */
+    struct list link;
+    char queue[];
+};
+
+struct bus_channel {
+    struct rabbit_bus *bus;
+    unsigned refs;
+    _Atomic int state; /* enum rabbit_state */
+    struct rabbit_rules *_Atomic rules;
+    struct list link; /* GOING: in bus.going */
+    struct list subscriptions, left;
+    atomic_uint subscription_count; /* that were ready once */
+    unsigned pins;                  /* subscriptions that are not freed */
+    struct bus_op *ops, *going;     /* they wait for it, chained by owner; release's */
+    bool remove, busy;              /* busy: the job is under way */
+    struct rabbit_job job;
+    uint64_t ask_ns; /* REFUSED: when it is asked again */
+    enum err err;
+    char reason[320];
+    atomic_bool suspect; /* its exchange or a queue seems to be gone */
+    atomic_uint pending; /* appends under way */
+    _Atomic uint64_t appended, dropped, appended_bytes;
+    char name[];
+};
+enum err rabbit_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
+                          struct bus_channel **out, struct bus_op *op, struct diag *d);
+void rabbit_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
+void rabbit_channels_go_on(struct rabbit_bus *k); /* those that go and whose last append has ended */
+void rabbit_channels_look(struct rabbit_bus *k);  /* suspects, and those to be asked again */
+void rabbit_channels_doubt(struct rabbit_bus *k); /* the node is back: everything is to be looked at */
+void rabbit_channel_pin(struct bus_channel *c);
+void rabbit_channel_unpin(struct bus_channel *c);
+void rabbit_channel_free(struct bus_channel *c);
+/* Any thread. */
+void rabbit_channel_suspect(struct bus_channel *c);
+void rabbit_channel_let_go(struct bus_channel *c); /* an append has ended; it may be freed at once */
+
+/* ---- links that consume (rabbitmq_consumer.c) ---- */
+
+struct rabbit_consumer {
+    struct rabbit_bus *bus;
+    struct rabbitmq_link *link;
+    struct post *post; /* to Q */
+    pthread_mutex_t lock;
+    struct list todo; /* under it: subscriptions, by todo_link */
+    atomic_bool up;
+    bool failed; /* Q: it is down, and was not only not up yet */
+    struct list subscriptions;
+    struct rabbitmq_channel *looking; /* Q: for queues that nobody consumes */
+    struct loop_timer sweep;
+    struct ce_amqp_header *headers; /* Q, owned: of the message that is being read */
+    size_t header_room;
+    bool delivery_limit; /* Q: the node has one unless a queue says otherwise */
+};
+void rabbit_consumer_timers_init(struct bus_subscription *s); /* control */
+enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index) must_check;
+
+void rabbit_subscriptions_closed(struct rabbit_bus *k); /* control: those that a link has let go */
+void rabbit_subscriptions_stop(struct rabbit_bus *k);   /* control */
+
+/* ---- probes (rabbitmq_probe.c) ---- */
+void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
+void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
+
+/* ---- the bus ---- */
+
+struct rabbit_bus {
+    struct bus base;
+    struct bus_env env;
+    const struct clock *clock;
+    struct rabbit_settings settings;
+    struct rabbitmq_client *client;
+    struct rabbit_loop *loops; /* owned, one per loop */
+    struct rabbit_publisher publisher;
+    struct rabbit_consumer consumers[RABBIT_CONSUMERS];
+    unsigned dealt; /* subscriptions, to consumers */
+
+    struct map channels; /* name → bus_channel */
+    struct list going;   /* channels that were released, by link; no more in the map */
+    atomic_uint going_count;
+
+    pthread_mutex_t jobs_lock;
+    struct list jobs_in, jobs_done; /* under it, as the next */
+    struct list closing;            /* control's: subscriptions that Q is to let go, by closing_link */
+    struct list jobs_waiting;       /* Q's */
+    unsigned jobs_working;          /* Q's */
+    bool jobs_running;              /* Q's */
+    size_t jobs_open;               /* control's: asked and not done */
+    struct post *jobs_post;         /* to the first Q */
+
+    struct notes notes;
+    struct post *post; /* to control */
+    struct loop_timer tick;
+    uint64_t opened_ns;
+    bool connected;   /* control: the node has been there */
+    atomic_bool back; /* it has come, or come back */
+    atomic_bool suspects, closed;
+    _Atomic uint64_t pending, pending_bytes; /* appends under way */
+    struct rabbit_stop *stop;                /* owned */
+    bool stopping, stopped;
+    struct bus_op *stop_ops; /* chained by owner */
+};
+
+static inline struct rabbit_bus *rabbit_of(struct bus *b)
+{
+    return (struct rabbit_bus *)b;
+}
+
+/* Any thread: stop has begun. */
+static inline bool rabbit_bus_closed(const struct rabbit_bus *k)
+{
+    return atomic_load_explicit(&k->closed, memory_order_acquire);
+}
+
+/* Any thread: to control (notes.h), RABBITMQ_NOTICES_A_MINUTE of each code. Never blocks. */
+void rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static inline uint64_t rabbit_now(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+#endif

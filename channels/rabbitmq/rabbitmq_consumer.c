@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Q: links that consume, and what each subscription has there: an AMQP channel of its own, so that what ends one
+ * (its queue is gone, the node lost patience) touches no other.
+ *
+ *     tend ─→ no channel ── open, qos, consume ──→ consuming ── more credit: cancel, qos, consume ──→ consuming
+ *                 ↑                                   │
+ *                 │  a second                         ├── the queue is gone: control makes it again, then consume
+ *                 └───────────── closed ←─────────────┴── no stream for RABBIT_LINGER_NS, unsubscribed, stop: close
+ *
+ * Settled entries come as a list. What lies below the oldest unsettled tag is acknowledged at once (multiple), what
+ * lies beyond, one by one.
+ *
+ * All on the link's thread but rabbit_consumer_todo and _start.
+ */
+#include "rabbitmq_subscription.h"
+
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SWEEP_NS (20 * NS_PER_S)
+#define MAILBOX_MAX 4096
+
+/* ---- what is to be done ---- */
+
+void rabbit_consumer_todo(struct bus_subscription *s, unsigned what)
+{
+    struct rabbit_consumer *q = s->consumer;
+    pthread_mutex_lock(&q->lock);
+    bool first = s->todo == 0;
+    s->todo |= what;
+    if (first)
+        list_push_back(&q->todo, &s->todo_link);
+    pthread_mutex_unlock(&q->lock);
+    if (first)
+        post_send(q->post);
+}
+
+static struct loop *loop_of(const struct bus_subscription *s)
+{
+    return rabbitmq_link_loop(s->consumer->link);
+}
+
+static struct rabbit_entry *out_at(struct list *l)
+{
+    return container_of(l, struct rabbit_entry, out);
+}
+
+/* ---- acknowledging ---- */
+
+static void acknowledge_prefix(struct bus_subscription *s)
+{
+    uint64_t last = 0;
+    while (!list_empty(&s->out) && out_at(s->out.next)->settled) {
+        struct rabbit_entry *e = out_at(s->out.next);
+        last = e->tag;
+        rabbit_entry_free(e);
+    }
+    if (last)
+        rabbitmq_ack(s->amqp, last, true);
+}
+
+static void settle(struct bus_subscription *s)
+{
+    struct list settled, *l;
+    list_init(&settled);
+    pthread_mutex_lock(&s->lock);
+    list_splice_back(&settled, &s->settled);
+    pthread_mutex_unlock(&s->lock);
+    list_each(at, tmp, &settled) {
+        struct rabbit_entry *e = container_of(at, struct rabbit_entry, link);
+        e->settled = !e->back;
+        if (!e->back && s->amqp)
+            continue;
+        if (s->amqp)
+            rabbitmq_nack(s->amqp, e->tag, false, true);
+        rabbit_entry_free(e);
+    }
+    if (s->amqp)
+        acknowledge_prefix(s);
+    while ((l = list_pop_front(&settled))) {
+        struct rabbit_entry *e = container_of(l, struct rabbit_entry, link);
+        rabbitmq_ack(s->amqp, e->tag, false);
+        rabbit_entry_free(e);
+    }
+}
+
+/* ---- losing ---- */
+
+static void forget(struct bus_subscription *s, struct rabbit_entry *e)
+{
+    list_remove(&e->out);
+    if (e->place != RABBIT_SETTLED_LIST) {
+        s->held--;
+        s->held_bytes -= ce_event_size(e->event);
+        s->ready++; /* it lies in the queue again, until somebody looks */
+    }
+    if (e->place != RABBIT_TAKEN) {
+        rabbit_entry_free(e);
+        return;
+    }
+    e->lost = true;
+    e->stream->lost = true;
+    post_send(e->stream->post);
+}
+
+/* Its AMQP channel is gone, and all that came on it (R4). What a stream has is revoked there; after the bus's stop
+ * nobody is told. */
+static void lose_all(struct bus_subscription *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!list_empty(&s->out))
+        forget(s, out_at(s->out.next));
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* What nobody took for long goes back to the node before that ends the channel; who has something for too long, loses
+ * it. */
+static void sweep_one(struct bus_subscription *s, uint64_t now)
+{
+    if (!s->amqp || list_empty(&s->out) || now - out_at(s->out.next)->since_ns < RABBIT_WAIT_NS)
+        return;
+    pthread_mutex_lock(&s->lock);
+    list_each(l, tmp, &s->out) {
+        struct rabbit_entry *e = out_at(l);
+        uint64_t age = now - e->since_ns;
+        if (age < RABBIT_WAIT_NS)
+            break;
+        if (e->place == RABBIT_SETTLED_LIST || (e->place == RABBIT_TAKEN && age < RABBIT_HOLD_NS))
+            continue;
+        rabbitmq_nack(s->amqp, e->tag, false, true);
+        forget(s, e);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void sweep(struct loop_timer *t)
+{
+    struct rabbit_consumer *q = container_of(t, struct rabbit_consumer, sweep);
+    uint64_t now = rabbit_now();
+    list_each(l, tmp, &q->subscriptions)
+        sweep_one(container_of(l, struct bus_subscription, tend_link), now);
+    loop_timer_start(rabbitmq_link_loop(q->link), t, SWEEP_NS);
+}
+
+/* ---- what the node sends ---- */
+
+static uint8_t lane_of(const struct bus_subscription *s, const struct ce_event *e)
+{
+    struct ce_attribute key;
+    uint32_t hash = 2166136261u;
+    if (atomic_load(&s->channel->rules)->settings.one_part)
+        return 0;
+    if (!ce_event_attribute(e, SLICE("partitionkey"), &key))
+        return RABBIT_COMMON;
+    for (size_t i = 0; i < key.value.len; i++)
+        hash = (hash ^ (unsigned char)key.value.ptr[i]) * 16777619u;
+    return (uint8_t)(hash % RABBIT_LANES);
+}
+
+static void take_in(struct bus_subscription *s, struct rabbit_entry *e)
+{
+    list_push_back(&s->out, &e->out);
+    pthread_mutex_lock(&s->lock);
+    e->number = ++s->numbers;
+    s->arrivals++;
+    s->held++;
+    s->held_bytes += ce_event_size(e->event);
+    rabbit_deal_put(s, e);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void unreadable(struct bus_subscription *s, const struct rabbitmq_message *m, enum err e)
+{
+    rabbitmq_nack(s->amqp, m->tag, false, e == ERR_NOMEM);
+    if (e != ERR_NOMEM)
+        rabbit_notice(
+            s->bus, 1, "MessageRefused",
+            "queue %s: a message of %llu bytes cannot be an event (%s) and was rejected: the queue's own dead "
+            "letter exchange has it, if there is one",
+            s->settings.queue, (unsigned long long)m->body_bytes, err_name(e));
+}
+
+static void deliver(void *arg, const struct rabbitmq_message *m)
+{
+    struct bus_subscription *s = arg;
+    const struct ce_event *event = NULL;
+    enum err e = m->too_large ? ERR_TOO_LARGE : rabbit_message_event(s, m, &event);
+    struct rabbit_entry *entry = e ? NULL : calloc(1, sizeof *entry);
+    if (!entry) {
+        ce_event_unref(event);
+        unreadable(s, m, e ? e : ERR_NOMEM);
+        return;
+    }
+    entry->event = event;
+    entry->tag = m->tag;
+    entry->attempt = rabbit_message_attempt(m);
+    entry->since_ns = rabbit_now();
+    entry->lane = lane_of(s, event);
+    list_init(&entry->link);
+    list_init(&entry->out);
+    take_in(s, entry);
+}
+
+/* ---- consuming ---- */
+
+static void tend(struct bus_subscription *s);
+
+/* Control is to look whether its queue is there. */
+static void is_missing(struct bus_subscription *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->missing = true;
+    s->made = false;
+    pthread_mutex_unlock(&s->lock);
+    rabbit_channel_suspect(s->channel);
+}
+
+/* Its consumer has ended, not its channel: the queue was deleted, or lost its node. */
+static void canceled(void *arg, struct slice consumer)
+{
+    struct bus_subscription *s = arg;
+    (void)consumer;
+    s->consuming = false;
+    s->prefetch = 0;
+    rabbit_notice(s->bus, 1, "QueueGone",
+                  "queue %s of subscription %s was deleted, or its node is gone; it is made again", s->settings.queue,
+                  s->name);
+    is_missing(s);
+}
+
+static void says(struct bus_subscription *s, const char *why)
+{
+    pthread_mutex_lock(&s->lock);
+    bool changed = strncmp(s->why, why, sizeof s->why - 1) != 0, well = s->why[0] == '\0';
+    snprintf(s->why, sizeof s->why, "%s", why);
+    pthread_mutex_unlock(&s->lock);
+    if (changed && *why)
+        rabbit_notice(s->bus, 1, "ConsumerTrouble", "subscription %s: queue %s cannot be consumed: %s", s->name,
+                      s->settings.queue, why);
+    else if (changed && !well)
+        rabbit_notice(s->bus, 0, "ConsumerWell", "subscription %s: queue %s is consumed again", s->name,
+                      s->settings.queue);
+}
+
+static void closed(void *arg, enum err e, unsigned code, const char *text)
+{
+    struct bus_subscription *s = arg;
+    bool asked = s->closing;
+    s->amqp = NULL;
+    s->consuming = s->changing = s->closing = false;
+    s->prefetch = 0;
+    lose_all(s);
+    if (code == AMQP_NOT_FOUND)
+        is_missing(s);
+    else if (e && code)
+        says(s, text);
+    if (!asked && e && atomic_load(&s->consumer->up))
+        loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);
+    tend(s);
+}
+
+static void consumed(void *arg, const struct rabbitmq_answer *a)
+{
+    struct bus_subscription *s = arg;
+    s->changing = false;
+    if (a->e)
+        return; /* the channel closes, and `closed` goes on */
+    s->consuming = true;
+    says(s, "");
+    tend(s); /* more may be wanted meanwhile */
+}
+
+static char *tag_of(const struct bus_subscription *s, char out[32])
+{
+    snprintf(out, 32, "leat-%u", s->consumers);
+    return out;
+}
+
+static void consume(struct bus_subscription *s, uint32_t wanted)
+{
+    char tag[32];
+    uint32_t most = RABBIT_PREFETCH_MIN;
+    while (most < wanted)
+        most *= 2;
+    s->consumers++;
+    const amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)most};
+    const amqp_basic_consume_t m = {.queue = amqp_cstring_bytes(s->settings.queue),
+                                    .consumer_tag = amqp_cstring_bytes(tag_of(s, tag))};
+    enum err e = rabbitmq_call(s->amqp, AMQP_BASIC_QOS_METHOD, &qos, NULL, NULL);
+    if (!e)
+        e = rabbitmq_call(s->amqp, AMQP_BASIC_CONSUME_METHOD, &m, consumed, s);
+    s->changing = !e;
+    s->prefetch = most;
+    if (e)
+        rabbitmq_channel_close(s->amqp);
+}
+
+static void stopped(void *arg, const struct rabbitmq_answer *a)
+{
+    struct bus_subscription *s = arg;
+    s->changing = s->consuming = false;
+    if (!a->e)
+        tend(s);
+}
+
+/* The node takes another prefetch for a new consumer only. */
+static void stop(struct bus_subscription *s)
+{
+    char tag[32];
+    const amqp_basic_cancel_t m = {.consumer_tag = amqp_cstring_bytes(tag_of(s, tag))};
+    s->changing = true;
+    if (rabbitmq_call(s->amqp, AMQP_BASIC_CANCEL_METHOD, &m, stopped, s))
+        rabbitmq_channel_close(s->amqp);
+}
+
+static void begin(struct bus_subscription *s, uint32_t wanted)
+{
+    static const struct rabbitmq_channel_events events = {.deliver = deliver, .canceled = canceled, .closed = closed};
+    enum err e = rabbitmq_channel_open(s->consumer->link, &events, s, &s->amqp);
+    if (e == ERR_FULL)
+        says(s, "the node lets a connection have no more channels (channel_max)");
+    if (e) {
+        s->amqp = NULL;
+        loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);
+        return;
+    }
+    consume(s, wanted);
+}
+
+/* Deliveries under way are given back by the node itself. */
+static void end(struct bus_subscription *s)
+{
+    loop_timer_stop(loop_of(s), &s->linger);
+    if (!s->amqp || s->closing)
+        return;
+    settle(s);
+    s->closing = true;
+    rabbitmq_channel_close(s->amqp);
+}
+
+/* Control may free it from the moment on in which `closed` is seen. */
+static void let_go(struct bus_subscription *s)
+{
+    struct rabbit_consumer *q = s->consumer;
+    struct rabbit_bus *k = s->bus;
+    loop_timer_stop(loop_of(s), &s->again);
+    loop_timer_stop(loop_of(s), &s->linger);
+    list_remove(&s->tend_link);
+    s->known = false;
+    settle(s); /* where no channel is left: forgotten */
+    pthread_mutex_lock(&q->lock);
+    list_remove(&s->todo_link);
+    s->todo = 0;
+    pthread_mutex_unlock(&q->lock);
+    pthread_mutex_lock(&s->lock);
+    s->closed = true;
+    pthread_mutex_unlock(&s->lock);
+    post_send(k->post);
+}
+
+static void tend(struct bus_subscription *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool close = s->close, gone = s->closed, made = s->made, streams = s->stream_count > 0;
+    uint32_t wanted = s->wanted;
+    pthread_mutex_unlock(&s->lock);
+    if (gone)
+        return;
+    if (!s->known) {
+        s->known = true;
+        list_push_back(&s->consumer->subscriptions, &s->tend_link);
+    }
+    if (close) {
+        end(s);
+        if (!s->amqp && !s->counting)
+            let_go(s);
+    } else if (!streams) {
+        if (s->amqp && !s->closing && !loop_timer_armed(&s->linger))
+            loop_timer_start(loop_of(s), &s->linger, RABBIT_LINGER_NS);
+    } else {
+        loop_timer_stop(loop_of(s), &s->linger);
+        if (!made || wanted == 0 || s->closing || loop_timer_armed(&s->again))
+            return;
+        if (s->changing || s->counting)
+            return; /* its end brings us here again */
+        if (s->amqp && !s->consuming)
+            consume(s, wanted);
+        else if (s->amqp && wanted > s->prefetch)
+            stop(s);
+        else if (!s->amqp && atomic_load(&s->consumer->up))
+            begin(s, wanted);
+    }
+}
+
+static void again_due(struct loop_timer *t)
+{
+    tend(container_of(t, struct bus_subscription, again));
+}
+
+static void linger_due(struct loop_timer *t)
+{
+    end(container_of(t, struct bus_subscription, linger));
+}
+
+void rabbit_consumer_timers_init(struct bus_subscription *s)
+{
+    loop_timer_init(&s->again, again_due);
+    loop_timer_init(&s->linger, linger_due);
+}
+
+/* ---- the link ---- */
+
+static void arrived(void *owner)
+{
+    struct rabbit_consumer *q = owner;
+    for (;;) {
+        pthread_mutex_lock(&q->lock);
+        struct list *l = list_pop_front(&q->todo);
+        struct bus_subscription *s = l ? container_of(l, struct bus_subscription, todo_link) : NULL;
+        unsigned todo = s ? s->todo : 0;
+        if (s)
+            s->todo = 0;
+        pthread_mutex_unlock(&q->lock);
+        if (!s)
+            return;
+        if (todo & RABBIT_SETTLED)
+            settle(s);
+        if (todo & RABBIT_COUNT)
+            rabbit_consumer_count(s);
+        if (todo & RABBIT_TEND)
+            tend(s);
+    }
+}
+
+static void up(void *arg, const struct rabbitmq_server *server)
+{
+    struct rabbit_consumer *q = arg;
+    struct rabbit_bus *k = q->bus;
+    q->delivery_limit = server->major >= 4;
+    atomic_store(&q->up, true);
+    q->failed = false;
+    list_each(l, tmp, &q->subscriptions)
+        tend(container_of(l, struct bus_subscription, tend_link));
+    if (q != &k->consumers[0])
+        return;
+    rabbit_jobs_up(k);
+    atomic_store(&k->back, true);
+    post_send(k->post);
+}
+
+static void down(void *arg, enum err e, const char *why)
+{
+    struct rabbit_consumer *q = arg;
+    (void)e, (void)why;
+    atomic_store(&q->up, false);
+    q->failed = true;
+    rabbit_consumer_looking_closed(q);
+    if (q == &q->bus->consumers[0])
+        rabbit_jobs_down(q->bus);
+}
+
+enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index)
+{
+    static const struct rabbitmq_link_events events = {.up = up, .down = down};
+    struct rabbit_consumer *q = &k->consumers[index];
+    char name[32];
+    q->bus = k;
+    snprintf(name, sizeof name, "leat consumers %u", index + 1);
+    const struct rabbitmq_link_config config = {.name = name,
+                                                .message_bytes_max = CE_EVENT_BYTES_MAX,
+                                                .unsent_bytes_max = RABBIT_UNSENT_BYTES,
+                                                .mailbox_max = MAILBOX_MAX,
+                                                .events = &events,
+                                                .arg = q};
+    loop_timer_init(&q->sweep, sweep);
+    enum err e = rabbitmq_link_new(k->client, &config, &q->link);
+    return e ? e : post_new(rabbitmq_link_loop(q->link), arrived, q, &q->post);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the RabbitMQ bus says of itself. What it knows of a queue is as old as the last answer (rabbitmq_count.c) but
+ * for what this process did since, so an event counts as soon as its sender knows of it. Each probe asks again where
+ * the answer is older than RABBIT_LOOK_NS. On control.
+ */
+#include "rabbitmq_subscription.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static void unwell(struct bus_probe *out, const char *why)
+{
+    if (!out->healthy)
+        return;
+    out->healthy = false;
+    snprintf(out->reason, sizeof out->reason, "%s", why);
+}
+
+/* An event's size, as far as this process has seen any. */
+static uint64_t bytes_of(const struct bus_channel *c, uint64_t events)
+{
+    uint64_t appended = atomic_load(&c->appended), bytes = atomic_load(&c->appended_bytes);
+    return appended ? events * (bytes / appended) : 0;
+}
+
+static void add_subscription(struct bus_subscription *s, struct bus_probe *out)
+{
+    uint64_t now = rabbit_now(), appended = atomic_load(&s->channel->appended);
+    char why[sizeof s->why] = "";
+    pthread_mutex_lock(&s->lock);
+    bool old = now - s->counted_ns > RABBIT_LOOK_NS, ask = old && !s->asked && s->made && !s->close;
+    uint64_t waiting = s->ready + appended - s->appended, arrived = s->arrivals - s->arrived;
+    waiting = waiting > arrived ? waiting - arrived : 0;
+    out->events = s->held + waiting;
+    out->bytes = s->held_bytes + bytes_of(s->channel, waiting);
+    out->counting = s->made && !s->close && (!s->counted_ns || now - s->counted_ns > RABBIT_FRESH_NS);
+    s->asked |= ask;
+    memcpy(why, s->why, sizeof why);
+    pthread_mutex_unlock(&s->lock);
+    if (ask)
+        rabbit_consumer_todo(s, RABBIT_COUNT);
+    if (out->events == 0)
+        s->behind_ns = 0;
+    else if (!s->behind_ns)
+        s->behind_ns = now;
+    out->oldest_age_ns = s->behind_ns ? now - s->behind_ns + 1 : 0;
+    if (s->reason[0])
+        unwell(out, s->reason);
+    if (why[0])
+        unwell(out, why);
+}
+
+/* An event counts once, however many subscriptions wait for it. */
+static void add_channel(struct bus_channel *c, struct bus_probe *out)
+{
+    struct bus_probe sum = {.healthy = true};
+    list_each(l, tmp, &c->subscriptions) {
+        struct bus_subscription *s = container_of(l, struct bus_subscription, link);
+        struct bus_probe one = {.healthy = true};
+        if (s->state == RABBIT_GOING)
+            continue;
+        add_subscription(s, &one);
+        sum.events = one.events > sum.events ? one.events : sum.events;
+        sum.bytes = one.bytes > sum.bytes ? one.bytes : sum.bytes;
+        sum.oldest_age_ns = one.oldest_age_ns > sum.oldest_age_ns ? one.oldest_age_ns : sum.oldest_age_ns;
+        sum.counting |= one.counting;
+        if (!one.healthy)
+            unwell(&sum, one.reason);
+    }
+    out->events += sum.events;
+    out->bytes += sum.bytes;
+    out->counting |= sum.counting;
+    out->oldest_age_ns = sum.oldest_age_ns > out->oldest_age_ns ? sum.oldest_age_ns : out->oldest_age_ns;
+    out->appended += atomic_load(&c->appended);
+    out->dropped += atomic_load(&c->dropped);
+    if (c->err)
+        unwell(out, c->reason);
+    if (!sum.healthy)
+        unwell(out, sum.reason);
+}
+
+static void add_node(struct rabbit_bus *k, struct bus_probe *out)
+{
+    char why[256] = "";
+    if (rabbitmq_client_up(k->client, why, sizeof why))
+        k->connected = true;
+    else if (k->connected || rabbit_now() - k->opened_ns > RABBIT_CONNECT_NS)
+        unwell(out, why);
+}
+
+void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
+{
+    struct rabbit_bus *k = rabbit_of(b);
+    assert(out && (!c || c->bus == k));
+    *out = (struct bus_probe){.healthy = true};
+    add_node(k, out);
+    if (c) {
+        add_channel(c, out);
+        return;
+    }
+    struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */
+    map_each(entry, tmp, &k->channels)
+        add_channel(entry->value, &sum);
+    sum.healthy = out->healthy;
+    memcpy(sum.reason, out->reason, sizeof sum.reason);
+    *out = sum;
+}
+
+void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)
+{
+    assert(out && s->bus == rabbit_of(b));
+    *out = (struct bus_probe){.healthy = true};
+    add_node(s->bus, out);
+    add_subscription(s, out);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The parameters of a RabbitMQ bus, its channels and subscriptions (rabbitmq.h lists them). Pure.
+ */
+#include "rabbitmq.h"
+#include "text.h"
+#include "../params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUFFER_BYTES (32ull << 20)
+#define OVERRIDES_MAX 64 /* record.override.* of one channel */
+
+/* ---- values ---- */
+
+static enum err bool_read(const struct bus_param *p, bool *out, struct diag *d)
+{
+    bool yes = strcmp(p->value, "true") == 0;
+    if (!yes && strcmp(p->value, "false") != 0)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is true or false", p->name, p->value);
+    *out = yes;
+    return OK;
+}
+
+/* One of two words: whether it is the second. */
+static enum err word_read(const struct bus_param *p, const char *first, const char *second, bool *is_second,
+                          struct diag *d)
+{
+    bool yes = strcmp(p->value, second) == 0;
+    if (!yes && strcmp(p->value, first) != 0)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %s or %s", p->name, p->value, first, second);
+    *is_second = yes;
+    return OK;
+}
+
+static enum err mode_read(const struct bus_param *p, enum ce_mode *out, struct diag *d)
+{
+    bool structured = false;
+    enum err e = word_read(p, "binary", "structured", &structured, d);
+    if (!e)
+        *out = structured ? CE_MODE_STRUCTURED : CE_MODE_BINARY;
+    return e;
+}
+
+/* What RabbitMQ takes as a name of ours: "amq." is its own, and a name is a short string. */
+static enum err name_check(const char *what, const char *name, struct diag *d)
+{
+    size_t n = strlen(name);
+    if (n == 0 || n > CE_AMQP_SHORT_MAX || !utf8_valid(slice_str(name)) || strncmp(name, "amq.", 4) == 0)
+        return diag_set(
+            d, ERR_INVALID,
+            "%s: \"%s\" cannot be a name of RabbitMQ's; it takes 1 to %d bytes of UTF-8, not beginning with amq.", what,
+            name, CE_AMQP_SHORT_MAX);
+    return OK;
+}
+
+/* prefix + name, checked. */
+static enum err name_make(const char *what, const char *prefix, const char *name, char **out, struct diag *d)
+{
+    char *text = NULL;
+    if (asprintf(&text, "%s%s", prefix, name) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    enum err e = *name ? name_check(what, text, d) : diag_set(d, ERR_INVALID, "%s is empty", what);
+    if (e) {
+        free(text);
+        return e;
+    }
+    free(*out);
+    *out = text;
+    return OK;
+}
+
+static char *dotted(char *text)
+{
+    for (char *c = text; c && *c; c++)
+        *c = *c == '/' ? '.' : *c;
+    return text;
+}
+
+/* ---- of a bus ---- */
+
+static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out, struct diag *d)
+{
+    if (rabbitmq_client_knows(p->name))
+        return OK;
+    if (strcmp(p->name, "prefix") == 0) {
+        char *copy = strdup(p->value);
+        if (!copy)
+            return diag_set(d, ERR_NOMEM, "out of memory");
+        free(out->prefix);
+        out->prefix = copy;
+        return *copy ? name_check(p->name, copy, d) : OK;
+    }
+    if (strcmp(p->name, "queue.type") == 0)
+        return word_read(p, "quorum", "classic", &out->classic, d);
+    if (strcmp(p->name, "shared") == 0)
+        return word_read(p, "order", "work", &out->work, d);
+    if (strcmp(p->name, "mode") == 0)
+        return mode_read(p, &out->mode, d);
+    if (strcmp(p->name, "bare") == 0)
+        return bool_read(p, &out->bare, d);
+    if (strcmp(p->name, "buffer") == 0)
+        return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
+    return diag_set(
+        d, ERR_INVALID,
+        "unknown parameter \"%s\" of a rabbitmq bus; beside those of the connection (url, host, port, vhost, "
+        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare and buffer",
+        p->name);
+}
+
+enum err rabbit_settings_read(const struct bus_param *params, size_t count, struct rabbit_settings *out, struct diag *d)
+{
+    struct rabbit_settings s = {.prefix = strdup(""), .mode = CE_MODE_BINARY, .buffer = BUFFER_BYTES};
+    enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < count && !e; i++)
+        e = bus_read(&params[i], &s, d);
+    if (e)
+        rabbit_settings_fini(&s);
+    else
+        *out = s;
+    return e;
+}
+
+void rabbit_settings_fini(struct rabbit_settings *s)
+{
+    free(s->prefix);
+    s->prefix = NULL;
+}
+
+/* ---- of a channel ---- */
+
+static enum err override_add(struct rabbit_channel_settings *s, const char *name, const char *value, struct diag *d)
+{
+    enum err e = ce_name_check(slice_str(name), d);
+    if (e)
+        return e;
+    if (s->override_count == OVERRIDES_MAX)
+        return diag_set(d, ERR_INVALID, "more than %d parameters like record.override.%s", OVERRIDES_MAX, name);
+    struct ce_attribute *grown = realloc(s->overrides, (s->override_count + 1) * sizeof *grown);
+    if (!grown)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    s->overrides = grown;
+    char *n = strdup(name), *v = strdup(value);
+    grown[s->override_count++] = (struct ce_attribute){.name = {n, n ? strlen(n) : 0}, .value = {v, v ? strlen(v) : 0}};
+    return n && v ? OK : diag_set(d, ERR_NOMEM, "out of memory");
+}
+
+/* What the names are is looked at when all is read, since prefix and default depend on it. */
+struct names {
+    const char *exchange, *queue;
+};
+
+static enum err channel_read(const struct bus_param *p, struct rabbit_channel_settings *out, struct names *names,
+                             struct diag *d)
+{
+    static const char over[] = "record.override.";
+    bool one = false;
+    if (strcmp(p->name, "exchange") == 0)
+        names->exchange = p->value;
+    else if (strcmp(p->name, "queue") == 0)
+        names->queue = p->value;
+    else if (strcmp(p->name, "exchange.external") == 0)
+        return bool_read(p, &out->exchange_external, d);
+    else if (strcmp(p->name, "queue.external") == 0)
+        return bool_read(p, &out->queue_external, d);
+    else if (strcmp(p->name, "queue.type") == 0)
+        return word_read(p, "quorum", "classic", &out->classic, d);
+    else if (strcmp(p->name, "mode") == 0)
+        return mode_read(p, &out->mode, d);
+    else if (strcmp(p->name, "bare") == 0)
+        return bool_read(p, &out->bare, d);
+    else if (strcmp(p->name, "partitions") == 0) {
+        enum err e = word_read(p, "1", "1", &one, d);
+        out->one_part = one;
+        return e;
+    } else if (strcmp(p->name, "record.source") == 0) {
+        free(out->source);
+        out->source = strdup(p->value);
+        return out->source ? OK : diag_set(d, ERR_NOMEM, "out of memory");
+    } else if (strncmp(p->name, over, sizeof over - 1) == 0)
+        return override_add(out, p->name + sizeof over - 1, p->value, d);
+    else
+        return diag_set(
+            d, ERR_INVALID,
+            "unknown parameter \"%s\" of a channel on a rabbitmq bus; it knows exchange, exchange.external, "
+            "queue, queue.external, queue.type, mode, bare, partitions, record.source and record.override.NAME",
+            p->name);
+    return OK;
+}
+
+static enum err exchange_default(struct rabbit_channel_settings *s, const char *prefix, struct slice name,
+                                 struct diag *d)
+{
+    static const char parked[] = "dead-letter/";
+    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
+    struct slice rest = dead ? slice_from(name, sizeof parked - 1) : name;
+    char *text = NULL;
+    if (asprintf(&text, "%s.%.*s", dead ? "leat-dead-letter" : "leat", SLICE_ARG(rest)) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    enum err e = name_make("exchange", prefix, dotted(text), &s->exchange, d);
+    free(text);
+    return e;
+}
+
+static enum err names_read(struct rabbit_channel_settings *s, const char *prefix, struct slice name,
+                           const struct names *given, struct diag *d)
+{
+    if (s->exchange_external && !given->exchange)
+        return diag_set(d, ERR_INVALID, "exchange.external is true, so exchange must say which");
+    if (s->queue_external && !given->queue)
+        return diag_set(d, ERR_INVALID, "queue.external is true, so queue must say which");
+    enum err e = OK;
+    if (given->queue) /* somebody else's world: its names are taken as they are */
+        e = name_make("queue", "", given->queue, &s->queue, d);
+    if (!e && given->exchange && *given->exchange)
+        e = name_make("exchange", s->exchange_external || given->queue ? "" : prefix, given->exchange, &s->exchange, d);
+    else if (!e && !given->queue)
+        e = exchange_default(s, prefix, name, d);
+    return e;
+}
+
+enum err rabbit_channel_settings_read(const struct rabbit_settings *bus, struct slice name,
+                                      const struct bus_param *params, size_t count, struct rabbit_channel_settings *out,
+                                      struct diag *d)
+{
+    struct rabbit_channel_settings s = {.classic = bus->classic, .bare = bus->bare, .mode = bus->mode};
+    struct names names = {0};
+    enum err e = OK;
+    for (size_t i = 0; i < count && !e; i++)
+        e = channel_read(&params[i], &s, &names, d);
+    if (!e)
+        e = names_read(&s, bus->prefix, name, &names, d);
+    if (!e && s.queue)
+        s.bare = true; /* whoever writes there may be one of Knative's parts */
+    if (e)
+        rabbit_channel_settings_fini(&s);
+    else
+        *out = s;
+    return e;
+}
+
+void rabbit_channel_settings_fini(struct rabbit_channel_settings *s)
+{
+    for (size_t i = 0; i < s->override_count; i++) {
+        free((void *)(uintptr_t)s->overrides[i].name.ptr);
+        free((void *)(uintptr_t)s->overrides[i].value.ptr);
+    }
+    free(s->overrides);
+    free(s->exchange);
+    free(s->queue);
+    free(s->source);
+    *s = (struct rabbit_channel_settings){0};
+}
+
+/* ---- of a subscription ---- */
+
+/* `overflow` is for buses with a bound of their own: a queue here is as long as its node lets it be. */
+static enum err subscription_read(const struct bus_param *p, struct rabbit_subscription_settings *out,
+                                  const char **queue, struct diag *d)
+{
+    if (strcmp(p->name, "queue") == 0)
+        *queue = p->value;
+    else if (strcmp(p->name, "queue.type") == 0)
+        return word_read(p, "quorum", "classic", &out->classic, d);
+    else if (strcmp(p->name, "shared") == 0)
+        return word_read(p, "order", "work", &out->work, d);
+    else if (strcmp(p->name, "overflow") != 0)
+        return diag_set(
+            d, ERR_INVALID,
+            "unknown parameter \"%s\" of a subscription on a rabbitmq bus; it knows queue, queue.type and shared",
+            p->name);
+    return OK;
+}
+
+static enum err queue_read(const struct rabbit_settings *bus, const char *channel, struct slice name, const char *given,
+                           char **out, struct diag *d)
+{
+    char *text = NULL;
+    if (given)
+        return name_make("queue", bus->prefix, given, out, d);
+    if (asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name)) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    enum err e = name_make("queue", bus->prefix, dotted(text), out, d);
+    free(text);
+    return e;
+}
+
+enum err rabbit_subscription_settings_read(const struct rabbit_settings *bus, const char *channel,
+                                           const struct rabbit_channel_settings *of_it, struct slice name,
+                                           const struct bus_param *params, size_t count,
+                                           struct rabbit_subscription_settings *out, struct diag *d)
+{
+    struct rabbit_subscription_settings s = {.classic = of_it->classic, .work = bus->work};
+    const char *queue = NULL;
+    enum err e = OK;
+    for (size_t i = 0; i < count && !e; i++)
+        e = subscription_read(&params[i], &s, &queue, d);
+    if (!e && of_it->queue)
+        e = name_make("queue", "", of_it->queue, &s.queue, d);
+    else if (!e)
+        e = queue_read(bus, channel, name, queue, &s.queue, d);
+    if (e)
+        rabbit_subscription_settings_fini(&s);
+    else
+        *out = s;
+    return e;
+}
+
+void rabbit_subscription_settings_fini(struct rabbit_subscription_settings *s)
+{
+    free(s->queue);
+    s->queue = NULL;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is made at the node, and removed: work of jobs, on Q. Everything is idempotent. An exchange or queue that is
+ * there and was made otherwise (406 PRECONDITION_FAILED) is taken as it is where it serves all the same: a queue of
+ * another type. An exchange of another type than ours does not: it would route otherwise, so its channel is refused in
+ * the node's words.
+ */
+#include "rabbitmq_subscription.h"
+
+#include <amqp.h>
+#include <amqp_framing.h>
+
+typedef void after_fn(struct rabbit_job *j, const struct rabbitmq_answer *a);
+
+static struct bus_channel *channel_of(struct rabbit_job *j)
+{
+    return container_of(j, struct bus_channel, job);
+}
+
+static struct bus_subscription *subscription_of(struct rabbit_job *j)
+{
+    return container_of(j, struct bus_subscription, job);
+}
+
+static const struct rabbit_channel_settings *settings_of(const struct bus_channel *c)
+{
+    return &atomic_load(&c->rules)->settings;
+}
+
+static void finish(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    rabbit_job_end(j, a->e, a->code, a->e ? a->text : NULL);
+}
+
+static bool made_otherwise(const struct rabbitmq_answer *a)
+{
+    return a->code == AMQP_PRECONDITION_FAILED;
+}
+
+/* ---- words ---- */
+
+static void declare_exchange(struct rabbit_job *j, const char *name, const char *type, bool passive, after_fn *after)
+{
+    const amqp_exchange_declare_t m = {
+        .exchange = amqp_cstring_bytes(name), .type = amqp_cstring_bytes(type), .passive = passive, .durable = 1};
+    rabbit_job_call(j, AMQP_EXCHANGE_DECLARE_METHOD, &m, after);
+}
+
+static amqp_table_entry_t text_argument(const char *name, const char *value)
+{
+    return (amqp_table_entry_t){.key = amqp_cstring_bytes(name),
+                                .value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes(value)}};
+}
+
+/* `alone`: one consumer at a time, the next takes over when it goes. */
+static void declare_queue(struct rabbit_job *j, const char *name, bool classic, bool alone, after_fn *after)
+{
+    amqp_table_entry_t arguments[3];
+    int n = 0;
+    arguments[n++] = text_argument("x-queue-type", classic ? "classic" : "quorum");
+    if (alone)
+        arguments[n++] = (amqp_table_entry_t){.key = amqp_cstring_bytes("x-single-active-consumer"),
+                                              .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = 1}};
+    if (!classic && j->bus->consumers[0].delivery_limit) /* how often is the dispatcher's business */
+        arguments[n++] = (amqp_table_entry_t){.key = amqp_cstring_bytes("x-delivery-limit"),
+                                              .value = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = -1}};
+    const amqp_queue_declare_t m = {
+        .queue = amqp_cstring_bytes(name), .durable = 1, .arguments = {.num_entries = n, .entries = arguments}};
+    rabbit_job_call(j, AMQP_QUEUE_DECLARE_METHOD, &m, after);
+}
+
+static void look_at_queue(struct rabbit_job *j, const char *name, after_fn *after)
+{
+    const amqp_queue_declare_t m = {.queue = amqp_cstring_bytes(name), .passive = 1};
+    rabbit_job_call(j, AMQP_QUEUE_DECLARE_METHOD, &m, after);
+}
+
+static void bind(struct rabbit_job *j, const char *queue, const char *exchange, after_fn *after)
+{
+    const amqp_queue_bind_t m = {.queue = amqp_cstring_bytes(queue), .exchange = amqp_cstring_bytes(exchange)};
+    rabbit_job_call(j, AMQP_QUEUE_BIND_METHOD, &m, after);
+}
+
+static void delete_queue(struct rabbit_job *j, const char *name, after_fn *after)
+{
+    const amqp_queue_delete_t m = {.queue = amqp_cstring_bytes(name)};
+    rabbit_job_call(j, AMQP_QUEUE_DELETE_METHOD, &m, after);
+}
+
+/* ---- a channel that is a queue ---- */
+
+static void source_bind(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (a->e || s->queue_external || !s->exchange)
+        finish(j, a);
+    else
+        bind(j, s->queue, s->exchange, finish);
+}
+
+static void source_queue_made(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    if (made_otherwise(a))
+        look_at_queue(j, settings_of(channel_of(j))->queue, source_bind);
+    else
+        source_bind(j, a);
+}
+
+static void source_queue(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (a && a->e)
+        finish(j, a);
+    else if (s->queue_external)
+        look_at_queue(j, s->queue, source_bind);
+    else
+        declare_queue(j, s->queue, s->classic, false, source_queue_made);
+}
+
+static void source_exchange_made(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    if (made_otherwise(a))
+        declare_exchange(j, settings_of(channel_of(j))->exchange, "headers", true, source_queue);
+    else
+        source_queue(j, a);
+}
+
+/* ---- channels ---- */
+
+void rabbit_topology_channel(struct rabbit_job *j)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (!s->queue)
+        declare_exchange(j, s->exchange, "fanout", s->exchange_external, finish);
+    else if (!s->exchange || s->queue_external)
+        source_queue(j, NULL);
+    else
+        declare_exchange(j, s->exchange, "headers", s->exchange_external, source_exchange_made);
+}
+
+/* Queues that were left go one after the other, the exchange last. */
+static void remove_next(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    struct bus_channel *c = channel_of(j);
+    const struct rabbit_channel_settings *s = settings_of(c);
+    const amqp_exchange_delete_t m = {.exchange = amqp_cstring_bytes(s->exchange)};
+    if (a && a->e && a->e != ERR_NOTFOUND) {
+        finish(j, a);
+        return;
+    }
+    j->at = j->at ? j->at->next : c->left.next;
+    if (j->at != &c->left)
+        delete_queue(j, container_of(j->at, struct rabbit_left, link)->queue, remove_next);
+    else if (!s->exchange_external)
+        rabbit_job_call(j, AMQP_EXCHANGE_DELETE_METHOD, &m, finish);
+    else
+        rabbit_job_end(j, OK, 0, NULL);
+}
+
+void rabbit_topology_channel_remove(struct rabbit_job *j)
+{
+    remove_next(j, NULL);
+}
+
+/* ---- subscriptions ---- */
+
+static void subscription_bind(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    struct bus_subscription *s = subscription_of(j);
+    const struct rabbit_channel_settings *of = settings_of(s->channel);
+    const amqp_queue_declare_ok_t *ok = a->decoded;
+    if (!a->e)
+        j->messages = ok->message_count;
+    if (a->e || of->queue)
+        finish(j, a);
+    else
+        bind(j, s->settings.queue, of->exchange, finish);
+}
+
+static void subscription_made(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    struct bus_subscription *s = subscription_of(j);
+    j->differs = made_otherwise(a);
+    if (j->differs)
+        look_at_queue(j, s->settings.queue, subscription_bind);
+    else
+        subscription_bind(j, a);
+}
+
+void rabbit_topology_subscription(struct rabbit_job *j)
+{
+    struct bus_subscription *s = subscription_of(j);
+    if (settings_of(s->channel)->queue)
+        look_at_queue(j, s->settings.queue, subscription_bind);
+    else
+        declare_queue(j, s->settings.queue, s->settings.classic, !s->settings.work, subscription_made);
+}
+
+void rabbit_topology_subscription_remove(struct rabbit_job *j)
+{
+    delete_queue(j, subscription_of(j)->settings.queue, finish);
+}
