@@ -166,16 +166,20 @@ static bool browses(const struct plan_bus *b)
 
 static void put_start(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel)
 {
+    static const struct why queue = {"QueueKeepsNoPast", "the annotation " ANNOTATION_START_FROM
+                                                         " means nothing here: it begins with what is in the queue"};
     struct bus_start start = start_of(r);
     if (!channel || !channel->ready || start.kind == BUS_START_LATEST || start.kind == BUS_START_EARLIEST)
         return;
     const struct plan_bus *bus = &p->plan->buses[p->plan->channels[channel->index].bus];
     const struct why why =
-        why_of(p, "BusKeepsNoPast",
-               "the annotation " ANNOTATION_START_FROM
-               " asks for a time or an offset, but the bus %s keeps no events that were delivered: a "
-               "new one begins with the events from now on",
-               bus->key);
+        channel->is_queue
+            ? queue
+            : why_of(p, "BusKeepsNoPast",
+                     "the annotation " ANNOTATION_START_FROM
+                     " asks for a time or an offset, but the bus %s keeps no events that were delivered: a "
+                     "new one begins with the events from now on",
+                     bus->key);
     if (!browses(bus))
         put_condition(p, status, CONDITION_START, false, &why);
 }
