@@ -23,10 +23,6 @@
 
 static const struct bus_param own_rabbitmq[] = {{"url", "amqp://own.example"}};
 
-#define NEEDS_THE_BUS                                                                                                  \
-    if (!bus_find("rabbitmq"))                                                                                         \
-    skip()
-
 static struct plan *plan_on_rabbitmq(struct resource_table *t)
 {
     return plan_on(t, "rabbitmq", own_rabbitmq, 1);
@@ -48,7 +44,6 @@ static void test_broker(void **state)
         "Ready",        "SecretReady", "ExchangeReady",          "DeadLetterSinkReady",
         "IngressReady", "Addressable", "DeadLetterSinkResolved", NULL};
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t =
         rig_table(SECRET("keys", KEYS) CONFIG("rabbit", BY_SECRET ", queueType: classic, vhost: orders")
                       BROKER("b", "", OF("RabbitmqBrokerConfig", "rabbit")) TRIGGER("t", "b") DOC
@@ -104,7 +99,6 @@ static void test_secrets(void **state)
          "host=rabbit.default.svc port=5672 username=u password=hunter2"},
     };
     (void)state;
-    NEEDS_THE_BUS;
     for (size_t i = 0; i < COUNT(cases); i++) {
         char text[8000];
         snprintf(text, sizeof text, "%s" DOC "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {%s}\n",
@@ -131,7 +125,6 @@ static void test_clusters_of_an_operator(void **state)
         "rc-default-user";
     char want[400];
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t =
         rig_table(CONFIG("c", "rabbitmqClusterReference: {name: rc}") BROKER("b", "", OF("RabbitmqBrokerConfig", "c"))
                       BROKER("d", "", OF("RabbitmqCluster", "rc")),
@@ -207,7 +200,6 @@ static void test_configurations_that_are_wrong(void **state)
 static void test_parameters_that_the_bus_refuses(void **state)
 {
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t =
         rig_table(WITH(KEYS ", port: many") BROKER("b", "", OF("RabbitmqBrokerConfig", "c")), clock_system());
     struct plan *p = plan_on(t, "memory", NULL, 0);
@@ -229,7 +221,6 @@ static void test_a_mistake_throws_nothing_away(void **state)
     static const char *const mistakes[] = {without, none};
     char queue[300];
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t = rig_table(whole, clock_system());
     struct plan *p = plan_on(t, "memory", NULL, 0);
     assert_false(channel_of(p, B("b"))->held);
@@ -294,7 +285,6 @@ static void test_rabbitmq_as_the_default_bus(void **state)
 static void test_annotations(void **state)
 {
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t = rig_table(
         CHANNEL("own, annotations: {leat.dev/rabbitmq-exchange: mine, leat.dev/rabbitmq-queue-type: classic, "
                 "leat.dev/rabbitmq-mode: structured, leat.dev/capacity: 1MiB, leat.dev/overflow: drop-oldest, "
@@ -339,7 +329,6 @@ static void test_annotations(void **state)
 static void test_2018(void **state)
 {
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t =
         rig_table(BUS_2018("pipe", "{name: RABBITMQ_URL, value: 'amqp://old.example/v'}, " FROM_SECRET(
                                        "RABBITMQ_USERNAME", "user") ", " FROM_SECRET("RABBITMQ_PASSWORD", "password"))
@@ -382,7 +371,6 @@ static void test_2018_that_is_wrong(void **state)
          "the address in RABBITMQ_URL of its dispatcher's environment"},
     };
     (void)state;
-    NEEDS_THE_BUS;
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct resource_table *t = rig_table(cases[i].text, clock_system());
         struct plan *p = plan_on(t, "memory", NULL, 0);
@@ -404,12 +392,12 @@ static void test_source(void **state)
 {
     static const char *const conditions[] = {"Ready", "SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL};
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t =
         rig_table(SECRET("keys", KEYS) SOURCE("s", "exchangeName: x", "")
                       SOURCE("there", "predeclared: true, exchangeName: x, vhost: v, parallelism: 20",
                              ", ceOverrides: {extensions: {site: north}}, delivery: {retry: 2, backoffPolicy: linear, "
-                             "deadLetterSink: {uri: 'http://dead/'}}, serviceAccountName: a, adapterContainerName: b"),
+                             "deadLetterSink: {uri: 'http://dead/'}}, serviceAccountName: a, adapterContainerName: b")
+                          SOURCE("past, annotations: {leat.dev/start-from: '4711'}", "exchangeName: x", ""),
                   clock_system());
     struct plan *p = plan_on(t, "log", NULL, 0);
     const struct plan_channel *c = channel_of(p, SRC("s"));
@@ -443,6 +431,9 @@ static void test_source(void **state)
     assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
     assert_string_equal(rig_text(first, "type"), "dev.knative.rabbitmq.event");
     assert_string_equal(rig_text(first, "source"), "/apis/v1/namespaces/default/rabbitmqsources/s#q");
+    assert_string_equal(rig_condition(rig_get(t, "rabbitmqsource", "past"), "Ready"),
+                        "True QueueKeepsNoPast the annotation leat.dev/start-from means nothing here: it begins with "
+                        "what is in the queue");
     assert_int_equal(resource_report(t, SRC("s"), "BusRefused", "there is no queue q"), OK);
     assert_string_equal(rig_condition(r, "Ready"), "False BusRefused there is no queue q");
     done(t, p);
@@ -451,7 +442,6 @@ static void test_source(void **state)
 static void test_a_source_without_its_secret_or_sink(void **state)
 {
     (void)state;
-    NEEDS_THE_BUS;
     struct resource_table *t = rig_table(
         SECRET("keys", KEYS) SOURCE("s", "exchangeName: x", "") DOC
         "apiVersion: sources.knative.dev/v1alpha1\nkind: RabbitmqSource\nmetadata: {name: lost}\nspec: {" BY_SECRET
