@@ -26,8 +26,8 @@ static const struct option_spec options[] = {
      "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
     {"bus", 0, "NAME[,PARAM=VALUE]",
      "The bus of channels and brokers that name none. Default: log, in the data directory; memory with --ephemeral. "
-     "kafka,bootstrap.servers=one:9092,two:9092 is Kafka; faulty,inner=memory,revoke=0.1 tries out a bad day. A value "
-     "@FILE is what that file holds.",
+     "kafka,bootstrap.servers=one:9092,two:9092 is Kafka; rabbitmq,url=amqp://one is RabbitMQ; "
+     "faulty,inner=memory,revoke=0.1 tries out a bad day. A value @FILE is what that file holds.",
      false},
     {"resolve", 0, "NAME.NS=URL",
      "The address of a Service or Route that is not declared here. May be given more than once.", true},
@@ -166,7 +166,7 @@ static bool read_shared(const struct invocation *in, struct serve_options *o)
     }
     if (o->shared && !option_given(in, "bus")) {
         usage_error(in->command, "--shared needs a bus that processes can share: "
-                                 "--bus kafka,bootstrap.servers=HOST:9092.");
+                                 "--bus kafka,bootstrap.servers=HOST:9092, or --bus rabbitmq,url=amqp://HOST.");
         return false;
     }
     if (o->shared && o->auto_create_event_types) {

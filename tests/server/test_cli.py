@@ -348,7 +348,7 @@ def test_send_does_not_wait_for_what_will_not_change(run, sink):
     assert run("send", "--to", sink.url, "--wait", "-1")[0] == 2
 
 
-@pytest.mark.parametrize("bus, words", [("rabbits", "there are memory, log, kafka and faulty"), ("memory,total", "PARAM=VALUE"), ("memory,=1", "PARAM=VALUE")])
+@pytest.mark.parametrize("bus, words", [("rabbits", "there are memory, log, kafka, rabbitmq and faulty"), ("memory,total", "PARAM=VALUE"), ("memory,=1", "PARAM=VALUE")])
 def test_a_bus_that_there_is_not(run, bus, words):
     code, out, err = run("serve", "--ephemeral", "--bus", bus)
     assert code == 2 and not out and "--bus" in err and words in err
@@ -359,7 +359,7 @@ def test_values_of_a_bus(run, tmp_path):
     file = tmp_path / "value"
     file.write_text("not PEM\n")
     known = "kafka,bootstrap.servers=one:9092,two:9092,security.protocol=SSL"
-    for bus, words in [("kafka,bootstrap.servers=one:9092,two", "'two' is not host:port"), (f"{known},ssl.ca=@{file}", "ssl.ca is not a certificate in PEM form")]:
+    for bus, words in [("kafka,bootstrap.servers=one:9092,two", "'two' is not host:port"), (f"{known},ssl.ca=@{file}", "ssl.ca is not a certificate in PEM form"), ("rabbitmq,url=http://one", "amqp://"), ("rabbitmq,url=amqp://one,two:none", "port")]:
         code, out, err = run("serve", "--ephemeral", "--bus", bus, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0")
         assert code == 3 and not out and words in err, err
     code, _, err = run("serve", "--ephemeral", "--bus", f"{known},ssl.ca=@{tmp_path}/absent")
