@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Channels of a link: opened, closed by either side; calls and their answers, which a channel has in the order of its
- * calls.
+ * Channels of a link: opened, closed by either side; calls and their answers.
+ *
+ * A server does the calls of a channel one after the other, but RabbitMQ has consume-ok and cancel-ok sent by the
+ * queue, so that they may come behind the answers of later calls, and one queue's behind another's. So an answer is
+ * that of the first call which waits for one of its kind, and for its consumer.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "rabbitmq_conn.h"
+#include "siphash.h"
 
 /* ---- calls ---- */
 
@@ -30,6 +34,22 @@ static bool has_answer(uint32_t method)
         if (known[i] == method)
             return true;
     return false;
+}
+
+static uint64_t hash_of(amqp_bytes_t tag)
+{
+    static const uint64_t key_of_hash[2] = {0x6c656174, 1};
+    return tag.len ? siphash13(key_of_hash, rabbitmq_slice(tag)) | 1 : 0;
+}
+
+/* Of a call's method. */
+static uint64_t consumer_of(uint32_t method, const void *decoded)
+{
+    const amqp_basic_consume_t *consume = decoded;
+    const amqp_basic_cancel_t *cancel = decoded;
+    return method == AMQP_BASIC_CONSUME_METHOD  ? hash_of(consume->consumer_tag)
+           : method == AMQP_BASIC_CANCEL_METHOD ? hash_of(cancel->consumer_tag)
+                                                : 0;
 }
 
 static void watch_calls(struct rabbitmq_link *l)
@@ -57,9 +77,10 @@ static enum err call(struct rabbitmq_channel *c, uint32_t method, const void *de
     }
     made->channel = c;
     made->answer = answer_of(method);
+    made->consumer = consumer_of(method, decoded);
     made->done = done;
     made->arg = arg;
-    made->due_ns = loop_now_ns(l->loop) + RABBITMQ_ANSWER_MS * NS_PER_MS;
+    made->due_ns = loop_now_ns(l->loop) + l->client->answer_ms * NS_PER_MS;
     list_push_back(&c->calls, &made->of_channel);
     list_push_back(&l->calls, &made->of_link);
     l->call_count++;
@@ -213,11 +234,11 @@ static void overdue(struct rabbitmq_call_made *made)
     struct rabbitmq_channel *c = made->channel;
     struct rabbitmq_link *l = c->link;
     char text[400];
-    snprintf(text, sizeof(text), "RabbitMQ at %s did not answer within %u s", l->address_text,
-             RABBITMQ_ANSWER_MS / 1000);
+    snprintf(text, sizeof(text), "RabbitMQ at %s did not answer within %g s", l->address_text,
+             l->client->answer_ms / 1000.0);
     if (c->state != RABBITMQ_LIVE || made->answer == AMQP_CHANNEL_OPEN_OK_METHOD) {
-        rabbitmq_lose(l, ERR_TIMEOUT, RABBITMQ_DOWN, "did not %s a channel within %u s",
-                      c->state == RABBITMQ_LIVE ? "open" : "close", RABBITMQ_ANSWER_MS / 1000);
+        rabbitmq_lose(l, ERR_TIMEOUT, RABBITMQ_DOWN, "did not %s a channel within %g s",
+                      c->state == RABBITMQ_LIVE ? "open" : "close", l->client->answer_ms / 1000.0);
         return;
     }
     tell_closed(c, ERR_TIMEOUT, 0, text);
@@ -295,18 +316,47 @@ static void on_flow(struct rabbitmq_channel *c, const struct rabbitmq_frame *f)
     rabbitmq_send_method(c->link, c->number, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
 }
 
+/* Decoded is only what is waited for: a client's methods may hold tables that nobody looked at. */
+static bool call_for_kind(const struct rabbitmq_channel *c, uint32_t method)
+{
+    list_each(at, tmp, &c->calls)
+        if (container_of(at, struct rabbitmq_call_made, of_channel)->answer == method)
+            return true;
+    return false;
+}
+
+static struct rabbitmq_call_made *call_for(struct rabbitmq_channel *c, uint32_t method, uint64_t consumer)
+{
+    list_each(at, tmp, &c->calls) {
+        struct rabbitmq_call_made *made = container_of(at, struct rabbitmq_call_made, of_channel);
+        if (made->answer == method && (!made->consumer || made->consumer == consumer))
+            return made;
+    }
+    return NULL;
+}
+
 static void on_answer(struct rabbitmq_channel *c, const struct rabbitmq_frame *f)
 {
-    struct rabbitmq_call_made *made = first_call(c);
-    if (!made || made->answer != f->method) {
-        if (c->state != RABBITMQ_DEAD) /* of a call that was given up: it comes late */
-            breach(c->link, f);
+    struct rabbitmq_answer a = {.method = f->method, .text = ""};
+    uint64_t consumer = 0;
+    if (c->state == RABBITMQ_DEAD) /* of a call that was given up: it comes late */
+        return;
+    if (!call_for_kind(c, f->method)) {
+        breach(c->link, f);
         return;
     }
-    struct rabbitmq_answer a = {.method = f->method, .text = ""};
     a.decoded = rabbitmq_decode(c->link, f->method, f->payload);
-    if (a.decoded)
+    if (!a.decoded)
+        return;
+    if (f->method == AMQP_BASIC_CONSUME_OK_METHOD)
+        consumer = hash_of(((const amqp_basic_consume_ok_t *)a.decoded)->consumer_tag);
+    else if (f->method == AMQP_BASIC_CANCEL_OK_METHOD)
+        consumer = hash_of(((const amqp_basic_cancel_ok_t *)a.decoded)->consumer_tag);
+    struct rabbitmq_call_made *made = call_for(c, f->method, consumer);
+    if (made)
         answer(made, &a);
+    else
+        breach(c->link, f);
 }
 
 static void on_method(struct rabbitmq_channel *c, const struct rabbitmq_frame *f)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "rabbitmq_link.h"
 #include "rabbitmq_private.h"
 #include "text.h"
 
@@ -77,6 +78,11 @@ enum err rabbitmq_client_new(const struct rabbitmq_client_param *params, size_t 
     }
     atomic_init(&k->refs, 1);
     k->settings = s;
+    k->connect_ms = RABBITMQ_CONNECT_MS;
+    k->answer_ms = RABBITMQ_ANSWER_MS;
+    k->stall_ms = RABBITMQ_STALL_MS;
+    k->close_ms = RABBITMQ_CLOSE_MS;
+    k->retry_ms_max = RABBITMQ_RETRY_MS_MAX;
     if (events)
         k->events = *events;
     name_it(k);

@@ -298,10 +298,10 @@ static void on_pulse(struct loop_timer *t)
                       "is silent for %u s (two heartbeats): it hangs, or the network does", 2 * l->server.heartbeat_s);
         return;
     }
-    if (!interval && rabbitmq_link_unsent(l) && !l->blocked && now - l->sent_ns >= RABBITMQ_STALL_MS * NS_PER_MS) {
+    if (!interval && rabbitmq_link_unsent(l) && !l->blocked && now - l->sent_ns >= l->client->stall_ms * NS_PER_MS) {
         rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN,
                       "takes nothing of what is sent for %u s: it hangs, or the network does",
-                      RABBITMQ_STALL_MS / 1000);
+                      l->client->stall_ms / 1000);
         return;
     }
     if (interval && !rabbitmq_link_unsent(l) && now - l->sent_ns >= interval / 2 &&
@@ -322,8 +322,8 @@ static void say_address(struct rabbitmq_link *l)
 static void arm_round(struct rabbitmq_link *l)
 {
     l->delay_ms = l->delay_ms == 0 ? RETRY_MS_MIN : l->delay_ms * 2;
-    if (l->delay_ms > RABBITMQ_RETRY_MS_MAX)
-        l->delay_ms = RABBITMQ_RETRY_MS_MAX;
+    if (l->delay_ms > l->client->retry_ms_max)
+        l->delay_ms = l->client->retry_ms_max;
     uint64_t ns = l->delay_ms * NS_PER_MS; /* half of it at least: many links come back at different times */
     loop_timer_start(l->loop, &l->retry, ns / 2 + prng_below(&l->prng, ns / 2 + 1));
 }
@@ -391,7 +391,7 @@ static void try_address(struct rabbitmq_link *l)
     l->in_cap = cap;
     buf_init(&l->out, l->config.unsent_bytes_max + 2 * l->config.message_bytes_max + RESERVE_BYTES);
     l->state = RABBITMQ_CONNECTING;
-    loop_timer_start(l->loop, &l->deadline, RABBITMQ_CONNECT_MS * NS_PER_MS);
+    loop_timer_start(l->loop, &l->deadline, l->client->connect_ms * NS_PER_MS);
     if (!l->in)
         rabbitmq_lose(l, ERR_NOMEM, RABBITMQ_DOWN, "is not reached: no memory");
     else if (rabbitmq_socket_connect(&l->socket, l->address, &why) != OK)
@@ -445,8 +445,8 @@ static void on_deadline(struct loop_timer *t)
         [RABBITMQ_STARTING] = "does not speak AMQP",    [RABBITMQ_TUNING] = "does not answer the login",
         [RABBITMQ_OPENING] = "does not open the vhost", [RABBITMQ_LEAVING] = "does not say good-bye"};
     const char *text = l->state < sizeof(phase) / sizeof(*phase) && phase[l->state] ? phase[l->state] : phase[1];
-    rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN, "%s within %u s", text,
-                  (l->state == RABBITMQ_LEAVING ? RABBITMQ_CLOSE_MS : RABBITMQ_CONNECT_MS) / 1000);
+    rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN, "%s within %g s", text,
+                  (l->state == RABBITMQ_LEAVING ? l->client->close_ms : l->client->connect_ms) / 1000.0);
 }
 
 void rabbitmq_opened(struct rabbitmq_link *l)
@@ -492,7 +492,7 @@ static void on_stop(struct letter *m)
     l->stopping = true;
     if (l->state == RABBITMQ_OPEN && !l->lost) {
         rabbitmq_login_close(l);
-        loop_timer_start(l->loop, &l->deadline, RABBITMQ_CLOSE_MS * NS_PER_MS);
+        loop_timer_start(l->loop, &l->deadline, l->client->close_ms * NS_PER_MS);
     } else {
         rabbitmq_lose(l, ERR_CLOSED, RABBITMQ_DOWN, "is left");
     }

@@ -64,6 +64,8 @@ struct rabbitmq_client {
     struct rabbitmq_client_events events;
     struct ssl_ctx_st *tls; /* NULL: plain; shared by the links */
     char where[300];        /* "RabbitMQ at host:port", for people */
+    unsigned connect_ms, answer_ms, stall_ms, close_ms,
+        retry_ms_max; /* RABBITMQ_*_MS of rabbitmq_link.h; tests have less time */
     pthread_mutex_t lock;
     struct told told[RABBITMQ_CAUSE_COUNT]; /* under it, as all below */
     unsigned links_up, links_failed;

@@ -39,6 +39,14 @@ static enum err failed(struct rabbitmq_why *why, int error)
                             advice);
 }
 
+/* Of a connection that was there. Who closes one with something unread in it resets it. */
+static enum err gone(struct rabbitmq_why *why, int error)
+{
+    if (error == 0 || error == ECONNRESET || error == EPIPE)
+        return rabbitmq_why_set(why, ERR_CLOSED, RABBITMQ_DOWN, "closed the connection");
+    return rabbitmq_why_set(why, ERR_UNAVAILABLE, RABBITMQ_DOWN, "is gone: %s", strerrordesc_np(error));
+}
+
 /* ---- TCP ---- */
 
 enum err rabbitmq_resolve(const struct rabbitmq_host *h, struct addrinfo **out, struct rabbitmq_why *why)
@@ -162,10 +170,9 @@ static enum err tls_err(struct rabbitmq_socket *s, int r, struct rabbitmq_why *w
     if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
         return ERR_PENDING;
     if (kind == SSL_ERROR_ZERO_RETURN || ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        return rabbitmq_why_set(why, ERR_CLOSED, RABBITMQ_DOWN, "closed the connection");
+        return gone(why, 0);
     if (kind == SSL_ERROR_SYSCALL)
-        return error ? rabbitmq_why_set(why, ERR_UNAVAILABLE, RABBITMQ_DOWN, "is gone: %s", strerrordesc_np(error))
-                     : rabbitmq_why_set(why, ERR_CLOSED, RABBITMQ_DOWN, "closed the connection");
+        return gone(why, error);
     if (verdict != X509_V_OK)
         return not_trusted(why, verdict);
     const char *reason = ERR_reason_error_string(e);
@@ -208,11 +215,9 @@ enum err rabbitmq_socket_read(struct rabbitmq_socket *s, char *to, size_t size, 
         *n = (size_t)r;
         return OK;
     }
-    if (r == 0)
-        return rabbitmq_why_set(why, ERR_CLOSED, RABBITMQ_DOWN, "closed the connection");
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
+    if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return ERR_PENDING;
-    return rabbitmq_why_set(why, ERR_UNAVAILABLE, RABBITMQ_DOWN, "is gone: %s", strerrordesc_np(errno));
+    return gone(why, r == 0 ? 0 : errno);
 }
 
 enum err rabbitmq_socket_write(struct rabbitmq_socket *s, const char *from, size_t size, size_t *n,
@@ -237,7 +242,5 @@ enum err rabbitmq_socket_write(struct rabbitmq_socket *s, const char *from, size
         return OK;
     }
     s->wants_write = errno == EAGAIN || errno == EWOULDBLOCK;
-    if (s->wants_write)
-        return ERR_PENDING;
-    return rabbitmq_why_set(why, ERR_UNAVAILABLE, RABBITMQ_DOWN, "is gone: %s", strerrordesc_np(errno));
+    return s->wants_write ? ERR_PENDING : gone(why, errno);
 }

@@ -199,10 +199,13 @@ static void put_head(char *at, enum rabbitmq_frame_type type, uint16_t channel, 
     at[7 + size] = FRAME_END;
 }
 
-/* The library's answer when something did not fit: the frame, or a name into its 255 bytes. */
+/* The library's answer when something did not fit: a table into the frame; else, since all that stands beside tables
+ * fits the smallest frame, a name into its 255 bytes. */
 static enum err refused(int status)
 {
-    return status == AMQP_STATUS_NO_MEMORY ? ERR_NOMEM : ERR_TOO_LARGE;
+    return status == AMQP_STATUS_NO_MEMORY       ? ERR_NOMEM
+           : status == AMQP_STATUS_TABLE_TOO_BIG ? ERR_TOO_LARGE
+                                                 : ERR_INVALID;
 }
 
 enum err rabbitmq_put_method(struct buf *b, uint16_t channel, uint32_t method, const void *decoded, uint32_t max)
@@ -220,6 +223,17 @@ enum err rabbitmq_put_method(struct buf *b, uint16_t channel, uint32_t method, c
     put_head(at, RABBITMQ_METHOD, channel, (uint32_t)len + 4);
     b->len += (size_t)len + 4 + RABBITMQ_FRAME_REST;
     return OK;
+}
+
+/* Of a longer name the library would write a part of the length, and so what is no table. */
+static bool names_good(const amqp_table_t *t)
+{
+    for (int i = 0; i < t->num_entries; i++) {
+        const amqp_field_value_t *v = &t->entries[i].value;
+        if (t->entries[i].key.len > UINT8_MAX || (v->kind == AMQP_FIELD_KIND_TABLE && !names_good(&v->value.table)))
+            return false;
+    }
+    return true;
 }
 
 static bool short_strings_good(const amqp_basic_properties_t *p)
@@ -240,7 +254,7 @@ static bool short_strings_good(const amqp_basic_properties_t *p)
     for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)
         if (p->_flags & of[i].flag && of[i].len > UINT8_MAX)
             return false;
-    return true;
+    return !(p->_flags & AMQP_BASIC_HEADERS_FLAG) || names_good(&p->headers);
 }
 
 enum err rabbitmq_put_header(struct buf *b, uint16_t channel, uint64_t body_bytes, const void *properties, uint32_t max)
@@ -254,9 +268,11 @@ enum err rabbitmq_put_header(struct buf *b, uint16_t channel, uint64_t body_byte
     uint16_t class = htobe16(BASIC_CLASS);
     uint64_t size = htobe64(body_bytes);
     amqp_bytes_t into = {max - RABBITMQ_FRAME_REST - 12, at + 19};
+    if (!short_strings_good(p))
+        return ERR_INVALID;
     int len = amqp_encode_properties(BASIC_CLASS, (void *)(uintptr_t)p, into);
     if (len < 0)
-        return short_strings_good(p) ? refused(len) : ERR_INVALID;
+        return len == AMQP_STATUS_NO_MEMORY ? ERR_NOMEM : ERR_TOO_LARGE;
     memcpy(at + 7, &class, sizeof(class));
     memset(at + 9, 0, 2);
     memcpy(at + 11, &size, sizeof(size));

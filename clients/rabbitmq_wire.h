@@ -39,8 +39,9 @@ bool rabbitmq_table_good(struct slice bytes);
 /* The same of a HEADER's payload: of the properties, whether those can be read that stand before and in its table. */
 bool rabbitmq_properties_good(struct slice payload);
 
-/* Appended to *b whole, or not at all: ERR_TOO_LARGE beyond `max`, ERR_INVALID for a short string of more than 255
- * bytes, ERR_NOMEM, ERR_FULL beyond the buffer's limit. `decoded`, `properties`: the library's structs. */
+/* Appended to *b whole, or not at all: ERR_TOO_LARGE beyond `max`, ERR_INVALID for a short string (a name of a
+ * header, too) of more than 255 bytes, ERR_NOMEM, ERR_FULL beyond the buffer's limit. `decoded`, `properties`: the
+ * library's structs. */
 enum err rabbitmq_put_method(struct buf *b, uint16_t channel, uint32_t method, const void *decoded,
                              uint32_t max) must_check;
 enum err rabbitmq_put_header(struct buf *b, uint16_t channel, uint64_t body_bytes, const void *properties,

@@ -24,8 +24,9 @@
  *     rabbitmq_call(c, AMQP_CONFIRM_SELECT_METHOD, ...);                     then `confirmed`
  *     rabbitmq_ack(c, tag, false);
  *
- * Calls of one channel are answered in the order in which they were made, and need not wait for each other: a server
- * does them in order, too. The first that it refuses closes the channel, and all behind it fail with the same text.
+ * Calls of one channel need not wait for each other: a server does them in their order. Their answers come in it, too,
+ * but those of basic.consume and basic.cancel, which the queue gives and which may come behind later ones. The first
+ * call that is refused closes the channel, and all behind it fail with the same text.
  */
 #ifndef LEAT_RABBITMQ_LINK_H
 #define LEAT_RABBITMQ_LINK_H
