@@ -4,6 +4,7 @@
  * bytes that unpack to the same event. */
 #include <stdlib.h>
 
+#include "../lib/event_rules.h"
 #include "ce_pack.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,15 +27,6 @@ static void same(const struct ce_event *a, const struct ce_event *b)
     }
 }
 
-static void obeys_the_rules(const struct ce_event *e)
-{
-    must(ce_event_id(e).len && ce_event_source(e).len && ce_event_type(e).len);
-    for (size_t i = 0; i < ce_event_attribute_count(e); i++) {
-        struct ce_attribute a = ce_event_attribute_at(e, i);
-        must(ce_name_check(a.name, NULL) == OK && ce_value_check(a.type, a.value, NULL) == OK);
-    }
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const struct ce_event *e = NULL, *again = NULL;
@@ -44,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err == ERR_CORRUPT && !e && d.text[0]);
         return 0;
     }
-    obeys_the_rules(e);
+    must(obeys_the_rules(e));
     size_t len = ce_pack_size(e);
     char *bytes = malloc(len), *twice = malloc(len);
     must(bytes && twice);
