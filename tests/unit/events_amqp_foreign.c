@@ -99,6 +99,10 @@ static void what_cannot_be_an_attribute_is_left_out(void **state)
     e = wrapped(&m, &plain);
     attribute_is(e, "time", CE_TIMESTAMP, "2262-04-11T23:47:16Z");
     ce_event_unref(e);
+    m.time_s++;
+    e = wrapped(&m, &plain);
+    assert_int_equal(ce_event_attribute_count(e), 5);
+    ce_event_unref(e);
 }
 
 static void a_queue_of_any_name_makes_a_source(void **state)

@@ -244,6 +244,8 @@ static void what_is_carried_is_cut_to_the_frame(void **state)
     attribute_is(back, "averylongname249", CE_STRING, "AAEC");
     message_fini(&m);
     ce_event_unref(back);
+    for (size_t frame_max = FRAME_MIN; frame_max < FRAME_MIN + 60; frame_max++) /* wherever it cuts */
+        assert_int_equal(mode_of(e, frame_max), CE_MODE_STRUCTURED);
     ce_event_unref(e);
 }
 
@@ -434,6 +436,10 @@ static void reading_without_memory(void **state)
     message_init(&m);
     message_lines(&m, SLICE("SpecVersion= 1.0\nid= 1\ntype= t\nbin= (bytes)\n"));
     assert_int_equal(with_faults(decodes_all, &m), 2);
+    message_fini(&m);
+    message_init(&m);
+    message_lines(&m, SLICE("ce-specversion= 1.0\nce-id= 1\nce-source= /s\nce-type= t\nce-bin= (bytes)\n"));
+    assert_int_equal(with_faults(decodes, &m), 2); /* also where that takes no room */
     message_fini(&m);
     message_init(&m);
     m.m.content_type = SLICE("application/cloudevents+json");
