@@ -88,8 +88,8 @@ static enum err put_attributes(const struct ce_event *e, const struct writer *w)
     return err;
 }
 
-/* The hint and the forwarded headers, as far as the frame has room: no event fails for them. */
-static enum err put_carried(const struct ce_event *e, struct slice hint, struct writer *w)
+/* The hint and the transport headers, as far as the frame has room: no event fails for them. */
+static enum err put_beside(const struct ce_event *e, bool carry, struct slice hint, struct writer *w)
 {
     enum err err = OK;
     if (hint.len) {
@@ -101,7 +101,7 @@ static enum err put_carried(const struct ce_event *e, struct slice hint, struct 
         struct slice name, value;
         ce_event_header_at(e, i, &name, &value);
         size_t need = HEADER_EXTRA + name.len + value.len;
-        if (!ce_http_forwarded(name) || name.len > CE_AMQP_SHORT_MAX || need > w->left)
+        if (!ce_carries(carry, name) || name.len > CE_AMQP_SHORT_MAX || need > w->left)
             continue;
         w->left -= need;
         err = w->header(w->arg, name, value);
@@ -157,8 +157,8 @@ enum err ce_amqp_encode(const struct ce_event *e, enum ce_mode mode, bool carry,
     written.body = written.mode == CE_MODE_BINARY ? ce_event_data(e) : slice_of(texts.ptr, envelope);
     if (written.mode == CE_MODE_BINARY)
         err = put_attributes(e, &w);
-    if (!err && carry)
-        err = put_carried(e, slice_from(texts, envelope), &w);
+    if (!err)
+        err = put_beside(e, carry, slice_from(texts, envelope), &w);
     if (!err)
         *out = written;
     return err;

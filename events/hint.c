@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * leat_mode written and read (grammar: hint.h). Pure functions, any thread.
+ * leat_mode written and read (grammar: hint.h), and which headers go beside an event. Pure functions, any thread.
  */
 #include "hint.h"
 
@@ -129,4 +129,10 @@ bool ce_hint_tells_data(struct slice hint)
             return WORD_OF(value, data_words) > CE_DATA_NONE;
     }
     return false;
+}
+
+bool ce_carries(bool carry, struct slice header)
+{
+    return carry ? ce_http_forwarded(header)
+                 : slice_eq_nocase(header, SLICE("traceparent")) || slice_eq_nocase(header, SLICE("tracestate"));
 }

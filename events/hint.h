@@ -30,4 +30,8 @@ void ce_hint_apply(struct ce_builder *b, struct slice hint);
 /* Whether it names a kind of data: then empty data is data. */
 bool ce_hint_tells_data(struct slice hint);
 
+/* Whether a transport header of an event goes out beside it: with `carry` every one that is passed on, else those of
+ * W3C Trace Context, which whoever traces reads in the headers of messages, a stranger too. */
+bool ce_carries(bool carry, struct slice header);
+
 #endif

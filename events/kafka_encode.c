@@ -30,19 +30,13 @@ static enum err put_attributes(const struct ce_event *e, const struct writer *w)
     return err;
 }
 
-/* W3C Trace Context: whoever traces reads it in Kafka's headers, a stranger too. */
-static bool is_trace(struct slice name)
-{
-    return slice_eq_nocase(name, SLICE("traceparent")) || slice_eq_nocase(name, SLICE("tracestate"));
-}
-
 static enum err put_forwarded(const struct ce_event *e, bool carry, const struct writer *w)
 {
     enum err err = OK;
     for (size_t i = 0; i < e->header_count && !err; i++) {
         struct slice name, value;
         ce_event_header_at(e, i, &name, &value);
-        if (carry ? ce_http_forwarded(name) : is_trace(name))
+        if (ce_carries(carry, name))
             err = w->header(w->arg, name, value);
     }
     return err;

@@ -115,9 +115,10 @@ struct ce_amqp_written {
  *
  * With `carry` a reader of ours gets the event back as it came, as from any other bus: one header more (leat_mode, no
  * attribute; its grammar: events/hint.h) where the message does not tell by itself in which mode it came, which kind of
- * data and types of extensions it has; and the forwarded transport headers (traceparent, tracestate and what else
- * ce_http_forwarded knows) stand under their own names, those that fit. `scratch` is cleared first. ERR_NOMEM,
- * ERR_TOO_LARGE (the limit of scratch); what `header` returned. */
+ * data and types of extensions it has; and the forwarded transport headers (what ce_http_forwarded knows) stand under
+ * their own names. Without it, of those only traceparent and tracestate do. In a frame too small for all of it the last
+ * types and headers are left out. `scratch` is cleared first. ERR_NOMEM, ERR_TOO_LARGE (the limit of scratch); what
+ * `header` returned. */
 enum err ce_amqp_encode(const struct ce_event *e, enum ce_mode mode, bool carry, size_t frame_max, struct buf *scratch,
                         enum err (*header)(void *arg, struct slice name, struct slice value), void *arg,
                         struct ce_amqp_written *out) must_check;

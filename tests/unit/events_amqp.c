@@ -516,6 +516,26 @@ static void the_hint_stands_where_the_message_says_too_little(void **state)
     }
 }
 
+/* Whoever traces reads these; the others are for a reader of ours. */
+static void a_stranger_gets_the_headers_of_the_trace(void **state)
+{
+    (void)state;
+    const struct ce_event *e =
+        decoded(FOUR "traceparent= 00-1\nTraceState= a\nx-request-id= 7\nknative-x= y\nother= z\n", "", SLICE(""));
+    struct message m;
+    assert_int_equal(ce_event_header_count(e), 4);
+    for (int mode = CE_MODE_BINARY; mode <= CE_MODE_STRUCTURED; mode++)
+        for (int carry = 0; carry <= 1; carry++) {
+            writes(&m, e, (enum ce_mode)mode, carry);
+            is_slice(message_text(&m, "traceparent"), "00-1");
+            is_slice(message_text(&m, "TraceState"), "a");
+            assert_int_equal(message_text(&m, "x-request-id").ptr != NULL, carry);
+            assert_int_equal(message_text(&m, "knative-x").ptr != NULL, carry);
+            message_fini(&m);
+        }
+    ce_event_unref(e);
+}
+
 static void a_refusal_of_the_caller_ends_the_writing(void **state)
 {
     (void)state;
@@ -562,6 +582,7 @@ int main(void)
         cmocka_unit_test(json_without_a_type_is_said_to_be_json),
         cmocka_unit_test(an_event_about_cloudevents_goes_in_an_envelope),
         cmocka_unit_test(the_hint_stands_where_the_message_says_too_little),
+        cmocka_unit_test(a_stranger_gets_the_headers_of_the_trace),
         cmocka_unit_test(a_refusal_of_the_caller_ends_the_writing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static void binary_mode_brings_every_event_back(void **state)
         ce_event_unref(back);
         back = through(e, CE_MODE_BINARY, false, 0);
         same_texts(e, back, ce_event_data_kind(e) == CE_DATA_JSON && !ce_event_datacontenttype(e).len);
-        assert_int_equal(ce_event_header_count(back), 0);
+        same_headers(e, back); /* all that random_event has are traceparent */
         ce_event_unref(back);
         ce_event_unref(e);
     }
