@@ -21,11 +21,13 @@
  *     double                  the fewest digits that give it back, a String: CloudEvents knows no such type
  *     array, table            refused; without a prefix passed over
  *
- * Headers without a prefix need not be attributes, for everybody's headers look like them: what cannot be one (x-death,
- * CC ...) is passed over, a core attribute of a wrong value is refused. As upstream does: x-... is RabbitMQ's own,
- * traceparent and tracestate are transport headers, content-type is the datacontenttype where the property says
- * nothing; what is empty is absent, but for extensions, and so is the time 0001-01-01T00:00:00Z, which it writes for
- * none. A missing source is filled in. Pure functions, any thread.
+ * Headers without a prefix need not be attributes, for everybody's look like them: what cannot be one (x-death, CC ...)
+ * is passed over; a core attribute of a wrong value is refused. Where upstream's form is read, so is what it means by
+ * it: x-... is RabbitMQ's own, traceparent and tracestate are transport headers, a header content-type is the
+ * datacontenttype where the property says nothing, an empty core attribute is absent, and so is the time
+ * 0001-01-01T00:00:00Z, which it writes for none; a missing source is filled in. On purpose otherwise: upstream loses
+ * what claims to be an event and is none, knows no datacontenttype but the header's, mixes forms, makes Go's texts of
+ * bytes, times, arrays and tables, and writes times and sources anew. Pure functions, any thread.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -238,22 +240,8 @@ struct reading {
     struct scratch names;
     struct buf texts;
     const struct ce_amqp_message *m;
+    bool knative;
 };
-
-/* A header with the prefix of the message's form. */
-static void prefixed_header(struct reading *r, const struct ce_amqp_header *h, struct slice part)
-{
-    enum ce_type type;
-    const char *why = "";
-    struct slice name = ce_header_attribute(&r->b, &r->names, h->name, h->name.len - part.len);
-    if (r->b.error)
-        return;
-    struct slice text = value_text(&r->texts, &h->value, ce_core_of(name) != CORE_NONE, &type, &why);
-    if (text.ptr)
-        ce_builder_add(&r->b, name, type, text, ce_classify(text));
-    else
-        ce_builder_fail(&r->b, ERR_INVALID, name, "%s", why);
-}
 
 /* Whether a header without a prefix may be an attribute. */
 static bool may_be_attribute(struct slice name)
@@ -264,42 +252,46 @@ static bool may_be_attribute(struct slice name)
     return may && !slice_eq_nocase(name, SLICE("data"));
 }
 
-/* A header without a prefix, in the form that Knative's Rabbit parts write. */
-static void bare_header(struct reading *r, const struct ce_amqp_header *h)
+/* Whether upstream writes this for a core attribute that is not there. */
+static bool stands_for_none(struct slice name, struct slice text)
+{
+    return !text.len || (slice_eq(name, ce_core_names[CORE_TIME]) && slice_eq(text, NO_TIME));
+}
+
+/* A header of the message's form; without a prefix, what cannot be an attribute is passed over. */
+static void attribute(struct reading *r, const struct ce_amqp_header *h, size_t prefix)
 {
     enum ce_type type;
-    const char *why;
-    if (!may_be_attribute(h->name))
+    const char *why = "";
+    if (!prefix && !may_be_attribute(h->name))
         return;
-    struct slice name = ce_header_attribute(&r->b, &r->names, h->name, 0);
+    struct slice name = ce_header_attribute(&r->b, &r->names, h->name, prefix);
     if (r->b.error)
         return;
     bool core = ce_core_of(name) != CORE_NONE;
     struct slice text = value_text(&r->texts, &h->value, core, &type, &why);
-    if (!text.ptr)
+    if (!text.ptr && prefix)
+        ce_builder_fail(&r->b, ERR_INVALID, name, "%s", why);
+    else if (!text.ptr || (core && r->knative && stands_for_none(name, text)))
         return;
-    if (!core)
-        ce_builder_extension(&r->b, name, type, text);
-    else if (text.len && !(slice_eq(name, ce_core_names[CORE_TIME]) && slice_eq(text, NO_TIME)))
+    else if (core || prefix)
         ce_builder_add(&r->b, name, type, text, ce_classify(text));
+    else
+        ce_builder_extension(&r->b, name, type, text);
 }
 
-static void binary_headers(struct reading *r, enum form form)
+static void binary_headers(struct reading *r, struct slice prefix)
 {
-    struct slice prefix = slice_str(prefixes[form]);
     for (size_t i = 0; i < r->m->header_count && !r->b.error; i++) {
         const struct ce_amqp_header *h = &r->m->headers[i];
+        struct slice type = ce_core_names[CORE_DATACONTENTTYPE];
         if (h->value.kind == CE_AMQP_VOID || !slice_has_prefix_nocase(h->name, prefix))
             continue;
-        struct slice part = slice_from(h->name, prefix.len), type = ce_core_names[CORE_DATACONTENTTYPE];
-        if (slice_eq_nocase(part, type)) { /* the property counts; but the binding's own example has this one too */
-            if (h->value.kind == CE_AMQP_STRING && h->value.text.len && !ce_builder_has(&r->b, type))
-                ce_builder_set(&r->b, type, CE_STRING, h->value.text);
-        } else if (form == FORM_BARE) {
-            bare_header(r, h);
-        } else {
-            prefixed_header(r, h, part);
-        }
+        if (!slice_eq_nocase(slice_from(h->name, prefix.len), type))
+            attribute(r, h, prefix.len);
+        else if (h->value.kind == CE_AMQP_STRING && h->value.text.len && !ce_builder_has(&r->b, type))
+            ce_builder_set(&r->b, type, CE_STRING,
+                           h->value.text); /* beside the property, in the binding's own example */
     }
 }
 
@@ -310,7 +302,7 @@ static void read_binary(struct reading *r, const struct ce_amqp_rules *rules, co
     r->b.prefix = prefixes[s->form];
     if (type.len)
         ce_builder_set(&r->b, ce_core_names[CORE_DATACONTENTTYPE], CE_STRING, type);
-    binary_headers(r, s->form);
+    binary_headers(r, slice_str(prefixes[s->form]));
     if (rules->knative && !ce_builder_has(&r->b, ce_core_names[CORE_SOURCE]))
         ce_builder_set(&r->b, ce_core_names[CORE_SOURCE], CE_URI_REFERENCE, source_text(&r->texts, m, rules));
     if (m->body.len || ce_hint_tells_data(s->hint))
@@ -329,6 +321,7 @@ static enum err decode_binary(const struct ce_amqp_message *m, const struct ce_a
                         "no CloudEvent: neither a header \"ce-specversion\" (binary mode) nor content_type "
                         "application/cloudevents+json (structured mode)");
     r.m = m;
+    r.knative = rules->knative;
     enum err e = texts_init(&r.texts, s->texts_len + (rules->knative ? source_len(m, rules) : 0));
     if (e)
         return diag_set(d, e, "no memory");
