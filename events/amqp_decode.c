@@ -24,7 +24,7 @@
  * Headers without a prefix need not be attributes, for everybody's look like them: what cannot be one (x-death, CC ...)
  * is passed over; a core attribute of a wrong value is refused. Where upstream's form is read, so is what it means by
  * it: x-... is RabbitMQ's own, traceparent and tracestate are transport headers, a header content-type is the
- * datacontenttype where the property says nothing, an empty core attribute is absent, and so is the time
+ * datacontenttype where the property says nothing, an empty optional attribute is absent, and so is the time
  * 0001-01-01T00:00:00Z, which it writes for none; a missing source is filled in. On purpose otherwise: upstream loses
  * what claims to be an event and is none, knows no datacontenttype but the header's, mixes forms, makes Go's texts of
  * bytes, times, arrays and tables, and writes times and sources anew. Pure functions, any thread.
@@ -252,10 +252,10 @@ static bool may_be_attribute(struct slice name)
     return may && !slice_eq_nocase(name, SLICE("data"));
 }
 
-/* Whether upstream writes this for a core attribute that is not there. */
-static bool stands_for_none(struct slice name, struct slice text)
+/* Whether upstream writes this for an optional attribute that is not there. */
+static bool stands_for_none(enum core core, struct slice text)
 {
-    return !text.len || (slice_eq(name, ce_core_names[CORE_TIME]) && slice_eq(text, NO_TIME));
+    return core >= CORE_REQUIRED && core < CORE_NONE && (!text.len || (core == CORE_TIME && slice_eq(text, NO_TIME)));
 }
 
 /* A header of the message's form; without a prefix, what cannot be an attribute is passed over. */
@@ -268,13 +268,13 @@ static void attribute(struct reading *r, const struct ce_amqp_header *h, size_t 
     struct slice name = ce_header_attribute(&r->b, &r->names, h->name, prefix);
     if (r->b.error)
         return;
-    bool core = ce_core_of(name) != CORE_NONE;
-    struct slice text = value_text(&r->texts, &h->value, core, &type, &why);
+    enum core core = ce_core_of(name);
+    struct slice text = value_text(&r->texts, &h->value, core != CORE_NONE, &type, &why);
     if (!text.ptr && prefix)
         ce_builder_fail(&r->b, ERR_INVALID, name, "%s", why);
-    else if (!text.ptr || (core && r->knative && stands_for_none(name, text)))
+    else if (!text.ptr || (r->knative && stands_for_none(core, text)))
         return;
-    else if (core || prefix)
+    else if (core != CORE_NONE || prefix)
         ce_builder_add(&r->b, name, type, text, ce_classify(text));
     else
         ce_builder_extension(&r->b, name, type, text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Messages of AMQP that are no CloudEvents, as events of Knative's RabbitmqSource (eventing-rabbitmq,
- * ConvertToCloudEvent), and what its owner adds to all events (spec.ceOverrides).
+ * Messages of AMQP as events of Knative's RabbitmqSource: those that are no CloudEvents, what its owner adds to all
+ * events (spec.ceOverrides), and what upstream's own code makes of messages of every kind.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "../lib/amqp_message.h"
+#include "../lib/event_rules.h"
+#include "../lib/upstream_cases.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -160,6 +162,46 @@ static void overrides_are_set_on_every_event(void **state)
     }
 }
 
+/* ---- what upstream's own code made: tests/data/rabbitmq/rabbitmqsource.txt, which says how to read it ---- */
+
+/* The event of a message as the source makes it. */
+static const struct ce_event *event_of(struct slice line)
+{
+    static const struct ce_amqp_rules rules = {
+        .event_bytes_max = 1 << 20, .knative = true, .source = "/apis/v1/namespaces/ns/rabbitmqsources/rs"};
+    struct message m;
+    const struct ce_event *e = NULL;
+    struct diag d;
+    message_init(&m);
+    m.m.queue = SLICE("my-queue");
+    char *type = case_bytes(slice_split(&line, '\t'), &m.m.content_type);
+    char *id = case_bytes(slice_split(&line, '\t'), &m.m.message_id);
+    m.m.time_s = (uint64_t)case_number(&line);
+    m.m.has_time = m.m.time_s != 0;
+    char *body = case_bytes(slice_split(&line, '\t'), &m.m.body);
+    while (line.ptr) {
+        struct slice name, value;
+        char *n = case_bytes(slice_split(&line, '\t'), &name), *v = case_bytes(slice_split(&line, '\t'), &value);
+        message_add(&m, name, message_value(value));
+        free(n);
+        free(v);
+    }
+    if (ce_amqp_decode(&m.m, &rules, &e, &d) && ce_amqp_wrap(&m.m, &rules, &e, &d))
+        fail_msg("%s", d.text);
+    assert_true(obeys_the_rules(e));
+    free(type);
+    free(id);
+    free(body);
+    message_fini(&m);
+    return e;
+}
+
+static void messages_become_what_upstreams_code_makes_of_them(void **state)
+{
+    (void)state;
+    assert_true(upstream_cases("tests/data/rabbitmq/rabbitmqsource.txt", event_of) > 140);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +210,7 @@ int main(void)
         cmocka_unit_test(a_queue_of_any_name_makes_a_source),
         cmocka_unit_test(a_message_without_any_id_is_refused),
         cmocka_unit_test(overrides_are_set_on_every_event),
+        cmocka_unit_test(messages_become_what_upstreams_code_makes_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "../lib/kafka_record.h"
+#include "../lib/upstream_cases.h"
 #include "text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -273,27 +274,6 @@ static void the_limit_of_an_event_holds(void **state)
 
 /* ---- what upstream's own classes made: tests/data/kafka/kafkasource.txt, which says how to read it ---- */
 
-static char *bytes_of(struct slice text, struct slice *out)
-{
-    *out = slice_of(NULL, 0);
-    if (slice_eq_str(text, "-"))
-        return NULL;
-    text = slice_from(text, 1);
-    char *bytes = malloc(text.len / 2 + 1);
-    assert_non_null(bytes);
-    assert_int_equal(hex_decode(text, (unsigned char *)bytes, text.len / 2), OK);
-    *out = slice_of(bytes, text.len / 2);
-    return bytes;
-}
-
-static long long number_of(struct slice *rest)
-{
-    char text[32];
-    struct slice number = slice_split(rest, '\t');
-    snprintf(text, sizeof text, "%.*s", SLICE_ARG(number));
-    return atoll(text);
-}
-
 static enum ce_kafka_key key_of(struct slice type)
 {
     return slice_eq_str(type, "Integer")     ? CE_KAFKA_KEY_INT
@@ -311,14 +291,15 @@ static const struct ce_event *event_of(struct slice line)
     struct diag d;
     record_init(&r);
     r.r.topic = slice_split(&line, '\t');
-    r.r.partition = (int32_t)number_of(&line);
-    r.r.offset = number_of(&line);
-    r.r.time_ms = number_of(&line);
+    r.r.partition = (int32_t)case_number(&line);
+    r.r.offset = case_number(&line);
+    r.r.time_ms = case_number(&line);
     rules.key = key_of(slice_split(&line, '\t'));
-    char *key = bytes_of(slice_split(&line, '\t'), &r.r.key), *value = bytes_of(slice_split(&line, '\t'), &r.r.value);
+    char *key = case_bytes(slice_split(&line, '\t'), &r.r.key),
+         *value = case_bytes(slice_split(&line, '\t'), &r.r.value);
     while (line.ptr) {
         struct slice n, v;
-        char *name = bytes_of(slice_split(&line, '\t'), &n), *text = bytes_of(slice_split(&line, '\t'), &v);
+        char *name = case_bytes(slice_split(&line, '\t'), &n), *text = case_bytes(slice_split(&line, '\t'), &v);
         assert_int_equal(record_header(&r, n, v), OK);
         free(name);
         free(text);
@@ -331,57 +312,10 @@ static const struct ce_event *event_of(struct slice line)
     return e;
 }
 
-static void is_as_upstream(const struct ce_event *e, struct slice expected)
-{
-    size_t count = 0;
-    while (expected.len) {
-        struct slice text = slice_split(&expected, ' '), name = slice_split(&text, '='), value;
-        struct ce_attribute a;
-        char hex[600];
-        if (slice_eq_str(name, "DATA")) {
-            char *bytes = bytes_of(text, &value);
-            assert_int_equal(value.ptr == NULL, ce_event_data_kind(e) == CE_DATA_NONE);
-            assert_true(slice_eq(value, ce_event_data(e)));
-            free(bytes);
-            continue;
-        }
-        snprintf(hex, sizeof hex, "x%.*s", SLICE_ARG(text));
-        char *bytes = bytes_of(slice_str(hex), &value);
-        if (!ce_event_attribute(e, name, &a) || !slice_eq(a.value, value))
-            fail_msg("%.*s: not \"%.*s\"", SLICE_ARG(name), SLICE_ARG(value));
-        free(bytes);
-        count++;
-    }
-    assert_int_equal(count, ce_event_attribute_count(e));
-}
-
 static void records_become_what_upstreams_classes_make_of_them(void **state)
 {
     (void)state;
-    FILE *f = fopen("tests/data/kafka/kafkasource.txt", "r");
-    char *line = NULL, *record = NULL;
-    size_t size = 0, cases = 0;
-    assert_non_null(f); /* tests run in the project's root */
-    for (ssize_t n; (n = getline(&line, &size, f)) > 0;) {
-        struct slice text = slice_of(line, (size_t)n - 1);
-        if (line[0] == '#')
-            continue;
-        if (!record) {
-            record = strndup(text.ptr, text.len);
-            assert_non_null(record);
-            continue;
-        }
-        const struct ce_event *e = event_of(slice_str(record));
-        is_as_upstream(e, text);
-        ce_event_unref(e);
-        free(record);
-        record = NULL;
-        cases++;
-    }
-    assert_null(record);
-    assert_true(cases > 150);
-    free(line);
-    fclose(f);
+    assert_true(upstream_cases("tests/data/kafka/kafkasource.txt", event_of) > 150);
 }
 
 int main(void)
