@@ -139,9 +139,11 @@ struct kafka_ask {
 };
 void kafka_topics_work(struct kafka_job *j); /* K */
 /* Fills in the offsets of so many partitions by one request to each leader: `which` is RD_KAFKA_OFFSET_END,
- * RD_KAFKA_OFFSET_BEGINNING or a time in ms. Blocks for KAFKA_ASK_MS at most, for leaders that are not there yet. OK:
+ * RD_KAFKA_OFFSET_BEGINNING or a time in ms. Blocks for KAFKA_ASK_MS at most, for leaders that are not there yet, and
+ * not when the clerk is to hurry. OK:
  * each element has an offset or an err of its own. Any thread with a handle of its own. */
-enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which) must_check;
+enum err kafka_topics_offsets(struct kafka_bus *k, rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
+                              int64_t which) must_check;
 /* The same without waiting for leaders. */
 enum err kafka_topics_offsets_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which) must_check;
 

@@ -44,12 +44,24 @@ static void commit(struct kafka_member *m, rd_kafka_topic_partition_list_t *list
 void kafka_commit(struct kafka_member *m)
 {
     if (m->committing > 0 || m->vain || m->stale || atomic_load(&m->rejoins) || atomic_load(&m->joining) ||
-        m->state != KAFKA_MEMBER_IN)
+        m->farewell || m->state == KAFKA_MEMBER_GONE)
         return;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     list_each(l, tmp, &m->partitions)
         add_fresh(list, m, container_of(l, struct kafka_partition, link));
     commit(m, list);
+}
+
+bool kafka_commit_open(struct kafka_member *m)
+{
+    bool open = m->committing > 0;
+    list_each(l, tmp, &m->partitions) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        pthread_mutex_lock(&p->lock);
+        open |= p->fresh;
+        pthread_mutex_unlock(&p->lock);
+    }
+    return open;
 }
 
 void kafka_commit_last(struct kafka_member *m, const rd_kafka_topic_partition_list_t *given_up)

@@ -247,13 +247,14 @@ enum err kafka_topics_offsets_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_
     return err ? kafka_client_err(err) : OK;
 }
 
-enum err kafka_topics_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
+enum err kafka_topics_offsets(struct kafka_bus *k, rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
 {
     const uint64_t end_ns = clock_monotonic_ns(clock_system()) + KAFKA_ASK_MS * NS_PER_MS;
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (list->cnt == 0)
         return OK;
-    while (offsets_ask(rk, list, which, &err) && clock_monotonic_ns(clock_system()) < end_ns)
+    while (offsets_ask(rk, list, which, &err) && clock_monotonic_ns(clock_system()) < end_ns &&
+           !atomic_load(&k->clerk.hurry))
         poll(NULL, 0, SEEN_MS);
     return err ? kafka_client_err(err) : OK;
 }
@@ -312,10 +313,10 @@ void kafka_look_at_offsets(struct kafka_ask *ask, rd_kafka_t *rk)
         else
             rd_kafka_topic_partition_list_add_range(list, old.topic, 0, old.answer->partitions - 1);
     }
-    enum err e = kafka_topics_offsets(rk, list, RD_KAFKA_OFFSET_END);
+    enum err e = kafka_topics_offsets(ask->job.bus, rk, list, RD_KAFKA_OFFSET_END);
     if (!e) {
         offsets_take(ask, list, true);
-        e = kafka_topics_offsets(rk, list, RD_KAFKA_OFFSET_BEGINNING);
+        e = kafka_topics_offsets(ask->job.bus, rk, list, RD_KAFKA_OFFSET_BEGINNING);
     }
     if (!e)
         offsets_take(ask, list, false);

@@ -368,6 +368,20 @@ static void leave_hard(struct kafka_member *m)
     leave(m);
 }
 
+/* What is settled is committed before librdkafka leaves: in the middle of a rebalance it says its farewell first, and
+ * the commit that follows is refused. */
+static bool unsaid(struct kafka_member *m)
+{
+    if (m->stale || !kafka_client_up(m->subscription->bus->client, NULL, 0) || rd_kafka_assignment_lost(m->rk) ||
+        clock_monotonic_ns(clock_system()) - m->closing_ns >= KAFKA_UNSAID_NS)
+        return false;
+    kafka_commit(m);
+    if (!kafka_commit_open(m))
+        return false;
+    again(m);
+    return true;
+}
+
 static void deadline_due(struct loop_timer *t)
 {
     leave_hard(container_of(t, struct kafka_member, deadline));
@@ -377,7 +391,7 @@ static void deadline_due(struct loop_timer *t)
  * answer and its SyncGroup's ends the program (an assertion of librdkafka 2.0.2's assignor). */
 static void say_farewell(struct kafka_member *m)
 {
-    if (m->farewell || m->hard || atomic_load(&m->joining) || in_first_join(m))
+    if (m->farewell || m->hard || atomic_load(&m->joining) || in_first_join(m) || unsaid(m))
         return;
     m->farewell = true;
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(m->rk, m->queue);
@@ -397,8 +411,10 @@ void kafka_member_close(struct kafka_member *m)
     if (m->state != KAFKA_MEMBER_IN)
         return;
     m->state = KAFKA_MEMBER_CLOSING;
+    m->closing_ns = clock_monotonic_ns(clock_system());
     loop_timer_stop(control_of(m), &m->linger);
-    loop_timer_stop(control_of(m), &m->again);
+    if (!m->vain)
+        loop_timer_stop(control_of(m), &m->again);
     loop_timer_start(control_of(m), &m->deadline, KAFKA_CLOSE_NS);
     say_farewell(m);
 }
@@ -496,10 +512,14 @@ static void again_due(struct loop_timer *t)
 {
     struct kafka_member *m = container_of(t, struct kafka_member, again);
     m->vain = false;
+    if (m->state == KAFKA_MEMBER_CLOSING)
+        say_farewell(m);
+    if (m->state != KAFKA_MEMBER_IN)
+        return;
     if (m->rebalance && m->assign && !m->asking)
         assign_ask(m);
     kafka_commit(m);
-    if (!m->asking || m->state != KAFKA_MEMBER_IN)
+    if (!m->asking)
         return;
     if (clock_monotonic_ns(clock_system()) - m->asked_ns >= KAFKA_CLOSE_NS)
         kafka_member_close(m); /* in vain (kafka_offsets.c, options_of): another one joins */

@@ -31,8 +31,9 @@
 /* Longer than librdkafka's own for a last commit and a farewell. Then the consumer is dropped without: the group finds
  * out by its session. */
 #define KAFKA_CLOSE_NS (12 * NS_PER_S)
-#define KAFKA_BEAT_NS (20 * NS_PER_S) /* a sign of life to librdkafka, whose max.poll.interval.ms is 5 minutes */
-#define KAFKA_AGAIN_NS NS_PER_S       /* until what the broker refused, or what found no memory, is tried again */
+#define KAFKA_UNSAID_NS (8 * NS_PER_S) /* of that: how long the farewell waits for what is settled to be committed */
+#define KAFKA_BEAT_NS (20 * NS_PER_S)  /* a sign of life to librdkafka, whose max.poll.interval.ms is 5 minutes */
+#define KAFKA_AGAIN_NS NS_PER_S        /* until what the broker refused, or what found no memory, is tried again */
 /* Metadata of a group that could not be deleted: it counts as having no offsets. */
 #define KAFKA_REMOVED "leat:removed"
 
@@ -118,6 +119,7 @@ struct kafka_member { /* C */
     bool vain;                                  /* the last commit failed: again with the next beat of `again` */
     bool hard;                                  /* destroyed without a farewell */
     bool farewell;                              /* librdkafka has been told to leave */
+    uint64_t closing_ns;                        /* since when it is to leave */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;
     struct kafka_client *client; /* of one that is left as it is: a reference */
@@ -187,6 +189,8 @@ struct kafka_partition *kafka_member_find(struct kafka_member *m, const char *to
 /* ---- kafka_commit.c: C ---- */
 /* Commits what is there to be committed, unless a commit is under way already. */
 void kafka_commit(struct kafka_member *m);
+/* Whether something settled of partitions at home is not committed yet. */
+bool kafka_commit_open(struct kafka_member *m);
 /* The same for partitions that are given up, at home: their ledgers as they are. */
 void kafka_commit_last(struct kafka_member *m, const rd_kafka_topic_partition_list_t *list);
 void kafka_commit_result(struct kafka_member *m, rd_kafka_event_t *event);

@@ -203,7 +203,7 @@ static rd_kafka_topic_partition_list_t *list_of(const struct bus_channel *c, int
 
 static enum err look(struct bus_subscription *s, rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which)
 {
-    enum err err = kafka_topics_offsets(rk, list, which);
+    enum err err = kafka_topics_offsets(s->bus, rk, list, which);
     for (int i = 0; !err && i < list->cnt; i++)
         err = list->elems[i].err ? kafka_client_err(list->elems[i].err) : OK;
     if (err)

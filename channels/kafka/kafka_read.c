@@ -145,7 +145,7 @@ static enum err from_time(struct page *p, int64_t wall_ns)
 {
     int64_t ms = wall_ns / (int64_t)NS_PER_MS + (wall_ns % (int64_t)NS_PER_MS > 0);
     rd_kafka_topic_partition_list_t *list = list_of(p);
-    enum err e = kafka_topics_offsets(p->rk, list, ms > 0 ? ms : 0);
+    enum err e = kafka_topics_offsets(p->bus, p->rk, list, ms > 0 ? ms : 0);
     for (size_t i = 0; i < p->count && !e; i++)
         p->heads[i].begin = list->elems[i].offset >= 0 && !list->elems[i].err ? list->elems[i].offset : INT64_MAX;
     rd_kafka_topic_partition_list_destroy(list);
@@ -155,7 +155,7 @@ static enum err from_time(struct page *p, int64_t wall_ns)
 static enum err range(struct page *p, struct kafka_read *r)
 {
     rd_kafka_topic_partition_list_t *list = list_of(p);
-    enum err e = kafka_topics_offsets(p->rk, list, RD_KAFKA_OFFSET_END);
+    enum err e = kafka_topics_offsets(p->bus, p->rk, list, RD_KAFKA_OFFSET_END);
     for (size_t i = 0; i < p->count && !e; i++) {
         p->heads[i].until = list->elems[i].err ? 0 : list->elems[i].offset;
         p->heads[i].begin = r->from.kind == BUS_START_LATEST   ? INT64_MAX
@@ -165,7 +165,7 @@ static enum err range(struct page *p, struct kafka_read *r)
     if (!e && r->from.kind == BUS_START_TIME)
         e = from_time(p, r->from.wall_ns);
     if (!e)
-        e = kafka_topics_offsets(p->rk, list, RD_KAFKA_OFFSET_BEGINNING);
+        e = kafka_topics_offsets(p->bus, p->rk, list, RD_KAFKA_OFFSET_BEGINNING);
     for (size_t i = 0; i < p->count && !e; i++) { /* what retention took is passed over */
         int64_t oldest = list->elems[i].err ? 0 : list->elems[i].offset;
         p->heads[i].begin = p->heads[i].begin < oldest ? oldest : p->heads[i].begin;
