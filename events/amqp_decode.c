@@ -43,7 +43,8 @@
 
 enum form { FORM_CE, FORM_UNDERSCORE, FORM_COLON, FORM_BARE, FORM_NONE };
 
-static const char *const prefixes[FORM_NONE] = {"ce-", "cloudEvents_", "cloudEvents:", ""};
+static const struct slice prefixes[FORM_NONE] = {SLICE_INIT("ce-"), SLICE_INIT("cloudEvents_"),
+                                                 SLICE_INIT("cloudEvents:"), SLICE_INIT("")};
 
 /* One look over a message's headers. */
 struct survey {
@@ -99,10 +100,9 @@ static void survey_message(const struct ce_amqp_message *m, bool knative, struct
         if (h->value.kind == CE_AMQP_VOID)
             continue;
         for (enum form f = FORM_CE; f <= last; f++)
-            if (slice_has_prefix_nocase(h->name, slice_str(prefixes[f])))
+            if (slice_has_prefix_nocase(h->name, prefixes[f]))
                 for (unsigned k = 0; k < CORE_REQUIRED; k++)
-                    found[f] |= (unsigned)slice_eq_nocase(slice_from(h->name, strlen(prefixes[f])), ce_core_names[k])
-                                << k;
+                    found[f] |= (unsigned)slice_eq_nocase(slice_from(h->name, prefixes[f].len), ce_core_names[k]) << k;
         if (h->value.kind == CE_AMQP_STRING)
             survey_text(h, knative, s);
     }
@@ -240,7 +240,8 @@ struct reading {
     struct scratch names;
     struct buf texts;
     const struct ce_amqp_message *m;
-    bool knative;
+    const struct ce_amqp_rules *rules;
+    const struct survey *s;
 };
 
 /* Whether a header without a prefix may be an attribute. */
@@ -272,7 +273,7 @@ static void attribute(struct reading *r, const struct ce_amqp_header *h, size_t 
     struct slice text = value_text(&r->texts, &h->value, core != CORE_NONE, &type, &why);
     if (!text.ptr && prefix)
         ce_builder_fail(&r->b, ERR_INVALID, name, "%s", why);
-    else if (!text.ptr || (r->knative && stands_for_none(core, text)))
+    else if (!text.ptr || (r->rules->knative && stands_for_none(core, text)))
         return;
     else if (core != CORE_NONE || prefix)
         ce_builder_add(&r->b, name, type, text, ce_classify(text));
@@ -280,8 +281,10 @@ static void attribute(struct reading *r, const struct ce_amqp_header *h, size_t 
         ce_builder_extension(&r->b, name, type, text);
 }
 
-static void binary_headers(struct reading *r, struct slice prefix)
+/* What the property says, a header datacontenttype may say too: the binding's own example has both. */
+static void binary_headers(struct reading *r)
 {
+    struct slice prefix = prefixes[r->s->form];
     for (size_t i = 0; i < r->m->header_count && !r->b.error; i++) {
         const struct ce_amqp_header *h = &r->m->headers[i];
         struct slice type = ce_core_names[CORE_DATACONTENTTYPE];
@@ -290,26 +293,27 @@ static void binary_headers(struct reading *r, struct slice prefix)
         if (!slice_eq_nocase(slice_from(h->name, prefix.len), type))
             attribute(r, h, prefix.len);
         else if (h->value.kind == CE_AMQP_STRING && h->value.text.len && !ce_builder_has(&r->b, type))
-            ce_builder_set(&r->b, type, CE_STRING,
-                           h->value.text); /* beside the property, in the binding's own example */
+            ce_builder_set(&r->b, type, CE_STRING, h->value.text);
     }
 }
 
-static void read_binary(struct reading *r, const struct ce_amqp_rules *rules, const struct survey *s)
+static void read_binary(struct reading *r)
 {
     const struct ce_amqp_message *m = r->m;
-    struct slice type = s->content_type.len || !rules->knative ? s->content_type : s->bare_type;
-    r->b.prefix = prefixes[s->form];
+    const struct survey *s = r->s;
+    bool knative = r->rules->knative;
+    struct slice type = s->content_type.len || !knative ? s->content_type : s->bare_type;
+    r->b.prefix = prefixes[s->form].ptr;
     if (type.len)
         ce_builder_set(&r->b, ce_core_names[CORE_DATACONTENTTYPE], CE_STRING, type);
-    binary_headers(r, slice_str(prefixes[s->form]));
-    if (rules->knative && !ce_builder_has(&r->b, ce_core_names[CORE_SOURCE]))
-        ce_builder_set(&r->b, ce_core_names[CORE_SOURCE], CE_URI_REFERENCE, source_text(&r->texts, m, rules));
+    binary_headers(r);
+    if (knative && !ce_builder_has(&r->b, ce_core_names[CORE_SOURCE]))
+        ce_builder_set(&r->b, ce_core_names[CORE_SOURCE], CE_URI_REFERENCE, source_text(&r->texts, m, r->rules));
     if (m->body.len || ce_hint_tells_data(s->hint))
         ce_builder_data(&r->b, CE_DATA_BYTES, m->body);
     ce_builder_forward(&r->b, s->forwarded, s->forwarded_count);
     ce_hint_apply(&r->b, s->hint);
-    add_overrides(&r->b, rules);
+    add_overrides(&r->b, r->rules);
 }
 
 static enum err decode_binary(const struct ce_amqp_message *m, const struct ce_amqp_rules *rules,
@@ -321,13 +325,14 @@ static enum err decode_binary(const struct ce_amqp_message *m, const struct ce_a
                         "no CloudEvent: neither a header \"ce-specversion\" (binary mode) nor content_type "
                         "application/cloudevents+json (structured mode)");
     r.m = m;
-    r.knative = rules->knative;
+    r.rules = rules;
+    r.s = s;
     enum err e = texts_init(&r.texts, s->texts_len + (rules->knative ? source_len(m, rules) : 0));
     if (e)
         return diag_set(d, e, "no memory");
     scratch_init(&r.names, s->names_len);
     ce_builder_init(&r.b);
-    read_binary(&r, rules, s);
+    read_binary(&r);
     e = ce_builder_seal(&r.b, rules->event_bytes_max, out, d);
     scratch_fini(&r.names);
     buf_fini(&r.texts);

@@ -15,6 +15,7 @@
 #define SHORT_EXTRA 1
 
 #define PREFIX SLICE("ce-")
+#define HINT_EXTRA (HEADER_EXTRA + CE_HINT_HEADER.len) /* beside the hint itself */
 
 /* What is taken off the frame; never below nothing. */
 static size_t less(size_t left, size_t n)
@@ -79,9 +80,9 @@ static enum err put_attributes(const struct ce_event *e, const struct writer *w)
     enum err err = OK;
     for (size_t i = 0; i < e->count && !err; i++) {
         struct ce_attribute a = ce_event_attribute_at(e, i);
-        struct slice name = slice_of(a.name.ptr - PREFIX.len, a.name.len + PREFIX.len); /* of its header line */
         if ((int)i == e->content_type)
             continue;
+        struct slice name = slice_of(a.name.ptr - PREFIX.len, a.name.len + PREFIX.len); /* of its header line */
         assert(slice_has_prefix(name, PREFIX));
         err = w->header(w->arg, name, a.value);
     }
@@ -93,8 +94,8 @@ static enum err put_beside(const struct ce_event *e, bool carry, struct slice hi
 {
     enum err err = OK;
     if (hint.len) {
-        assert(HEADER_EXTRA + CE_HINT_HEADER.len + hint.len <= w->left);
-        w->left -= HEADER_EXTRA + CE_HINT_HEADER.len + hint.len;
+        assert(HINT_EXTRA + hint.len <= w->left);
+        w->left -= HINT_EXTRA + hint.len;
         err = w->header(w->arg, CE_HINT_HEADER, hint);
     }
     for (size_t i = 0; i < e->header_count && !err; i++) {
@@ -109,12 +110,6 @@ static enum err put_beside(const struct ce_event *e, bool carry, struct slice hi
     return err;
 }
 
-/* Appends the hint for this mode to the scratch, with at most what the frame has left. */
-static void put_hint(const struct ce_event *e, enum ce_mode mode, size_t left, struct buf *scratch)
-{
-    ce_hint_put(e, mode, true, less(left, HEADER_EXTRA + CE_HINT_HEADER.len), scratch);
-}
-
 /* Whether a message in binary mode has room for the whole event, and for what is to be carried along with it. */
 static bool binary_wanted(const struct ce_event *e, enum ce_mode mode, bool carry, size_t frame_max,
                           struct buf *scratch, size_t *left)
@@ -124,7 +119,7 @@ static bool binary_wanted(const struct ce_event *e, enum ce_mode mode, bool carr
     if (!carry)
         return true;
     ce_hint_put(e, mode, true, SIZE_MAX, scratch);
-    if (!scratch->len || HEADER_EXTRA + CE_HINT_HEADER.len + scratch->len <= *left)
+    if (!scratch->len || HINT_EXTRA + scratch->len <= *left)
         return true;
     buf_clear(scratch);
     return false;
@@ -148,7 +143,7 @@ enum err ce_amqp_encode(const struct ce_event *e, enum ce_mode mode, bool carry,
         ce_json_encode(e, scratch);
         envelope = scratch->len;
         if (carry)
-            put_hint(e, CE_MODE_STRUCTURED, w.left, scratch);
+            ce_hint_put(e, CE_MODE_STRUCTURED, true, less(w.left, HINT_EXTRA), scratch);
     }
     enum err err = buf_error(scratch);
     if (err)
