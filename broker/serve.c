@@ -176,17 +176,19 @@ static void say_ready(struct server *s)
              s->api_listener ? "http://" : "", api);
 }
 
-/* Webhooks are registered by another process: that is no fault, and nothing that this one knows. */
+/* Webhooks are registered, and clocks run, by another process: that is no fault, and nothing that this one knows. */
 static void say_elsewhere(struct server *s, const struct plan *plan)
 {
     for (size_t i = 0; i < plan->source_count; i++) {
         const struct plan_source *p = &plan->sources[i];
         const struct source_ops *ops = source_find(p->spec.type);
         const struct resource *r = resource_by_key(s->table, p->key);
-        if (!r || !ops || !ops->register_start)
+        if (!r || !ops || (!ops->register_start && !ops->one_loop))
             continue;
-        if (resource_set_condition(s->table, r, "WebhookConfigured", "Unknown", "Elsewhere",
-                                   "the process with --sources yes registers it; this one has --sources no") != OK)
+        const char *type = ops->one_loop ? "Deployed" : "WebhookConfigured",
+                   *text = ops->one_loop ? "the process with --sources yes runs it; this one has --sources no"
+                                         : "the process with --sources yes registers it; this one has --sources no";
+        if (resource_set_condition(s->table, r, type, ops->one_loop ? "True" : "Unknown", "Elsewhere", text) != OK)
             log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", p->key);
     }
 }

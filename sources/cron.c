@@ -249,10 +249,16 @@ static struct slice next_word(struct slice *s)
     return word;
 }
 
+/* What a mistake of the whole line is said of. */
+static void begin_of_line(struct diag *d)
+{
+    if (d)
+        d->line = d->column = 1;
+}
+
 static enum err wrong_count(const struct reading *r, size_t count)
 {
-    if (r->d)
-        r->d->line = r->d->column = 1;
+    begin_of_line(r->d);
     return diag_set(r->d, ERR_INVALID,
                     "a cron line has 5 fields (minute, hour, day of the month, month, day of the week) or 6, the "
                     "seconds first; this one has %s",
@@ -320,8 +326,10 @@ enum err cron_parse(struct slice line, struct slice zone, struct cron *out, stru
     struct cron c = {0};
     if (d)
         *d = (struct diag){0};
-    if (line.len > CRON_LINE_MAX)
+    if (line.len > CRON_LINE_MAX) {
+        begin_of_line(d);
         return diag_set(d, ERR_INVALID, "a cron line has %d bytes at most", CRON_LINE_MAX);
+    }
     struct slice text = trimmed(line);
     enum err e = read_zone(&r, &text, zone, &c.zone);
     if (e != OK)
@@ -333,9 +341,11 @@ enum err cron_parse(struct slice line, struct slice zone, struct cron *out, stru
     }
     if (e == OK && c.every_s == 0)
         e = read_fields(&r, text, &c);
-    if (e == OK && c.every_s == 0 && !comes(&c))
+    if (e == OK && c.every_s == 0 && !comes(&c)) {
+        begin_of_line(d);
         e = diag_set(d, ERR_INVALID,
                      "this never comes: none of the months has such a day; see the fields day of the month and month");
+    }
     if (e != OK) {
         zone_free(c.zone);
         return e;

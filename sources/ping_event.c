@@ -60,12 +60,14 @@ enum err ping_options_parse(const struct source_spec *spec, struct ping_options 
 {
     struct ping_options o = {.spec = spec};
     struct diag why = {0};
-    struct slice schedule = slice_str(source_param(spec, "schedule", "* * * * *"));
+    struct slice schedule = slice_str(source_param(spec, "schedule", ""));
+    if (schedule.len == 0)
+        schedule = SLICE("* * * * *");
     enum err e = cron_parse(schedule, slice_str(source_param(spec, "timezone", "")), &o.cron, &why);
     if (e != OK && why.column > 0)
         return diag_set(d, e, "schedule \"%.60s\", column %d: %s", schedule.ptr, why.column, why.text);
     if (e != OK)
-        return diag_set(d, e, "%s", why.text);
+        return diag_set(d, e, "timezone: %s", why.text);
     e = parse_data(&o, d);
     if (e == OK)
         e = source_sink_timeout(spec, &o.sink_timeout_ns, d);

@@ -60,6 +60,7 @@ static const struct dependents {
      {"SinkProvided", "Deployed", "KeyTypeCorrect", "ConnectionEstablished", "InitialOffsetsCommitted",
       "OIDCIdentityCreated", NULL}},
     {"sources.knative.dev", "RabbitmqSource", {"SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL}},
+    {"sources.knative.dev", "PingSource", {"SinkProvided", "Deployed", "OIDCIdentityCreated", NULL}},
     {"channels.knative.dev", "Bus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "ClusterBus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "Channel", {"Provisioned", "Routeable", "Serviceable", NULL}},

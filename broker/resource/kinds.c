@@ -221,7 +221,6 @@ bool kind_foreign(const char *api_version, const char *kind, const char **why)
         return true;
     }
     static const char *const later[][2] = {{"eventing.knative.dev", "EventPolicy"},
-                                           {"sources.knative.dev", "PingSource"},
                                            {"sources.knative.dev", "ApiServerSource"},
                                            {"sources.knative.dev", "ContainerSource"},
                                            {"sources.knative.dev", "SinkBinding"}};

@@ -32,7 +32,7 @@ static const char *secret_of(struct planner *p, const struct resource *r, const 
     return value;
 }
 
-static void overrides(struct planner *p, struct plan_source *s, const cJSON *spec)
+void plan_source_overrides(struct planner *p, struct plan_source *s, const cJSON *spec)
 {
     const cJSON *extensions = json_object(json_object(spec, "ceOverrides"), "extensions"), *each;
     size_t count = (size_t)cJSON_GetArraySize(extensions);
@@ -100,7 +100,7 @@ static void one(struct planner *p, const struct resource *r)
         if (unsigned_ok)
             plan_source_param(p, s, "allowUnsigned", unsigned_ok);
         plan_source_param(p, s, "form", "today");
-        overrides(p, s, spec);
+        plan_source_overrides(p, s, spec);
         accepted = source_accepts(p, s, &secret_why);
         secrets_ok = accepted;
     }

@@ -500,6 +500,7 @@ static const struct rule {
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
     {"sources.knative.dev", "KafkaSource", rule_kafka_source, {"consumerGroup", NULL}},
+    {"sources.knative.dev", "PingSource", rule_ping_source, {NULL}},
     {"eventing.knative.dev",
      "RabbitmqBrokerConfig",
      rule_rabbitmq_broker_config,

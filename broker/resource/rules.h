@@ -53,4 +53,8 @@ void rule_rabbitmq_source(struct check *c, cJSON *object);
 /* Knative's annotation of a Trigger. */
 void check_parallelism(struct check *c, cJSON *object);
 
+/* ---- rules_ping.c ---- */
+
+void rule_ping_source(struct check *c, cJSON *object);
+
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Knative's conformance statements about resources, each test named after its number in the upstream list: T1 to T6, T27, T31.
 
-T25 (PingSource), T26 (ApiServerSource), T28 (OIDC) and T29 (TLS of ingress) are about parts that this build does not have.
+T26 (ApiServerSource), T28 (OIDC) and T29 (TLS of ingress) are about parts that this build does not have.
 """
 
 import copy

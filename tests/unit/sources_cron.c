@@ -363,7 +363,7 @@ static void test_mistakes(void **state)
         {"*/2/3 * * * *", "", 1, "behind the \"/\""},
         {"*-5 * * * *", "", 1, "\"*\" is the whole field"},
         {", * * * *", "", 1, "nothing stands between the commas"},
-        {"0 0 31 2,4,6,9,11 *", "", 0, "this never comes"},
+        {"0 0 31 2,4,6,9,11 *", "", 1, "this never comes"},
         {"@Daily", "", 1, "allowed are @hourly, @daily"},
         {"@every", "", 1, "behind @every stands a duration"},
         {"@every soon", "", 1, "behind @every stands a duration"},

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rules of PingSource that its schema cannot say. What the source itself would say of schedule, zone and data is a
+ * warning here, with its place: the object is taken, and its condition says the same, since a zone that is not known
+ * here may be known where it runs.
+ */
+#include "rules.h"
+#include "source.h"
+
+static const char *const names[] = {"schedule", "timezone", "contentType", "dataBase64", "data"};
+#define NAME_COUNT (sizeof names / sizeof names[0])
+
+/* The member that the message begins with; the spec itself when it is none. */
+static void warn(struct check *c, const cJSON *spec, const char *text)
+{
+    struct slice said = slice_str(text);
+    for (size_t i = 0; i < NAME_COUNT; i++) {
+        const cJSON *member = cJSON_GetObjectItemCaseSensitive(spec, names[i]);
+        if (!member || !slice_has_prefix(said, slice_str(names[i])))
+            continue;
+        size_t inner = path_down(c, names[i]), n = strlen(names[i]);
+        check_warn(c, member, "%s", strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text);
+        path_up(c, inner);
+        return;
+    }
+    check_warn(c, spec, "%s", text);
+}
+
+static void ask_source(struct check *c, const cJSON *spec)
+{
+    struct source_param params[NAME_COUNT];
+    struct source_spec s = {.type = "ping", .namespace_name = "default", .name = "ping", .params = params};
+    struct diag d = {0};
+    for (size_t i = 0; i < NAME_COUNT; i++) {
+        const char *value = json_text(spec, names[i]);
+        if (value)
+            params[s.param_count++] = (struct source_param){names[i], value};
+    }
+    enum err e = source_find("ping")->check(&s, &d);
+    if (e == ERR_NOMEM)
+        c->nomem = true;
+    else if (e != OK)
+        warn(c, spec, d.text);
+}
+
+void rule_ping_source(struct check *c, cJSON *object)
+{
+    size_t before;
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    rule_default(c, spec, "schedule", "* * * * *");
+    check_destination_at(c, spec, "sink");
+    check_overrides(c, spec);
+    if (cJSON_IsObject(spec))
+        ask_source(c, spec);
+    path_up(c, before);
+}
