@@ -197,6 +197,10 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
     k->clock = loop_clock(env->control);
     k->settings = *s;
     k->opened_ns = rabbit_now();
+    k->wait_ns = s->timeout_ns / 10;
+    k->hold_ns = s->timeout_ns / 15 * 14;
+    k->sweep_ns = s->timeout_ns / 90;
+    k->base.hold_ms_max = s->timeout_ns / NS_PER_MS * 5 / 6;
     notes_init(&k->notes, RABBITMQ_NOTICES_A_MINUTE);
     pthread_mutex_init(&k->jobs_lock, NULL);
     list_init(&k->jobs_in);
@@ -336,7 +340,7 @@ static void rabbit_fini(struct bus *b)
 const struct bus_ops bus_rabbitmq = {
     .name = "rabbitmq",
     .capabilities = BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_SHARED,
-    .hold_ms_max = RABBIT_HOLD_MS,
+    .hold_ms_max = 25ull * 60 * 1000, /* of the default timeout, as bus_new has it of others */
     .open = rabbit_open,
     .check = rabbit_check,
     .bind = rabbit_bind,

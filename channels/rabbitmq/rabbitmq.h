@@ -38,6 +38,8 @@
  *     mode                    binary, structured: how events are written
  *     bare                    true: reads also what Knative's Rabbit parts write, attributes without ce- before them
  *     buffer                  bytes that wait for the node's confirm at most: 32 MiB
+ *     consumer.timeout        the node's consumer_timeout, after which it ends a consumer that has not settled a
+ *                             message: 30m, which is the node's default
  * Of a channel:
  *     exchange                its name; default leat.NS.NAME, dead letters leat-dead-letter.CURSOR
  *     exchange.external       true: it is somebody else's: it must be there, is never made or removed
@@ -56,6 +58,7 @@ struct rabbit_settings {
     bool classic, work, bare;
     enum ce_mode mode;
     uint64_t buffer; /* bytes */
+    uint64_t timeout_ns;
 };
 
 struct rabbit_channel_settings {

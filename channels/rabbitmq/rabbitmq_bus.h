@@ -43,12 +43,6 @@
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
 #define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
 #define RABBIT_UNSENT_BYTES (4u << 20)   /* that a link holds for a socket that takes nothing */
-/* A node ends a consumer whose delivery is not settled after 30 minutes (consumer_timeout), and looks once a minute. So
- * an event that nobody took is handed back after 3 minutes; who takes it has 25 for sure (hold_ms_max); and at 28 it is
- * taken back whoever has it. */
-#define RABBIT_WAIT_NS (3ull * 60 * NS_PER_S)
-#define RABBIT_HOLD_MS (25ull * 60 * 1000)
-#define RABBIT_HOLD_NS (28ull * 60 * NS_PER_S)
 
 struct rabbit_bus;
 
@@ -215,7 +209,6 @@ struct rabbit_consumer {
     struct loop_timer sweep;
     struct ce_amqp_header *headers; /* Q, owned: of the message that is being read */
     size_t header_room;
-    bool delivery_limit; /* Q: the node has one unless a queue says otherwise */
 };
 void rabbit_consumer_timers_init(struct bus_subscription *s); /* control */
 enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index) must_check;
@@ -257,8 +250,9 @@ struct rabbit_bus {
     struct post *post; /* to control */
     struct loop_timer tick;
     uint64_t opened_ns;
-    bool connected;   /* control: the node has been there */
-    atomic_bool back; /* it has come, or come back */
+    uint64_t wait_ns, hold_ns, sweep_ns; /* rabbitmq_consumer.c, sweep */
+    bool connected;                      /* control: the node has been there */
+    atomic_bool back;                    /* it has come, or come back */
     atomic_bool suspects, closed;
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
     struct rabbit_stop *stop;                /* owned */

@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SWEEP_NS (20 * NS_PER_S)
 #define MAILBOX_MAX 4096
 
 /* ---- what is to be done ---- */
@@ -117,20 +116,30 @@ static void lose_all(struct bus_subscription *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* What nobody took for long goes back to the node before that ends the channel; who has something for too long, loses
- * it. */
+/* Whether it is to go back to the node. `lanes`: bits of those of which something went before it, and which it must not
+ * overtake. */
+static bool too_old(const struct bus_subscription *s, const struct rabbit_entry *e, uint64_t age, uint64_t lanes)
+{
+    if (e->place == RABBIT_TAKEN)
+        return age >= s->bus->hold_ns;
+    return e->place == RABBIT_LANE && (age >= s->bus->wait_ns || (lanes >> e->lane & 1));
+}
+
+/* A node ends a consumer whose delivery is not settled after consumer.timeout, 30 minutes, and looks once a minute. So
+ * an event that nobody took is handed back after a tenth of that (3 minutes); who takes it has five sixths for sure
+ * (hold_ms_max, 25); and at fourteen fifteenths (28) it is taken back whoever has it. */
 static void sweep_one(struct bus_subscription *s, uint64_t now)
 {
-    if (!s->amqp || list_empty(&s->out) || now - out_at(s->out.next)->since_ns < RABBIT_WAIT_NS)
+    uint64_t lanes = 0;
+    if (!s->amqp || list_empty(&s->out) || now - out_at(s->out.next)->since_ns < s->bus->wait_ns)
         return;
     pthread_mutex_lock(&s->lock);
     list_each(l, tmp, &s->out) {
         struct rabbit_entry *e = out_at(l);
-        uint64_t age = now - e->since_ns;
-        if (age < RABBIT_WAIT_NS)
-            break;
-        if (e->place == RABBIT_SETTLED_LIST || (e->place == RABBIT_TAKEN && age < RABBIT_HOLD_NS))
+        if (!too_old(s, e, now - e->since_ns, lanes))
             continue;
+        if (e->lane != RABBIT_COMMON)
+            lanes |= 1ull << e->lane;
         rabbitmq_nack(s->amqp, e->tag, false, true);
         forget(s, e);
     }
@@ -143,7 +152,7 @@ static void sweep(struct loop_timer *t)
     uint64_t now = rabbit_now();
     list_each(l, tmp, &q->subscriptions)
         sweep_one(container_of(l, struct bus_subscription, tend_link), now);
-    loop_timer_start(rabbitmq_link_loop(q->link), t, SWEEP_NS);
+    loop_timer_start(rabbitmq_link_loop(q->link), t, q->bus->sweep_ns);
 }
 
 /* ---- what the node sends ---- */
@@ -280,12 +289,22 @@ static char *tag_of(const struct bus_subscription *s, char out[32])
     return out;
 }
 
+/* Where we are alone, a little more: with few credits it is not waited for the node each time, and growing credit makes
+ * few consumers. Where others share the queue, what is prefetched is theirs no more. */
+static uint32_t prefetch_for(const struct bus_subscription *s, uint32_t wanted)
+{
+    uint32_t most = RABBIT_PREFETCH_MIN;
+    if (s->settings.work || atomic_load(&s->channel->rules)->settings.queue)
+        return wanted;
+    while (most < wanted)
+        most *= 2;
+    return most;
+}
+
 static void consume(struct bus_subscription *s, uint32_t wanted)
 {
     char tag[32];
-    uint32_t most = RABBIT_PREFETCH_MIN;
-    while (most < wanted)
-        most *= 2;
+    uint32_t most = prefetch_for(s, wanted);
     s->consumers++;
     const amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)most};
     const amqp_basic_consume_t m = {.queue = amqp_cstring_bytes(s->settings.queue),
@@ -440,9 +459,11 @@ static void up(void *arg, const struct rabbitmq_server *server)
 {
     struct rabbit_consumer *q = arg;
     struct rabbit_bus *k = q->bus;
-    q->delivery_limit = server->major >= 4;
+    (void)server;
     atomic_store(&q->up, true);
     q->failed = false;
+    if (!loop_timer_armed(&q->sweep))
+        loop_timer_start(rabbitmq_link_loop(q->link), &q->sweep, k->sweep_ns);
     list_each(l, tmp, &q->subscriptions)
         tend(container_of(l, struct bus_subscription, tend_link));
     if (q != &k->consumers[0])

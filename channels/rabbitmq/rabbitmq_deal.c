@@ -134,6 +134,10 @@ static unsigned take_round(struct bus_stream *st, unsigned n, struct list *out, 
         uint64_t rest = rests(lane, now);
         if (got == n)
             break;
+        if (list_empty(&lane->entries)) { /* what waited went back to the node */
+            list_remove(&lane->ready);
+            continue;
+        }
         if (rest > 0) {
             *rest_ns = rest < *rest_ns ? rest : *rest_ns;
             continue;

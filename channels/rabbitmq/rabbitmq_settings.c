@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define BUFFER_BYTES (32ull << 20)
+#define TIMEOUT_NS (30ull * 60 * NS_PER_S)
 #define OVERRIDES_MAX 64 /* record.override.* of one channel */
 
 /* ---- values ---- */
@@ -81,6 +82,18 @@ static char *dotted(char *text)
 
 /* ---- of a bus ---- */
 
+static enum err timeout_read(const struct bus_param *p, uint64_t *out, struct diag *d)
+{
+    uint64_t ns = 0;
+    enum err e = param_duration(p, &ns, d);
+    if (e)
+        return e;
+    if (ns < NS_PER_S || ns > 365 * 24 * 3600 * NS_PER_S)
+        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is from 1s to 8760h", p->name, p->value);
+    *out = ns;
+    return OK;
+}
+
 static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out, struct diag *d)
 {
     if (rabbitmq_client_knows(p->name))
@@ -103,16 +116,20 @@ static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out,
         return bool_read(p, &out->bare, d);
     if (strcmp(p->name, "buffer") == 0)
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
+    if (strcmp(p->name, "consumer.timeout") == 0)
+        return timeout_read(p, &out->timeout_ns, d);
     return diag_set(
         d, ERR_INVALID,
         "unknown parameter \"%s\" of a rabbitmq bus; beside those of the connection (url, host, port, vhost, "
-        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare and buffer",
+        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare, buffer and "
+        "consumer.timeout",
         p->name);
 }
 
 enum err rabbit_settings_read(const struct bus_param *params, size_t count, struct rabbit_settings *out, struct diag *d)
 {
-    struct rabbit_settings s = {.prefix = strdup(""), .mode = CE_MODE_BINARY, .buffer = BUFFER_BYTES};
+    struct rabbit_settings s = {
+        .prefix = strdup(""), .mode = CE_MODE_BINARY, .buffer = BUFFER_BYTES, .timeout_ns = TIMEOUT_NS};
     enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < count && !e; i++)
         e = bus_read(&params[i], &s, d);

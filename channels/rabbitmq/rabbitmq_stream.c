@@ -189,7 +189,7 @@ static void hand_back(struct bus_subscription *s, struct rabbit_entry *e)
 static bool settled(struct bus_stream *st, struct rabbit_entry *e, enum bus_settle how)
 {
     struct bus_subscription *s = st->subscription;
-    bool lost = e->lost, old = rabbit_now() - e->since_ns > RABBIT_WAIT_NS;
+    bool lost = e->lost, old = rabbit_now() - e->since_ns > s->bus->wait_ns;
     unsigned lane = e->lane;
     if (lost)
         rabbit_entry_free(e);

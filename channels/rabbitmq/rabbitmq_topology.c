@@ -52,7 +52,9 @@ static amqp_table_entry_t text_argument(const char *name, const char *value)
                                 .value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes(value)}};
 }
 
-/* `alone`: one consumer at a time, the next takes over when it goes. */
+/* `alone`: one consumer at a time, the next takes over when it goes. How often something is delivered is the
+ * dispatcher's business, so a quorum queue has a limit that is never met. It has one at all because only then what is
+ * handed back comes to the head of the queue: without one it comes to its end, behind others of its key. */
 static void declare_queue(struct rabbit_job *j, const char *name, bool classic, bool alone, after_fn *after)
 {
     amqp_table_entry_t arguments[3];
@@ -61,9 +63,9 @@ static void declare_queue(struct rabbit_job *j, const char *name, bool classic, 
     if (alone)
         arguments[n++] = (amqp_table_entry_t){.key = amqp_cstring_bytes("x-single-active-consumer"),
                                               .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = 1}};
-    if (!classic && j->bus->consumers[0].delivery_limit) /* how often is the dispatcher's business */
+    if (!classic)
         arguments[n++] = (amqp_table_entry_t){.key = amqp_cstring_bytes("x-delivery-limit"),
-                                              .value = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = -1}};
+                                              .value = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = INT32_MAX}};
     const amqp_queue_declare_t m = {
         .queue = amqp_cstring_bytes(name), .durable = 1, .arguments = {.num_entries = n, .entries = arguments}};
     rabbit_job_call(j, AMQP_QUEUE_DECLARE_METHOD, &m, after);
