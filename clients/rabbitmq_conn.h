@@ -2,7 +2,8 @@
  *
  * A link from inside (rabbitmq_link.h): what its files share. All of it belongs to the link's thread.
  *
- *     rabbitmq_link.c      life and thread; connecting, losing, connecting again; bytes in and out; heartbeats
+ *     rabbitmq_link.c      life and thread; a connection lost; bytes in and out; heartbeats
+ *     rabbitmq_connect.c   hosts, addresses, TCP, TLS; again after a while
  *     rabbitmq_login.c     methods of channel 0: login, blocked, close
  *     rabbitmq_channel.c   channels: opened, closed; calls and their answers
  *     rabbitmq_content.c   messages: published, returned, delivered, settled, confirmed
@@ -29,6 +30,8 @@
 #include "rabbitmq_private.h"
 #include "rabbitmq_socket.h"
 #include "rabbitmq_wire.h"
+
+#define RABBITMQ_READ_BYTES (64u << 10) /* asked of the socket at once, at least */
 
 enum rabbitmq_state {
     RABBITMQ_IDLE,       /* waits to try again */
@@ -124,19 +127,43 @@ struct rabbitmq_link {
 
 /* ---- rabbitmq_link.c ---- */
 
+/* A link without its thread, and its end: for tests, which turn its loop themselves. */
+enum err rabbitmq_link_make(struct rabbitmq_client *k, const struct rabbitmq_link_config *config,
+                            struct rabbitmq_link **out) must_check;
+void rabbitmq_link_destroy(struct rabbitmq_link *l);
+
 /* The connection is not usable any more; the first reason counts. The text goes behind the address. */
 void rabbitmq_lose(struct rabbitmq_link *l, enum err e, enum rabbitmq_cause cause, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+void rabbitmq_lose_because(struct rabbitmq_link *l, const struct rabbitmq_why *why);
+/* Whether also room for writing is waited for. */
+void rabbitmq_watch(struct rabbitmq_link *l, bool room);
+void rabbitmq_on_socket(struct loop_watch *w, uint32_t events);
+void rabbitmq_pulse(struct loop_timer *t);
 /* Something was put into l->out. */
 void rabbitmq_send_later(struct rabbitmq_link *l);
 /* Appends a method, or loses the connection. For what the protocol owes, and what cannot be refused. */
 void rabbitmq_send_method(struct rabbitmq_link *l, uint16_t channel, uint32_t method, const void *decoded);
 /* Sends what the socket takes now. */
 void rabbitmq_flush(struct rabbitmq_link *l);
-/* Login is done. */
-void rabbitmq_opened(struct rabbitmq_link *l);
 /* Decodes into l->pool; NULL: it lost the connection. */
 void *rabbitmq_decode(struct rabbitmq_link *l, uint32_t method, struct slice arguments);
+
+/* ---- rabbitmq_connect.c ---- */
+
+/* The next address, of the next host; when all were tried, it waits. */
+void rabbitmq_connect_next(struct rabbitmq_link *l);
+/* Waits first. */
+void rabbitmq_connect_later(struct rabbitmq_link *l);
+/* The socket of a link that is CONNECTING or SECURING has something to tell. */
+void rabbitmq_connect_go_on(struct rabbitmq_link *l);
+void rabbitmq_connect_again(struct loop_timer *retry);
+void rabbitmq_connect_late(struct loop_timer *deadline);
+/* Login is done. */
+void rabbitmq_opened(struct rabbitmq_link *l);
+/* For tests: begins the login on a socket that is connected, and takes the descriptor, instead of connecting to a host.
+ */
+void rabbitmq_link_adopt(struct rabbitmq_link *l, int fd);
 
 /* ---- rabbitmq_login.c ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A link's life: its thread; connecting, losing, connecting again; bytes in and out; heartbeats.
+ * A link's life: its thread; a connection lost; bytes in and out; heartbeats.
  */
 #include <netdb.h>
 #include <signal.h>
@@ -10,16 +10,10 @@
 
 #include "rabbitmq_conn.h"
 
-#define READ_BYTES (64u << 10)   /* asked of the socket at once, at least */
 #define READS_A_TURN 16          /* so that letters and timers are not kept waiting by a fast server */
 #define FLUSH_BYTES (128u << 10) /* beyond it what is published goes out before the turn ends */
 #define KEEP_BYTES (1u << 20)    /* of a buffer that has been emptied */
-#define RETRY_MS_MIN 100u
-#define STEADY_NS (5 * NS_PER_S)  /* a connection that lasted so long begins anew with the shortest wait */
-#define RESERVE_BYTES (16u << 20) /* of the buffer beyond what publishing may fill: acks and calls */
-
-static void try_next(struct rabbitmq_link *l);
-static void arm_round(struct rabbitmq_link *l);
+#define STEADY_NS (5 * NS_PER_S) /* a connection that lasted so long begins anew with the shortest wait */
 
 /* ---- losing ---- */
 
@@ -37,7 +31,7 @@ void rabbitmq_lose(struct rabbitmq_link *l, enum err e, enum rabbitmq_cause caus
     loop_defer(l->loop, &l->settle);
 }
 
-static void lose_because(struct rabbitmq_link *l, const struct rabbitmq_why *why)
+void rabbitmq_lose_because(struct rabbitmq_link *l, const struct rabbitmq_why *why)
 {
     rabbitmq_lose(l, why->e == ERR_CLOSED ? ERR_UNAVAILABLE : why->e, why->cause, "%s", why->text);
 }
@@ -99,9 +93,9 @@ static void link_down(struct rabbitmq_link *l)
     else if (was_up) {
         l->tried = 0;
         l->delay_ms = steady ? 0 : l->delay_ms;
-        arm_round(l);
+        rabbitmq_connect_later(l);
     } else {
-        try_next(l);
+        rabbitmq_connect_next(l);
     }
 }
 
@@ -129,7 +123,7 @@ void rabbitmq_send_method(struct rabbitmq_link *l, uint16_t channel, uint32_t me
         rabbitmq_send_later(l);
 }
 
-static void watch_for(struct rabbitmq_link *l, bool room)
+void rabbitmq_watch(struct rabbitmq_link *l, bool room)
 {
     uint32_t events = EPOLLIN | (room ? EPOLLOUT : 0u);
     if (l->watch.events != events && loop_watch_change(l->loop, &l->watch, events) != OK)
@@ -166,7 +160,7 @@ static bool write_out(struct rabbitmq_link *l, struct rabbitmq_why *why)
         return false;
     room = e == ERR_PENDING && l->socket.wants_write;
     tidy_out(l);
-    watch_for(l, room);
+    rabbitmq_watch(l, room);
     return true;
 }
 
@@ -178,7 +172,7 @@ void rabbitmq_flush(struct rabbitmq_link *l)
     if (l->lost || l->state < RABBITMQ_STARTING || l->out_at == l->out.len)
         return;
     if (!write_out(l, &why))
-        lose_because(l, &why);
+        rabbitmq_lose_because(l, &why);
 }
 
 /* At the end of a turn. When writing fails, the server may have said why before: that is read first. */
@@ -188,7 +182,7 @@ static void on_settle(struct loop_task *t)
     struct rabbitmq_why why;
     if (!l->lost && l->state >= RABBITMQ_STARTING && l->out_at < l->out.len && !write_out(l, &why)) {
         read_in(l);
-        lose_because(l, &why);
+        rabbitmq_lose_because(l, &why);
     }
     if (l->lost) {
         /* A last answer (connection.close-ok) goes out where there is room, and nothing is waited for. */
@@ -259,7 +253,7 @@ static void read_in(struct rabbitmq_link *l)
     for (int i = 0; !e && !l->lost && i < READS_A_TURN; i++) {
         if (l->in_at == l->in_len)
             l->in_at = l->in_len = 0;
-        if (l->in_cap - l->in_len < READ_BYTES) { /* it holds a frame and READ_BYTES at least */
+        if (l->in_cap - l->in_len < RABBITMQ_READ_BYTES) { /* it holds a frame and RABBITMQ_READ_BYTES at least */
             memmove(l->in, l->in + l->in_at, l->in_len - l->in_at);
             l->in_len -= l->in_at;
             l->in_at = 0;
@@ -274,7 +268,7 @@ static void read_in(struct rabbitmq_link *l)
     }
     if (e == ERR_PENDING) {
         if (l->socket.wants_write)
-            watch_for(l, true);
+            rabbitmq_watch(l, true);
     } else if (e == ERR_CLOSED && l->state == RABBITMQ_TUNING) {
         rabbitmq_lose(l, ERR_DENIED, RABBITMQ_AUTHENTICATION,
                       "closed the connection during login; check username and password");
@@ -282,14 +276,14 @@ static void read_in(struct rabbitmq_link *l)
         rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN,
                       "closed the connection before it spoke AMQP; if it keeps to that, check the port");
     } else if (e) {
-        lose_because(l, &why);
+        rabbitmq_lose_because(l, &why);
     }
 }
 
 /* ---- heartbeats ---- */
 
 /* Four times in an interval. */
-static void on_pulse(struct loop_timer *t)
+void rabbitmq_pulse(struct loop_timer *t)
 {
     struct rabbitmq_link *l = container_of(t, struct rabbitmq_link, pulse);
     uint64_t now = loop_now_ns(l->loop), interval = l->server.heartbeat_s * NS_PER_S;
@@ -310,158 +304,21 @@ static void on_pulse(struct loop_timer *t)
     loop_timer_start(l->loop, &l->pulse, interval ? interval / 4 : NS_PER_S);
 }
 
-/* ---- connecting ---- */
+/* ---- the socket ---- */
 
-static void say_address(struct rabbitmq_link *l)
-{
-    const struct rabbitmq_host *h = &l->client->settings.hosts[l->host];
-    bool v6 = strchr(h->name, ':');
-    snprintf(l->address_text, sizeof(l->address_text), "%s%s%s:%u", v6 ? "[" : "", h->name, v6 ? "]" : "", h->port);
-}
-
-static void arm_round(struct rabbitmq_link *l)
-{
-    l->delay_ms = l->delay_ms == 0 ? RETRY_MS_MIN : l->delay_ms * 2;
-    if (l->delay_ms > l->client->retry_ms_max)
-        l->delay_ms = l->client->retry_ms_max;
-    uint64_t ns = l->delay_ms * NS_PER_MS; /* half of it at least: many links come back at different times */
-    loop_timer_start(l->loop, &l->retry, ns / 2 + prng_below(&l->prng, ns / 2 + 1));
-}
-
-static void login(struct rabbitmq_link *l)
-{
-    l->state = RABBITMQ_STARTING;
-    l->heard_ns = l->sent_ns = loop_now_ns(l->loop);
-    rabbitmq_login_begin(l);
-}
-
-static void secure(struct rabbitmq_link *l)
-{
-    struct rabbitmq_why why;
-    enum err e = rabbitmq_socket_handshake(&l->socket, &why);
-    if (!e)
-        login(l);
-    else if (e != ERR_PENDING)
-        lose_because(l, &why);
-    watch_for(l, e == ERR_PENDING && l->socket.wants_write);
-}
-
-static void connected(struct rabbitmq_link *l)
-{
-    const struct rabbitmq_settings *s = &l->client->settings;
-    struct rabbitmq_why why;
-    enum err e = rabbitmq_socket_connected(&l->socket, &why);
-    if (!e && s->tls)
-        e = rabbitmq_socket_secure(&l->socket, l->client->tls, s->hosts[l->host].name, s->verify, &why);
-    if (e) {
-        lose_because(l, &why);
-        return;
-    }
-    watch_for(l, false);
-    if (s->tls) {
-        l->state = RABBITMQ_SECURING;
-        secure(l);
-    } else {
-        login(l);
-    }
-}
-
-static void on_socket(struct loop_watch *w, uint32_t events)
+void rabbitmq_on_socket(struct loop_watch *w, uint32_t events)
 {
     struct rabbitmq_link *l = container_of(w, struct rabbitmq_link, watch);
     if (l->lost)
         return;
-    if (l->state == RABBITMQ_CONNECTING)
-        connected(l);
-    else if (l->state == RABBITMQ_SECURING)
-        secure(l);
-    else {
+    if (l->state < RABBITMQ_STARTING) {
+        rabbitmq_connect_go_on(l);
+    } else {
         if (events & EPOLLOUT)
-            watch_for(l, false);
+            rabbitmq_watch(l, false);
         read_in(l);
         loop_defer(l->loop, &l->settle); /* TLS may have waited for bytes in order to write */
     }
-}
-
-static void try_address(struct rabbitmq_link *l)
-{
-    const size_t cap = RABBITMQ_FRAME_BYTES_MAX + 2 * READ_BYTES;
-    struct rabbitmq_why why;
-    l->in = malloc(cap);
-    l->in_cap = cap;
-    buf_init(&l->out, l->config.unsent_bytes_max + 2 * l->config.message_bytes_max + RESERVE_BYTES);
-    l->state = RABBITMQ_CONNECTING;
-    loop_timer_start(l->loop, &l->deadline, l->client->connect_ms * NS_PER_MS);
-    if (!l->in)
-        rabbitmq_lose(l, ERR_NOMEM, RABBITMQ_DOWN, "is not reached: no memory");
-    else if (rabbitmq_socket_connect(&l->socket, l->address, &why) != OK)
-        lose_because(l, &why);
-    else if (loop_watch_add(l->loop, &l->watch, l->socket.fd, EPOLLIN | EPOLLOUT, on_socket) != OK)
-        rabbitmq_lose(l, ERR_IO, RABBITMQ_DOWN, "is not reached: the system watches no more sockets");
-}
-
-/* The next address, of the next host; or all were tried, and it waits. */
-static void try_next(struct rabbitmq_link *l)
-{
-    const struct rabbitmq_settings *s = &l->client->settings;
-    if (l->address && (l->address = l->address->ai_next)) {
-        try_address(l);
-        return;
-    }
-    if (l->addresses)
-        freeaddrinfo(l->addresses);
-    l->addresses = l->address = NULL;
-    if (l->tried)
-        l->host = (l->host + 1) % s->host_count;
-    if (l->tried++ == s->host_count) {
-        l->tried = 0;
-        arm_round(l);
-        return;
-    }
-    say_address(l);
-    struct rabbitmq_why why;
-    l->state = RABBITMQ_CONNECTING;
-    if (rabbitmq_resolve(&s->hosts[l->host], &l->addresses, &why) != OK) {
-        lose_because(l, &why);
-        return;
-    }
-    l->address = l->addresses;
-    try_address(l);
-}
-
-static void on_retry(struct loop_timer *t)
-{
-    struct rabbitmq_link *l = container_of(t, struct rabbitmq_link, retry);
-    l->tried = 0;
-    l->address = NULL;
-    try_next(l);
-}
-
-static void on_deadline(struct loop_timer *t)
-{
-    struct rabbitmq_link *l = container_of(t, struct rabbitmq_link, deadline);
-    static const char *const phase[] = {
-        [RABBITMQ_CONNECTING] = "does not answer",      [RABBITMQ_SECURING] = "does not answer the TLS handshake",
-        [RABBITMQ_STARTING] = "does not speak AMQP",    [RABBITMQ_TUNING] = "does not answer the login",
-        [RABBITMQ_OPENING] = "does not open the vhost", [RABBITMQ_LEAVING] = "does not say good-bye"};
-    const char *text = l->state < sizeof(phase) / sizeof(*phase) && phase[l->state] ? phase[l->state] : phase[1];
-    rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN, "%s within %g s", text,
-                  (l->state == RABBITMQ_LEAVING ? l->client->close_ms : l->client->connect_ms) / 1000.0);
-}
-
-void rabbitmq_opened(struct rabbitmq_link *l)
-{
-    l->state = RABBITMQ_OPEN;
-    l->open_ns = loop_now_ns(l->loop);
-    l->tried = 0;
-    l->told_down = false;
-    loop_timer_stop(l->loop, &l->deadline);
-    l->server.address = l->address_text;
-    l->server.frame_bytes_max = l->frame_max;
-    on_pulse(&l->pulse);
-    rabbitmq_client_connected(l->client, &l->failed);
-    if (l->config.events->up)
-        l->config.events->up(l->config.arg, &l->server);
 }
 
 /* ---- life ---- */
@@ -483,7 +340,7 @@ struct loop *rabbitmq_link_loop(struct rabbitmq_link *l)
 
 static void on_start(struct letter *m)
 {
-    try_next(container_of(m, struct rabbitmq_link, start));
+    rabbitmq_connect_next(container_of(m, struct rabbitmq_link, start));
 }
 
 static void on_stop(struct letter *m)
@@ -507,7 +364,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void link_destroy(struct rabbitmq_link *l)
+void rabbitmq_link_destroy(struct rabbitmq_link *l)
 {
     connection_forget(l);
     loop_task_cancel(&l->settle);
@@ -532,8 +389,8 @@ static enum err start(struct rabbitmq_link *l)
     return OK;
 }
 
-enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link_config *config,
-                           struct rabbitmq_link **out)
+enum err rabbitmq_link_make(struct rabbitmq_client *k, const struct rabbitmq_link_config *config,
+                            struct rabbitmq_link **out)
 {
     struct rabbitmq_link *l = calloc(1, sizeof(*l));
     char *name = strdup(config->name);
@@ -558,14 +415,25 @@ enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link
     list_init(&l->calls);
     init_amqp_pool(&l->pool, 4096);
     prng_seed_system(&l->prng);
-    loop_timer_init(&l->retry, on_retry);
-    loop_timer_init(&l->deadline, on_deadline);
-    loop_timer_init(&l->pulse, on_pulse);
+    loop_timer_init(&l->retry, rabbitmq_connect_again);
+    loop_timer_init(&l->deadline, rabbitmq_connect_late);
+    loop_timer_init(&l->pulse, rabbitmq_pulse);
     loop_timer_init(&l->overdue, rabbitmq_calls_overdue);
     loop_task_init(&l->settle, on_settle);
+    *out = l;
+    return OK;
+}
+
+enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link_config *config,
+                           struct rabbitmq_link **out)
+{
+    struct rabbitmq_link *l;
+    enum err e = rabbitmq_link_make(k, config, &l);
+    if (e)
+        return e;
     e = start(l);
     if (e) {
-        link_destroy(l);
+        rabbitmq_link_destroy(l);
         return e;
     }
     *out = l; /* before anything can call back */
@@ -579,5 +447,5 @@ void rabbitmq_link_free(struct rabbitmq_link *l)
         return;
     loop_post_reserved(l->loop, &l->stop);
     pthread_join(l->thread, NULL);
-    link_destroy(l);
+    rabbitmq_link_destroy(l);
 }

@@ -73,7 +73,7 @@ void rabbitmq_settings_fini(struct rabbitmq_settings *s)
     free(s->username);
     free(s->ca);
     free(s->certificate);
-    *s = (struct rabbitmq_settings){NULL};
+    *s = (struct rabbitmq_settings){.hosts = NULL};
 }
 
 /* ---- hosts ---- */
@@ -334,7 +334,7 @@ enum err rabbitmq_settings_read(const struct rabbitmq_client_param *params, size
                                 struct diag *d)
 {
     struct values v = {{NULL}};
-    struct rabbitmq_settings s = {NULL};
+    struct rabbitmq_settings s = {.hosts = NULL};
     for (size_t i = 0; i < count; i++) {
         int p = find(params[i].name);
         if (p >= 0)
