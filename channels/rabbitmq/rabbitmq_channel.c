@@ -136,18 +136,29 @@ static void ops_end(struct bus_channel *c, enum err err)
 
 static void make(struct bus_channel *c);
 
+/* The node is away: that is told of the whole bus. */
+static bool is_away(const struct rabbit_job *j)
+{
+    return j->err == ERR_UNAVAILABLE && !j->code;
+}
+
 static void refused(struct bus_channel *c, const struct rabbit_job *j)
 {
-    bool told = c->err == j->err && strcmp(c->reason, j->text) == 0, waited = c->ops != NULL;
+    bool same = c->err == j->err && strcmp(c->reason, j->text) == 0;
     c->err = j->err;
     snprintf(c->reason, sizeof c->reason, "%s", j->text[0] ? j->text : err_name(j->err));
     c->ask_ns = clock_monotonic_ns(c->bus->clock) + RABBIT_RETRY_NS;
-    if (j->err == ERR_UNAVAILABLE && !j->code) {
-        c->ask_ns = UINT64_MAX; /* the node is away: everything is asked again when it is back */
-        told = true;
-    }
-    if (!told && !waited)
+    if (!same && !is_away(j) && !c->ops) /* else who waits for it tells */
         rabbit_notice(c->bus, 1, "ChannelFailed", "channel %s: %s", c->name, c->reason);
+}
+
+/* Whoever shows what was wrong looks again when something is told. */
+static void well(struct bus_channel *c)
+{
+    if (c->err && !c->ops)
+        rabbit_notice(c->bus, 0, "ChannelWell", "channel %s is well again", c->name);
+    c->err = OK;
+    c->reason[0] = '\0';
 }
 
 static void made(struct rabbit_job *j)
@@ -164,8 +175,8 @@ static void made(struct rabbit_job *j)
     if (j->err)
         refused(c, j);
     else
-        c->err = OK, c->reason[0] = '\0';
-    if (!(was_ready && j->err == ERR_UNAVAILABLE)) /* the node is away, which says nothing about the exchange */
+        well(c);
+    if (!(was_ready && j->err && is_away(j))) /* which says nothing about the exchange */
         atomic_store(&c->state, j->err ? RABBIT_REFUSED : RABBIT_READY);
     rabbit_subscriptions_start(c);
     ops_end(c, j->err);

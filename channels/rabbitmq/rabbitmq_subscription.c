@@ -93,12 +93,18 @@ static void ops_end(struct bus_subscription *s, enum err err, const char *text)
 
 static void going_on(struct bus_subscription *s);
 
+/* As of channels. */
+static bool is_away(const struct rabbit_job *j)
+{
+    return j->err == ERR_UNAVAILABLE && !j->code;
+}
+
 static void refused(struct bus_subscription *s, const struct rabbit_job *j)
 {
-    bool told = strcmp(s->reason, j->text) == 0 || (j->err == ERR_UNAVAILABLE && !j->code), waited = s->ops != NULL;
+    bool same = strcmp(s->reason, j->text) == 0;
     snprintf(s->reason, sizeof s->reason, "%s", j->text[0] ? j->text : err_name(j->err));
     s->ask_ns = clock_monotonic_ns(s->bus->clock) + RABBIT_RETRY_NS;
-    if (!told && !waited)
+    if (!same && !is_away(j) && !s->ops)
         rabbit_notice(s->bus, 1, "QueueFailed", "subscription %s: %s", s->name, s->reason);
     if (j->code == 404) /* the exchange: the channel is to be made first */
         rabbit_channel_suspect(s->channel);
@@ -107,6 +113,8 @@ static void refused(struct bus_subscription *s, const struct rabbit_job *j)
 static void is_made(struct bus_subscription *s, uint64_t messages, bool differs)
 {
     bool first = s->state == RABBIT_MAKING;
+    if (s->reason[0] && !s->ops)
+        rabbit_notice(s->bus, 0, "QueueWell", "subscription %s: queue %s is well again", s->name, s->settings.queue);
     s->reason[0] = '\0';
     s->state = RABBIT_READY;
     if (!s->counted_in) {
@@ -144,7 +152,7 @@ static void made(struct rabbit_job *j)
         is_made(s, j->messages, j->differs);
     } else {
         refused(s, j);
-        if (!(s->state == RABBIT_READY && err == ERR_UNAVAILABLE)) /* away, which says nothing about the queue */
+        if (!(s->state == RABBIT_READY && is_away(j))) /* which says nothing about the queue */
             s->state = RABBIT_REFUSED;
     }
     ops_end(s, err, s->reason);

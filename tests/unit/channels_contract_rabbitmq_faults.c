@@ -326,7 +326,8 @@ static void test_an_exchange_of_others_must_be_there(void **state)
     assert_int_equal(o.err, ERR_NOTFOUND);
     assert_false(rig_probe(r, c).healthy);
     node_makes_exchange("theirs", "fanout");
-    rig_until(r, rig_probe(r, c).healthy); /* asked again */
+    rig_until(r, heard("ChannelWell")); /* asked again, and told, so that who shows it looks */
+    assert_true(rig_probe(r, c).healthy);
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     rig_append(r, 0, c, "e", NULL);
     backlog_is(r, s, 1);
