@@ -7,7 +7,8 @@
  *
  *     ce-NAME                 ours, and what the RabbitMQ binding says
  *     cloudEvents_NAME        application properties of AMQP 1.0 (AMQP Protocol Binding 1.0.2 section 3.1.3.1), which
- *     cloudEvents:NAME        RabbitMQ hands to a client of 0.9.1 as headers of the same names; the older one last
+ *     cloudEvents:NAME        RabbitMQ hands to a client of 0.9.1 as headers of the same names, or all of them in one
+ *                             (amqp_unfold.c); the older one last
  *     NAME                    what Knative's Rabbit parts write (eventing-rabbitmq, pkg/rabbit/message.go); by
  *                             `knative` only
  *
@@ -33,7 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ce_amqp.h"
+#include "amqp_private.h"
 #include "hint.h"
 #include "text.h"
 
@@ -117,7 +118,9 @@ static void survey_message(const struct ce_amqp_message *m, bool knative, struct
 bool ce_amqp_is_event(const struct ce_amqp_message *m, bool knative)
 {
     struct survey s;
-    survey_message(m, knative, &s);
+    struct ce_amqp_message plain;
+    struct ce_amqp_header room[AMQP_PROPERTIES_MAX];
+    survey_message(amqp_unfold(m, &plain, room), knative, &s);
     return ce_media_type_is_cloudevents(s.content_type) || s.form != FORM_NONE;
 }
 
@@ -197,7 +200,7 @@ static struct slice value_text(struct buf *texts, const struct ce_amqp_value *v,
         return since(texts, from);
     case CE_AMQP_TIMESTAMP:
         *type = CE_TIMESTAMP;
-        *why = "a timestamp after the year 2262; AMQP counts seconds since 1970";
+        *why = "a timestamp before 1970 or after the year 2262; AMQP counts seconds since 1970";
         return time_text(texts, v->seconds);
     case CE_AMQP_ARRAY:
         *why = "an array is no value of an attribute";
@@ -368,7 +371,10 @@ enum err ce_amqp_decode(const struct ce_amqp_message *m, const struct ce_amqp_ru
                         struct diag *d)
 {
     struct survey s;
+    struct ce_amqp_message plain;
+    struct ce_amqp_header room[AMQP_PROPERTIES_MAX];
     enum ce_mode mode = CE_MODE_BINARY;
+    m = amqp_unfold(m, &plain, room);
     survey_message(m, rules->knative, &s);
     if (ce_media_type_is_cloudevents(s.content_type)) {
         enum err e = ce_mode_of_format(s.content_type, s.complete, &mode, d);

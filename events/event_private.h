@@ -160,6 +160,15 @@ static inline bool ce_media_type_is_cloudevents(struct slice text)
     return slice_has_prefix_nocase(text, SLICE("application/cloudevents"));
 }
 
+/* The number in at most eight bytes, the most significant first. */
+static inline uint64_t ce_big_endian(struct slice bytes)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < bytes.len; i++)
+        v = v << 8 | (unsigned char)bytes.ptr[i];
+    return v;
+}
+
 /* A value for a message: in quotes, printable, cut to a readable length. */
 struct quoted {
     char text[100];

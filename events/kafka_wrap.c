@@ -88,14 +88,6 @@ static struct slice time_text(struct texts *t, int64_t ms)
 
 /* ---- the key ---- */
 
-static uint64_t big_endian(struct slice bytes)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < bytes.len; i++)
-        v = v << 8 | (unsigned char)bytes.ptr[i];
-    return v;
-}
-
 /* A number as Java writes it (Double.toString, Float.toString): the fewest digits that give the number back, plain from
  * 1e-3 up to below 1e7, else as 1.5E10. */
 static void java_number(double v, bool single, char *out, size_t size)
@@ -125,7 +117,7 @@ static struct slice floating(struct texts *t, struct slice key)
 {
     char text[48];
     size_t from = t->b.len;
-    uint64_t bits = big_endian(key);
+    uint64_t bits = ce_big_endian(key);
     uint32_t bits32 = (uint32_t)bits;
     float single;
     double number;
@@ -148,7 +140,7 @@ static void add_key(struct ce_builder *b, struct texts *t, struct slice key, enu
         return;
     if (how == CE_KAFKA_KEY_INT && key.len == 4) {
         type = CE_INTEGER;
-        text = printed(t, "%d", (int32_t)(uint32_t)big_endian(key));
+        text = printed(t, "%d", (int32_t)(uint32_t)ce_big_endian(key));
     } else if (how == CE_KAFKA_KEY_FLOAT && (key.len == 4 || key.len == 8)) {
         text = floating(t, key);
     } else if (how == CE_KAFKA_KEY_BYTE_ARRAY || ce_value_check(CE_STRING, key, NULL)) {

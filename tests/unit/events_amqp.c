@@ -265,7 +265,7 @@ static void values_have_types(void **state)
     refused(FOUR "ce-time= (int)5\n", "\"ce-time\"");
     refused(FOUR "ce-x= (array)\n", "\"ce-x\": an array");
     refused(FOUR "ce-x= (table)\n", "\"ce-x\": a table");
-    refused(FOUR "ce-time= (time)1514764800123\n", "\"ce-time\": a timestamp after the year 2262");
+    refused(FOUR "ce-time= (time)1514764800123\n", "\"ce-time\": a timestamp before 1970 or after the year 2262");
 }
 
 /* The older separator of AMQP 1.0's binding and the newer; the prefix of a message's specversion is its prefix. */
