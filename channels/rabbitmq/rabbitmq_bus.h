@@ -38,6 +38,7 @@
 #define RABBIT_LINGER_NS (3 * NS_PER_S)  /* streams that come and go, as with each new plan, do not end a consumer */
 #define RABBIT_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
 #define RABBIT_LOOK_NS (100 * NS_PER_MS) /* a queue's length is not asked for more often than that */
+#define RABBIT_STALE_NS (5 * NS_PER_S)   /* then an answer counts though events came meanwhile */
 #define RABBIT_FRESH_NS NS_PER_S         /* and is known as long */
 #define RABBIT_DELIVER_MAX 256           /* deliveries of a stream in one turn of its loop */
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */

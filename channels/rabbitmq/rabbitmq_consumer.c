@@ -265,7 +265,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     lose_all(s);
     if (code == AMQP_NOT_FOUND)
         is_missing(s);
-    else if (e && code)
+    else if (e && code && rabbitmq_link_is_up(s->consumer->link))
         says(s, text);
     if (!asked && e && atomic_load(&s->consumer->up))
         loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);

@@ -21,12 +21,22 @@ static enum err ask(struct bus_subscription *s)
     return rabbitmq_call(s->counts_on, AMQP_QUEUE_DECLARE_METHOD, &m, answered, s);
 }
 
+/* Under the lock. Whether nothing moved while it was asked: else what came or was appended meanwhile may be in the
+ * answer, or not. What is known is right for what this process does, so it is kept for a while then. */
+static bool counts(const struct bus_subscription *s)
+{
+    const struct bus_channel *c = s->channel;
+    bool still = s->arrivals == s->first_arrivals && atomic_load(&c->appended) == s->first_appended &&
+                 !s->first_pending && atomic_load(&c->pending) == 0;
+    return still || !s->counted_ns || rabbit_now() - s->counted_ns > RABBIT_STALE_NS;
+}
+
 static void finish(struct bus_subscription *s, bool counted)
 {
     s->counting = false;
     pthread_mutex_lock(&s->lock);
     s->asked = false;
-    if (counted) {
+    if (counted && counts(s)) {
         s->ready = s->first_count;
         s->appended = s->first_appended;
         s->arrived = s->arrivals;
@@ -43,6 +53,7 @@ static void missing(struct bus_subscription *s)
     pthread_mutex_unlock(&s->lock);
     rabbit_channel_suspect(s->channel);
     s->first_count = 0;
+    s->first_arrivals = s->arrivals;
     finish(s, true);
 }
 
@@ -69,8 +80,10 @@ static void answered(void *arg, const struct rabbitmq_answer *a)
         return;
     }
     bool first = s->first_count == UINT64_MAX;
-    if (first)
+    if (first) {
         s->first_count = ok->message_count;
+        s->first_arrivals = s->arrivals; /* which only this thread changes */
+    }
     if (!first || s->counts_on != s->amqp)
         finish(s, true);
     else if (s->changing || ask(s))
@@ -101,6 +114,7 @@ void rabbit_consumer_count(struct bus_subscription *s)
     bool own = s->amqp && s->consuming && !s->changing && !s->closing;
     s->first_count = UINT64_MAX;
     s->first_appended = atomic_load(&s->channel->appended);
+    s->first_pending = atomic_load(&s->channel->pending) > 0;
     s->first_asked_ns = rabbit_now();
     s->counting = true;
     bool asked = own || (atomic_load(&q->up) && !looking(q));

@@ -278,7 +278,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     p->channel = NULL;
     give_up(p, code == AMQP_NOT_FOUND);
     send_held(p);
-    if (!e || !code)
+    if (!e || !code || !rabbitmq_link_is_up(p->link))
         return; /* the link is gone: `up` comes again */
     rabbit_notice(p->bus, 1, "PublisherTrouble",
                   "the node refused a message, and what was under way is answered with 503: %s", text);

@@ -93,7 +93,8 @@ struct bus_subscription {
     bool
         changing; /* a cancel or a consume is not answered: their answers may come behind those of what is asked next */
     struct rabbitmq_channel *counts_on; /* where the queue's length is asked for */
-    uint64_t first_count, first_appended, first_asked_ns;
+    uint64_t first_count, first_appended, first_arrivals, first_asked_ns;
+    bool first_pending; /* appends were under way when it was asked */
     struct loop_timer again, linger;
 };
 
