@@ -130,6 +130,7 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
     m->subscription = s;
     s->member = m;
     list_init(&m->partitions);
+    list_init(&m->retired);
     kafka_member_timers_init(m);
     rd_kafka_poll_set_consumer(m->rk);
     m->queue = rd_kafka_queue_get_consumer(m->rk);

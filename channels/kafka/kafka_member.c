@@ -131,7 +131,7 @@ static void revoke_on(struct kafka_member *m)
     for (int i = 0; i < m->rebalance->cnt; i++) {
         p = kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);
         if (p)
-            kafka_partition_free(p);
+            kafka_partition_retire(p);
     }
     rebalance_done(m);
 }
@@ -277,8 +277,9 @@ static void *destroy_aside(void *rk)
 }
 
 /* Joins the consumer's threads. One whose first join never came to its end, since the broker went silent, is left as it
- * is with its threads: it would end the program (say_farewell). And one of a topic that was deleted is destroyed aside:
- * librdkafka 2.0.2 may wait for ever for such a partition. Both keep what their threads use (member_free). */
+ * is with its threads: it would end the program (say_farewell). And one of a topic that was deleted is destroyed aside,
+ * lest K wait for what librdkafka 2.0.2 makes of its partitions (kafka_partition.c, partition_free). Both keep what
+ * their threads use (member_free). */
 static void end(struct kafka_member *m)
 {
     pthread_t thread;
@@ -337,9 +338,11 @@ static void dismantle(struct kafka_member *m)
     loop_timer_stop(control_of(m), &m->deadline);
     rd_kafka_queue_cb_event_enable(m->queue, NULL, NULL);
     while (!list_empty(&m->partitions))
-        kafka_partition_free(container_of(m->partitions.next, struct kafka_partition, link));
+        kafka_partition_retire(container_of(m->partitions.next, struct kafka_partition, link));
     if (m->rebalance)
         rebalance_done(m);
+    kafka_partitions_free(m, NULL);
+    kafka_queue_empty(m->queue);
     rd_kafka_queue_destroy(m->queue);
     m->queue = NULL;
 }

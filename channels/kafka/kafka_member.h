@@ -108,7 +108,7 @@ struct kafka_member { /* C */
     atomic_bool joining;     /* T: commits and leaving wait */
     atomic_bool answered;    /* T: a JoinGroup of it ever was */
     bool told;               /* something came of it */
-    struct list partitions;
+    struct list partitions, retired;
     uint64_t ahead_bytes; /* what librdkafka holds ahead of a partition, roughly; constant */
     /* What librdkafka asks of us; one at a time. */
     rd_kafka_topic_partition_list_t *rebalance; /* owned; NULL: nothing */

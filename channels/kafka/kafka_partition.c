@@ -402,6 +402,7 @@ struct kafka_partition *kafka_partition_new(struct kafka_member *m, struct kafka
     struct kafka_partition *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
+    kafka_partitions_free(m, cursor); /* given up before: librdkafka is through with it */
     p->queue = rd_kafka_queue_get_partition(m->rk, topic, cursor->partition);
     if (!p->queue) {
         free(p);
@@ -431,17 +432,43 @@ void kafka_partition_forget(struct kafka_partition *p)
     p->lost = p->starved = false;
 }
 
-void kafka_partition_free(struct kafka_partition *p)
+/* What is in the queue, or still comes, goes where it is thrown away, until librdkafka stops the partition some moments
+ * later and undoes that. */
+void kafka_partition_retire(struct kafka_partition *p)
 {
     assert(p->cursor->at == p);
     rd_kafka_queue_cb_event_enable(p->queue, NULL, NULL);
-    /* What is in it, or still comes, goes where it is thrown away: left there, of a topic that was deleted, it would
-     * keep the partition alive, and rd_kafka_destroy would wait for that for ever. */
     rd_kafka_queue_forward(p->queue, p->member->queue);
-    rd_kafka_queue_destroy(p->queue);
     kafka_partition_forget(p);
     pthread_mutex_destroy(&p->lock);
     p->cursor->at = NULL;
     list_remove(&p->link);
+    list_push_back(&p->member->retired, &p->link);
+}
+
+/* What came between the two, a record or that the topic is gone, refers to the partition, and the partition to it: of a
+ * topic that was deleted nobody but us would ever take that apart, and rd_kafka_destroy would wait for it for ever. */
+static void partition_free(struct kafka_partition *p)
+{
+    rd_kafka_queue_forward(p->queue, NULL);
+    kafka_queue_empty(p->queue);
+    rd_kafka_queue_destroy(p->queue);
+    list_remove(&p->link);
     free(p);
+}
+
+void kafka_partitions_free(struct kafka_member *m, const struct kafka_cursor *of)
+{
+    list_each(l, tmp, &m->retired) {
+        struct kafka_partition *p = container_of(l, struct kafka_partition, link);
+        if (!of || p->cursor == of)
+            partition_free(p);
+    }
+}
+
+void kafka_queue_empty(rd_kafka_queue_t *queue)
+{
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(queue, 0)))
+        rd_kafka_event_destroy(event);
 }

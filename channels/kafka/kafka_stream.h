@@ -99,7 +99,11 @@ struct bus_stream {
 
 /* ---- kafka_partition.c ---- */
 struct kafka_partition *kafka_partition_new(struct kafka_member *m, struct kafka_cursor *cursor); /* C; NULL */
-void kafka_partition_free(struct kafka_partition *p);                                             /* C, home */
+/* C, home: given up. It stays with its member (`retired`) until the same one is given again or the member ends, since
+ * what librdkafka puts into its queue afterwards has to be thrown away. */
+void kafka_partition_retire(struct kafka_partition *p);
+void kafka_partitions_free(struct kafka_member *m, const struct kafka_cursor *of); /* C: those retired; NULL: all */
+void kafka_queue_empty(rd_kafka_queue_t *queue);                                   /* throws away what is in it */
 void kafka_partition_forget(struct kafka_partition *p); /* C, home: what was read of it is not to be delivered */
 void kafka_partition_give(struct kafka_partition *p, struct bus_stream *st); /* C */
 void kafka_partition_ask(struct kafka_partition *p, enum kafka_recall ask);  /* C */

@@ -6,6 +6,8 @@
  */
 #include "../bus/contract.c"
 
+#include <dirent.h>
+
 #include "channels/kafka/kafka_channel.h"
 #include "tests/lib/children.h"
 
@@ -429,6 +431,41 @@ static void a_topic_that_retention_emptied_leaves_no_backlog(void **state)
     rd_kafka_destroy(rk);
 }
 
+/* Threads of this process: librdkafka's among them, since it names none. */
+static unsigned threads(void)
+{
+    unsigned count = 0;
+    DIR *d = opendir("/proc/self/task");
+    must(d);
+    for (struct dirent *e; (e = readdir(d));)
+        count += e->d_name[0] != '.';
+    closedir(d);
+    return count;
+}
+
+/* The consumer of a topic that somebody deleted ends with all of its threads, whatever it had in hand. */
+static void a_deleted_topic_leaves_no_thread_behind(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    enum err e;
+    tap_drain(r, s, 0, &t);
+    append_from(r, c, 0, 20);
+    rig_until(r, tap_is(&t, "e19"));
+    unsigned before = threads();
+    stranger_deletes(rk, topic_of(c));
+    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE)
+        continue;
+    assert_int_equal(e, OK);
+    rig_until(r, tap_is(&t, "e"));
+    rig_until(r, threads() <= before); /* as many as with the one that went */
+    tap_close(&t);
+    rd_kafka_destroy(rk);
+}
+
 /* A group that stands where the topic never was: everything that is there comes, and nothing counts as lost. */
 static void an_offset_beyond_the_topic_begins_at_the_oldest(void **state)
 {
@@ -495,6 +532,7 @@ int main(int argc, char **argv)
         ON(ends_that_others_made_are_seen_when_asked_for, one),
         ON(what_retention_removed_is_counted_and_told, one),
         ON(a_topic_that_retention_emptied_leaves_no_backlog, one),
+        ON(a_deleted_topic_leaves_no_thread_behind, three),
         ON(an_offset_beyond_the_topic_begins_at_the_oldest, one),
         ON(a_transaction_that_is_open_is_no_deletion, one),
     };
