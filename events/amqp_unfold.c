@@ -73,7 +73,6 @@ static int64_t signed_of(struct slice bytes, uint64_t bits)
 static struct ce_amqp_value value_of(unsigned code, struct slice bytes)
 {
     uint64_t bits = bytes.len <= 8 ? ce_big_endian(bytes) : 0;
-    int64_t ms;
     switch (code) {
     case 0x40: /* null */
         return (struct ce_amqp_value){.kind = CE_AMQP_VOID};
@@ -101,9 +100,8 @@ static struct ce_amqp_value value_of(unsigned code, struct slice bytes)
     case 0x72: /* float */
     case 0x82: /* double */
         return (struct ce_amqp_value){.kind = CE_AMQP_DOUBLE, .number = real_of(bytes, bits)};
-    case 0x83: /* timestamp, milliseconds; before 1970 there is none in 0.9.1 */
-        ms = (int64_t)bits;
-        return (struct ce_amqp_value){.kind = CE_AMQP_TIMESTAMP, .seconds = ms < 0 ? UINT64_MAX : (uint64_t)ms / 1000};
+    case 0x83: /* timestamp, milliseconds; one before 1970 is far beyond all that 0.9.1 can say */
+        return (struct ce_amqp_value){.kind = CE_AMQP_TIMESTAMP, .seconds = bits / 1000};
     case 0xa0: /* binary */
     case 0xb0:
         return (struct ce_amqp_value){.kind = CE_AMQP_BYTES, .text = bytes};

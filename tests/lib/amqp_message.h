@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Messages of AMQP for tests: written here as lines "name: value\n", and collected from ce_amqp_encode. All that a
+ * Messages of AMQP for tests: written here as lines "name= value\n", and collected from ce_amqp_encode. All that a
  * message holds is copied into blocks of its own size, so that a read beyond one is seen; what the encoder hands out is
  * copied only when it is done, for it promises to keep it.
  */
