@@ -154,6 +154,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     dlq_init(&e->dlq, e);
     list_init(&e->replays);
     loop_timer_init(&e->timer, NULL);
+    engine_places_init(e);
     struct prng random;
     prng_seed_system(&random);
     e->trace_key[0] = prng_next(&random);
@@ -305,6 +306,7 @@ static void stop_next_bus(struct engine *e)
 static void sessions_ended(struct engine *e)
 {
     e->rest = (struct engine_rest){.lost = backlog(e, false, true), .kept = backlog(e, true, true)};
+    engine_places_stop(e);
     list_each(l, tmp, &e->sources) /* not before: until now the shards ran them */
         engine_source_unregister(container_of(l, struct engine_source, link), false);
     e->stopping_bus = e->buses.next;

@@ -129,6 +129,7 @@ struct engine_source {
     struct engine *engine;
     const struct source_ops *ops;
     struct source_counters counters;
+    uint64_t place_told; /* of counters.place */
     struct source *last; /* of the one loop that it runs on, if it is such a source; see struct source_host */
     struct source_registration *registration;
     struct plan *plan; /* holds the spec that the registration runs on */
@@ -169,6 +170,10 @@ const char *engine_hooks(const struct engine *e); /* NULL when they are on the i
 /* Takes a reference. `report` is called (control loop) with each source's registration state. Errors of the parts
  * become log lines, reports and engine_ready's reasons. */
 void engine_apply(struct engine *e, struct plan *plan);
+struct engine_place {
+    const char *key;
+    uint64_t place;
+};
 struct engine_reports {
     void (*source)(void *arg, const char *key, bool ready, const char *reason, const char *message,
                    const char *webhook_id);
@@ -180,6 +185,11 @@ struct engine_reports {
     void (*bus_failed)(void *arg, const char *key, enum err err, const char *text, bool again);
     /* An event of a type and source that were new to the channel passed it; may come more than once. */
     void (*observed)(void *arg, const struct plan_channel *channel, const struct ce_event *e);
+    /* Sources that have gone on in their work (source_counters.place); not more than once a second. NULL: nobody asks.
+     */
+    void (*places)(void *arg, const struct engine_place *places, size_t count);
+    /* Up to where the source of this key had done its work when it was last told; 0: not known. NULL likewise. */
+    uint64_t (*place)(void *arg, const char *key);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);

@@ -24,6 +24,7 @@ struct engine {
     struct list replays;                       /* struct replay */
     void (*replays_stopped)(struct engine *e); /* who waits for the end of them all; NULL: nobody */
     uint32_t subjects;                         /* numbers given to channels and subscriptions, from 1 */
+    struct loop_timer places;                  /* engine_places.c */
     /* engine_faults.c */
     struct loop_timer again, look;
     bool again_wanted; /* something of the plan being applied failed that may come right by itself */
@@ -137,6 +138,14 @@ void engine_source_unregister(struct engine_source *s, bool remove);
  * (engine_sources.c). */
 void engine_sources_choose(struct engine *e);
 void engine_sources_register(struct engine *e);
+
+/* ---- engine_places.c: up to where sources have done their work ---- */
+
+void engine_places_init(struct engine *e);
+/* Looks once a second from now on, as long as there is a source of that kind. */
+void engine_places_watch(struct engine *e);
+/* Tells what has changed, for the last time. */
+void engine_places_stop(struct engine *e);
 /* Everything that is not `wanted` goes (engine_leftovers.c). */
 void engine_drop_leftovers(struct engine *e);
 

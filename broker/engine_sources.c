@@ -37,6 +37,8 @@ static bool make_source(struct engine *e, size_t i)
     s->label_name = strdup(p->spec.name);
     s->plan = plan_ref(plan);
     s->spec = p;
+    if (s->key && s->ops && s->ops->one_loop && e->reports.place)
+        s->counters.place = s->place_told = e->reports.place(e->reports.arg, s->key);
     e->next->sources[i] = s;
     return s->ops && s->key && s->label_namespace && s->label_name;
 }
@@ -128,6 +130,7 @@ void engine_sources_register(struct engine *e)
 {
     if (!e->options.register_sources)
         return;
+    engine_places_watch(e);
     list_each(l, tmp, &e->sources)
         register_source(container_of(l, struct engine_source, link));
 }

@@ -21,6 +21,7 @@
 #include "data_dir.h"
 #include "engine.h"
 #include "log.h"
+#include "places.h"
 #include "resource/store.h"
 
 #define EVENT_BYTES_MAX (1u << 20)
@@ -334,6 +335,18 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static void keep_places(void *arg, const struct engine_place *places, size_t count)
+{
+    struct server *s = arg;
+    places_keep(s->store, s->table, places, count);
+}
+
+static uint64_t place(void *arg, const char *key)
+{
+    struct server *s = arg;
+    return places_kept(s->store, s->table, key);
+}
+
 static enum err start_engine(struct server *s, struct diag *d)
 {
     const struct serve_options *o = s->options;
@@ -353,7 +366,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .register_sources = o->sources,
         .forever = o->forever,
     };
-    const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, s};
+    const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, keep_places, place, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

@@ -46,6 +46,7 @@ struct ping {
     struct sink *sink;
     struct source_host host;
     int64_t next_s, seen_s; /* the next time; when the clock was looked at last */
+    int64_t done_s;         /* up to here every time came due, or was told as missed */
     struct list waiting, flying;
     size_t waiting_count, flying_count;
     unsigned failures; /* in a row; 0: the sink takes events */
@@ -106,6 +107,19 @@ static struct when when(int64_t seconds)
 
 static void pump(struct ping *p);
 static void ended(struct ping *p);
+
+/* Up to the oldest event that is not settled, else as far as times came due. */
+static void tell_place(struct ping *p)
+{
+    int64_t place = p->done_s;
+    if (!list_empty(&p->waiting))
+        place = container_of(p->waiting.next, struct tick, link)->due_s - 1;
+    list_each(l, tmp, &p->flying) {
+        int64_t before = container_of(l, struct tick, link)->due_s - 1;
+        place = before < place ? before : place;
+    }
+    __atomic_store_n(&p->host.counters->place, (uint64_t)place, __ATOMIC_RELAXED);
+}
 
 static void drop(struct ping *p, struct tick *t)
 {
@@ -184,10 +198,12 @@ static void sent(struct sink_call *call, const struct sink_answer *a)
     } else {
         failed(p, t, a);
     }
-    if (p->closing)
+    if (p->closing) {
         ended(p);
-    else
+    } else {
+        tell_place(p);
         pump(p);
+    }
 }
 
 static void send_one(struct ping *p, struct tick *t)
@@ -242,19 +258,26 @@ static void come_due(struct ping *p, int64_t due_s)
     pump(p);
 }
 
-static void tell_missed(struct ping *p, uint64_t n, int64_t first, int64_t last)
+static void tell_missed(struct ping *p, uint64_t n, int64_t first, int64_t last, const char *why)
 {
     count(&p->host.counters->missed, n);
-    notice(p, true, "ping.missed",
-           "%s%llu %s of the schedule passed, from %s to %s, while the process or the machine stood still, or because "
-           "its clock was set; no event is sent for %s",
+    notice(p, true, "ping.missed", "%s%llu %s of the schedule passed, from %s to %s, %s; no event is sent for %s",
            n == MISSED_MAX ? "at least " : "", (unsigned long long)n, n == 1 ? "time" : "times", when(first).text,
-           when(last).text, n == 1 ? "it" : "them");
+           when(last).text, why, n == 1 ? "it" : "them");
+}
+
+/* What came due while nothing ran. */
+static void tell_down(struct ping *p, int64_t place, int64_t now_s)
+{
+    uint64_t n = cron_count(&p->options.cron, place, now_s, MISSED_MAX);
+    if (n > 0)
+        tell_missed(p, n, cron_next(&p->options.cron, place), now_s, "while the source did not run");
 }
 
 /* From next_s to now. The newest counts; too many to count are as good as none. */
 static void catch_up(struct ping *p, int64_t now_s)
 {
+    static const char why[] = "while the process or the machine stood still, or because its clock was set";
     int64_t first = p->next_s, newest = p->next_s, before = newest, next = cron_next(&p->options.cron, newest);
     uint64_t missed = 0;
     for (; next <= now_s && missed < MISSED_MAX; missed++) {
@@ -264,12 +287,14 @@ static void catch_up(struct ping *p, int64_t now_s)
     }
     if (next <= now_s) {
         p->next_s = cron_next(&p->options.cron, now_s);
-        tell_missed(p, MISSED_MAX, first, now_s);
+        tell_missed(p, MISSED_MAX, first, now_s, why);
+        p->done_s = now_s;
         return;
     }
     p->next_s = next;
     if (missed > 0)
-        tell_missed(p, missed, first, before);
+        tell_missed(p, missed, first, before, why);
+    p->done_s = newest;
     come_due(p, newest);
 }
 
@@ -281,12 +306,14 @@ static void look(struct loop_timer *t)
         notice(p, true, "ping.clock", "the clock went back from %s to %s; the schedule goes on from there",
                when(p->seen_s).text, when(now_s).text);
         p->next_s = cron_next(&p->options.cron, now_s);
-        p->seen_s = now_s;
+        p->seen_s = p->done_s = now_s;
     } else if (now_s > p->seen_s) {
         p->seen_s = now_s;
     }
-    if (p->next_s <= now_s)
+    if (p->next_s <= now_s) {
         catch_up(p, now_s);
+        tell_place(p);
+    }
     pump(p); /* what the part before handed over */
     uint64_t wait = LOOK_NS;
     if (p->next_s <= now_s + 1)
@@ -327,6 +354,10 @@ static void finish_close(struct loop_task *task)
     }
     for (struct list *l; (l = list_pop_front(&p->waiting));)
         drop(p, container_of(l, struct tick, link));
+    if (p->successor)
+        tell_place(p->successor);
+    else /* what was lost has been told */
+        tell_place(p);
     if (*p->host.last == &p->head)
         *p->host.last = NULL;
     loop_timer_stop(p->loop, &p->grace);
@@ -375,15 +406,21 @@ static void begin(struct ping *p)
 {
     int64_t now_s = clock_wall_ns(loop_clock(p->loop)) / (int64_t)NS_PER_S;
     struct source *last = *p->host.last;
-    p->seen_s = now_s;
+    int64_t place = (int64_t)__atomic_load_n(&p->host.counters->place, __ATOMIC_RELAXED);
+    p->seen_s = p->done_s = now_s;
     p->next_s = cron_next(&p->options.cron, now_s);
     if (last && ping_of(last)->closing) {
         struct ping *before = ping_of(last);
         p->seen_s = before->seen_s;
         p->next_s = before->next_s;
+        p->done_s = before->done_s;
         p->failures = before->failures;
         before->successor = p;
         hand_over(before, p);
+    } else {
+        if (place > 0 && place < now_s)
+            tell_down(p, place, now_s);
+        tell_place(p);
     }
     *p->host.last = &p->head;
     loop_timer_start(p->loop, &p->look, 0);

@@ -9,6 +9,7 @@
  *              `planned`: not NULL while the last plan has subscriptions of it, which may hold events.
  *     audit    one row a change, the newest STORE_AUDIT_MAX; its numbers have no gaps, since only the oldest go
  *     cursors  key of a subscription in a plan → name on the bus
+ *     places   key of a source in a plan → up to where it has done its work
  *     numbers  `version`: no resourceVersion above it was given; `audit_bytes`: of all rows of audit
  *
  * A newer schema only adds tables and columns, so that an older leat can be told apart by user_version alone.
@@ -31,6 +32,8 @@
 #define BUSY_MS 2000             /* how long a write waits for somebody who looks into the file with another program */
 #define VERSION_BLOCK (1u << 16) /* numbers reserved at once: statuses of a large table take thousands at a time */
 
+#define PLACES "CREATE TABLE IF NOT EXISTS places (key TEXT PRIMARY KEY, place TEXT NOT NULL) STRICT;"
+
 static const char schema[] =
     "CREATE TABLE objects (id INTEGER PRIMARY KEY, api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT "
     "NULL, name TEXT NOT NULL, uid TEXT NOT NULL, generation INTEGER NOT NULL, created TEXT NOT NULL, origin TEXT, "
@@ -41,7 +44,7 @@ static const char schema[] =
     "api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL, "
     "before TEXT, after TEXT) STRICT;"
     "CREATE INDEX audit_object ON audit (kind, namespace, name);"
-    "CREATE TABLE cursors (key TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT;"
+    "CREATE TABLE cursors (key TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT;" PLACES
     "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;"
     "INSERT INTO numbers VALUES ('version', 0), ('audit_bytes', 0);";
 
@@ -78,6 +81,11 @@ static const char *const texts[STATEMENT_COUNT] = {
     [CURSOR_PUT] = "INSERT INTO cursors VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET cursor = ?2",
     [CURSOR_GET] = "SELECT cursor FROM cursors WHERE key = ?1",
     [CURSOR_DELETE] = "DELETE FROM cursors WHERE key = ?1",
+    [PLACE_PUT] = "INSERT INTO places VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET place = ?2",
+    [PLACE_GET] = "SELECT place FROM places WHERE key = ?1",
+    [PLACE_PURGE] =
+        "DELETE FROM places WHERE key NOT IN (SELECT kind || '.' || api_group || '/' || namespace || '/' || "
+        "name FROM objects)",
 };
 
 /* ---- errors ---- */
@@ -208,7 +216,9 @@ static enum err add_columns(struct store *s, struct diag *d)
 {
     int there = 0;
     enum err e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'planned'", &there, d);
-    return e == OK && !there ? execute(s, "ALTER TABLE objects ADD COLUMN planned INTEGER", d) : e;
+    if (e == OK && !there)
+        e = execute(s, "ALTER TABLE objects ADD COLUMN planned INTEGER", d);
+    return e == OK ? execute(s, PLACES, d) : e;
 }
 
 static enum err check_schema(struct store *s, struct diag *d)
@@ -498,7 +508,8 @@ enum err store_purge(struct store *s, struct diag *d)
 {
     sqlite3_stmt *st = store_statement(s, OBJECT_PURGE);
     sqlite3_bind_int64(st, 1, clock_wall_ns(s->clock) - (int64_t)STORE_ABSENT_NS);
-    return store_run(s, st, d);
+    enum err e = store_run(s, st, d);
+    return e == OK ? store_run(s, store_statement(s, PLACE_PURGE), d) : e;
 }
 
 /* ---- cursors ---- */
@@ -513,17 +524,24 @@ enum err store_cursor_keep(struct store *s, const char *key, const char *cursor,
     return store_run(s, st, d);
 }
 
-enum err store_cursor_kept(struct store *s, const char *key, char cursor[STORE_CURSOR_MAX], struct diag *d)
+/* The text beside a key. */
+static enum err kept_text(struct store *s, enum statement which, const char *key, char text[STORE_CURSOR_MAX],
+                          struct diag *d)
 {
-    sqlite3_stmt *st = store_statement(s, CURSOR_GET);
+    sqlite3_stmt *st = store_statement(s, which);
     store_bind_text(st, 1, key);
     int code = sqlite3_step(st);
     if (code == SQLITE_ROW)
-        snprintf(cursor, STORE_CURSOR_MAX, "%s", column(st, 0));
+        snprintf(text, STORE_CURSOR_MAX, "%s", column(st, 0));
     sqlite3_reset(st);
     if (code == SQLITE_DONE)
-        return diag_set(d, ERR_NOTFOUND, "no cursor is kept for %.200s", key);
+        return diag_set(d, ERR_NOTFOUND, "nothing is kept for %.200s", key);
     return code == SQLITE_ROW ? OK : store_failed(s, d, code);
+}
+
+enum err store_cursor_kept(struct store *s, const char *key, char cursor[STORE_CURSOR_MAX], struct diag *d)
+{
+    return kept_text(s, CURSOR_GET, key, cursor, d);
 }
 
 enum err store_cursor_forget(struct store *s, const char *key, struct diag *d)
@@ -531,4 +549,26 @@ enum err store_cursor_forget(struct store *s, const char *key, struct diag *d)
     sqlite3_stmt *st = store_statement(s, CURSOR_DELETE);
     store_bind_text(st, 1, key);
     return store_run(s, st, d);
+}
+
+/* ---- places ---- */
+
+enum err store_places_keep(struct store *s, const struct store_place *places, size_t count, struct diag *d)
+{
+    enum err e = store_run(s, store_statement(s, BEGIN), d);
+    if (e != OK)
+        return e;
+    for (size_t i = 0; i < count && e == OK; i++) {
+        assert(strlen(places[i].place) < STORE_CURSOR_MAX);
+        sqlite3_stmt *st = store_statement(s, PLACE_PUT);
+        store_bind_text(st, 1, places[i].key);
+        store_bind_text(st, 2, places[i].place);
+        e = store_run(s, st, d);
+    }
+    return finish(s, e, d);
+}
+
+enum err store_place_kept(struct store *s, const char *key, char place[STORE_CURSOR_MAX], struct diag *d)
+{
+    return kept_text(s, PLACE_GET, key, place, d);
 }

@@ -79,6 +79,17 @@ enum err store_cursor_kept(struct store *s, const char *key, char cursor[STORE_C
 /* Forgets it; OK also when there was none. */
 enum err store_cursor_forget(struct store *s, const char *key, struct diag *d) must_check;
 
+/* ---- places: up to where sources have done their work ---- */
+
+struct store_place {
+    const char *key, *place; /* the latter with less than STORE_CURSOR_MAX bytes; borrowed */
+};
+/* All of them or none; each replaces what was kept for its key. They go when their object has gone, at the next start.
+ */
+enum err store_places_keep(struct store *s, const struct store_place *places, size_t count, struct diag *d) must_check;
+/* ERR_NOTFOUND. */
+enum err store_place_kept(struct store *s, const char *key, char place[STORE_CURSOR_MAX], struct diag *d) must_check;
+
 /* ---- the trail ---- */
 
 struct store_audit_query {

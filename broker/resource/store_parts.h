@@ -31,6 +31,9 @@ enum statement {
     CURSOR_PUT,
     CURSOR_GET,
     CURSOR_DELETE,
+    PLACE_PUT,
+    PLACE_GET,
+    PLACE_PURGE,
     STATEMENT_COUNT
 };
 

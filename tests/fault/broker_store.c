@@ -265,6 +265,8 @@ static enum err use(struct store *s, enum err *wrote)
     if (e == OK)
         e = store_cursor_keep(s, "key", "uid", &d);
     if (e == OK)
+        e = store_places_keep(s, &(struct store_place){"key", "1"}, 1, &d);
+    if (e == OK)
         e = store_cursor_kept(s, "key", cursor, &d);
     if (e == OK)
         e = store_version_reserve(s, 1000000, &d);

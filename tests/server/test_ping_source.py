@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from broker import channel, subscription, to
+from broker import Broker, channel, subscription, to
 from leat import Reply, Sink, free_port, request, wait_for
 
 EVERY_SECOND = "* * * * * *"
@@ -248,6 +248,35 @@ def test_a_sink_that_is_not_there_yet(serve, sink):
     broker.reload([ping(), channel("beats"), subscription("s", "beats", sink.url)])
     sink.wait(2)
     assert conditions(broker)[0]["Ready"][0] == "True"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_times_that_passed_while_it_did_not_run(serve, sink, tmp_path_factory, kill):
+    """What is kept of the schedule survives a stop and a kill: the next start tells how many times passed, and sends nothing for them."""
+    folder = tmp_path_factory.mktemp("kept")
+    data = ("--data-dir", folder / "data")
+    with Broker(folder, [ping(where=sink.url)], *data) as broker:
+        sink.wait(3)
+        if kill:
+            broker.kill()
+        else:
+            assert broker.stop() == 0
+    last = seconds(sink.requests)[-1]
+    wait_for(lambda: time.time() > last + 2.2, "two times")
+    began = len(sink.requests)
+    with Broker(folder, [ping(where=sink.url)], *data) as broker:
+        sink.wait(began + 1)
+        first = seconds(sink.requests)[began]
+        said = broker.wait_line("ping.missed", "stderr")
+        missed = int(said.split('text="')[1].split()[0])
+        assert "while the source did not run" in said
+        # one second may lie between an event and the keeping of its time, and the first event may come in the second of the start
+        assert first - last - 1 <= missed <= first - last + (1 if kill else 0), (first, last, said)
+        assert broker.stop() == 0
+    with Broker(folder, [ping(where=sink.url, schedule="*/2 * * * * *")], *data) as broker:  # another schedule: what it would have sent is nobody's loss
+        sink.wait(len(sink.requests) + 1)
+        assert broker.count_lines("ping.missed") == 0
+        assert broker.stop() == 0
 
 
 def test_over_the_api(serve, sink):

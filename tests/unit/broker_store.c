@@ -196,6 +196,33 @@ static void test_cursors(void **state)
     }
 }
 
+/* Replaced, kept over a restart, and gone with their objects. */
+static void test_places(void **state)
+{
+    (void)state;
+    char place[STORE_CURSOR_MAX] = "untouched";
+    struct diag d;
+    const struct store_place first[] = {{"ConfigMap./default/a", "1"},
+                                        {"PingSource.x/ns/gone", "2"}};
+    struct store *s = store_opened(store_folder);
+    cJSON *a = store_object("a", 1, "x");
+    write_one(s, "a", NULL, a, 1);
+    assert_int_equal(store_place_kept(s, first[0].key, place, &d), ERR_NOTFOUND);
+    assert_string_equal(place, "untouched");
+    assert_int_equal(store_places_keep(s, first, 2, &d), OK);
+    assert_int_equal(store_places_keep(s, &(struct store_place){first[0].key, "3"}, 1, &d), OK);
+    store_close(s, 1);
+    s = store_opened(store_folder);
+    assert_int_equal(store_place_kept(s, first[0].key, place, &d), OK);
+    assert_string_equal(place, "3");
+    assert_int_equal(store_place_kept(s, first[1].key, place, &d), OK);
+    assert_int_equal(store_purge(s, &d), OK);
+    assert_int_equal(store_place_kept(s, first[0].key, place, &d), OK);
+    assert_int_equal(store_place_kept(s, first[1].key, place, &d), ERR_NOTFOUND);
+    store_close(s, 1);
+    cJSON_Delete(a);
+}
+
 static void test_full(void **state)
 {
     (void)state;
@@ -345,11 +372,12 @@ static void test_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_objects, wipe),           cmocka_unit_test_teardown(test_status, wipe),
-        cmocka_unit_test_teardown(test_versions, wipe),          cmocka_unit_test_teardown(test_audit_bounds, wipe),
-        cmocka_unit_test_teardown(test_cursors, wipe),           cmocka_unit_test_teardown(test_full, wipe),
-        cmocka_unit_test_teardown(test_read_only, wipe),         cmocka_unit_test_teardown(test_durable, wipe),
-        cmocka_unit_test_teardown(test_strange_databases, wipe), cmocka_unit_test_teardown(test_damage, wipe),
+        cmocka_unit_test_teardown(test_objects, wipe),  cmocka_unit_test_teardown(test_status, wipe),
+        cmocka_unit_test_teardown(test_versions, wipe), cmocka_unit_test_teardown(test_audit_bounds, wipe),
+        cmocka_unit_test_teardown(test_places, wipe),   cmocka_unit_test_teardown(test_cursors, wipe),
+        cmocka_unit_test_teardown(test_full, wipe),     cmocka_unit_test_teardown(test_read_only, wipe),
+        cmocka_unit_test_teardown(test_durable, wipe),  cmocka_unit_test_teardown(test_strange_databases, wipe),
+        cmocka_unit_test_teardown(test_damage, wipe),
     };
     return cmocka_run_group_tests(tests, store_setup, store_teardown);
 }

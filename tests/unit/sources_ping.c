@@ -316,6 +316,35 @@ static void test_missed(void **state)
     rig_free(rig);
 }
 
+/* The place of an earlier run: what came due since is told, and nothing is sent for it. */
+static void test_down(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(&minutely);
+    assert_int_equal(rig->counters.place, START_S);
+    pass(rig, 130 * NS_PER_S);
+    assert_int_equal(rig->counters.place, START_S + 59); /* both are at the sink still */
+    answer(rig, 1, OK, 202, 0);
+    assert_int_equal(rig->counters.place, START_S + 59);
+    answer(rig, 0, OK, 202, 0);
+    assert_int_equal(rig->counters.place, START_S + 120);
+    rig->source->ops->close(rig->source, on_closed, rig);
+    turn(rig);
+    assert_int_equal(rig->counters.place, START_S + 120);
+    rig->clock.wall += 3600 * (int64_t)NS_PER_S;
+    rig->source = open_one(rig, &minutely);
+    assert_int_equal(rig->counters.missed, 60);
+    assert_string_equal(rig->what, "ping.missed");
+    assert_non_null(strstr(rig->text,
+                           "60 times of the schedule passed, from 2026-11-30T01:03:00Z to 2026-11-30T02:02:10Z, "
+                           "while the source did not run; no event is sent for them"));
+    pass(rig, 60 * NS_PER_S);
+    assert_int_equal(rig->sink.sends, 3);
+    assert_string_equal(rig->sink.times[2], "2026-11-30T02:03:00Z");
+    accept_all(rig);
+    rig_free(rig);
+}
+
 /* Set back by a little, the clock is waited for: no time comes twice. By more, the schedule goes on from there. */
 static void test_clock_back(void **state)
 {
@@ -677,6 +706,7 @@ int main(void)
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_missed),
         cmocka_unit_test(test_clock_back),
+        cmocka_unit_test(test_down),
         cmocka_unit_test(test_retries),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_window),

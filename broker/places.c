@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A place is kept as "UID/GENERATION PLACE": that of another object of the same name, or of another spec, means
+ * nothing.
+ */
+#include "places.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "resource/check.h"
+#include "text.h"
+
+#define OWNER_MAX 100 /* a uid has 36 letters, a generation 20 at most */
+
+struct kept {
+    char text[STORE_CURSOR_MAX];
+};
+
+/* "UID/GENERATION "; false: the object is not there (any more). */
+static bool owner_of(const struct resource_table *table, const char *key, char out[OWNER_MAX])
+{
+    const struct resource *r = resource_by_key(table, key);
+    if (!r || strlen(r->uid) > 40)
+        return false;
+    const cJSON *generation = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "generation");
+    snprintf(out, OWNER_MAX, "%s/%lld ", r->uid, cJSON_IsNumber(generation) ? (long long)generation->valuedouble : 0ll);
+    return true;
+}
+
+void places_keep(struct store *store, const struct resource_table *table, const struct engine_place *places,
+                 size_t count)
+{
+    struct store_place *list = calloc(count, sizeof *list);
+    struct kept *texts = calloc(count, sizeof *texts);
+    size_t n = 0;
+    for (size_t i = 0; list && texts && i < count; i++) {
+        char owner[OWNER_MAX];
+        if (!owner_of(table, places[i].key, owner))
+            continue;
+        snprintf(texts[n].text, sizeof texts[n].text, "%s%llu", owner, (unsigned long long)places[i].place);
+        list[n] = (struct store_place){places[i].key, texts[n].text};
+        n++;
+    }
+    struct diag d = {0};
+    enum err e = n ? store_places_keep(store, list, n, &d) : OK;
+    if (e != OK)
+        log_line(LOG_WARN, "source.place", "error=%s text=%s", err_name(e), log_value(d.text));
+    free(list);
+    free(texts);
+}
+
+uint64_t places_kept(struct store *store, const struct resource_table *table, const char *key)
+{
+    char owner[OWNER_MAX], text[STORE_CURSOR_MAX];
+    struct diag d = {0};
+    uint64_t place;
+    if (!owner_of(table, key, owner))
+        return 0;
+    enum err e = store_place_kept(store, key, text, &d);
+    if (e != OK && e != ERR_NOTFOUND)
+        log_line(LOG_WARN, "source.place", "key=%s error=%s text=%s", log_value(key), err_name(e), log_value(d.text));
+    if (e != OK || strncmp(text, owner, strlen(owner)) != 0)
+        return 0;
+    return decimal_parse(slice_str(text + strlen(owner)), INT64_MAX, &place) == OK ? place : 0;
+}
