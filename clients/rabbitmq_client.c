@@ -7,6 +7,7 @@
  * as BrokerUp.
  */
 #include <assert.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,7 @@ enum err rabbitmq_client_new(const struct rabbitmq_client_param *params, size_t 
     k->stall_ms = RABBITMQ_STALL_MS;
     k->close_ms = RABBITMQ_CLOSE_MS;
     k->retry_ms_max = RABBITMQ_RETRY_MS_MAX;
+    k->resolve = getaddrinfo;
     if (events)
         k->events = *events;
     name_it(k);

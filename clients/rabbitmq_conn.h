@@ -4,6 +4,7 @@
  *
  *     rabbitmq_link.c      life and thread; a connection lost; bytes in and out; heartbeats
  *     rabbitmq_connect.c   hosts, addresses, TCP, TLS; again after a while
+ *     rabbitmq_resolve.c   names to addresses
  *     rabbitmq_login.c     methods of channel 0: login, blocked, close
  *     rabbitmq_channel.c   channels: opened, closed; calls and their answers
  *     rabbitmq_content.c   messages: published, returned, delivered, settled, confirmed
@@ -91,6 +92,7 @@ struct rabbitmq_link {
     struct prng prng;
 
     enum rabbitmq_state state;
+    struct rabbitmq_lookup *lookup;       /* under way */
     struct addrinfo *addresses, *address; /* of the host that is tried; the one in hand */
     size_t host, tried;                   /* index; how many were in this round */
     unsigned delay_ms;                    /* the last wait between rounds */
@@ -164,6 +166,14 @@ void rabbitmq_opened(struct rabbitmq_link *l);
 /* For tests: begins the login on a socket that is connected, and takes the descriptor, instead of connecting to a host.
  */
 void rabbitmq_link_adopt(struct rabbitmq_link *l, int fd);
+
+/* ---- rabbitmq_resolve.c ---- */
+
+/* Looks the host's addresses up; rabbitmq_resolved follows, at once or later, unless it is abandoned. */
+void rabbitmq_resolve(struct rabbitmq_link *l, const struct rabbitmq_host *h);
+void rabbitmq_resolve_abandon(struct rabbitmq_link *l);
+/* rabbitmq_connect.c: what getaddrinfo returned (and errno), and what it found, which is ours. */
+void rabbitmq_resolved(struct rabbitmq_link *l, int result, int error, struct addrinfo *addresses);
 
 /* ---- rabbitmq_login.c ---- */
 

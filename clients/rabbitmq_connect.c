@@ -112,6 +112,19 @@ static void try_address(struct rabbitmq_link *l)
         watch_socket(l, EPOLLIN | EPOLLOUT);
 }
 
+void rabbitmq_resolved(struct rabbitmq_link *l, int result, int error, struct addrinfo *addresses)
+{
+    if (result == 0) {
+        l->addresses = l->address = addresses;
+        try_address(l);
+    } else if (result == EAI_MEMORY) {
+        rabbitmq_lose(l, ERR_NOMEM, RABBITMQ_DOWN, "is not reached: no memory");
+    } else {
+        rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_UNKNOWN_ADDRESS, "is not found: %s; check the host's name",
+                      result == EAI_SYSTEM ? strerrordesc_np(error) : gai_strerror(result));
+    }
+}
+
 /* The next address, of the next host; or all were tried, and it waits. */
 void rabbitmq_connect_next(struct rabbitmq_link *l)
 {
@@ -131,14 +144,9 @@ void rabbitmq_connect_next(struct rabbitmq_link *l)
         return;
     }
     say_address(l);
-    struct rabbitmq_why why;
     l->state = RABBITMQ_CONNECTING;
-    if (rabbitmq_resolve(&s->hosts[l->host], &l->addresses, &why) != OK) {
-        rabbitmq_lose_because(l, &why);
-        return;
-    }
-    l->address = l->addresses;
-    try_address(l);
+    loop_timer_start(l->loop, &l->deadline, l->client->connect_ms * NS_PER_MS);
+    rabbitmq_resolve(l, &s->hosts[l->host]);
 }
 
 void rabbitmq_connect_again(struct loop_timer *t)
@@ -156,6 +164,11 @@ void rabbitmq_connect_late(struct loop_timer *t)
         [RABBITMQ_CONNECTING] = "does not answer",      [RABBITMQ_SECURING] = "does not answer the TLS handshake",
         [RABBITMQ_STARTING] = "does not speak AMQP",    [RABBITMQ_TUNING] = "does not answer the login",
         [RABBITMQ_OPENING] = "does not open the vhost", [RABBITMQ_LEAVING] = "does not say good-bye"};
+    if (l->lookup) {
+        rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_UNKNOWN_ADDRESS, "is not found: no name server answers within %g s",
+                      l->client->connect_ms / 1000.0);
+        return;
+    }
     const char *text = l->state < sizeof(phase) / sizeof(*phase) && phase[l->state] ? phase[l->state] : phase[1];
     rabbitmq_lose(l, ERR_UNAVAILABLE, RABBITMQ_DOWN, "%s within %g s", text,
                   (l->state == RABBITMQ_LEAVING ? l->client->close_ms : l->client->connect_ms) / 1000.0);

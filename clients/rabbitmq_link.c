@@ -44,6 +44,7 @@ void rabbitmq_link_reset(struct rabbitmq_link *l, enum err e, const char *why)
 
 static void connection_forget(struct rabbitmq_link *l)
 {
+    rabbitmq_resolve_abandon(l);
     loop_watch_remove(l->loop, &l->watch);
     rabbitmq_socket_close(&l->socket);
     loop_timer_stop(l->loop, &l->deadline);

@@ -58,6 +58,10 @@ enum rabbitmq_cause {
     RABBITMQ_CAUSE_COUNT
 };
 
+struct addrinfo;
+typedef int rabbitmq_resolve_fn(const char *name, const char *port, const struct addrinfo *hints,
+                                struct addrinfo **out);
+
 struct rabbitmq_client {
     atomic_uint refs;
     struct rabbitmq_settings settings;
@@ -65,7 +69,8 @@ struct rabbitmq_client {
     struct ssl_ctx_st *tls; /* NULL: plain; shared by the links */
     char where[300];        /* "RabbitMQ at host:port", for people */
     unsigned connect_ms, answer_ms, stall_ms, close_ms,
-        retry_ms_max; /* RABBITMQ_*_MS of rabbitmq_link.h; tests have less time */
+        retry_ms_max;             /* RABBITMQ_*_MS of rabbitmq_link.h; tests have less time */
+    rabbitmq_resolve_fn *resolve; /* getaddrinfo; tests have name servers that are silent */
     pthread_mutex_t lock;
     struct told told[RABBITMQ_CAUSE_COUNT]; /* under it, as all below */
     unsigned links_up, links_failed;

@@ -49,20 +49,6 @@ static enum err gone(struct rabbitmq_why *why, int error)
 
 /* ---- TCP ---- */
 
-enum err rabbitmq_resolve(const struct rabbitmq_host *h, struct addrinfo **out, struct rabbitmq_why *why)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    char port[8];
-    snprintf(port, sizeof(port), "%u", h->port);
-    int r = getaddrinfo(h->name, port, &hints, out);
-    if (r == 0)
-        return OK;
-    if (r == EAI_MEMORY)
-        return rabbitmq_why_set(why, ERR_NOMEM, RABBITMQ_DOWN, "is not reached: no memory");
-    return rabbitmq_why_set(why, ERR_UNAVAILABLE, RABBITMQ_UNKNOWN_ADDRESS, "is not found: %s; check the host's name",
-                            r == EAI_SYSTEM ? strerrordesc_np(errno) : gai_strerror(r));
-}
-
 enum err rabbitmq_socket_connect(struct rabbitmq_socket *s, const struct addrinfo *a, struct rabbitmq_why *why)
 {
     int one = 1, fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bytes under a link: TCP, and TLS over it. Nothing blocks but the name server.
+ * The bytes under a link: TCP, and TLS over it. Nothing blocks.
  */
 #ifndef LEAT_CLIENTS_RABBITMQ_SOCKET_H
 #define LEAT_CLIENTS_RABBITMQ_SOCKET_H
@@ -24,8 +24,6 @@ struct rabbitmq_why { /* why something failed */
 enum err rabbitmq_why_set(struct rabbitmq_why *why, enum err e, enum rabbitmq_cause cause, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Blocks for as long as the name server takes. Freed by freeaddrinfo. */
-enum err rabbitmq_resolve(const struct rabbitmq_host *h, struct addrinfo **out, struct rabbitmq_why *why) must_check;
 /* Begins. *s has a descriptor afterwards, of a socket without delay. */
 enum err rabbitmq_socket_connect(struct rabbitmq_socket *s, const struct addrinfo *a,
                                  struct rabbitmq_why *why) must_check;

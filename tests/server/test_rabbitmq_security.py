@@ -12,6 +12,11 @@ from topology import hear, resource
 
 
 @pytest.fixture(scope="module")
+def rabbitmq():
+    return RabbitMQ.shared()
+
+
+@pytest.fixture(scope="module")
 def strict():
     """One that asks for a client's certificate, and takes its name from it when it is given no other."""
     with RabbitMQ(settings={"ssl_options.fail_if_no_peer_cert": "true"}) as r:

@@ -5,6 +5,7 @@
  */
 #include "../lib/amqp_rig.h"
 
+#include <netdb.h>
 #include <semaphore.h>
 
 #include "../lib/fault.h"
@@ -128,6 +129,41 @@ static void test_several_hosts_are_tried_in_turn(void **state)
     rig_wait(&rig, "up");
     assert_string_equal(peer.user, ":guest:guest");
     stop();
+}
+
+/* A name server that is silent until the test is over. */
+static sem_t name_server;
+static int silent(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **out)
+{
+    (void)name, (void)port, (void)hints, (void)out;
+    while (sem_wait(&name_server))
+        ;
+    return EAI_AGAIN;
+}
+
+static void test_a_silent_name_server_keeps_nobody(void **state)
+{
+    char url[120];
+    (void)state;
+    sem_init(&name_server, 0, 0);
+    amqp_peer_start(&peer, serve, NULL);
+    snprintf(url, sizeof(url), "amqp://a-name,127.0.0.1:%u", peer.port);
+    rig_client(&rig, (const char *const[]){"url", url, NULL});
+    rig.client->resolve = silent;
+    rig.client->connect_ms = 300;
+    rig_link(&rig);
+    rig_has(rig_wait(&rig, "notice BrokerAddressUnknown"),
+            "a-name:5672 is not found: no name server answers within 0.3 s");
+    rig_wait(&rig, "up"); /* the other host */
+    rig_stop(&rig);
+    amqp_peer_stop(&peer);
+
+    rig_client(&rig, (const char *const[]){"url", "amqp://another-name", NULL});
+    rig.client->resolve = silent;
+    rig_link(&rig);
+    rig_stop(&rig); /* at once, while it is asked */
+    sem_post(&name_server);
+    sem_post(&name_server);
 }
 
 /* ---- calls ---- */
@@ -706,6 +742,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_login_that_is_refused_is_told_without_the_password, set_up),
         cmocka_unit_test_setup(test_a_vhost_that_is_not_there_and_one_that_is_closed_to_us, set_up),
         cmocka_unit_test_setup(test_several_hosts_are_tried_in_turn, set_up),
+        cmocka_unit_test_setup(test_a_silent_name_server_keeps_nobody, set_up),
         cmocka_unit_test_setup(test_calls_are_answered_in_order_and_a_channel_is_left, set_up),
         cmocka_unit_test_setup(test_a_refused_call_ends_its_channel_only, set_up),
         cmocka_unit_test_setup(test_answers_of_queues_find_their_calls, set_up),
