@@ -124,6 +124,8 @@ struct rabbit_publisher {
     uint64_t base, next;             /* numbers: the oldest that may not be answered, and the next */
     uint64_t hint;                   /* where the last returned message was found */
     size_t size;
+    bool confirms;   /* the node confirmed something on this channel */
+    unsigned resets; /* of the link, for want of confirms, since the last one */
     uint32_t frame_max;
     struct amqp_table_entry_t_ *headers; /* owned: of the message that is being written */
     size_t header_count, header_room;

@@ -21,7 +21,8 @@
 
 #define MAILBOX_MAX 4096
 #define RING_MIN 256
-#define LATE_NS NS_PER_S
+#define LATE_NS (500 * NS_PER_MS)
+#define FIRST_NS (2 * NS_PER_S)
 #define AGAIN_NS (200 * NS_PER_MS)
 #define PERSISTENT 2
 
@@ -224,6 +225,8 @@ static void confirmed(void *arg, uint64_t number, bool multiple, bool ok)
     if (number < p->base || number >= p->next)
         return; /* given up before */
     atomic_store_explicit(&p->stalled, false, memory_order_relaxed);
+    p->confirms = true;
+    p->resets = 0;
     for (uint64_t n = multiple ? p->base : number; n <= number; n++)
         ring_answer(p, n, ok ? OK : ERR_UNAVAILABLE);
     ring_trim(p);
@@ -269,6 +272,7 @@ static void give_up(struct rabbit_publisher *p, bool suspect)
     }
     p->base = p->next = 1; /* of the next channel */
     p->hint = 0;
+    p->confirms = false;
 }
 
 static void closed(void *arg, enum err e, unsigned code, const char *text)
@@ -310,15 +314,31 @@ static void again(struct loop_timer *t)
     open_channel(container_of(t, struct rabbit_publisher, again));
 }
 
+/* How long the node may take. A node that has just been started may lose what is written before its queues have a
+ * leader, and then never confirms anything on that connection: so until a first confirm less is waited for, a little
+ * longer each time. */
+static uint64_t patience(const struct rabbit_publisher *p)
+{
+    uint64_t ns = p->confirms ? RABBIT_SEND_NS : FIRST_NS << (p->resets < 4 ? p->resets : 4);
+    return ns < RABBIT_SEND_NS ? ns : RABBIT_SEND_NS;
+}
+
+/* The oldest was not confirmed in time: the connection is given up, and another one may be better. While the node says
+ * that it takes no messages only they are. */
 static void late(struct loop_timer *t)
 {
     struct rabbit_publisher *p = container_of(t, struct rabbit_publisher, late);
-    uint64_t now = rabbit_now();
-    for (uint64_t n = p->base; n < p->next && now - at(p, n)->since_ns > RABBIT_SEND_NS; n++) {
-        if (at(p, n)->append)
-            atomic_store(&p->stalled, true);
-        ring_answer(p, n, ERR_UNAVAILABLE);
+    uint64_t now = rabbit_now(), most = patience(p);
+    bool is_late = p->base < p->next && now - at(p, p->base)->since_ns > most;
+    if (is_late)
+        atomic_store(&p->stalled, true);
+    if (is_late && !rabbitmq_link_blocked(p->link)) {
+        p->resets++;
+        rabbitmq_link_reset(p->link, ERR_TIMEOUT, "RabbitMQ confirmed no message in time");
+        return;
     }
+    for (uint64_t n = p->base; n < p->next && now - at(p, n)->since_ns > most; n++)
+        ring_answer(p, n, ERR_UNAVAILABLE);
     ring_trim(p);
     if (p->base < p->next)
         loop_timer_start(loop_of(p), t, LATE_NS);

@@ -478,6 +478,22 @@ static void test_a_node_that_stands_still_is_found_out(void **state)
     rig_until(r, backlog(r, s) >= 2);
 }
 
+/* Without heartbeats, and with a node that confirms nothing: found out by what it owes, soon where it never did. */
+static void test_a_node_that_confirms_nothing_is_left(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_subscribe(r, c, "s");
+    const struct ce_event *event = rig_event("e", NULL, 10);
+    uint64_t began_ns = clock_monotonic_ns(clock_system());
+    atomic_store(&way.still, true);
+    assert_int_equal(rig_append_try(r, 0, c, event), ERR_UNAVAILABLE);
+    assert_true(clock_monotonic_ns(clock_system()) - began_ns < 6 * NS_PER_S);
+    ce_event_unref(event);
+    atomic_store(&way.still, false);
+    appended_after(r, c, "after");
+}
+
 static void test_stop_without_a_node_ends(void **state)
 {
     struct rig *r = *state;
@@ -630,6 +646,9 @@ static const struct contract work = {ON_RABBITMQ, .params = AT " shared=work", .
 static const struct contract by_the_way = {
     ON_RABBITMQ, .params = "host=$LEAT_RABBITMQ_WAY prefix=$LEAT_RABBITMQ_PREFIX heartbeat=1", .loops = 1};
 
+static const struct contract heartless = {
+    ON_RABBITMQ, .params = "host=$LEAT_RABBITMQ_WAY prefix=$LEAT_RABBITMQ_PREFIX heartbeat=0", .loops = 1};
+
 #define CASE(test, of, setup, teardown)                                                                                \
     {                                                                                                                  \
 #test, test, setup, teardown, (void *)(uintptr_t)&of                                                           \
@@ -648,6 +667,7 @@ int main(int argc, char **argv)
         CASE(test_a_cut_connection_revokes_and_brings_all_again, by_the_way, way_setup, way_teardown),
         CASE(test_a_cut_connection_ends_appends, by_the_way, way_setup, way_teardown),
         CASE(test_a_node_that_stands_still_is_found_out, by_the_way, way_setup, way_teardown),
+        CASE(test_a_node_that_confirms_nothing_is_left, heartless, way_setup, way_teardown),
         CASE(test_stop_without_a_node_ends, by_the_way, way_setup, way_teardown),
         CASE(test_what_is_held_too_long_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_goes_back, impatient, contract_setup, contract_teardown),
