@@ -49,7 +49,8 @@ bool rabbitmq_client_knows(const char *name)
 
 void rabbitmq_settings_hide(const struct rabbitmq_settings *s, char *text)
 {
-    size_t len = s->password ? strlen(s->password) : 0;
+    bool known = s->password && strcmp(s->password, "guest") == 0; /* everybody's, and the name of its user */
+    size_t len = s->password && !known ? strlen(s->password) : 0;
     for (char *at = text; len && (at = strstr(at, s->password)); at += len)
         memset(at, '*', len);
 }

@@ -376,6 +376,13 @@ static void test_no_byte_of_a_connection_may_be_another_one(void **state)
     rig_link(&rig);
     rig_wait(&rig, "all were flipped");
     rig_wait(&rig, "up");
+    static const char *const codes[] = {"BrokerDown", "BrokerUp", "ProtocolMismatch", "AuthenticationFailed"};
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) { /* of hundreds */
+        char begins[60];
+        snprintf(begins, sizeof(begins), "notice %s", codes[i]);
+        assert_true(rig_count(&rig, begins) <= RABBITMQ_NOTICES_A_MINUTE);
+    }
+    assert_true(rig_count(&rig, "notice ProtocolMismatch") > 1 && rig_count(&rig, "notice BrokerUp") > 0);
     rig_stop(&rig);
     amqp_peer_stop(&peer);
 }
