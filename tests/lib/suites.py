@@ -27,7 +27,7 @@ FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty", "channels_log_store", "channels_log_reclaim",
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "clients_kafka", "clients_rabbitmq_link", "clients_rabbitmq_hostile", "broker_engine")
-FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients"}  # suites whose cases a script of tests/setup brings
+FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA")  # beside memory; as `serve --bus` takes them
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB

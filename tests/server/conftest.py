@@ -99,3 +99,21 @@ def plain_kafka(kafka):
     python = kafka_plain.Python(kafka.address)
     yield {"kcat": kafka_plain.Kcat(kafka.address), "python": python}
     python.close()
+
+
+@pytest.fixture(scope="module")
+def rabbitmq():
+    """The real RabbitMQ that the suites share."""
+    from real.rabbitmq import RabbitMQ
+
+    return RabbitMQ.shared()
+
+
+@pytest.fixture(scope="module")
+def pika(rabbitmq):
+    """A client of it that knows nothing of leat."""
+    from rabbitmq_plain import Pika
+
+    client = Pika(rabbitmq.url())
+    yield client
+    client.close()
