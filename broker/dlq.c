@@ -172,6 +172,7 @@ void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s)
     s->errand.session = session;
     s->fresh = (struct engine_fresh){.engine = session->dlq->engine,
                                      .bus = subscription->parked->bus,
+                                     .channel = subscription->parked->handle,
                                      .handle = subscription->parked_handle,
                                      .done = counted};
     engine_fresh_start(&s->fresh);

@@ -27,7 +27,10 @@
 #define DLQ_IDLE_NS (2 * NS_PER_S)     /* unused for so long, a session hands everything back */
 #define DLQ_QUIET_NS (500 * NS_PER_MS) /* a bus that brings nothing for so long has no more to bring */
 #define DLQ_FIRST_NS (5 * NS_PER_S)    /* a bus that is shared brings the first only when others have let go of it */
-#define DLQ_IDS_MAX 1000               /* in one selection; more are better named by a filter */
+#define DLQ_ELSEWHERE                                                                                                  \
+    "another leat on the same bus has events in hand that are parked here: it lists, redrives or discards them. Try "  \
+    "again when it is done, or there"
+#define DLQ_IDS_MAX 1000 /* in one selection; more are better named by a filter */
 
 struct dlq { /* part of the engine */
     struct engine *engine;
@@ -81,6 +84,7 @@ struct dlq_snapshot {
     uint64_t acknowledged; /* by the session before; private */
     bool more;             /* than are here: the bound was met, or the bus did not bring all in time */
     bool full;             /* the bound was met */
+    bool elsewhere;        /* the bus is shared, and did not bring all: another process has them in hand */
     struct dlq_errand errand;
     struct engine_fresh fresh; /* private */
 };
@@ -113,8 +117,8 @@ struct dlq_collection {
     size_t session_count;
     struct dlq_item *items;
     size_t count;
-    uint64_t total; /* as the buses count; more than count when a bound was met */
-    bool more;
+    uint64_t total;               /* as the buses count; more than count when a bound was met */
+    bool more, elsewhere;         /* as dlq_snapshot's */
     struct dlq_snapshot snapshot; /* private, as what follows */
     size_t at;
 };

@@ -22,7 +22,7 @@ static void clear(struct dlq_collection *c)
     c->items = NULL;
     c->count = 0;
     c->total = 0;
-    c->more = false;
+    c->more = c->elsewhere = false;
 }
 
 void dlq_collection_close(struct dlq_collection *c)
@@ -84,6 +84,7 @@ static enum err add(struct dlq_collection *c, struct dlq_snapshot *s)
         return s->error;
     c->total += s->expected > s->count ? s->expected : s->count;
     c->more = c->more || s->more;
+    c->elsewhere = c->elsewhere || s->elsewhere;
     if (!c->items) {
         c->items = s->items;
         c->count = s->count;

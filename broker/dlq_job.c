@@ -28,6 +28,7 @@ struct job {
     uint64_t due_ns;
     size_t parked_again, kept, left_alone; /* of a subscription that is gone */
     bool no_stream, hidden;                /* events beyond the bound were not looked at */
+    bool elsewhere;                        /* as dlq_snapshot's */
     uint64_t *numbers;
     size_t selected;
     bool first_round;
@@ -64,6 +65,8 @@ static void explain(struct job *j, enum err e)
         snprintf(out, size, "%zu failed again and parked anew", j->parked_again);
     else if (j->kept)
         snprintf(out, size, "%zu not tried to the end and still parked", j->kept);
+    else if (j->elsewhere)
+        snprintf(out, size, "%s", DLQ_ELSEWHERE);
     else if (j->hidden)
         snprintf(out, size,
                  "more are parked than can be looked at at once (%d events, %u MiB); those beyond were not looked at",
@@ -149,6 +152,7 @@ static void work(struct job *j, const struct dlq_snapshot *s)
     const struct engine_subscription *subscription = dlq_session_subscription(j->sessions[j->at]);
     if (j->selected == 0) {
         j->hidden = j->hidden || (s->more && s->full);
+        j->elsewhere = j->elsewhere || s->elsewhere;
         session_end(j);
     } else if (j->order.redrive && !subscription->wanted) {
         j->left_alone += j->selected;

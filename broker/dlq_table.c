@@ -79,6 +79,7 @@ static void answer(struct dlq_snapshot *snapshot)
     list_remove(&snapshot->errand.link);
     snapshot->more = !as_many_as_counted(snapshot);
     snapshot->full = full(s);
+    snapshot->elsewhere = snapshot->more && !snapshot->full && s->bus->capabilities & BUS_CAP_SHARED;
     snapshot->items = calloc(s->entries.count + 1, sizeof *snapshot->items);
     snapshot->error = !snapshot->items || s->starved ? ERR_NOMEM : OK;
     snapshot->count = 0;

@@ -15,10 +15,11 @@ static void look(struct loop_timer *t)
     const struct engine *e = f->engine;
     struct bus *bus = f->bus->bus;
     struct bus_probe probe = {0};
+    bus->ops->probe(bus, f->channel, &probe);
+    bool counting = probe.counting; /* what others appended, too */
     if (f->handle)
         bus->ops->probe_subscription(bus, f->handle, &probe);
-    else
-        bus->ops->probe(bus, f->channel, &probe);
+    probe.counting |= counting;
     if (probe.counting && bus->capabilities & BUS_CAP_SHARED && loop_now_ns(e->control) < f->deadline_ns)
         loop_timer_start(e->control, t, POLL_NS);
     else

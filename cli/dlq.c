@@ -104,14 +104,16 @@ static int print_list(struct json_value json)
     for (; json_walk_next(&w); n++)
         for (size_t i = 0; i < 7; i++)
             table_cell(t, text_of(w.value, names[i][0], names[i][1], text, sizeof text));
-    if (n == 0)
+    const char *why = text_of(json, "why", NULL, text, sizeof text);
+    if (n == 0 && !*why)
         fprintf(stderr, "No events are parked%s.\n", member_number(json, "total") ? " that the filter matches" : "");
     table_print(t);
     if (n < matched)
         fprintf(stderr, "%zu of %llu; --limit shows more.\n", n, (unsigned long long)matched);
     if (member_is_true(json, "more"))
-        fprintf(stderr, "%llu are parked; only %llu of them could be looked at at once.\n",
-                (unsigned long long)member_number(json, "total"), (unsigned long long)member_number(json, "seen"));
+        fprintf(stderr, "%llu are parked; only %llu of them could be looked at at once%s%s.\n",
+                (unsigned long long)member_number(json, "total"), (unsigned long long)member_number(json, "seen"),
+                *why ? ": " : "", why);
     return EXIT_CODE_OK;
 }
 
@@ -234,6 +236,7 @@ static int export_events(const struct invocation *in, struct client *cl, bool as
     struct client_answer answer;
     struct json_value json;
     struct json_walk w;
+    char text[256];
     uint64_t n = 0;
     (void)as_json;
     int code = ask_list(in, cl, &q, &answer, &json);
@@ -242,10 +245,11 @@ static int export_events(const struct invocation *in, struct client *cl, bool as
     json_walk_begin(&w, items_of(json));
     for (; json_walk_next(&w); n++)
         print_line(w.value.raw);
+    const char *why = text_of(json, "why", NULL, text, sizeof text);
     if (n < member_number(json, "matched") || member_is_true(json, "more"))
-        code = fail(in->command, EXIT_CODE_FAILED,
-                    "only %llu of %llu are here, more than can be looked at at once. Discard these, then export again.",
-                    (unsigned long long)n, (unsigned long long)member_number(json, "total"));
+        code = fail(in->command, EXIT_CODE_FAILED, "only %llu of %llu are here%s%s.", (unsigned long long)n,
+                    (unsigned long long)member_number(json, "total"), *why ? ": " : "",
+                    *why ? why : ", more than can be looked at at once. Discard these, then export again");
     if (fflush(stdout) != 0 || ferror(stdout))
         code = fail(in->command, EXIT_CODE_FAILED, "standard output cannot be written: %m.");
     buf_fini(&answer.body);

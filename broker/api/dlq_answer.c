@@ -84,8 +84,9 @@ void dlq_answer_list(struct dlq_call *c)
         buf_put(&body, buf_slice(&item));
         said++;
     }
-    buf_printf(&body, "],\"matched\":%zu,\"seen\":%zu,\"total\":%llu,\"more\":%s}\n", matched, c->collection.count,
-               (unsigned long long)c->collection.total, c->collection.more ? "true" : "false");
+    buf_printf(&body, "],\"matched\":%zu,\"seen\":%zu,\"total\":%llu,\"more\":%s%s}\n", matched, c->collection.count,
+               (unsigned long long)c->collection.total, c->collection.more ? "true" : "false",
+               c->collection.elsewhere ? ",\"why\":\"" DLQ_ELSEWHERE "\"" : "");
     buf_fini(&item);
     api_json_text(c->request, 200, &body);
 }
@@ -108,8 +109,9 @@ static size_t sources_of(const struct dlq_call *c, const char *id, struct slice 
 
 static void answer_missing(struct dlq_call *c, struct slice ids)
 {
-    const char *beyond =
-        c->collection.more ? "; more are parked than can be looked at once, discard or redrive some" : "";
+    const char *beyond = c->collection.elsewhere ? "; " DLQ_ELSEWHERE
+                         : c->collection.more ? "; more are parked than can be looked at once, discard or redrive some"
+                                              : "";
     api_status(c->request, 404, "NotFound", "no event parked for %s has the id %.*s%s%s%s", c->target.what,
                SLICE_ARG(ids), c->order.selection.source ? " and the source " : "",
                c->order.selection.source ? c->order.selection.source : "", beyond);

@@ -218,6 +218,40 @@ def test_parked_events_from_either(pair, run):
         wait_for(lambda: listed(one) == set(), "none left", 30)
 
 
+def test_parked_events_that_another_process_has_in_hand(pair, run):
+    """While one is looked at again and again, the other says who has them; afterwards it has them itself."""
+    with Recorder() as recorder:
+        endpoint, objects = objects_of(recorder, lambda request, nth: Reply(400))
+        one, two = pair(objects)
+        for n in range(4):
+            assert one.post("c", b"", event(f"e-{n}", partitionkey=f"k{n}")).status == 202
+        wait_for(lambda: len(arrivals(endpoint)) == 4, "the refusals", 30)
+
+        def asked(process, *words):
+            return run("dlq", *words, env={"LEAT_SERVER": process.api})
+
+        wait_for(lambda: len(json.loads(asked(one, "list", "subscription/s", "-o", "json")[1])["items"]) == 4, "all in the list of one", 30)
+        stop = threading.Event()
+
+        def look():
+            while not stop.is_set():
+                one.ask("GET", "/leat/v1/dlq/default/subscription/s")
+
+        looker = threading.Thread(target=look)
+        looker.start()
+        try:
+            code, _, said = asked(two, "list", "subscription/s")
+            assert code == 0 and "another leat on the same bus has events in hand" in said and "No events are parked" not in said, said
+            code, _, said = asked(two, "redrive", "subscription/s", "e-1")
+            assert code == 1 and "no event parked for" in said and "another leat on the same bus" in said, said
+        finally:
+            stop.set()
+            looker.join()
+        code, out, said = asked(two, "discard", "subscription/s", "--all", "--yes")
+        assert code == 0, said
+        wait_for(lambda: json.loads(asked(one, "list", "subscription/s", "-o", "json")[1])["items"] == [], "none left", 30)
+
+
 def test_a_replay_from_either(pair, run):
     with Recorder() as recorder:
         endpoint, objects = objects_of(recorder)
