@@ -188,8 +188,14 @@ static void lose_by_server(struct rabbitmq_link *l, unsigned code, struct slice 
     const struct rabbitmq_settings *s = &l->client->settings;
     enum err e = rabbitmq_reply_err(code);
     int len = (int)(said.len < 300 ? said.len : 300);
-    const char *user = s->external ? "the certificate's user" : s->username;
-    if (l->state == RABBITMQ_TUNING && e == ERR_DENIED)
+    const char *user = s->external ? "(the name in the certificate)" : s->username;
+    if (l->state == RABBITMQ_TUNING && e == ERR_DENIED && s->external)
+        rabbitmq_lose(
+            l, ERR_DENIED, RABBITMQ_AUTHENTICATION,
+            "refuses the login by certificate: %.*s; it needs a user with the name in ssl.certificate, or give "
+            "username and password",
+            len, said.ptr);
+    else if (l->state == RABBITMQ_TUNING && e == ERR_DENIED)
         rabbitmq_lose(l, ERR_DENIED, RABBITMQ_AUTHENTICATION,
                       "refuses the login of '%.60s': %.*s; check username and password", user, len, said.ptr);
     else if (l->state == RABBITMQ_OPENING &&

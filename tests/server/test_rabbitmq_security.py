@@ -16,10 +16,18 @@ def rabbitmq():
     return RabbitMQ.shared()
 
 
+class Strict(RabbitMQ):
+    """Asks for a client's certificate, and takes its name from it when it is given no other."""
+
+    def format(self):
+        super().format()
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
+
+
 @pytest.fixture(scope="module")
 def strict():
-    """One that asks for a client's certificate, and takes its name from it when it is given no other."""
-    with RabbitMQ(settings={"ssl_options.fail_if_no_peer_cert": "true"}) as r:
+    settings = {"ssl_options.fail_if_no_peer_cert": "true", "auth_mechanisms.1": "PLAIN", "auth_mechanisms.2": "EXTERNAL", "ssl_cert_login_from": "common_name"}
+    with Strict(settings=settings) as r:
         yield r
 
 
@@ -71,6 +79,13 @@ def test_a_node_that_asks_for_a_certificate(strict, bus, sink, name):
     """The node knows the root only; behind the chained one stands the intermediate CA."""
     shown = {"ssl_certificate": file(strict, "chain.pem"), "ssl_key": file(strict, "chained.key")} if name == "chained" else certificate(strict)
     passes(bus(strict.url(tls=True), ssl_ca=file(strict, "ca.pem"), **shown), sink)
+
+
+def test_the_name_comes_from_the_certificate(strict, bus, sink):
+    server = bus(strict.url(tls=True).replace("guest:guest@", ""), ssl_ca=file(strict, "ca.pem"), **certificate(strict))
+    assert "refuses the login by certificate: " in server.wait_line("code=AuthenticationFailed")
+    strict.add_user("leat client", "unknown to leat", "/")
+    passes(server, sink)
 
 
 def at(r, listener, **who):
