@@ -92,10 +92,11 @@ static void rabbit_stop(struct bus *b, struct bus_op *op)
 static void look(void *owner)
 {
     struct rabbit_bus *k = owner;
+    bool back = atomic_exchange(&k->back, false); /* first: jobs that ended before it was said are seen behind it */
     rabbit_jobs_finished(k);
     rabbit_subscriptions_closed(k);
     rabbit_channels_go_on(k);
-    if (!k->stopping && atomic_exchange(&k->back, false))
+    if (!k->stopping && back)
         rabbit_channels_doubt(k);
     if (!k->stopping && atomic_load(&k->suspects))
         rabbit_channels_look(k);

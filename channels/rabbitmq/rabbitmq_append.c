@@ -21,6 +21,8 @@ static enum err refused(struct rabbit_bus *k, const struct bus_channel *c)
         return ERR_UNAVAILABLE;
     if (atomic_load(&c->rules)->settings.queue)
         return ERR_UNSUPPORTED; /* it is somebody's queue */
+    if (rabbit_channel_barred(c))
+        return ERR_UNAVAILABLE;
     if (!atomic_load_explicit(&p->up, memory_order_relaxed) && !atomic_load(&p->connecting))
         return ERR_UNAVAILABLE;
     if (atomic_load_explicit(&p->stalled, memory_order_relaxed) && atomic_load(&k->pending) > 0)

@@ -35,6 +35,8 @@
 #define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
 #define RABBIT_RETRY_NS (5 * NS_PER_S)   /* until what the node refused is asked again */
 #define RABBIT_AGAIN_NS NS_PER_S         /* until a consumer that ended badly is made again */
+#define RABBIT_GROW_NS (10 * NS_PER_S)   /* that a larger prefetch waits for a moment with nothing unsettled */
+#define RABBIT_MEET_NS (20 * NS_PER_MS)  /* from a first stream to its consumer: those of other loops come meanwhile */
 #define RABBIT_LINGER_NS (3 * NS_PER_S)  /* streams that come and go, as with each new plan, do not end a consumer */
 #define RABBIT_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
 #define RABBIT_LOOK_NS (100 * NS_PER_MS) /* a queue's length is not asked for more often than that */
@@ -127,6 +129,7 @@ struct rabbit_publisher {
     bool confirms;   /* the node confirmed something on this channel */
     unsigned resets; /* of the link, for want of confirms, since the last one */
     uint32_t frame_max;
+    size_t body_bytes_max;               /* what the node was heard to take; 0: it did not say */
     struct amqp_table_entry_t_ *headers; /* owned: of the message that is being written */
     size_t header_count, header_room;
     struct buf scratch;
@@ -179,8 +182,9 @@ struct bus_channel {
     uint64_t ask_ns; /* REFUSED: when it is asked again */
     enum err err;
     char reason[320];
-    atomic_bool suspect; /* its exchange or a queue seems to be gone */
-    atomic_uint pending; /* appends under way */
+    _Atomic uint64_t barred_ns; /* until when nothing is published: the node refused it; 0: it may be */
+    atomic_bool suspect;        /* its exchange or a queue seems to be gone */
+    atomic_uint pending;        /* appends under way */
     _Atomic uint64_t appended, dropped, appended_bytes;
     char name[];
 };
@@ -195,6 +199,7 @@ void rabbit_channel_unpin(struct bus_channel *c);
 void rabbit_channel_free(struct bus_channel *c);
 /* Any thread. */
 void rabbit_channel_suspect(struct bus_channel *c);
+bool rabbit_channel_barred(const struct bus_channel *c);
 void rabbit_channel_let_go(struct bus_channel *c); /* an append has ended; it may be freed at once */
 
 /* ---- links that consume (rabbitmq_consumer.c) ---- */

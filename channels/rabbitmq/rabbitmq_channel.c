@@ -120,6 +120,12 @@ void rabbit_channel_suspect(struct bus_channel *c)
     post_send(c->bus->post);
 }
 
+bool rabbit_channel_barred(const struct bus_channel *c)
+{
+    uint64_t until = atomic_load_explicit(&c->barred_ns, memory_order_relaxed);
+    return until && rabbit_now() < until;
+}
+
 static void ops_end(struct bus_channel *c, enum err err)
 {
     struct bus_op *ops = c->ops; /* what `done` adds waits for the next answer */

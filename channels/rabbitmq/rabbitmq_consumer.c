@@ -48,6 +48,8 @@ static struct rabbit_entry *out_at(struct list *l)
     return container_of(l, struct rabbit_entry, out);
 }
 
+static void tend(struct bus_subscription *s);
+
 /* ---- acknowledging ---- */
 
 static void acknowledge_prefix(struct bus_subscription *s)
@@ -62,6 +64,19 @@ static void acknowledge_prefix(struct bus_subscription *s)
         rabbitmq_ack(s->amqp, last, true);
 }
 
+/* In the order of tags, whatever the order in which they were released: the node hands them out again in the order in
+ * which they come back. */
+static void give_back(struct bus_subscription *s)
+{
+    list_each(l, tmp, &s->out) {
+        struct rabbit_entry *e = out_at(l);
+        if (!e->returns)
+            continue;
+        rabbitmq_nack(s->amqp, e->tag, false, true);
+        rabbit_entry_free(e);
+    }
+}
+
 static void settle(struct bus_subscription *s)
 {
     struct list settled, *l;
@@ -69,21 +84,29 @@ static void settle(struct bus_subscription *s)
     pthread_mutex_lock(&s->lock);
     list_splice_back(&settled, &s->settled);
     pthread_mutex_unlock(&s->lock);
+    bool back = false;
     list_each(at, tmp, &settled) {
         struct rabbit_entry *e = container_of(at, struct rabbit_entry, link);
         e->settled = !e->back;
-        if (!e->back && s->amqp)
-            continue;
-        if (s->amqp)
-            rabbitmq_nack(s->amqp, e->tag, false, true);
-        rabbit_entry_free(e);
+        e->returns = e->back;
+        back |= e->back;
+        if (!s->amqp)
+            rabbit_entry_free(e);
     }
-    if (s->amqp)
-        acknowledge_prefix(s);
+    if (!s->amqp)
+        return;
+    if (back)
+        give_back(s);
+    acknowledge_prefix(s);
     while ((l = list_pop_front(&settled))) {
         struct rabbit_entry *e = container_of(l, struct rabbit_entry, link);
         rabbitmq_ack(s->amqp, e->tag, false);
         rabbit_entry_free(e);
+    }
+    if (s->growing && list_empty(&s->out)) {
+        s->growing = false;
+        loop_timer_stop(loop_of(s), &s->again);
+        tend(s);
     }
 }
 
@@ -216,8 +239,6 @@ static void deliver(void *arg, const struct rabbitmq_message *m)
 
 /* ---- consuming ---- */
 
-static void tend(struct bus_subscription *s);
-
 /* Control is to look whether its queue is there. */
 static void is_missing(struct bus_subscription *s)
 {
@@ -260,7 +281,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     struct bus_subscription *s = arg;
     bool asked = s->closing;
     s->amqp = NULL;
-    s->consuming = s->changing = s->closing = false;
+    s->consuming = s->changing = s->closing = s->growing = false;
     s->prefetch = 0;
     lose_all(s);
     if (code == AMQP_NOT_FOUND)
@@ -332,8 +353,23 @@ static void stop(struct bus_subscription *s)
     char tag[32];
     const amqp_basic_cancel_t m = {.consumer_tag = amqp_cstring_bytes(tag_of(s, tag))};
     s->changing = true;
+    s->growing = false;
     if (rabbitmq_call(s->amqp, AMQP_BASIC_CANCEL_METHOD, &m, stopped, s))
         rabbitmq_channel_close(s->amqp);
+}
+
+/* With the cancel another process that waits for the queue gets it at once, also while something is unsettled here, and
+ * what it is given would overtake that. So it is waited for a moment in which nothing is, for RABBIT_GROW_NS at most:
+ * who is alone with the queue, as nearly everybody is, must not do with too little for ever. */
+static void grow(struct bus_subscription *s)
+{
+    bool ordered = !s->settings.work && !atomic_load(&s->channel->rules)->settings.queue;
+    if (!ordered || s->growing || list_empty(&s->out)) {
+        stop(s);
+        return;
+    }
+    s->growing = true;
+    loop_timer_start(loop_of(s), &s->again, RABBIT_GROW_NS);
 }
 
 static void begin(struct bus_subscription *s, uint32_t wanted)
@@ -381,6 +417,15 @@ static void let_go(struct bus_subscription *s)
     post_send(k->post);
 }
 
+/* Streams of all loops come within milliseconds, each with its credit: a moment later what they want is known. */
+static bool all_here(struct bus_subscription *s)
+{
+    s->gathering = !s->gathering;
+    if (s->gathering)
+        loop_timer_start(loop_of(s), &s->again, RABBIT_MEET_NS);
+    return !s->gathering;
+}
+
 static void tend(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -409,8 +454,8 @@ static void tend(struct bus_subscription *s)
         if (s->amqp && !s->consuming)
             consume(s, wanted);
         else if (s->amqp && wanted > s->prefetch)
-            stop(s);
-        else if (!s->amqp && atomic_load(&s->consumer->up))
+            grow(s);
+        else if (!s->amqp && atomic_load(&s->consumer->up) && all_here(s))
             begin(s, wanted);
     }
 }

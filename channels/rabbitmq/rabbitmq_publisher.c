@@ -10,6 +10,10 @@
  * When the AMQP channel ends, what is in the ring is in doubt: ERR_UNAVAILABLE, and it may be there all the same. What
  * was not confirmed for RABBIT_SEND_NS is given up likewise; its confirm finds nobody then.
  *
+ * A message that the node refuses ends the AMQP channel for all. Its exchange is named in the reason, and publishes
+ * nothing for RABBIT_RETRY_NS, so that a channel whose exchange may not be written to does not end that of the others
+ * with each append. The largest body that the node takes is learned from its reason likewise.
+ *
  * All on the link's thread but rabbit_publisher_send, _start and _quit.
  */
 #include "rabbitmq_bus.h"
@@ -17,7 +21,9 @@
 #include <amqp.h>
 #include <amqp_framing.h>
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAILBOX_MAX 4096
 #define RING_MIN 256
@@ -142,9 +148,11 @@ static enum err publish(struct rabbit_publisher *p, struct bus_append *a)
     struct ce_amqp_written w;
     uint64_t number = 0;
     p->header_count = 0;
-    enum err e = ring_room(p);
+    enum err e = rabbit_channel_barred(a->channel) ? ERR_UNAVAILABLE : ring_room(p);
     if (!e)
         e = ce_amqp_encode(a->event, s->mode, true, p->frame_max, &p->scratch, header, p, &w);
+    if (!e && p->body_bytes_max && w.body.len > p->body_bytes_max)
+        e = ERR_TOO_LARGE;
     if (e)
         return e;
     amqp_basic_properties_t properties = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_HEADERS_FLAG,
@@ -262,12 +270,22 @@ static void returned(void *arg, unsigned code, struct slice text, const struct r
 
 /* ---- the channel ---- */
 
-static void give_up(struct rabbit_publisher *p, bool suspect)
+/* Whether the reason names the channel's exchange: "access to exchange 'leat.ns.c' in vhost '/' refused ...". */
+static bool is_named(const struct bus_channel *c, const char *text)
+{
+    char quoted[CE_AMQP_SHORT_MAX + 12];
+    snprintf(quoted, sizeof quoted, "exchange '%s'", atomic_load(&c->rules)->settings.exchange);
+    return strstr(text, quoted) != NULL;
+}
+
+static void give_up(struct rabbit_publisher *p, unsigned code, const char *text)
 {
     for (uint64_t n = p->base; n < p->next; n++) {
         struct bus_append *a = at(p, n)->append;
-        if (a && suspect)
+        if (a && code == AMQP_NOT_FOUND)
             rabbit_channel_suspect(a->channel);
+        else if (a && code && is_named(a->channel, text))
+            atomic_store(&a->channel->barred_ns, rabbit_now() + RABBIT_RETRY_NS);
         ring_answer(p, n, ERR_UNAVAILABLE);
     }
     p->base = p->next = 1; /* of the next channel */
@@ -275,17 +293,28 @@ static void give_up(struct rabbit_publisher *p, bool suspect)
     p->confirms = false;
 }
 
+/* "message size 200 is larger than configured max size 100": such a message is refused here from now on. */
+static void learn(struct rabbit_publisher *p, const char *text)
+{
+    const char *at = strstr(text, "max size ");
+    unsigned long long n = at && strstr(text, "message size ") ? strtoull(at + strlen("max size "), NULL, 10) : 0;
+    if (n > 0)
+        p->body_bytes_max = (size_t)n;
+}
+
 static void closed(void *arg, enum err e, unsigned code, const char *text)
 {
     struct rabbit_publisher *p = arg;
     atomic_store(&p->up, false);
     p->channel = NULL;
-    give_up(p, code == AMQP_NOT_FOUND);
+    learn(p, text);
+    give_up(p, code, text);
     send_held(p);
-    if (!e || !code || !rabbitmq_link_is_up(p->link))
-        return; /* the link is gone: `up` comes again */
-    rabbit_notice(p->bus, 1, "PublisherTrouble",
-                  "the node refused a message, and what was under way is answered with 503: %s", text);
+    if (!rabbitmq_link_is_up(p->link))
+        return; /* `up` comes again */
+    if (e)
+        rabbit_notice(p->bus, 1, "PublisherTrouble",
+                      "the node refused a message, and what was under way is answered with 503: %s", text);
     loop_timer_start(loop_of(p), &p->again, AGAIN_NS);
 }
 
@@ -350,6 +379,7 @@ static void up(void *arg, const struct rabbitmq_server *server)
 {
     struct rabbit_publisher *p = arg;
     p->frame_max = server->frame_bytes_max;
+    p->body_bytes_max = 0;
     loop_timer_stop(loop_of(p), &p->again);
     open_channel(p);
     atomic_store(&p->connecting, false);

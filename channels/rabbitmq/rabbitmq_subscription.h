@@ -24,7 +24,7 @@ struct rabbit_entry {             /* one delivery of the node */
     struct bus_stream *stream; /* TAKEN: by it */
     bool lost;                 /* TAKEN: its AMQP channel is gone, or it was handed back */
     bool back;                 /* SETTLED: to be handed back */
-    bool settled;              /* Q */
+    bool settled, returns;     /* Q: to be acknowledged, to be handed back */
 };
 
 struct rabbit_lane {
@@ -94,7 +94,8 @@ struct bus_subscription {
         changing; /* a cancel or a consume is not answered: their answers may come behind those of what is asked next */
     struct rabbitmq_channel *counts_on; /* where the queue's length is asked for */
     uint64_t first_count, first_appended, first_arrivals, first_asked_ns;
-    bool first_pending; /* appends were under way when it was asked */
+    bool first_pending;      /* appends were under way when it was asked */
+    bool growing, gathering; /* it waits for a moment to take a larger prefetch; for the streams of all loops */
     struct loop_timer again, linger;
 };
 

@@ -566,6 +566,71 @@ static void test_order_is_kept_by_what_goes_back(void **state)
     tap_close(&t);
 }
 
+/* All in one turn, the youngest first, as a dispatcher does it. */
+static void release_all_here(void *arg)
+{
+    struct tap *t = arg;
+    t->how = BUS_RELEASE;
+    for (uint64_t i = t->count; i-- > 0;) {
+        if (!t->items[i].open)
+            continue;
+        t->id = t->items[i].id;
+        tap_settle_here(t);
+    }
+}
+
+/* What was held for longer than others wait goes back to the node when it is released, and comes in its order again. */
+static void test_order_is_kept_by_what_is_released_late(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    for (int i = 0; i < 6; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "a-%d", i);
+        rig_append(r, 0, c, id, "a");
+    }
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 6);
+    rig_until(r, tap_open(&t) == 6);
+    uint64_t then_ns = clock_monotonic_ns(clock_system());
+    rig_until(r, clock_monotonic_ns(clock_system()) - then_ns > 400 * NS_PER_MS);
+    rig_on(r, 0, release_all_here, &t);
+    uint64_t before = tap_count(&t);
+    tap_credit(&t, 6);
+    rig_until(r, tap_open(&t) == 6);
+    for (uint64_t i = before; i < before + 6; i++)
+        assert_int_equal(t.items[i].id[2] - '0', i - before);
+    tap_settle(&t, NULL, BUS_RELEASE);
+    tap_close(&t);
+}
+
+/* ---- what is refused ---- */
+
+/* An exchange that nobody may publish to: it ends the node's channel, but not again and again that of the others. */
+static void test_a_refused_exchange_does_not_stop_the_others(void **state)
+{
+    struct rig *r = *state;
+    char *name = named("theirs"), params[200];
+    must(amqp_exchange_declare(node, 1, amqp_cstring_bytes(name), amqp_cstring_bytes("fanout"), 0, 1, 0, 1,
+                               amqp_empty_table));
+    snprintf(params, sizeof params, "exchange=%s exchange.external=true", name);
+    struct bus_channel *refused = rig_channel_with(r, "ns/d", params), *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    const struct ce_event *event = rig_event("e", NULL, 10);
+    struct rig_append a;
+    assert_int_equal(rig_append_try(r, 0, refused, event), ERR_UNAVAILABLE);
+    appended_after(r, c, "first");
+    for (unsigned i = 0; i < 50; i++) {
+        rig_append_start(r, 0, refused, event, &a);
+        assert_int_equal(a.at_once, ERR_UNAVAILABLE);
+        assert_int_equal(rig_append_try(r, 0, c, event), OK);
+    }
+    ce_event_unref(event);
+    backlog_is(r, s, 51);
+}
+
 /* ---- two processes ---- */
 
 struct pair {
@@ -621,6 +686,37 @@ static void test_one_consumes_and_the_other_takes_over(void **state)
     tap_close(&b);
 }
 
+/* More credit is asked for by a new consumer; the one that waits for the queue must not come between while something
+ * is unsettled, or it would overtake that. */
+static void test_more_credit_does_not_give_the_queue_away(void **state)
+{
+    struct pair *p = *state;
+    struct tap a, b;
+    tap_attach(p->rig[0], p->s[0], 0, &a);
+    tap_credit(&a, 1);
+    unsigned taken = burst(p->rig[0], p->c[0], 0, 0);
+    pair_until(p, tap_open(&a) == 1);
+    tap_drain(p->rig[1], p->s[1], 0, &b);
+    tap_credit(&a, 62);
+    pair_until(p, tap_open(&a) == 32); /* what the node sent for the smaller credit */
+    for (unsigned i = 0; i < 20; i++, taken++) {
+        char id[16];
+        snprintf(id, sizeof id, "another-%u", i);
+        rig_append(p->rig[1], 0, p->c[1], id, NULL);
+        assert_int_equal(tap_count(&b), 0);
+    }
+    while (tap_settle(&a, NULL, BUS_ACK))
+        continue;
+    tap_credit(&a, 100);
+    while (tap_acked(&a) + tap_acked(&b) < taken) {
+        if (!tap_settle(&a, NULL, BUS_ACK))
+            pair_until(p, true);
+        tap_credit(&a, 1);
+    }
+    tap_close(&a);
+    tap_close(&b);
+}
+
 static void test_shared_work_is_shared(void **state)
 {
     struct pair *p = *state;
@@ -671,6 +767,9 @@ int main(int argc, char **argv)
         CASE(test_stop_without_a_node_ends, by_the_way, way_setup, way_teardown),
         CASE(test_what_is_held_too_long_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_goes_back, impatient, contract_setup, contract_teardown),
+        CASE(test_order_is_kept_by_what_is_released_late, impatient, contract_setup, contract_teardown),
+        CASE(test_a_refused_exchange_does_not_stop_the_others, plain, contract_setup, contract_teardown),
+        CASE(test_more_credit_does_not_give_the_queue_away, plain, pair_setup, pair_teardown),
         CASE(test_one_consumes_and_the_other_takes_over, plain, pair_setup, pair_teardown),
         CASE(test_shared_work_is_shared, work, pair_setup, pair_teardown),
     };
