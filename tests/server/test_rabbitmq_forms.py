@@ -328,3 +328,53 @@ def test_a_url_with_its_user_in_it(rabbitmq, pika, namespace, serve, sink):
     inside = plain.BlockingConnection(plain.URLParameters(f"amqp://guest:guest@{rabbitmq.address}/{urllib.parse.quote(VHOST, safe='')}"))
     inside.channel().exchange_declare(f"b.{namespace}.b", passive=True)
     inside.close()
+
+
+# ---- several processes ----
+
+
+def test_two_processes_run_the_same_manifests(rabbitmq, pika, namespace, serve, sink):
+    """One of them delivers a Trigger's events, in order; it is killed, and the other goes on. An object that leaves the files of one stays for the other."""
+    ordered = trigger("t", namespace, "b", sink.url)
+    ordered["metadata"]["annotations"] = {"leat.dev/max-in-flight": "1"}
+    objects = [keys(rabbitmq, namespace), config(namespace), rabbit_broker("b", namespace), ordered]
+    shared = ("--shared", "--bus", f"rabbitmq,url=amqp://{rabbitmq.address}")
+    one, other = serve(objects, *shared), serve(objects, *shared)
+    for process in (one, other):
+        is_ready(process, *TRIGGERS, "t", namespace)
+    queue = queue_of(one, TRIGGERS, "t", namespace)
+    assert queue == queue_of(other, TRIGGERS, "t", namespace)
+    for n in range(0, 40, 2):
+        send(one, f"/brokers/{namespace}/b", f"{n:02}")
+        send(other, f"/brokers/{namespace}/b", f"{n + 1:02}")
+    arrived(sink, *(f"{n:02}" for n in range(40)))
+    order = [r.headers["ce-id"] for r in sink.requests]
+    assert order == sorted(order) and len(order) == 40
+    one.kill()
+    for n in range(40, 60):
+        send(other, f"/brokers/{namespace}/b", f"{n:02}")
+    arrived(sink, *(f"{n:02}" for n in range(60)))
+    order = [r.headers["ce-id"] for n, r in enumerate(sink.requests) if r.headers["ce-id"] not in {q.headers["ce-id"] for q in sink.requests[:n]}]
+    assert order == sorted(order)
+    assert "result=applied" in other.reload(objects[:3])
+    is_gone(other, *TRIGGERS, "t", namespace)
+    assert pika.declared(queue=queue)
+    pika.channel.queue_delete(queue)
+
+
+def test_two_processes_share_the_work(rabbitmq, namespace, serve, sink):
+    """leat.dev/rabbitmq-shared: work. Both deliver, each event once."""
+    together = trigger("t", namespace, "b", sink.url)
+    together["metadata"]["annotations"] = {"leat.dev/rabbitmq-shared": "work", "leat.dev/max-in-flight": "2"}
+    objects = [keys(rabbitmq, namespace), config(namespace), rabbit_broker("b", namespace), together]
+    shared = ("--shared", "--bus", f"rabbitmq,url=amqp://{rabbitmq.address}")
+    processes = [serve(objects, *shared) for _ in range(2)]
+    for process in processes:
+        is_ready(process, *TRIGGERS, "t", namespace)
+    sink.default = Reply(202, delay=0.01)
+    for n in range(100):
+        send(processes[0], f"/brokers/{namespace}/b", str(n))
+    arrived(sink, *map(str, range(100)))
+    assert len(sink.requests) == 100
+    delivered = [process.metric("leat_deliveries_total", namespace=namespace, subscription="t", end="delivered") for process in processes]
+    assert min(delivered) > 10, delivered
