@@ -240,7 +240,7 @@ static struct siting siting_of(struct planner *p, const struct resource *r, cons
  * are. */
 static bool siting_take(struct planner *p, struct channel_plan *c, size_t bus, const struct siting *at, struct why *why)
 {
-    static const char *const where[] = {"bootstrap.servers", "url", "host", "vhost"};
+    static const char *const where[] = {"bootstrap.servers", "url", "host", "port", "vhost"};
     const struct plan_bus *b = &p->plan->buses[bus];
     const char *key = b->key, *given = "";
     for (size_t i = 0; i < sizeof where / sizeof where[0]; i++) {

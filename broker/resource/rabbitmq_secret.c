@@ -14,11 +14,16 @@
  */
 #include "rabbitmq_secret.h"
 
-/* The host in an address of the management page: without scheme, port and path. "" when there is none. */
+/* The host in an address of the management page, behind its scheme: without user, port and path. "" when there is none.
+ */
 static const char *host_of(struct planner *p, struct slice text)
 {
     struct slice rest = text, host = slice_split(&rest, '/');
     size_t n = 0;
+    for (rest = host; rest.ptr;) {
+        host = rest;
+        slice_split(&rest, '@');
+    }
     if (host.len && host.ptr[0] == '[')
         while (n < host.len && host.ptr[n] != ']')
             n++;

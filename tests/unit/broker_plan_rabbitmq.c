@@ -87,6 +87,7 @@ static void test_secrets(void **state)
         {"username: u, password: hunter2, uri: 'http://rabbit.example:15672/api'", KEYS_PARAMS},
         {"username: u, password: hunter2, uri: 'https://rabbit.example:15671'",
          "ssl=true host=rabbit.example username=u password=hunter2"},
+        {"username: u, password: hunter2, uri: 'http://me:hunter2@rabbit.example:15672'", KEYS_PARAMS},
         {"username: u, password: hunter2, uri: 'http://[::1]:15672'", "host=[::1] username=u password=hunter2"},
         {"username: u, password: hunter2, uri: 'amqps://rabbit.example/v', ca.crt: " CERT,
          "url=amqps://rabbit.example/v username=u password=hunter2 ssl.ca=" CERT_LINE},
