@@ -39,9 +39,10 @@ enum err source_sink_timeout(const struct source_spec *spec, uint64_t *ns, struc
 
 struct source_counters { /* relaxed atomics */
     uint64_t received, emitted, refused_signature, refused_invalid, ignored, failed;
-    uint64_t missed; /* times of a schedule that passed while nothing could be sent, and that are not made up for */
-    uint64_t place;  /* for ops->one_loop: up to where the source has done its work, in its own terms; 0: not known.
-                      * Whoever runs it may keep it, and put it back at the next start. A clock: seconds since 1970 */
+    uint64_t missed;   /* times of a schedule that passed while nothing could be sent, and that are not made up for */
+    uint64_t restarts; /* of the command that the source runs */
+    uint64_t place;    /* for ops->one_loop: up to where the source has done its work, in its own terms; 0: not known.
+                        * Whoever runs it may keep it, and put it back at the next start. A clock: seconds since 1970 */
 };
 
 struct source;

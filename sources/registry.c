@@ -4,12 +4,13 @@
  */
 #include "github.h"
 #include "ping.h"
+#include "process.h"
 #include "text.h"
 
 #define SINK_TIMEOUT_S_MAX 3600 /* nobody waits longer for a sink; also keeps the nanoseconds far from overflow */
 
-static const struct source_ops *const sources[] = {&github_source, &ping_source, NULL};
-static const char *const names[] = {"github", "ping", NULL};
+static const struct source_ops *const sources[] = {&github_source, &ping_source, &process_source, NULL};
+static const char *const names[] = {"github", "ping", "process", NULL};
 
 const struct source_ops *source_find(const char *name)
 {

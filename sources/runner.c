@@ -125,6 +125,8 @@ static void put_metrics(const struct runner *u, struct buf *b)
         {"leat_source_failed_total", "Events that were not delivered to the sink.", "", read_counter(&c->failed)},
         {"leat_source_missed_total", "Times of its schedule that passed without an event.", "",
          read_counter(&c->missed)},
+        {"leat_source_restarts_total", "How often the command that the source runs was started again.", "",
+         read_counter(&c->restarts)},
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         if (lines[i].help)

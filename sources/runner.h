@@ -31,9 +31,10 @@ struct runner_program {
     const char *summary;                 /* a paragraph for --help */
     const char *examples;                /* lines, indented by two spaces */
     const char *webhook_default;         /* --listen's default; NULL: the source has no webhooks */
+    const char *command; /* what stands behind "--", for help: each word becomes a parameter "command"; NULL: nothing */
 };
 
-#define RUNNER_PARAMS_MAX 32
+#define RUNNER_PARAMS_MAX 256 /* a command may have that many words */
 #define RUNNER_OVERRIDES_MAX 64
 #define RUNNER_OWNED_MAX (2 * RUNNER_OVERRIDES_MAX + RUNNER_PARAMS_MAX + 8)
 

@@ -61,7 +61,8 @@ static void help_options(const struct runner_option *o)
 
 static int help(const struct runner_program *p)
 {
-    printf("Usage: leat source %s [OPTIONS]\n\n%s\n\nOptions:\n", p->ops->name, p->summary);
+    printf("Usage: leat source %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", p->ops->name, p->command ? " -- " : "",
+           p->command ? p->command : "", p->summary);
     help_options(p->options);
     if (p->webhook_default)
         help_options(webhook_options);
@@ -169,11 +170,24 @@ static int set_option(const struct runner_program *p, struct runner_config *c, c
     return code;
 }
 
+/* What stands behind "--". */
+static int read_command(const struct runner_program *p, int argc, char **argv, struct runner_config *c)
+{
+    for (int i = 0; i < argc; i++) {
+        if (c->spec.param_count == RUNNER_PARAMS_MAX)
+            return complain(p, RUNNER_USAGE, "the command has more than %d words.", RUNNER_PARAMS_MAX);
+        c->params[c->spec.param_count++] = (struct source_param){"command", argv[i]};
+    }
+    return -1;
+}
+
 static int read_arguments(const struct runner_program *p, int argc, char **argv, struct runner_config *c)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return help(p);
+        if (p->command && strcmp(argv[i], "--") == 0)
+            return read_command(p, argc - i - 1, argv + i + 1, c);
         if (strncmp(argv[i], "--", 2) != 0)
             return complain(p, RUNNER_USAGE, "'%s' is no option.", argv[i]);
         struct slice rest = slice_str(argv[i] + 2);

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The process source: runs a command that sends events by itself, and runs it again whenever it ends. On one loop.
+ *
+ * The command is the leader of a process group of its own, and what is left of the group goes with it. It gets nothing
+ * to read; what it writes is read line by line and told. It is told to end (SIGTERM to the group) when the source is
+ * closed, and killed after GRACE_NS; when this process is killed, the kernel sends it SIGTERM.
+ *
+ * Invariants: `pid` is 0 exactly when nothing runs; then no watch is active. `restart` is armed only then.
+ */
+#include "process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loop.h"
+
+#define WAIT_NS (500 * NS_PER_MS) /* before the first start anew; doubled for each further one */
+#define WAIT_NS_MAX (60 * NS_PER_S)
+#define STEADY_NS (60 * NS_PER_S) /* who ran so long begins with the first wait again */
+#define GRACE_NS (8 * NS_PER_S)   /* less than the 30 s that Kubernetes gives, and than the runner's own */
+#define LINE_MAX_BYTES 380        /* longer lines are told in pieces: a value of the log has 400 */
+#define READS_MAX 16              /* of one pipe in a turn: whoever writes without end stops nobody else */
+
+struct process;
+
+/* What the command writes. */
+struct stream {
+    struct loop_watch watch;
+    struct process *process;
+    const char *what; /* "process.stdout" */
+    char line[LINE_MAX_BYTES + 1];
+    size_t len;
+};
+
+struct process {
+    struct source head;
+    const struct source_spec *spec;
+    struct source_host host;
+    struct process_command command;
+    pid_t pid;
+    struct loop_watch ended; /* a pidfd */
+    struct stream out, err;
+    unsigned failures; /* in a row */
+    uint64_t started_ns;
+    struct loop_timer restart, grace;
+    char last_failure[200];
+    bool closing;
+    struct loop_task closed_task;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+static struct process *process_of(struct source *s)
+{
+    return container_of(s, struct process, head);
+}
+
+__attribute__((format(printf, 4, 5))) static void notice(const struct process *p, bool trouble, const char *what,
+                                                         const char *format, ...)
+{
+    char text[LINE_MAX_BYTES + 1];
+    va_list args;
+    if (!p->host.notice)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    p->host.notice(p->host.arg, trouble, what, text);
+}
+
+/* ---- what it writes ---- */
+
+static void tell_line(struct stream *s)
+{
+    s->line[s->len] = '\0';
+    if (s->len > 0)
+        notice(s->process, false, s->what, "%s", s->line);
+    s->len = 0;
+}
+
+static void take(struct stream *s, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] == '\n' || s->len == LINE_MAX_BYTES)
+            tell_line(s);
+        if (bytes[i] != '\n' && bytes[i] != '\r' && bytes[i] != '\0')
+            s->line[s->len++] = bytes[i];
+    }
+}
+
+static void stream_close(struct stream *s)
+{
+    int fd = s->watch.fd;
+    if (fd < 0)
+        return;
+    tell_line(s);
+    loop_watch_remove(s->process->host.loop, &s->watch);
+    close(fd);
+}
+
+/* false: there is no more for now, or for ever. */
+static bool read_once(struct stream *s)
+{
+    char bytes[4096];
+    ssize_t n = read(s->watch.fd, bytes, sizeof bytes);
+    if (n > 0)
+        take(s, bytes, (size_t)n);
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        stream_close(s);
+    return n > 0;
+}
+
+static void readable(struct loop_watch *w, uint32_t events)
+{
+    (void)events;
+    struct stream *s = container_of(w, struct stream, watch);
+    for (int i = 0; i < READS_MAX && s->watch.fd >= 0 && read_once(s); i++)
+        ;
+}
+
+/* ---- starting ---- */
+
+struct pipes {
+    int out[2], err[2], failed[2]; /* the last one: errno of an exec that failed */
+};
+
+static void close_pair(int pair[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (pair[i] >= 0)
+            close(pair[i]);
+    pair[0] = pair[1] = -1;
+}
+
+/* The reading ends of what the command writes must not block. */
+static bool pipes_open(struct pipes *p)
+{
+    *p = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
+    if (pipe2(p->out, O_CLOEXEC) == 0 && pipe2(p->err, O_CLOEXEC) == 0 && pipe2(p->failed, O_CLOEXEC) == 0 &&
+        fcntl(p->out[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(p->err[0], F_SETFL, O_NONBLOCK) == 0)
+        return true;
+    close_pair(p->out);
+    close_pair(p->err);
+    close_pair(p->failed);
+    return false;
+}
+
+/* In the child: only what may be called between fork and exec. */
+static void become(const struct process_command *c, const struct pipes *p)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 && dup2(p->out[1], STDOUT_FILENO) >= 0 &&
+        dup2(p->err[1], STDERR_FILENO) >= 0)
+        execvpe(c->argv[0], c->argv, c->env);
+    int why = errno;
+    (void)!write(p->failed[1], &why, sizeof why);
+    _exit(127);
+}
+
+/* Waits for the exec, which takes no time. 0: it runs. Else errno. */
+static int fork_and_exec(struct process *p, struct pipes *pipes)
+{
+    int why = 0;
+    pid_t pid = fork();
+    if (pid < 0)
+        return errno;
+    if (pid == 0)
+        become(&p->command, pipes);
+    close(pipes->failed[1]);
+    pipes->failed[1] = -1;
+    ssize_t n;
+    while ((n = read(pipes->failed[0], &why, sizeof why)) < 0 && errno == EINTR)
+        ;
+    if (n == (ssize_t)sizeof why) {
+        waitpid(pid, NULL, 0);
+        return why ? why : EIO;
+    }
+    p->pid = pid;
+    return 0;
+}
+
+static void on_end(struct loop_watch *w, uint32_t events);
+
+static bool watch(struct process *p, struct pipes *pipes)
+{
+    int fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+    if (fd < 0)
+        return false;
+    if (loop_watch_add(p->host.loop, &p->ended, fd, EPOLLIN, on_end) != OK) {
+        close(fd);
+        return false;
+    }
+    if (loop_watch_add(p->host.loop, &p->out.watch, pipes->out[0], EPOLLIN, readable) == OK)
+        pipes->out[0] = -1;
+    if (loop_watch_add(p->host.loop, &p->err.watch, pipes->err[0], EPOLLIN, readable) == OK)
+        pipes->err[0] = -1;
+    return true;
+}
+
+/* ERR_INVALID: the command cannot be run, as it is; ERR_UNAVAILABLE: the system has no room for it now. */
+static enum err start(struct process *p, struct diag *d)
+{
+    struct pipes pipes;
+    assert(p->pid == 0);
+    if (!pipes_open(&pipes))
+        return diag_set(d, ERR_UNAVAILABLE, "no descriptors for the command");
+    int why = fork_and_exec(p, &pipes);
+    bool watched = why == 0 && watch(p, &pipes);
+    close_pair(pipes.out);
+    close_pair(pipes.err);
+    close_pair(pipes.failed);
+    if (why == EAGAIN || why == ENOMEM)
+        return diag_set(d, ERR_UNAVAILABLE, "the system has no room for one more process");
+    if (why != 0)
+        return diag_set(d, ERR_INVALID, "%.200s cannot be run: %s", p->command.argv[0], strerror(why));
+    if (!watched) {
+        kill(-p->pid, SIGKILL);
+        waitpid(p->pid, NULL, 0);
+        p->pid = 0;
+        return diag_set(d, ERR_UNAVAILABLE, "no descriptors to watch the command with");
+    }
+    p->started_ns = loop_now_ns(p->host.loop);
+    return OK;
+}
+
+/* ---- ending ---- */
+
+static void start_later(struct process *p)
+{
+    uint64_t wait = p->failures < 16 ? WAIT_NS << p->failures : WAIT_NS_MAX;
+    wait = wait < WAIT_NS_MAX ? wait : WAIT_NS_MAX;
+    p->failures++;
+    notice(p, true, "process.ended", "%s; it is started again in %llu.%llu s", p->last_failure,
+           (unsigned long long)(wait / NS_PER_S), (unsigned long long)(wait / (100 * NS_PER_MS) % 10));
+    loop_timer_start(p->host.loop, &p->restart, wait);
+}
+
+static void restart(struct loop_timer *t)
+{
+    struct process *p = container_of(t, struct process, restart);
+    struct diag d = {0};
+    if (start(p, &d) == OK) {
+        __atomic_fetch_add(&p->host.counters->restarts, 1, __ATOMIC_RELAXED);
+        notice(p, false, "process.started", "%s runs again, as process %d", p->command.argv[0], (int)p->pid);
+        return;
+    }
+    snprintf(p->last_failure, sizeof p->last_failure, "%.190s", d.text);
+    start_later(p);
+}
+
+static void remember_end(struct process *p, const siginfo_t *info)
+{
+    uint64_t ran = (loop_now_ns(p->host.loop) - p->started_ns) / NS_PER_S;
+    if (info->si_code == CLD_EXITED)
+        snprintf(p->last_failure, sizeof p->last_failure, "%.100s ended with exit code %d after %llu s",
+                 p->command.argv[0], info->si_status, (unsigned long long)ran);
+    else
+        snprintf(p->last_failure, sizeof p->last_failure, "%.100s was killed by signal %d (%s) after %llu s",
+                 p->command.argv[0], info->si_status, strsignal(info->si_status), (unsigned long long)ran);
+}
+
+/* What it wrote last is still in the pipes; what it left behind in its group is killed, and with it their other ends.
+ */
+static void on_end(struct loop_watch *w, uint32_t events)
+{
+    (void)events;
+    struct process *p = container_of(w, struct process, ended);
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+        return;
+    kill(-p->pid, SIGKILL);
+    readable(&p->out.watch, 0);
+    readable(&p->err.watch, 0);
+    stream_close(&p->out);
+    stream_close(&p->err);
+    int fd = w->fd;
+    loop_watch_remove(p->host.loop, w);
+    close(fd);
+    p->pid = 0;
+    remember_end(p, &info);
+    if (p->closing) {
+        loop_defer(p->host.loop, &p->closed_task);
+        return;
+    }
+    if (loop_now_ns(p->host.loop) - p->started_ns >= STEADY_NS)
+        p->failures = 0;
+    start_later(p);
+}
+
+/* ---- life ---- */
+
+static enum err check(const struct source_spec *spec, struct diag *d)
+{
+    struct process_command c;
+    enum err e = process_command_make(spec, "", &c, d);
+    if (e == OK)
+        process_command_fini(&c);
+    return e == OK ? source_overrides_check(spec, d) : e;
+}
+
+static void finish_close(struct loop_task *t)
+{
+    struct process *p = container_of(t, struct process, closed_task);
+    assert(p->pid == 0 && p->out.watch.fd < 0 && p->err.watch.fd < 0);
+    void (*closed)(void *arg) = p->closed;
+    void *arg = p->closed_arg;
+    loop_timer_stop(p->host.loop, &p->grace);
+    process_command_fini(&p->command);
+    free(p);
+    closed(arg);
+}
+
+static void grace(struct loop_timer *t)
+{
+    struct process *p = container_of(t, struct process, grace);
+    notice(p, true, "process.killed", "%s did not end within %d s of SIGTERM", p->command.argv[0],
+           (int)(GRACE_NS / NS_PER_S));
+    kill(-p->pid, SIGKILL);
+}
+
+static void close_source(struct source *s, void (*closed)(void *arg), void *arg)
+{
+    struct process *p = process_of(s);
+    assert(!p->closing);
+    p->closing = true;
+    p->closed = closed;
+    p->closed_arg = arg;
+    loop_timer_stop(p->host.loop, &p->restart);
+    if (p->pid == 0) {
+        loop_defer(p->host.loop, &p->closed_task);
+        return;
+    }
+    kill(-p->pid, SIGTERM);
+    loop_timer_start(p->host.loop, &p->grace, GRACE_NS);
+}
+
+static void stream_init(struct stream *s, struct process *p, const char *what)
+{
+    s->watch.fd = -1;
+    s->process = p;
+    s->what = what;
+}
+
+static enum err open_source(const struct source_spec *spec, const struct source_host *host, struct source **out,
+                            struct diag *d)
+{
+    struct process *p = calloc(1, sizeof *p);
+    enum err e = p ? process_command_make(spec, host->sink->url, &p->command, d) : ERR_NOMEM;
+    if (e != OK) {
+        free(p);
+        return e;
+    }
+    p->head.ops = &process_source;
+    p->spec = spec;
+    p->host = *host;
+    p->ended.fd = -1;
+    stream_init(&p->out, p, "process.stdout");
+    stream_init(&p->err, p, "process.stderr");
+    loop_timer_init(&p->restart, restart);
+    loop_timer_init(&p->grace, grace);
+    loop_task_init(&p->closed_task, finish_close);
+    e = start(p, d);
+    if (e != OK) {
+        process_command_fini(&p->command);
+        free(p);
+        return e;
+    }
+    *out = &p->head;
+    return OK;
+}
+
+static const char *last_failure(const struct source *s)
+{
+    return container_of(s, const struct process, head)->last_failure;
+}
+
+const struct source_ops process_source = {
+    .name = "process",
+    .one_loop = true,
+    .check = check,
+    .open = open_source,
+    .close = close_source,
+    .last_failure = last_failure,
+    .main = process_main,
+};
