@@ -54,15 +54,26 @@ static uint64_t consumer_of(uint32_t method, const void *decoded)
 
 static void watch_calls(struct rabbitmq_link *l)
 {
-    if (loop_timer_armed(&l->overdue) || list_empty(&l->calls))
+    if (list_empty(&l->calls))
         return;
     struct rabbitmq_call_made *first = container_of(l->calls.next, struct rabbitmq_call_made, of_link);
     uint64_t now = loop_now_ns(l->loop);
     loop_timer_start(l->loop, &l->overdue, first->due_ns > now ? first->due_ns - now : 0);
 }
 
-static enum err call(struct rabbitmq_channel *c, uint32_t method, const void *decoded, rabbitmq_answer_fn *done,
-                     void *arg)
+/* By their deadlines; most have the same time, and belong at the end. */
+static void put_by_deadline(struct rabbitmq_link *l, struct rabbitmq_call_made *made)
+{
+    struct list *at = l->calls.prev;
+    while (at != &l->calls && container_of(at, struct rabbitmq_call_made, of_link)->due_ns > made->due_ns)
+        at = at->prev;
+    list_insert_after(at, &made->of_link);
+    if (l->calls.next == &made->of_link)
+        watch_calls(l);
+}
+
+static enum err call(struct rabbitmq_channel *c, unsigned ms, uint32_t method, const void *decoded,
+                     rabbitmq_answer_fn *done, void *arg)
 {
     struct rabbitmq_link *l = c->link;
     if (l->call_count >= RABBITMQ_CALLS_MAX)
@@ -80,26 +91,32 @@ static enum err call(struct rabbitmq_channel *c, uint32_t method, const void *de
     made->consumer = consumer_of(method, decoded);
     made->done = done;
     made->arg = arg;
-    made->due_ns = loop_now_ns(l->loop) + l->client->answer_ms * NS_PER_MS;
+    made->ms = ms;
+    made->due_ns = loop_now_ns(l->loop) + ms * NS_PER_MS;
     list_push_back(&c->calls, &made->of_channel);
-    list_push_back(&l->calls, &made->of_link);
+    put_by_deadline(l, made);
     l->call_count++;
-    watch_calls(l);
     rabbitmq_send_later(l);
     return OK;
 }
 
-enum err rabbitmq_call(struct rabbitmq_channel *c, uint32_t method, const void *decoded, rabbitmq_answer_fn *done,
-                       void *arg)
+enum err rabbitmq_call_within(struct rabbitmq_channel *c, unsigned ms, uint32_t method, const void *decoded,
+                              rabbitmq_answer_fn *done, void *arg)
 {
     if (c->state != RABBITMQ_LIVE || !rabbitmq_link_is_up(c->link))
         return ERR_CLOSED;
     if (!has_answer(method) || method == AMQP_CHANNEL_OPEN_METHOD || method == AMQP_CHANNEL_CLOSE_METHOD)
         return ERR_UNSUPPORTED;
-    enum err e = call(c, method, decoded, done, arg);
+    enum err e = call(c, ms, method, decoded, done, arg);
     if (!e && method == AMQP_CONFIRM_SELECT_METHOD)
         c->confirms = true;
     return e;
+}
+
+enum err rabbitmq_call(struct rabbitmq_channel *c, uint32_t method, const void *decoded, rabbitmq_answer_fn *done,
+                       void *arg)
+{
+    return rabbitmq_call_within(c, c->link->client->answer_ms, method, decoded, done, arg);
 }
 
 /* Takes the call out and tells its answer. */
@@ -195,7 +212,7 @@ enum err rabbitmq_channel_open(struct rabbitmq_link *l, const struct rabbitmq_ch
     list_init(&c->calls);
     buf_init(&c->content.head, 2 * (size_t)RABBITMQ_FRAME_BYTES_MAX);
     buf_init(&c->content.body, l->config.message_bytes_max);
-    e = call(c, AMQP_CHANNEL_OPEN_METHOD, &m, NULL, NULL);
+    e = call(c, l->client->answer_ms, AMQP_CHANNEL_OPEN_METHOD, &m, NULL, NULL);
     if (e) {
         free(c);
         return e;
@@ -209,7 +226,7 @@ enum err rabbitmq_channel_open(struct rabbitmq_link *l, const struct rabbitmq_ch
 static void send_close(struct rabbitmq_channel *c, unsigned code, const char *text)
 {
     amqp_channel_close_t m = {.reply_code = (uint16_t)code, .reply_text = amqp_cstring_bytes(text)};
-    if (call(c, AMQP_CHANNEL_CLOSE_METHOD, &m, NULL, NULL) != OK)
+    if (call(c, c->link->client->farewell_ms, AMQP_CHANNEL_CLOSE_METHOD, &m, NULL, NULL) != OK)
         rabbitmq_lose(c->link, ERR_UNAVAILABLE, RABBITMQ_DOWN, "is given up: no memory to close a channel");
 }
 
@@ -234,11 +251,11 @@ static void overdue(struct rabbitmq_call_made *made)
     struct rabbitmq_channel *c = made->channel;
     struct rabbitmq_link *l = c->link;
     char text[400];
-    snprintf(text, sizeof(text), "RabbitMQ at %s did not answer within %g s", l->address_text,
-             l->client->answer_ms / 1000.0);
+    double seconds = made->ms / 1000.0;
+    snprintf(text, sizeof(text), "RabbitMQ at %s did not answer within %g s", l->address_text, seconds);
     if (c->state != RABBITMQ_LIVE || made->answer == AMQP_CHANNEL_OPEN_OK_METHOD) {
         rabbitmq_lose(l, ERR_TIMEOUT, RABBITMQ_DOWN, "did not %s a channel within %g s",
-                      c->state == RABBITMQ_LIVE ? "open" : "close", l->client->answer_ms / 1000.0);
+                      c->state == RABBITMQ_LIVE ? "open" : "close", seconds);
         return;
     }
     tell_closed(c, ERR_TIMEOUT, 0, text);

@@ -81,6 +81,7 @@ enum err rabbitmq_client_new(const struct rabbitmq_client_param *params, size_t 
     k->settings = s;
     k->connect_ms = RABBITMQ_CONNECT_MS;
     k->answer_ms = RABBITMQ_ANSWER_MS;
+    k->farewell_ms = RABBITMQ_FAREWELL_MS;
     k->stall_ms = RABBITMQ_STALL_MS;
     k->close_ms = RABBITMQ_CLOSE_MS;
     k->retry_ms_max = RABBITMQ_RETRY_MS_MAX;

@@ -46,13 +46,14 @@ enum rabbitmq_state {
 };
 
 struct rabbitmq_call_made {
-    struct list of_channel, of_link; /* both in the order of the calls */
+    struct list of_channel, of_link; /* in the order of the calls; of their deadlines */
     struct rabbitmq_channel *channel;
     uint32_t answer;   /* the method that is to come */
     uint64_t consumer; /* hash of the tag that the answer names; 0: it names none, or the server chooses it */
     rabbitmq_answer_fn *done;
     void *arg;
-    uint64_t due_ns;
+    unsigned ms;
+    uint64_t due_ns; /* that much later */
 };
 
 /* A message whose frames come in. What they hold is copied, but a body that is one frame. */

@@ -68,7 +68,7 @@ struct rabbitmq_client {
     struct rabbitmq_client_events events;
     struct ssl_ctx_st *tls; /* NULL: plain; shared by the links */
     char where[300];        /* "RabbitMQ at host:port", for people */
-    unsigned connect_ms, answer_ms, stall_ms, close_ms,
+    unsigned connect_ms, answer_ms, farewell_ms, stall_ms, close_ms,
         retry_ms_max;             /* RABBITMQ_*_MS of rabbitmq_link.h; tests have less time */
     rabbitmq_resolve_fn *resolve; /* getaddrinfo; tests have name servers that are silent */
     pthread_mutex_t lock;

@@ -46,6 +46,7 @@ struct rabbitmq_channel;
 #define RABBITMQ_CONNECT_MS 10000  /* TCP, TLS and login of one host; then the next one is tried */
 #define RABBITMQ_RETRY_MS_MAX 3000 /* so that a node which is back has its links within 5 s */
 #define RABBITMQ_ANSWER_MS 30000   /* of a call: a quorum queue on a busy node is declared within seconds */
+#define RABBITMQ_FAREWELL_MS 5000  /* of the close of a channel: nothing but a process of the node has to end */
 #define RABBITMQ_STALL_MS 30000    /* without heartbeats: how long a node may take nothing of what is sent */
 #define RABBITMQ_CLOSE_MS 2000     /* of rabbitmq_link_free: what is unsent goes out and the close is answered */
 #define RABBITMQ_CALLS_MAX 100000  /* unanswered ones of a link: beyond, a caller is mistaken */
@@ -153,6 +154,12 @@ typedef void rabbitmq_answer_fn(void *arg, const struct rabbitmq_answer *a);
  * beyond a frame, ERR_INVALID for what the library cannot encode (a name beyond 255 bytes), ERR_NOMEM, ERR_FULL. */
 enum err rabbitmq_call(struct rabbitmq_channel *c, uint32_t method, const void *decoded, rabbitmq_answer_fn *done,
                        void *arg) must_check;
+
+/* The same with a deadline of its own. RabbitMQ (3.10) may never answer what it was asked of a quorum queue while that
+ * elected its leader, and does not answer the channel's close either; another connection is served at once. So who
+ * knows that an answer is due soon sets a short time and, when it has passed, resets the link. */
+enum err rabbitmq_call_within(struct rabbitmq_channel *c, unsigned ms, uint32_t method, const void *decoded,
+                              rabbitmq_answer_fn *done, void *arg) must_check;
 
 struct rabbitmq_publish {
     struct slice exchange, routing_key;

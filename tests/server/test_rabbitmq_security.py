@@ -11,11 +11,6 @@ from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 from topology import hear, resource
 
 
-@pytest.fixture(scope="module")
-def rabbitmq():
-    return RabbitMQ.shared()
-
-
 class Strict(RabbitMQ):
     """Asks for a client's certificate, and takes its name from it when it is given no other."""
 

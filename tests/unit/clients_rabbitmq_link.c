@@ -302,6 +302,17 @@ static void answer_others(struct amqp_peer *p)
     }
 }
 
+static void call_soon(struct rig *r)
+{
+    amqp_queue_declare_t queue = {.queue = amqp_cstring_bytes("q")};
+    amqp_basic_qos_t qos = {.prefetch_count = 3};
+    struct rig_answer *mine = malloc(sizeof(*mine));
+    open_channel(r);
+    *mine = (struct rig_answer){r, "short"};
+    assert_int_equal(rig_call(r, r->channel, AMQP_QUEUE_DECLARE_METHOD, &queue, "long"), OK);
+    assert_int_equal(rabbitmq_call_within(r->channel, 300, AMQP_BASIC_QOS_METHOD, &qos, rig_answered, mine), OK);
+}
+
 static void test_an_answer_that_does_not_come_ends_the_channel_then_the_connection(void **state)
 {
     (void)state;
@@ -309,14 +320,15 @@ static void test_an_answer_that_does_not_come_ends_the_channel_then_the_connecti
     char url[80];
     snprintf(url, sizeof(url), "amqp://127.0.0.1:%u", peer.port);
     rig_client(&rig, (const char *const[]){"url", url, NULL});
-    rig.client->answer_ms = 300;
+    rig.client->answer_ms = 20000;
+    rig.client->farewell_ms = 200;
     rig_link(&rig);
     rig_wait(&rig, "up");
-    rig_do(&rig, call_all); /* on channel 1 */
-    rig_has(rig_wait(&rig, "answer declare timeout"), "did not answer within 0.3 s");
-    rig_wait(&rig, "answer qos timeout");
+    rig_do(&rig, call_soon); /* on channel 1 */
+    rig_wait(&rig, "answer long timeout");
+    rig_has(rig_wait(&rig, "answer short timeout"), "did not answer within 0.3 s");
     rig_wait(&rig, "closed timeout");
-    rig_has(rig_wait(&rig, "down timeout"), "did not close a channel within 0.3 s");
+    rig_has(rig_wait(&rig, "down timeout"), "did not close a channel within 0.2 s");
     rig_wait(&rig, "up");
     stop();
 }
