@@ -214,7 +214,9 @@ struct rabbit_consumer {
     bool failed; /* Q: it is down, and was not only not up yet */
     struct list subscriptions;
     struct rabbitmq_channel *looking; /* Q: for queues that nobody consumes */
-    struct loop_timer sweep;
+    struct loop_timer sweep, patience;
+    unsigned resets;                /* Q: of the link, for want of answers, since it was lost by itself */
+    bool reset;                     /* Q: the loss that comes is one of these */
     struct ce_amqp_header *headers; /* Q, owned: of the message that is being read */
     size_t header_room;
 };

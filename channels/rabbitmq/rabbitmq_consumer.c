@@ -337,6 +337,8 @@ static void consume(struct bus_subscription *s, uint32_t wanted)
     s->prefetch = most;
     if (e)
         rabbitmq_channel_close(s->amqp);
+    else
+        rabbit_patience_begin(s);
 }
 
 static void stopped(void *arg, const struct rabbitmq_answer *a)
@@ -354,6 +356,7 @@ static void stop(struct bus_subscription *s)
     const amqp_basic_cancel_t m = {.consumer_tag = amqp_cstring_bytes(tag_of(s, tag))};
     s->changing = true;
     s->growing = false;
+    rabbit_patience_begin(s);
     if (rabbitmq_call(s->amqp, AMQP_BASIC_CANCEL_METHOD, &m, stopped, s))
         rabbitmq_channel_close(s->amqp);
 }
@@ -525,6 +528,7 @@ static void down(void *arg, enum err e, const char *why)
     atomic_store(&q->up, false);
     q->failed = true;
     rabbit_consumer_looking_closed(q);
+    rabbit_patience_down(q);
     if (q == &q->bus->consumers[0])
         rabbit_jobs_down(q->bus);
 }
@@ -543,6 +547,7 @@ enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index)
                                                 .events = &events,
                                                 .arg = q};
     loop_timer_init(&q->sweep, sweep);
+    rabbit_patience_init(q);
     enum err e = rabbitmq_link_new(k->client, &config, &q->link);
     return e ? e : post_new(rabbitmq_link_loop(q->link), arrived, q, &q->post);
 }

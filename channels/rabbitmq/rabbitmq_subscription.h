@@ -92,6 +92,7 @@ struct bus_subscription {
     bool consuming, counting, closing;
     bool
         changing; /* a cancel or a consume is not answered: their answers may come behind those of what is asked next */
+    uint64_t changing_ns;               /* since when */
     struct rabbitmq_channel *counts_on; /* where the queue's length is asked for */
     uint64_t first_count, first_appended, first_arrivals, first_asked_ns;
     bool first_pending;      /* appends were under way when it was asked */
@@ -102,6 +103,10 @@ struct bus_subscription {
 /* Any thread, under the subscription's lock or not. */
 void rabbit_consumer_todo(struct bus_subscription *s, unsigned what);
 /* Q. */
+/* rabbitmq_patience.c: of a link; the node was asked for a consumer; the link is down. */
+void rabbit_patience_init(struct rabbit_consumer *q);
+void rabbit_patience_begin(struct bus_subscription *s);
+void rabbit_patience_down(struct rabbit_consumer *q);
 void rabbit_consumer_count(struct bus_subscription *s);         /* rabbitmq_count.c */
 void rabbit_consumer_looking_closed(struct rabbit_consumer *q); /* likewise: the link is gone */
 enum err rabbit_message_event(struct bus_subscription *s, const struct rabbitmq_message *m,

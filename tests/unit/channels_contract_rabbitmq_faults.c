@@ -494,6 +494,22 @@ static void test_a_node_that_confirms_nothing_is_left(void **state)
     appended_after(r, c, "after");
 }
 
+static void test_a_node_that_lets_nobody_consume_is_left(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append(r, 0, c, "e", NULL);
+    atomic_store(&way.still, true);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 1);
+    rig_until(r, heard("BrokerDown"));
+    atomic_store(&way.still, false);
+    rig_until(r, tap_open(&t) == 1);
+    tap_close(&t);
+}
+
 static void test_stop_without_a_node_ends(void **state)
 {
     struct rig *r = *state;
@@ -764,6 +780,7 @@ int main(int argc, char **argv)
         CASE(test_a_cut_connection_ends_appends, by_the_way, way_setup, way_teardown),
         CASE(test_a_node_that_stands_still_is_found_out, by_the_way, way_setup, way_teardown),
         CASE(test_a_node_that_confirms_nothing_is_left, heartless, way_setup, way_teardown),
+        CASE(test_a_node_that_lets_nobody_consume_is_left, heartless, way_setup, way_teardown),
         CASE(test_stop_without_a_node_ends, by_the_way, way_setup, way_teardown),
         CASE(test_what_is_held_too_long_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_goes_back, impatient, contract_setup, contract_teardown),
