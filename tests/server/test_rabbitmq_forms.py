@@ -378,3 +378,40 @@ def test_two_processes_share_the_work(rabbitmq, namespace, serve, sink):
     assert len(sink.requests) == 100
     delivered = [process.metric("leat_deliveries_total", namespace=namespace, subscription="t", end="delivered") for process in processes]
     assert min(delivered) > 10, delivered
+
+
+# ---- rights ----
+
+
+def test_a_user_with_no_more_rights_than_the_page_says(rabbitmq, namespace, serve, run, sink):
+    """For a Broker, its Trigger, and what is parked of it."""
+    user = "u" + namespace
+    rabbitmq.add_user(user, "secret")
+    rabbitmq.permit(user, "/", *[r"^([bcst]\.|leat).*"] * 3)
+    sink.default = Reply(400)
+    process = serve([keys(rabbitmq, namespace, username=user, password="secret"), config(namespace), rabbit_broker("b", namespace), trigger("t", namespace, "b", sink.url)])
+    process.may_lose = True
+    is_ready(process, *TRIGGERS, "t", namespace)
+    send(process, f"/brokers/{namespace}/b", "1")
+
+    def listed():
+        code, out, said = run("dlq", "list", "trigger/t", "-n", namespace, "-o", "json", env={"LEAT_SERVER": process.api})
+        assert code == 0, said
+        return [item["id"] for item in json.loads(out)["items"]]
+
+    wait_for(lambda: listed() == ["1"], "the parked event", 30)
+
+
+def test_a_source_that_may_only_read(rabbitmq, pika, namespace, serve, sink):
+    user, queue = "u" + namespace, namespace + ".q"
+    pika.channel.queue_declare(queue, durable=True)
+    rabbitmq.add_user(user, "secret")
+    rabbitmq.permit(user, "/", "^$", "^$", f"^{namespace}")
+    process = serve([keys(rabbitmq, namespace, username=user, password="secret"), source("in", namespace, sink.url, queueName=queue, predeclared=True), source("makes", namespace, sink.url, queueName=namespace + ".made", exchangeName=namespace + ".x")])
+    is_ready(process, *SOURCES, "in", namespace)
+    pika.write("", b"x", routing_key=queue, message_id="1")
+    arrived(sink, "1")
+    wait_for(lambda: condition(process, *SOURCES, "makes", namespace)[0] == "False", "the condition of the one that may make nothing", 30)
+    said = condition(process, *SOURCES, "makes", namespace)[2]
+    assert "ACCESS_REFUSED" in said and namespace + ".x" in said and "secret" not in said, said
+    pika.channel.queue_delete(queue)
