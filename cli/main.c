@@ -26,6 +26,7 @@ const struct command *const commands[] = {
     &command_resume,
     &command_task,
     &command_source,
+    &command_run_with_sink,
     &command_log,
     &command_doctor,
     &command_bench,
