@@ -104,16 +104,24 @@ static void look(void *owner)
     stop_go_on(k);
 }
 
+/* Who shows what was wrong looks when something is told: once more at the end, when not each was told. */
+static void tell_the_end(struct rabbit_bus *k)
+{
+    if (k->untold && k->jobs_open == 0)
+        k->untold = !rabbit_notice(k, 0, "AllWell", "more channels and queues are well again");
+}
+
 static void tick(struct loop_timer *t)
 {
     struct rabbit_bus *k = container_of(t, struct rabbit_bus, tick);
     if (!k->stopping)
         rabbit_channels_look(k);
+    tell_the_end(k);
     look(k);
     loop_timer_start(k->env.control, t, TICK_NS);
 }
 
-void rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
+bool rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -121,6 +129,7 @@ void rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const c
     va_end(args);
     if (kept)
         post_send(k->post);
+    return kept;
 }
 
 static void client_notice(void *arg, int severity, const char *code, const char *text)

@@ -262,6 +262,7 @@ struct rabbit_bus {
     uint64_t opened_ns;
     uint64_t wait_ns, hold_ns, sweep_ns; /* rabbitmq_consumer.c, sweep */
     bool connected;                      /* control: the node has been there */
+    bool untold;                         /* control: something is well again, and that was not told */
     atomic_bool back;                    /* it has come, or come back */
     atomic_bool suspects, closed;
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
@@ -281,8 +282,8 @@ static inline bool rabbit_bus_closed(const struct rabbit_bus *k)
     return atomic_load_explicit(&k->closed, memory_order_acquire);
 }
 
-/* Any thread: to control (notes.h), RABBITMQ_NOTICES_A_MINUTE of each code. Never blocks. */
-void rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
+/* Any thread: to control (notes.h), RABBITMQ_NOTICES_A_MINUTE of each code. Never blocks. False: it is not told. */
+bool rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 static inline uint64_t rabbit_now(void)

@@ -161,8 +161,8 @@ static void refused(struct bus_channel *c, const struct rabbit_job *j)
 /* Whoever shows what was wrong looks again when something is told. */
 static void well(struct bus_channel *c)
 {
-    if (c->err && !c->ops)
-        rabbit_notice(c->bus, 0, "ChannelWell", "channel %s is well again", c->name);
+    if (c->err && !c->ops && !rabbit_notice(c->bus, 0, "ChannelWell", "channel %s is well again", c->name))
+        c->bus->untold = true;
     c->err = OK;
     c->reason[0] = '\0';
 }

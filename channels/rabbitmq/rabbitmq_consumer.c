@@ -297,6 +297,7 @@ static void consumed(void *arg, const struct rabbitmq_answer *a)
 {
     struct bus_subscription *s = arg;
     s->changing = false;
+    s->consumer->answered_ns = rabbit_now();
     if (a->e)
         return; /* the channel closes, and `closed` goes on */
     s->consuming = true;
@@ -345,6 +346,7 @@ static void stopped(void *arg, const struct rabbitmq_answer *a)
 {
     struct bus_subscription *s = arg;
     s->changing = s->consuming = false;
+    s->consumer->answered_ns = rabbit_now();
     if (!a->e)
         tend(s);
 }

@@ -2,9 +2,10 @@
  *
  * Consumers that the node does not answer. A node that has just been started may lose what it asks a quorum queue for
  * while that elects its leader, and then waits for the answer for half a minute and more, with the AMQP channel that
- * asked; on another connection the queue is served at once. So where basic.consume is not answered the link is given
- * up: after 2 seconds, then 4, then 8, and no more until the connection was lost by itself, since a queue that has no
- * leader at all (most of its members are away) must not cost the others their connection for ever.
+ * asked; on another connection the queue is served at once. So where basic.consume is not answered, and none of the
+ * others either (a node that has a thousand to answer takes its time), the link is given up: after 2 seconds, then 4,
+ * then 8, and no more until the connection was lost by itself, since a queue that has no leader at all (most of its
+ * members are away) must not cost the others their connection for ever.
  *
  * On Q.
  */
@@ -30,7 +31,7 @@ static void look(struct loop_timer *t)
     }
     if (oldest == now || q->resets == RESETS_MAX)
         return;
-    if (now - oldest < PATIENCE_NS << q->resets) {
+    if (now - oldest < PATIENCE_NS << q->resets || now - q->answered_ns < PATIENCE_NS << q->resets) {
         loop_timer_start(loop_of(q), t, LOOK_NS);
         return;
     }

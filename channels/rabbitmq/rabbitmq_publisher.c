@@ -28,7 +28,7 @@
 #define MAILBOX_MAX 4096
 #define RING_MIN 256
 #define LATE_NS (500 * NS_PER_MS)
-#define FIRST_NS (2 * NS_PER_S)
+#define FIRST_NS (3 * NS_PER_S)
 #define AGAIN_NS (200 * NS_PER_MS)
 #define PERSISTENT 2
 

@@ -113,8 +113,9 @@ static void refused(struct bus_subscription *s, const struct rabbit_job *j)
 static void is_made(struct bus_subscription *s, uint64_t messages, bool differs)
 {
     bool first = s->state == RABBIT_MAKING;
-    if (s->reason[0] && !s->ops)
-        rabbit_notice(s->bus, 0, "QueueWell", "subscription %s: queue %s is well again", s->name, s->settings.queue);
+    if (s->reason[0] && !s->ops &&
+        !rabbit_notice(s->bus, 0, "QueueWell", "subscription %s: queue %s is well again", s->name, s->settings.queue))
+        s->bus->untold = true;
     s->reason[0] = '\0';
     s->state = RABBIT_READY;
     if (!s->counted_in) {
