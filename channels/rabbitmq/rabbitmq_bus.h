@@ -216,6 +216,7 @@ struct rabbit_consumer {
     struct rabbitmq_channel *looking; /* Q: for queues that nobody consumes */
     struct loop_timer sweep, patience;
     unsigned resets;                /* Q: of the link, for want of answers, since it was lost by itself */
+    uint64_t answered_ns;           /* Q: when a consumer was made or ended, last */
     bool reset;                     /* Q: the loss that comes is one of these */
     struct ce_amqp_header *headers; /* Q, owned: of the message that is being read */
     size_t header_room;
