@@ -4,7 +4,8 @@
  *
  * Bounds: bytes of events under way, of the whole bus (`buffer`). A node that does not answer is not queued for:
  * without a connection, and while the node takes no messages (its memory or disk alarm), appends are refused at once;
- * and when one was not confirmed in time, one at a time goes out until one is.
+ * and when one was not confirmed in time, one at a time goes out until one is: of its channel, or of all when the node
+ * confirmed nothing else either.
  */
 #include "rabbitmq_bus.h"
 
@@ -21,6 +22,8 @@ static enum err refused(struct rabbit_bus *k, const struct bus_channel *c)
         return ERR_UNAVAILABLE;
     if (atomic_load(&c->rules)->settings.queue)
         return ERR_UNSUPPORTED; /* it is somebody's queue */
+    if (atomic_load_explicit(&c->stalled, memory_order_relaxed) && atomic_load(&c->pending) > 0)
+        return ERR_UNAVAILABLE;
     if (rabbit_channel_barred(c))
         return ERR_UNAVAILABLE;
     if (!atomic_load_explicit(&p->up, memory_order_relaxed) && !atomic_load(&p->connecting))

@@ -126,8 +126,9 @@ struct rabbit_publisher {
     uint64_t base, next;             /* numbers: the oldest that may not be answered, and the next */
     uint64_t hint;                   /* where the last returned message was found */
     size_t size;
-    bool confirms;   /* the node confirmed something on this channel */
-    unsigned resets; /* of the link, for want of confirms, since the last one */
+    bool confirms;     /* the node confirmed something on this channel */
+    uint64_t heard_ns; /* when it did so last */
+    unsigned resets;   /* of the link, for want of confirms, since the last one */
     uint32_t frame_max;
     size_t body_bytes_max;               /* what the node was heard to take; 0: it did not say */
     struct amqp_table_entry_t_ *headers; /* owned: of the message that is being written */
@@ -182,6 +183,7 @@ struct bus_channel {
     uint64_t ask_ns; /* REFUSED: when it is asked again */
     enum err err;
     char reason[320];
+    atomic_bool stalled;        /* the last that was heard of an append is that it was not confirmed in time */
     _Atomic uint64_t barred_ns; /* until when nothing is published: the node refused it; 0: it may be */
     atomic_bool suspect;        /* its exchange or a queue seems to be gone */
     atomic_uint pending;        /* appends under way */

@@ -104,6 +104,7 @@ static void ring_answer(struct rabbit_publisher *p, uint64_t number, enum err e)
         homeless = false;
     }
     if (!e) {
+        atomic_store_explicit(&c->stalled, false, memory_order_relaxed);
         atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&c->appended_bytes, ce_event_size(a->event), memory_order_relaxed);
     }
@@ -234,6 +235,7 @@ static void confirmed(void *arg, uint64_t number, bool multiple, bool ok)
         return; /* given up before */
     atomic_store_explicit(&p->stalled, false, memory_order_relaxed);
     p->confirms = true;
+    p->heard_ns = rabbit_now();
     p->resets = 0;
     for (uint64_t n = multiple ? p->base : number; n <= number; n++)
         ring_answer(p, n, ok ? OK : ERR_UNAVAILABLE);
@@ -352,22 +354,27 @@ static uint64_t patience(const struct rabbit_publisher *p)
     return ns < RABBIT_SEND_NS ? ns : RABBIT_SEND_NS;
 }
 
-/* The oldest was not confirmed in time: the connection is given up, and another one may be better. While the node says
- * that it takes no messages only they are. */
+/* The oldest was not confirmed in time. When nothing was, the connection is given up, and another one may be better.
+ * While the node says that it takes no messages, or confirms others (a queue of this one is not well: its leader is
+ * gone), only what is late is given up. */
 static void late(struct loop_timer *t)
 {
     struct rabbit_publisher *p = container_of(t, struct rabbit_publisher, late);
-    uint64_t now = rabbit_now(), most = patience(p);
-    bool is_late = p->base < p->next && now - at(p, p->base)->since_ns > most;
-    if (is_late)
+    uint64_t now = rabbit_now(), most = patience(p), n = p->base;
+    for (; n < p->next && now - at(p, n)->since_ns > most; n++) {
+        if (at(p, n)->append)
+            atomic_store(&at(p, n)->append->channel->stalled, true);
+    }
+    bool silent = n > p->base && (!p->confirms || now - p->heard_ns > most);
+    if (silent)
         atomic_store(&p->stalled, true);
-    if (is_late && !rabbitmq_link_blocked(p->link)) {
+    if (silent && !rabbitmq_link_blocked(p->link)) {
         p->resets++;
         rabbitmq_link_reset(p->link, ERR_TIMEOUT, "RabbitMQ confirmed no message in time");
         return;
     }
-    for (uint64_t n = p->base; n < p->next && now - at(p, n)->since_ns > most; n++)
-        ring_answer(p, n, ERR_UNAVAILABLE);
+    for (uint64_t i = p->base; i < n; i++)
+        ring_answer(p, i, ERR_UNAVAILABLE);
     ring_trim(p);
     if (p->base < p->next)
         loop_timer_start(loop_of(p), t, LATE_NS);

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong with one queue on RabbitMQ does not reach the channels beside it."""
+import threading
+import time
+
+from broker import event, prefix_of
+from leat import wait_for
+from topology import hear, resource
+
+UNCONFIRMED_S = 10  # what leat waits for a confirm (RABBIT_SEND_NS)
+
+
+def test_a_queue_that_confirms_nothing_stops_its_own_channel_only(rabbitmq, serve, sink):
+    objects = [resource("Channel", "x", {}), hear("t", "x", sink.url), resource("Channel", "y", {}), hear("u", "y", sink.url)]
+    server = serve(objects, "--bus", f"rabbitmq,url={rabbitmq.url()}")
+    wait_for(lambda: all(server.post(c, b"x", event(c)).status == 202 for c in "xy"), "both channels")
+    queue, = [name for name in rabbitmq.ctl("list_queues", "--no-table-headers", "name").split() if name.startswith(prefix_of(server.manifest.parent)) and ".t." in name]
+    process = f"whereis('%2F_{queue}')"
+    rabbitmq.ctl("eval", f"sys:suspend({process}).")
+    try:
+        stuck = []
+        thread = threading.Thread(target=lambda: stuck.append(server.post("x", b"x", event("stuck")).status))
+        thread.start()
+        until, others = time.monotonic() + UNCONFIRMED_S + 3, []
+        while time.monotonic() < until:  # a fact for a while: nothing of it is to be waited for
+            others.append(server.post("y", b"x", event(f"y{len(others)}")).status)
+        thread.join()
+        assert stuck == [503]
+        assert set(others) == {202}
+    finally:
+        rabbitmq.ctl("eval", f"sys:resume({process}).")
+    wait_for(lambda: server.post("x", b"x", event("after")).status == 202, "the queue that is well again")
