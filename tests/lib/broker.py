@@ -18,6 +18,7 @@ import leat
 MESSAGING = "messaging.knative.dev/v1"
 ELSEWHERE = ("kafka", "rabbitmq")  # buses that others share: names there have a prefix
 DURABLE = os.environ.get("LEAT_BUS", "").startswith(("log", *ELSEWHERE))  # what a stop leaves behind is there at the next start
+PAST = DURABLE and not os.environ["LEAT_BUS"].startswith("rabbitmq")  # and what nobody subscribed to, too
 
 
 # ---- manifests ----

@@ -32,7 +32,7 @@ ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knati
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA")  # beside memory; as `serve --bus` takes them
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
-LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it")
+LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it", "crash of a rabbitmq and of leat on it")
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -106,7 +106,8 @@ def real_crash_suites():
     yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
     yield Suite("crash real: killed 200 times", [*proof, "--cycles", "200"], "crash-tools")
     yield Suite("crash real: stopped under load 20 times", [*proof, "--cycles", "20", "--gently"], "crash-tools")
-    yield Suite("crash of a kafka and of leat on it", [sys.executable, "tests/crash/kafka.py"], "crash-tools")
+    for system in ("kafka", "rabbitmq"):
+        yield Suite(f"crash of a {system} and of leat on it", [sys.executable, f"tests/crash/{system}.py"], "crash-tools")
 
 
 def all_suites():
@@ -137,7 +138,7 @@ def counts(output, good):
 
 
 def environment(suite):
-    env = dict(os.environ, **{name: value.replace("$LEAT_KAFKA", os.environ.get("LEAT_KAFKA", "")) for name, value in suite.env.items()})
+    env = dict(os.environ, **{name: os.path.expandvars(value) for name, value in suite.env.items()})
     # Strict checks want a NUL behind what strndup copies, which its contract (POSIX) does not: librdkafka copies a broker's refusal of a token out of the bytes it received.
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:intercept_strndup=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")

@@ -145,6 +145,10 @@ class RabbitMQ(Node):
         """Connections that are open stay so."""
         self.ctl("change_password", user, password)
 
+    def disconnect(self, why):
+        """Closes all clients' connections."""
+        self.ctl("close_all_connections", "--global", why)
+
     # ---- its settings ----
 
     def format(self):

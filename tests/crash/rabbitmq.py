@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Breaks a real RabbitMQ and `leat serve` on it under load, as systems.py says, and proves that nothing that was acknowledged is lost. What is broken beside that:
+
+    alarm       the node's memory is used up, as it sees it: for some seconds it takes no messages
+    password    another password is set and all connections are closed: nothing goes until leat has it
+    queue       somebody deletes a subscription's queue
+    exchange    somebody deletes the channel's exchange
+
+Duplicates: what was settled and not yet acknowledged by the node's own log, and what was in flight.
+"""
+import pathlib
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:1] = [str(ROOT / "tests"), str(ROOT / "tests/lib")]  # not this folder: its real.py would hide tests/real
+
+import leat  # noqa: E402
+from crash.systems import SystemCampaign, main  # noqa: E402
+from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ  # noqa: E402
+
+
+class RabbitMQCampaign(SystemCampaign):
+    NODE = RabbitMQ
+    FAULTS = (*SystemCampaign.FAULTS, "alarm", "password")
+    password = PASSWORD
+
+    def bus(self):
+        return f"rabbitmq,url={self.node.url(USER, self.password, VHOST)}"
+
+    def names(self, things, part):
+        """Of exchanges or queues of the broker's channel and its subscriptions, not of parked events."""
+        listed = self.node.ctl("list_" + things, "-p", VHOST, "--no-table-headers", "name").split()
+        return [name for name in listed if part in name and "dead-letter" not in name]
+
+    def break_alarm(self):
+        self.node.alarm(True)
+        time.sleep(self.random.uniform(1, 4))
+        self.node.alarm(False)
+
+    def break_password(self):
+        """leat with the old one is refused, and says so; with the new one it goes on."""
+        self.password += "+"
+        self.node.change_password(USER, self.password)
+        self.node.disconnect("another password")
+        leat.wait_for(lambda: "AuthenticationFailed" in self.server.logs, "leat to say that it is refused")
+        self.break_leat()
+
+    def own(self):
+        for things in ("queues", "exchanges"):
+            (name, *_) = self.names(things, ".default.")
+            self.gone(things, lambda: self.remove(things, name))
+
+    def remove(self, things, name):
+        """An exchange hands on to the queues that are there: what comes before leat has made one again is not for it. That an exchange is gone is seen by who writes to it."""
+        if things == "queues":
+            self.node.ctl("delete_queue", "-p", VHOST, name)
+            leat.wait_for(lambda: name in self.names(things, name), f"{name} to be there again")
+        else:
+            self.node.ctl("eval", f'rabbit_exchange:delete(rabbit_misc:r(<<"{VHOST}">>, exchange, <<"{name}">>), false, <<"somebody">>).')
+
+
+if __name__ == "__main__":
+    sys.exit(main(RabbitMQCampaign, "rabbitmq.py", __doc__))

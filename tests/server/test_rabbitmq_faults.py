@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A RabbitMQ that is away, full, robbed or closed to us while leat serves on it: what senders are answered, that nothing accepted is lost, and how soon it goes on. Then what Knative's
+Rabbit parts do wrong with deliveries, and must not happen here. tests/crash/rabbitmq.py breaks it under load."""
+
+import threading
+import time
+
+import pytest
+
+from broker import event, prefix_of
+from leat import Reply, wait_for
+from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+from recorder import always, held
+from topology import condition, ends, hear, ready, resource, settled, terms
+
+BACK = 5.0  # seconds after the fault's end in which events are accepted again
+
+
+@pytest.fixture(scope="module")
+def node():
+    with RabbitMQ() as r:
+        yield r
+
+
+@pytest.fixture
+def ours(node, serve):
+    """ours(objects): `leat serve` on that node as USER; ready."""
+    def run(objects, password=PASSWORD):
+        process = serve(objects, "--bus", f"rabbitmq,url={node.url(USER, password, VHOST)}")
+        ready(process, *objects)
+        return process
+
+    return run
+
+
+def one(url, **delivery):
+    return [resource("Channel", "x", {}), hear("t", "x", url, delivery=terms(**delivery))]
+
+
+def post(broker, id):
+    return broker.post("x", b"v", event(id))
+
+
+def accepted(broker, *ids):
+    for id in ids:
+        answer = post(broker, id)
+        assert answer.status == 202, answer
+
+
+def refused(broker, what):
+    """Senders are told to come again, at once: nothing is waited for."""
+    wait_for(lambda: post(broker, f"while {what}").status == 503, "senders to be told")
+    began = time.monotonic()
+    answer = post(broker, f"still {what}")
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 1, answer
+
+
+def back(broker):
+    began = time.monotonic()
+    try:
+        wait_for(lambda: post(broker, "again").status == 202, "events to be accepted again", 30)
+    except AssertionError:
+        pytest.fail(f"not accepted again: {post(broker, 'again').text}\n{broker.logs}")
+    return time.monotonic() - began
+
+
+def names(node, things, process):
+    """Of what this process has on the node, but for parked events."""
+    listed = node.ctl("list_" + things, "-p", VHOST, "--no-table-headers", "name").split()
+    return [name for name in listed if name.startswith(prefix_of(process.manifest.parent)) and "dead-letter" not in name]
+
+
+# ---- it is away, or closed ----
+
+
+def test_a_node_that_is_killed_and_comes_back(node, ours, recorder):
+    gate = threading.Event()
+    sub = recorder.add("sub", held(gate))
+    broker = ours(one(sub.url))
+    accepted(broker, "1", "2", "3")
+    assert len(names(node, "queues", broker)) == 1  # a second later: a quorum queue that RabbitMQ 3.10 has made in the moment before it is killed comes back without a leader, for ever
+    node.kill()
+    try:
+        refused(broker, "away")
+    finally:
+        node.start()
+    gate.set()
+    assert back(broker) < BACK
+    sub.wait_ids({"1", "2", "3", "again"})
+    assert condition(broker, "Channel", "x")["status"] == "True"
+
+
+def test_a_node_without_memory_takes_nothing_and_gives(node, ours, recorder):
+    gate = threading.Event()
+    sub = recorder.add("sub", held(gate))
+    broker = ours(one(sub.url))
+    accepted(broker, "1", "2")
+    node.alarm(True)
+    try:
+        refused(broker, "blocked")
+        gate.set()
+        sub.wait_ids({"1", "2"})
+    finally:
+        node.alarm(False)
+    assert back(broker) < BACK
+    sub.wait_ids({"again"})
+
+
+def test_a_password_that_somebody_changed(node, ours, recorder):
+    """Who is refused says so, with no password in what is said; with the right one again it goes on by itself."""
+    broker = ours(one(recorder["sub"].url))
+    accepted(broker, "1")
+    recorder["sub"].wait_ids({"1"})
+    node.change_password(USER, "another")
+    try:
+        node.disconnect("somebody's wish")
+        refused(broker, "locked out")
+        broker.wait_line(lambda line: "AuthenticationFailed" in line, "stderr")
+    finally:
+        node.change_password(USER, PASSWORD)
+    assert back(broker) < BACK and PASSWORD not in str(broker.stderr)
+    recorder["sub"].wait_ids({"again"})
+
+
+# ---- it is robbed ----
+
+
+@pytest.mark.parametrize("things", ["queues", "exchanges"])
+def test_what_somebody_deletes_is_made_again(node, ours, recorder, things):
+    broker = ours(one(recorder["sub"].url))
+    accepted(broker, "1")
+    recorder["sub"].wait_ids({"1"})
+    settled(broker)
+    (name,) = names(node, things, broker)
+    if things == "queues":
+        node.ctl("delete_queue", "-p", VHOST, name)
+    else:
+        node.ctl("eval", f'rabbit_exchange:delete(rabbit_misc:r(<<"{VHOST}">>, exchange, <<"{name}">>), false, <<"somebody">>).')
+        wait_for(lambda: post(broker, "2").status == 202, "events to be accepted")
+    wait_for(lambda: names(node, things, broker) == [name], f"{name} to be there again", 30)
+    wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the channel")
+    accepted(broker, "3")
+    recorder["sub"].wait_ids({"3"})
+
+
+# ---- what it keeps ----
+
+
+def test_what_a_killed_process_had_is_delivered_by_the_next(node, ours, serve, recorder, tmp_path):
+    gate = threading.Event()
+    sub = recorder.add("sub", held(gate))
+    broker = ours(one(sub.url))
+    ids = {str(n) for n in range(50)}
+    accepted(broker, *ids)
+    broker.kill()
+    gate.set()
+    recorder.clear_endpoint(sub)
+    again = type(broker)(broker.manifest.parent, one(sub.url), "--bus", f"rabbitmq,url={node.url(USER, PASSWORD, VHOST)}")
+    try:
+        sub.wait_ids(ids, 30)
+    finally:
+        assert again.stop() == 0
+
+
+# ---- KNATIVE'S RABBIT PARTS: a 4xx is retried or dropped; a dead letter sink that is down loses the event; an event that is retried holds up those behind it ----
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_refusal_goes_to_the_dead_letter_sink_at_once(ours, recorder, status):
+    sub = recorder.add("sub", always(status))
+    broker = ours(one(sub.url, dead=recorder["dead"].url, retry=5))
+    accepted(broker, "1")
+    recorder["dead"].wait_ids({"1"})
+    settled(broker)
+    assert len(sub.requests) == 1 and ends(broker, "t")["dead_lettered"] == 1
+
+
+def test_a_dead_letter_sink_that_is_down_loses_nothing(node, ours, recorder):
+    broker = ours(one(recorder.add("sub", always(400)).url, dead=recorder.add("dead", always(503)).url, retry=1))
+    accepted(broker, "1")
+    wait_for(lambda: ends(broker, "t")["parked"] == 1, "the event to be parked")
+    listed = broker.ask("GET", "/leat/v1/dlq/default/subscription/t").json()["items"]
+    assert [item["id"] for item in listed] == ["1"]
+
+
+def test_an_event_that_is_retried_holds_up_nothing(ours, recorder):
+    sub = recorder.add("sub", lambda request, nth: Reply(503) if request.id == "stuck" else Reply(202))
+    broker = ours(one(sub.url, retry=50, backoffDelay="PT0.1S"))
+    accepted(broker, "stuck", *map(str, range(20)))
+    sub.wait_ids({str(n) for n in range(20)})
+    assert 0 < sub.ids.count("stuck") < 50  # it is being tried still
