@@ -60,6 +60,8 @@ static const struct dependents {
      {"SinkProvided", "Deployed", "KeyTypeCorrect", "ConnectionEstablished", "InitialOffsetsCommitted",
       "OIDCIdentityCreated", NULL}},
     {"sources.knative.dev", "RabbitmqSource", {"SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL}},
+    {"sources.knative.dev", "ContainerSource", {"SinkBindingReady", "ReceiveAdapterReady", NULL}},
+    {"sources.knative.dev", "SinkBinding", {"SinkProvided", "SinkBindingAvailable", "OIDCIdentityCreated", NULL}},
     {"sources.knative.dev", "PingSource", {"SinkProvided", "Deployed", "OIDCIdentityCreated", NULL}},
     {"channels.knative.dev", "Bus", {"Provisioning", "Dispatching", "Serviceable", NULL}},
     {"channels.knative.dev", "ClusterBus", {"Provisioning", "Dispatching", "Serviceable", NULL}},

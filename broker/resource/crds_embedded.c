@@ -27,6 +27,8 @@ __asm__(".pushsection .rodata\n"
         CRD("sources.knative.dev_githubsources")
         CRD("sources.knative.dev_kafkasources")
         CRD("sources.knative.dev_pingsources")
+        CRD("sources.knative.dev_containersources")
+        CRD("sources.knative.dev_sinkbindings")
         CRD("sources.knative.dev_rabbitmqsources")
         CRD("channels.knative.dev_buses")
         CRD("channels.knative.dev_channels")

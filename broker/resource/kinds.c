@@ -221,9 +221,7 @@ bool kind_foreign(const char *api_version, const char *kind, const char **why)
         return true;
     }
     static const char *const later[][2] = {{"eventing.knative.dev", "EventPolicy"},
-                                           {"sources.knative.dev", "ApiServerSource"},
-                                           {"sources.knative.dev", "ContainerSource"},
-                                           {"sources.knative.dev", "SinkBinding"}};
+                                           {"sources.knative.dev", "ApiServerSource"}};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
         if (slice_eq_str(group, later[i][0]) && strcmp(kind, later[i][1]) == 0) {
             *why = "this kind is not in this build yet; ignored";

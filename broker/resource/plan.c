@@ -48,6 +48,7 @@ static void compile(struct planner *p)
     plan_2018_subscriptions(p);
     plan_github_sources(p);
     plan_ping_sources(p);
+    plan_sink_bindings(p);
     plan_kafka_sources(p);
     plan_rabbitmq_sources(p);
     plan_feeds(p);

@@ -245,6 +245,7 @@ void plan_feeds(struct planner *p);
 void plan_feed_statuses(struct planner *p);
 void plan_github_sources(struct planner *p);
 void plan_ping_sources(struct planner *p);
+void plan_sink_bindings(struct planner *p);
 /* spec.ceOverrides.extensions. */
 void plan_source_overrides(struct planner *p, struct plan_source *s, const cJSON *spec);
 /* What the source itself says of its parameters, which must be the plan's last; false with *why, and it is taken out

@@ -501,6 +501,8 @@ static const struct rule {
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
     {"sources.knative.dev", "KafkaSource", rule_kafka_source, {"consumerGroup", NULL}},
     {"sources.knative.dev", "PingSource", rule_ping_source, {NULL}},
+    {"sources.knative.dev", "ContainerSource", rule_sink_source, {NULL}},
+    {"sources.knative.dev", "SinkBinding", rule_sink_source, {NULL}},
     {"eventing.knative.dev",
      "RabbitmqBrokerConfig",
      rule_rabbitmq_broker_config,

@@ -53,8 +53,10 @@ void rule_rabbitmq_source(struct check *c, cJSON *object);
 /* Knative's annotation of a Trigger. */
 void check_parallelism(struct check *c, cJSON *object);
 
-/* ---- rules_ping.c ---- */
+/* ---- rules_sources.c ---- */
 
+/* What every source has: sink and ceOverrides. */
+void rule_sink_source(struct check *c, cJSON *object);
 void rule_ping_source(struct check *c, cJSON *object);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rules of PingSource that its schema cannot say. What the source itself would say of schedule, zone and data is a
- * warning here, with its place: the object is taken, and its condition says the same, since a zone that is not known
- * here may be known where it runs.
+ * The rules of sources that their schemas cannot say. What the source itself would say of a PingSource's schedule, zone
+ * and data is a warning here, with its place: the object is taken, and its condition says the same, since a zone that
+ * is not known here may be known where it runs.
  */
 #include "rules.h"
 #include "source.h"
@@ -43,14 +43,22 @@ static void ask_source(struct check *c, const cJSON *spec)
         warn(c, spec, d.text);
 }
 
+void rule_sink_source(struct check *c, cJSON *object)
+{
+    size_t before;
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    check_destination_at(c, spec, "sink");
+    check_overrides(c, spec);
+    path_up(c, before);
+}
+
 void rule_ping_source(struct check *c, cJSON *object)
 {
     size_t before;
     cJSON *spec = rule_enter(c, object, "spec", &before);
     rule_default(c, spec, "schedule", "* * * * *");
-    check_destination_at(c, spec, "sink");
-    check_overrides(c, spec);
     if (cJSON_IsObject(spec))
         ask_source(c, spec);
     path_up(c, before);
+    rule_sink_source(c, object);
 }
