@@ -110,6 +110,8 @@ const char *member_text(struct json_value object, const char *const *path, char 
     size_t n = text.len < size - 1 ? text.len : size - 1;
     while (n < text.len && n > 0 && ((unsigned char)text.ptr[n] & 0xC0) == 0x80)
         n--; /* not through a character */
+    while (n > 0 && (text.ptr[n - 1] == '\n' || text.ptr[n - 1] == '\r'))
+        n--; /* a service's answer often ends its line */
     if (n)
         memcpy(out, text.ptr, n);
     out[n] = '\0';

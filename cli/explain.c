@@ -198,7 +198,7 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
         printf("  %s\n", strcmp(text_in(channel, "kind"), "KafkaSource") == 0 ? "read from Kafka"
                          : strcmp(text_in(channel, "kind"), "RabbitmqSource") == 0
                              ? "read from RabbitMQ"
-                             : "its arrival is forgotten already");
+                             : "how it came in is not known here: forgotten, refused, or taken by another process");
     cJSON_ArrayForEach(x, taken)
         print_taken(x, channel, now_ns);
     cJSON_ArrayForEach(x, item(e, "subscriptions"))

@@ -79,6 +79,17 @@ static const char *owner_of(const cJSON *object)
 
 enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
 
+/* How wide the column of a field of metadata is. */
+static int width_of(const cJSON *items, const char *head, const char *field)
+{
+    const cJSON *item;
+    size_t width = strlen(head);
+    cJSON_ArrayForEach(item, items)
+        if (strlen(metadata_of(item, field)) > width)
+            width = strlen(metadata_of(item, field));
+    return (int)width;
+}
+
 struct table {
     const struct kind_column *columns[COLUMNS_MAX];
     size_t count;
@@ -115,24 +126,27 @@ static const char *colour(const char *column, const char *text)
     return strcmp(text, "True") == 0 ? "\033[32m" : strcmp(text, "False") == 0 ? "\033[31m" : "\033[33m";
 }
 
-static void print_table(const struct kind *kind, const cJSON *items, bool backlog)
+/* With `everywhere` the namespace stands before the name. */
+static void print_table(const struct kind *kind, const cJSON *items, bool everywhere, bool backlog)
 {
     struct table t;
     const cJSON *item;
     char text[CELL_MAX];
-    int name_width = 4;
-    cJSON_ArrayForEach(item, items)
-        if ((int)strlen(metadata_of(item, "name")) > name_width)
-            name_width = (int)strlen(metadata_of(item, "name"));
+    int name_width = width_of(items, "NAME", "name"), namespace_width = width_of(items, "NAMESPACE", "namespace");
+    everywhere = everywhere && kind->namespaced;
     choose_columns(kind, &t);
     if (backlog && t.count < COLUMNS_MAX)
         t.columns[t.count++] = &backlog_column;
     measure(&t, items);
+    if (everywhere)
+        printf("%-*s  ", namespace_width, "NAMESPACE");
     printf("%-*s", name_width, "NAME");
     for (size_t i = 0; i < t.count; i++)
         printf("  %-*s", t.widths[i], t.columns[i]->name);
     printf("  OWNER\n");
     cJSON_ArrayForEach(item, items) {
+        if (everywhere)
+            printf("%-*s  ", namespace_width, metadata_of(item, "namespace"));
         printf("%-*s", name_width, metadata_of(item, "name"));
         for (size_t i = 0; i < t.count; i++) {
             cell(item, t.columns[i], text, sizeof text);
@@ -160,12 +174,15 @@ static void print_one_or_list(struct client *cl, const struct invocation *in, co
     cJSON *items = one ? cJSON_CreateArray() : cJSON_GetObjectItemCaseSensitive(tree, "items");
     if (one)
         cJSON_AddItemReferenceToArray(items, tree);
+    bool everywhere = option_given(in, "all-namespaces");
     if (form == OUTPUT_NAME)
         print_names(kind, items);
-    else if (cJSON_GetArraySize(items) == 0)
+    else if (cJSON_GetArraySize(items) > 0)
+        print_table(kind, items, everywhere, backlog_put(cl, in, kind, items));
+    else if (everywhere || !kind->namespaced)
         fprintf(stderr, "No %s found.\n", kind->plural);
     else
-        print_table(kind, items, backlog_put(cl, in, kind, items));
+        fprintf(stderr, "No %s found in the namespace %s; -A looks in all.\n", kind->plural, namespace_of(in));
     if (one)
         cJSON_Delete(items);
 }

@@ -188,6 +188,7 @@ static void lose_by_server(struct rabbitmq_link *l, unsigned code, struct slice 
     const struct rabbitmq_settings *s = &l->client->settings;
     enum err e = rabbitmq_reply_err(code);
     int len = (int)(said.len < 300 ? said.len : 300);
+    len -= len > 0 && said.ptr[len - 1] == '.'; /* ours goes on behind it */
     const char *user = s->external ? "(the name in the certificate)" : s->username;
     if (l->state == RABBITMQ_TUNING && e == ERR_DENIED && s->external)
         rabbitmq_lose(

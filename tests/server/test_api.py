@@ -299,7 +299,9 @@ def test_get_in_every_form(broker, run):
     assert "kind: Channel" in yaml and "\n  name: owned" in yaml
     assert "elsewhere" in run("get", "channels", "-n", "other", *server)[1]
     code, out, err = run("get", "channels", "-n", "nobody", *server)
-    assert (code, out) == (0, "") and "No channels found" in err
+    assert (code, out) == (0, "") and "No channels found in the namespace nobody; -A looks in all." in err
+    everywhere = [line.split() for line in run("get", "channels", "-A", *server)[1].splitlines()]
+    assert everywhere[0][:2] == ["NAMESPACE", "NAME"] and ["default", "owned"] in [row[:2] for row in everywhere] and ["other", "elsewhere"] in [row[:2] for row in everywhere]
 
 
 def test_what_get_prints_as_yaml_can_be_applied(broker, run, tmp_path):

@@ -61,7 +61,7 @@ static void test_it_logs_in_says_what_is_there_and_leaves(void **state)
 
 static void refuse_login(struct amqp_peer *p)
 {
-    amqp_connection_close_t m = {.reply_code = 403, .reply_text = amqp_cstring_bytes("ACCESS_REFUSED by secretword")};
+    amqp_connection_close_t m = {.reply_code = 403, .reply_text = amqp_cstring_bytes("ACCESS_REFUSED by secretword.")};
     if (atomic_load(&p->connections) > 1) {
         serve(p);
         return;
