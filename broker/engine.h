@@ -63,6 +63,7 @@ struct engine_bus {
 struct engine_fault {
     uint64_t mark; /* of error and text; 0: nothing is wrong */
     char *why;     /* the text; owned; may be NULL */
+    enum err err;  /* as it was told last */
     bool said;     /* the log has it, and is to have its end */
     bool looked;   /* the bus said so by itself, of what was made before */
 };

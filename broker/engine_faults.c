@@ -64,6 +64,7 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
     if (f->mark == mark)
         return;
     f->mark = mark;
+    f->err = what->err;
     free(f->why);
     f->why = strdup(*what->why ? what->why : err_name(what->err));
     bool before = f->said;
@@ -169,7 +170,8 @@ static void judge(struct engine *e, struct engine_fault *f, const struct engine_
     if (probe->healthy || !probe->reason[0])
         return;
     const char *line = bus->sick ? NULL : "bus.fault"; /* of the whole bus its notice tells */
-    const struct engine_failure what = {line, noun, key, ERR_UNAVAILABLE, probe->reason, false};
+    enum err err = probe->err ? probe->err : ERR_UNAVAILABLE;
+    const struct engine_failure what = {line, noun, key, err, probe->reason, false};
     engine_fault(e, f, &what);
     f->looked = true;
 }

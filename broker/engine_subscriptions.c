@@ -207,8 +207,12 @@ static void subscribe(struct engine_subscription *s, const struct plan_subscript
     if (!s->channel->provisioned) {
         /* Where both are one object, a KafkaSource, its condition says what is wrong with the topic. */
         const char *of_channel = strcmp(s->channel->key, s->key) == 0 ? s->channel->fault.why : NULL;
-        const struct engine_failure what = {
-            NULL, "subscription", s->key, ERR_UNAVAILABLE, of_channel ? of_channel : "its channel is not ready", false};
+        const struct engine_failure what = {NULL,
+                                            "subscription",
+                                            s->key,
+                                            of_channel ? s->channel->fault.err : ERR_UNAVAILABLE,
+                                            of_channel ? of_channel : "its channel is not ready",
+                                            false};
         fail(s, &what);
         return;
     }

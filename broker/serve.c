@@ -220,6 +220,22 @@ static void source_report(void *arg, const char *key, bool ready, const char *re
         log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", key);
 }
 
+/* The reason in the condition, for whoever asks by machine. */
+static const char *reason_of(enum err err)
+{
+    switch (err) {
+    case ERR_UNAVAILABLE:
+    case ERR_TIMEOUT:
+        return "BusUnavailable"; /* it comes right by itself */
+    case ERR_DENIED:
+        return "NotAuthorized";
+    case ERR_NOTFOUND:
+        return "NotFoundOnBus";
+    default:
+        return "BusRefused";
+    }
+}
+
 /* What the bus refused becomes a condition, and goes from it when the bus takes it. */
 static void made(void *arg, const char *key, enum err err, const char *text)
 {
@@ -227,7 +243,7 @@ static void made(void *arg, const char *key, enum err err, const char *text)
     char message[500] = "";
     if (err != OK)
         snprintf(message, sizeof message, "the bus refused it (%s)%s%s", err_name(err), *text ? ": " : "", text);
-    if (resource_report(s->table, key, err == OK ? NULL : "BusRefused", message) != OK)
+    if (resource_report(s->table, key, err == OK ? NULL : reason_of(err), message) != OK)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }
 

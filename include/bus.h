@@ -114,6 +114,7 @@ struct bus_probe {
     uint64_t commits, committed; /* syncs that made something durable, and the records in them */
     uint64_t lost;               /* records that the disk damaged and that were skipped */
     char reason[320];            /* why not healthy, and what to do; empty else */
+    enum err err;                /* the same, as an operation would end; OK: ERR_UNAVAILABLE */
 };
 
 struct bus_start { /* where a new subscription begins */

@@ -114,6 +114,7 @@ static void probe(struct bus_subscription *s, struct bus_probe *out)
     const struct clock *clock = s->bus->clock;
     int64_t head = 0, wall = clock_wall_ns(clock);
     *out = (struct bus_probe){.healthy = !s->reason[0], .dropped = atomic_load(&s->expired)};
+    out->err = s->err;
     memcpy(out->reason, s->reason, sizeof out->reason);
     if (s->state == KAFKA_SUB_READY || s->state == KAFKA_SUB_GOING)
         out->events = backlog(s, &head);
@@ -149,6 +150,7 @@ void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out)
         out->oldest_age_ns = one.oldest_age_ns > out->oldest_age_ns ? one.oldest_age_ns : out->oldest_age_ns;
         if (!one.healthy && out->healthy) {
             out->healthy = false;
+            out->err = one.err;
             memcpy(out->reason, one.reason, sizeof out->reason);
         }
     }

@@ -140,7 +140,7 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
     rd_kafka_topic_partition_list_destroy(topics);
     loop_timer_start(s->bus->env.control, &m->beat, KAFKA_BEAT_NS);
     if (err) {
-        kafka_subscription_says(s, "group %s: %s", s->group, rd_kafka_err2str(err));
+        kafka_subscription_says(s, kafka_client_err(err), "group %s: %s", s->group, rd_kafka_err2str(err));
         kafka_member_close(m);
     }
     return OK;

@@ -198,7 +198,7 @@ static bool assign_with(struct kafka_member *m, rd_kafka_topic_partition_list_t 
     for (int i = 0; i < m->rebalance->cnt; i++)
         kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition)->assigned = true;
     rebalance_done(m);
-    kafka_subscription_says(m->subscription, NULL);
+    kafka_subscription_says(m->subscription, OK, NULL);
     return true;
 }
 
@@ -213,7 +213,7 @@ static void on_offsets(struct kafka_member *m, rd_kafka_event_t *event)
         return;
     rd_kafka_topic_partition_list_t *offsets = answer ? rd_kafka_topic_partition_list_copy(answer) : NULL;
     if (!offsets)
-        kafka_subscription_says(m->subscription, "the offsets of group %s cannot be learned: %s",
+        kafka_subscription_says(m->subscription, kafka_client_err(err), "the offsets of group %s cannot be learned: %s",
                                 m->subscription->group, rd_kafka_err2str(err));
     if (!offsets || !assign_with(m, offsets))
         again(m);
@@ -438,7 +438,7 @@ static void on_rebalance(struct kafka_member *m, rd_kafka_event_t *event)
     else {
         call(m, "taking over", rd_kafka_incremental_assign(m->rk, m->rebalance));
         rebalance_done(m);
-        kafka_subscription_says(m->subscription, NULL);
+        kafka_subscription_says(m->subscription, OK, NULL);
     }
 }
 
@@ -461,7 +461,7 @@ static void on_error(struct kafka_member *m, rd_kafka_event_t *event)
     default:
         if (kafka_client_err(err) == ERR_NOTFOUND)
             kafka_channel_suspect(s->channel);
-        kafka_subscription_says(s, "group %s: %s", s->group, rd_kafka_event_error_string(event));
+        kafka_subscription_says(s, kafka_client_err(err), "group %s: %s", s->group, rd_kafka_event_error_string(event));
     }
     if (rd_kafka_event_error_is_fatal(event))
         kafka_member_close(m);

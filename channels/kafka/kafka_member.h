@@ -86,6 +86,7 @@ struct bus_subscription {        /* C, but for the cursors */
     size_t stream_count;
     struct loop_timer again;  /* a consumer could not be made */
     char reason[320];         /* what is wrong with its group; empty: nothing */
+    enum err err;             /* the same */
     struct loop_timer keep;   /* nobody drains it: its group is to show a sign of life */
     bool keeping;             /* its consumer is there for that alone */
     _Atomic uint64_t expired; /* events that retention removed before they were delivered */
@@ -147,7 +148,8 @@ void kafka_subscription_memberless(struct bus_subscription *s, bool was_in);
 void kafka_subscriptions_busy(struct kafka_bus *k);
 void kafka_subscriptions_idle(struct kafka_bus *k);
 /* NULL: all is well again. */
-void kafka_subscription_says(struct bus_subscription *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void kafka_subscription_says(struct bus_subscription *s, enum err err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- kafka_keep.c: C ---- */
 void kafka_keep_due(struct loop_timer *t);                     /* bus_subscription.keep */

@@ -156,11 +156,12 @@ static uint64_t channel_end(const struct bus_channel *c)
     return end;
 }
 
-static void unwell(struct bus_probe *out, const char *why)
+static void unwell(struct bus_probe *out, enum err err, const char *why)
 {
     if (!out->healthy)
         return;
     out->healthy = false;
+    out->err = err;
     snprintf(out->reason, sizeof out->reason, "%s", why);
 }
 
@@ -176,9 +177,9 @@ static void add_channel(struct bus_channel *c, struct bus_probe *out)
     out->appended += atomic_load(&c->appended);
     out->end = end > out->end ? end : out->end;
     if (!of.healthy)
-        unwell(out, of.reason);
+        unwell(out, of.err, of.reason);
     if (c->err)
-        unwell(out, c->reason);
+        unwell(out, c->err, c->reason);
 }
 
 void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
@@ -189,7 +190,7 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     *out = (struct bus_probe){.healthy = true, .counting = !refresh(k)};
     if (!kafka_client_up(k->client, why, sizeof why)) {
         if (k->connected || clock_monotonic_ns(clock_system()) - k->opened_ns > KAFKA_CONNECT_NS)
-            unwell(out, why);
+            unwell(out, ERR_UNAVAILABLE, why);
     } else {
         k->connected = true;
     }
@@ -201,6 +202,7 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     map_each(entry, tmp, &k->channels)
         add_channel(entry->value, &sum);
     sum.healthy = out->healthy;
+    sum.err = out->err;
     memcpy(sum.reason, out->reason, sizeof sum.reason);
     *out = sum;
 }

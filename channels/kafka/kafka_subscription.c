@@ -21,7 +21,7 @@ static struct loop *control_of(const struct bus_subscription *s)
 
 /* ---- words ---- */
 
-void kafka_subscription_says(struct bus_subscription *s, const char *format, ...)
+void kafka_subscription_says(struct bus_subscription *s, enum err err, const char *format, ...)
 {
     char said[sizeof s->reason] = "";
     if (format) {
@@ -33,6 +33,7 @@ void kafka_subscription_says(struct bus_subscription *s, const char *format, ...
     if (strcmp(said, s->reason) == 0)
         return;
     memcpy(s->reason, said, sizeof said);
+    s->err = err;
     if (format)
         kafka_notice(s->bus, 1, "GroupTrouble", "subscription %s: %s", s->name, said);
     else
@@ -290,7 +291,7 @@ static void join(struct bus_subscription *s)
     }
     if (s->stream_count == 0 || !kafka_member_new(s, &d))
         return;
-    kafka_subscription_says(s, "no consumer can be made: %s", d.text[0] ? d.text : "no memory");
+    kafka_subscription_says(s, ERR_NOMEM, "no consumer can be made: %s", d.text[0] ? d.text : "no memory");
     loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
 }
 

@@ -41,7 +41,7 @@ def condition_of(server, namespace, kind, name):
 def says(server, namespace, kind, name, *words):
     def told():
         c = condition_of(server, namespace, kind, name)
-        return c["status"] != "True" and all(w in c["message"] for w in words)
+        return c["status"] != "True" and all(w in c["message"] for w in words) and ("uthorization failed" not in c["message"] or c["reason"] == "NotAuthorized")
 
     wait_for(told, f"{kind}/{name} to say {words}")
 

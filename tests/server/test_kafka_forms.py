@@ -161,6 +161,7 @@ def test_a_source_waits_for_its_topic(kafka, plain_kafka, namespace, serve, sink
     source = ("sources.knative.dev/v1", "kafkasources", "s", namespace)
     process = serve([thing("sources.knative.dev/v1", "KafkaSource", "s", namespace, spec)])
     wait_for(lambda: "no such topic" in (condition(process, *source)[2] or ""), "the condition to say what is missing", 30)
+    assert condition(process, *source)[1] == "NotFoundOnBus"
     plain_kafka["python"].make_topic(f"{namespace}.later", 1)
     is_ready(process, *source)
     assert condition(process, *source, "ConnectionEstablished") == ("True", None, None)

@@ -6,7 +6,7 @@ import time
 
 from broker import event
 from leat import request, wait_for
-from test_kafka_security import broker_ready, objects, secret_of, send
+from test_kafka_security import arrives, broker_ready, objects, secret_of, send
 
 
 def test_a_password_that_is_mended(kafka, serve, sink, namespace):
@@ -19,8 +19,7 @@ def test_a_password_that_is_mended(kafka, serve, sink, namespace):
     server.reload(objects(namespace, where, secret_of(kafka, "SASL_PLAINTEXT", "PLAIN"), sink.url))
     wait_for(lambda: broker_ready(server, namespace)["status"] == "True", "the Broker", 60)
     wait_for(lambda: request("GET", server.api + "/readyz").status == 200, "readiness")
-    assert send(server, namespace, "late").status == 202
-    wait_for(lambda: any(r.headers.get("ce-id") == "late" for r in sink.requests), "the event")
+    arrives(server, namespace, sink, "late")
     assert server.count_lines("bus.reopened") == 1
 
 

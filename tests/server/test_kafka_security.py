@@ -141,15 +141,6 @@ def test_what_is_wrong_is_said_without_secrets_and_not_again_and_again(kafka, se
         assert server.count_lines(f"code={cause} ") <= 10, server.logs
 
 
-def test_a_password_that_is_put_right_is_taken_up(kafka, serve, sink, namespace):
-    where = namespace, kafka.server("SASL_SSL")
-    server = serve(objects(*where, secret_of(kafka, "SASL_SSL", "PLAIN", password="wrong-4711"), sink.url))
-    server.wait_line("code=AuthenticationFailed")
-    server.reload(objects(*where, secret_of(kafka, "SASL_SSL", "PLAIN"), sink.url))
-    arrives(server, namespace, sink, "1")
-    assert broker_ready(server, namespace)["status"] == "True"
-
-
 def test_credentials_that_change_under_way_lose_and_repeat_nothing(kafka, serve, sink, namespace):
     where = namespace, kafka.server("SASL_SSL")
     server = serve(objects(*where, secret_of(kafka, "SASL_SSL", "PLAIN"), sink.url))

@@ -295,7 +295,7 @@ def test_a_bus_that_is_not_there_at_the_start(leat_binary, tmp_path):
                 return next(c for c in conditions if c["type"] == "Ready")
 
             for what in ("channels/c", "subscriptions/s"):
-                assert ready(what)["status"] == "False" and ready(what)["reason"] == "BusRefused", ready(what)
+                assert ready(what)["status"] == "False" and ready(what)["reason"] == "BusUnavailable", ready(what)
             refused = process.post("c", b"", event("early"))
             assert refused.status == 503, refused
             kafka.restart()
