@@ -213,7 +213,8 @@ struct rabbit_consumer {
     pthread_mutex_t lock;
     struct list todo; /* under it: subscriptions, by todo_link */
     atomic_bool up;
-    bool failed; /* Q: it is down, and was not only not up yet */
+    bool failed;             /* Q: it is down, and was not only not up yet */
+    unsigned open, open_max; /* Q: AMQP channels that consume, and how many may */
     struct list subscriptions;
     struct rabbitmq_channel *looking; /* Q: for queues that nobody consumes */
     struct loop_timer sweep, patience;
@@ -244,7 +245,7 @@ struct rabbit_bus {
     struct rabbit_loop *loops; /* owned, one per loop */
     struct rabbit_publisher publisher;
     struct rabbit_consumer consumers[RABBIT_CONSUMERS];
-    unsigned dealt; /* subscriptions, to consumers */
+    unsigned dealt[2]; /* subscriptions, to consumers: those of dead letters apart, which seldom have a stream */
 
     struct map channels; /* name → bus_channel */
     struct list going;   /* channels that were released, by link; no more in the map */

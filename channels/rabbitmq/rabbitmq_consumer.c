@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #define MAILBOX_MAX 4096
+#define APART (RABBIT_JOBS_MAX + 1u) /* channels of a connection that are not for consumers: jobs, looking */
 
 /* ---- what is to be done ---- */
 
@@ -281,6 +282,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     struct bus_subscription *s = arg;
     bool asked = s->closing;
     s->amqp = NULL;
+    s->consumer->open--;
     s->consuming = s->changing = s->closing = s->growing = false;
     s->prefetch = 0;
     lose_all(s);
@@ -380,7 +382,8 @@ static void grow(struct bus_subscription *s)
 static void begin(struct bus_subscription *s, uint32_t wanted)
 {
     static const struct rabbitmq_channel_events events = {.deliver = deliver, .canceled = canceled, .closed = closed};
-    enum err e = rabbitmq_channel_open(s->consumer->link, &events, s, &s->amqp);
+    struct rabbit_consumer *q = s->consumer;
+    enum err e = q->open < q->open_max ? rabbitmq_channel_open(q->link, &events, s, &s->amqp) : ERR_FULL;
     if (e == ERR_FULL)
         says(s, "the node lets a connection have no more channels (channel_max)");
     if (e) {
@@ -388,6 +391,7 @@ static void begin(struct bus_subscription *s, uint32_t wanted)
         loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);
         return;
     }
+    q->open++;
     consume(s, wanted);
 }
 
@@ -509,7 +513,7 @@ static void up(void *arg, const struct rabbitmq_server *server)
 {
     struct rabbit_consumer *q = arg;
     struct rabbit_bus *k = q->bus;
-    (void)server;
+    q->open_max = server->channels_max - (server->channels_max > 2 * APART ? APART : server->channels_max / 2u);
     atomic_store(&q->up, true);
     q->failed = false;
     if (!loop_timer_armed(&q->sweep))

@@ -62,7 +62,8 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     s->bus = k;
     s->name = copy;
     s->settings = *settings;
-    s->consumer = &k->consumers[k->dealt++ % RABBIT_CONSUMERS];
+    s->consumer =
+        &k->consumers[k->dealt[slice_has_prefix(slice_str(c->name), SLICE("dead-letter/"))]++ % RABBIT_CONSUMERS];
     pthread_mutex_init(&s->lock, NULL);
     list_init(&s->closing_link);
     list_init(&s->streams);

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with one queue on RabbitMQ does not reach the channels beside it."""
+import collections
 import threading
 import time
 
 from broker import event, prefix_of
 from leat import wait_for
+from real.rabbitmq import RabbitMQ
 from topology import hear, resource
 
 UNCONFIRMED_S = 10  # what leat waits for a confirm (RABBIT_SEND_NS)
@@ -30,3 +32,21 @@ def test_a_queue_that_confirms_nothing_stops_its_own_channel_only(rabbitmq, serv
     finally:
         rabbitmq.ctl("eval", f"sys:resume({process}).")
     wait_for(lambda: server.post("x", b"x", event("after")).status == 202, "the queue that is well again")
+
+
+def test_subscriptions_share_the_connections_evenly_and_leave_channels_free(serve, sink):
+    """A node that allows few channels: half of them consume, and what is asked of the node besides still has some."""
+
+    def consumers(node):
+        of = collections.Counter()
+        for line in node.ctl("list_channels", "--no-table-headers", "name", "consumer_count").splitlines():
+            name, _, count = line.rpartition("\t")
+            of[name.rpartition(" (")[0]] += int(count)
+        return sorted(count for count in of.values() if count)
+
+    with RabbitMQ(settings={"channel_max": "14"}) as node:
+        server = serve([resource("Channel", "x", {})] + [hear(f"t{i}", "x", sink.url) for i in range(20)], "--bus", f"rabbitmq,url={node.url()}")
+        wait_for(lambda: consumers(node) == [7, 7], "what may consume to do so")
+        assert server.post("x", b"x", event("1")).status == 202
+        assert "channel_max" in server.logs
+        server.stop()
