@@ -11,6 +11,7 @@
 
 #define SECRET "rabbitmq-connection"
 #define PARALLELISM_MAX 1000 /* as a RabbitmqSource's schema has it */
+#define NAME_MAX_BYTES 255   /* of a queue or an exchange, as AMQP has it */
 
 static const struct runner_option options[] = {
     {"url", "URL", false, "url", "RABBIT_URL", "amqp[s]://[USER[:PASSWORD]@]HOST[:PORT][/VHOST]."},
@@ -58,6 +59,10 @@ static enum err check(const struct source_spec *spec, struct diag *d)
         return diag_set(d, ERR_INVALID, "url is missing: set RABBIT_URL, or --url amqp://HOST");
     if (!source_param(spec, "queueName", NULL))
         return diag_set(d, ERR_INVALID, "queueName is missing: set RABBITMQ_QUEUE_NAME, or --queue NAME");
+    for (size_t i = 0; i < 2; i++)
+        if (strlen(source_param(spec, i ? "exchangeName" : "queueName", "")) > NAME_MAX_BYTES)
+            return diag_set(d, ERR_INVALID, "%s is longer than AMQP allows, %d bytes", i ? "exchangeName" : "queueName",
+                            NAME_MAX_BYTES);
     if (decimal_parse(slice_str(parallelism), PARALLELISM_MAX, &n) != OK || n == 0)
         return diag_set(d, ERR_INVALID, "parallelism must be a whole number from 1 to %d (it is \"%.60s\")",
                         PARALLELISM_MAX, parallelism);

@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "http_client.h"
 #include "log.h"
 #include "serve.h"
+#include "text.h"
 
 #define DRAIN_NS (10 * NS_PER_S) /* for attempts under way; less than the 30 s that Kubernetes gives */
 
@@ -86,6 +88,37 @@ static int manifest(const struct source_served *served, const struct runner_conf
     return good ? fd : -1;
 }
 
+/* ---- what is wrong with it, in the words of the command line and not of the manifest ---- */
+
+static enum err check_delivery(const struct source_spec *spec, struct diag *d)
+{
+    struct diag why = {0};
+    uint64_t ns;
+    char text[64];
+    const char *policy = source_param(spec, "backoffPolicy", "exponential"),
+               *delay = source_param(spec, "backoffDelay", "PT0.2S"),
+               *seconds = source_param(spec, "sinkTimeoutSeconds", NULL);
+    if (strcmp(policy, "linear") != 0 && strcmp(policy, "exponential") != 0)
+        return diag_set(d, ERR_INVALID, "backoffPolicy is \"%.60s\"; it is linear or exponential", policy);
+    if (iso8601_duration_parse(slice_str(delay), &ns, &why) != OK)
+        return diag_set(d, ERR_INVALID, "backoffDelay: %s", why.text);
+    snprintf(text, sizeof text, "PT%.32sS", seconds ? seconds : "1");
+    if (iso8601_duration_parse(slice_str(text), &ns, NULL) != OK)
+        return diag_set(d, ERR_INVALID, "K_SINK_TIMEOUT is \"%.60s\"; it is a number of seconds, as 30", seconds);
+    return OK;
+}
+
+static enum err check(const struct runner_config *c, struct diag *d)
+{
+    struct diag why = {0};
+    struct http_url url;
+    enum err e = http_url_parse(slice_str(c->sink), &url, &why);
+    if (e != OK)
+        return diag_set(d, e, "the sink: %s", why.text);
+    http_url_fini(&url);
+    return check_delivery(&c->spec, d);
+}
+
 /* ---- the program ---- */
 
 static int run(const struct source_served *served, const struct runner_config *c)
@@ -119,7 +152,12 @@ static int run(const struct source_served *served, const struct runner_config *c
 int source_served_main(const struct source_served *s, int argc, char **argv)
 {
     struct runner_config c;
+    struct diag d = {0};
     int code = runner_config_read(&s->program, argc, argv, &c);
+    if (code < 0 && check(&c, &d) != OK) {
+        fprintf(stderr, "leat source %s: %s.\n", s->program.ops->name, d.text);
+        code = EXIT_CODE_INPUT;
+    }
     if (code < 0) {
         log_setup(clock_system(), LOG_INFO, c.log_json, !c.log_json && colours_on(STDERR_FILENO));
         code = run(s, &c);

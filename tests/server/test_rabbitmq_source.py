@@ -23,7 +23,11 @@ SOURCES = ("sources.knative.dev/v1alpha1", "rabbitmqsources")
         ([], {"RABBITMQ_QUEUE_NAME": ""}, 3, ["queueName", "RABBITMQ_QUEUE_NAME", "--queue"]),
         ([], {"RABBITMQ_CHANNEL_PARALLELISM": "1001"}, 3, ["parallelism", "1 to 1000"]),
         ([], {"RABBITMQ_CLIENT_CERT": "x"}, 3, ["ssl.certificate"]),
-        ([], {"HTTP_SENDER_BACKOFF_POLICY": "sudden"}, 3, ["backoffPolicy", "linear"]),
+        ([], {"HTTP_SENDER_BACKOFF_POLICY": "sudden"}, 3, ["source rabbitmq: backoffPolicy", "sudden", "linear"]),
+        (["--backoff-delay", "3"], {}, 3, ["source rabbitmq: backoffDelay: ", '"3"', "PT0.2S"]),
+        (["--queue", 256 * "q"], {}, 3, ["queueName", "255"]),
+        (["--sink", "ftp://x"], {}, 3, ["source rabbitmq: the sink: ", "http://"]),
+        ([], {"K_SINK_TIMEOUT": "soon"}, 3, ["K_SINK_TIMEOUT", '"soon"', "seconds"]),
         ([], {"K_CE_OVERRIDES": "{"}, 3, ["K_CE_OVERRIDES"]),
         (["--listen", ":0"], {}, 2, ["--listen"]),
     ],
@@ -33,6 +37,7 @@ def test_what_is_wrong_is_said(run, args, env, code, words):
     assert got == code, said
     for word in words:
         assert word in said, said
+    assert "/proc/" not in said, said
 
 
 def test_help_names_the_environment(run):
