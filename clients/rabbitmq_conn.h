@@ -99,6 +99,7 @@ struct rabbitmq_link {
     unsigned delay_ms;                    /* the last wait between rounds */
     uint64_t open_ns;                     /* since when it is OPEN */
     bool failed, told_down;               /* the client was told; the user was */
+    struct rabbitmq_why round;            /* what stands for the failures of this round; e: OK of none */
     struct rabbitmq_server server;
     char address_text[300], product[64], version[64];
 
@@ -156,6 +157,8 @@ void *rabbitmq_decode(struct rabbitmq_link *l, uint32_t method, struct slice arg
 
 /* The next address, of the next host; when all were tried, it waits. */
 void rabbitmq_connect_next(struct rabbitmq_link *l);
+/* Whether this round has more to try: until it has not, nothing is down. */
+bool rabbitmq_connect_has_next(const struct rabbitmq_link *l);
 /* Waits first. */
 void rabbitmq_connect_later(struct rabbitmq_link *l);
 /* The socket of a link that is CONNECTING or SECURING has something to tell. */

@@ -125,6 +125,11 @@ void rabbitmq_resolved(struct rabbitmq_link *l, int result, int error, struct ad
     }
 }
 
+bool rabbitmq_connect_has_next(const struct rabbitmq_link *l)
+{
+    return (l->address && l->address->ai_next) || l->tried < l->client->settings.host_count;
+}
+
 /* The next address, of the next host; or all were tried, and it waits. */
 void rabbitmq_connect_next(struct rabbitmq_link *l)
 {
@@ -180,6 +185,7 @@ void rabbitmq_opened(struct rabbitmq_link *l)
     l->open_ns = loop_now_ns(l->loop);
     l->tried = 0;
     l->told_down = false;
+    l->round.e = OK;
     loop_timer_stop(l->loop, &l->deadline);
     l->server.address = l->address_text;
     l->server.frame_bytes_max = l->frame_max;

@@ -69,35 +69,57 @@ static void end(struct rabbitmq_link *l, bool was_up)
     loop_stop(l->loop);
 }
 
+/* An attempt that failed. As long as the round has more to try, nothing is down; of a round that failed, a mistake that
+ * somebody must repair says more than a host that is not there. */
+static void attempt_down(struct rabbitmq_link *l, const char *text)
+{
+    struct rabbitmq_why *round = &l->round;
+    if (round->e == OK || round->cause == RABBITMQ_DOWN || l->why.cause != RABBITMQ_DOWN) {
+        round->e = l->why.e;
+        round->cause = l->why.cause;
+        snprintf(round->text, sizeof(round->text), "%s", text);
+    }
+    if (!rabbitmq_connect_has_next(l)) {
+        bool tell = !l->told_down && l->config.events->down;
+        l->told_down = true;
+        rabbitmq_client_failing(l->client, &l->failed, false, round->cause, round->text);
+        if (tell)
+            l->config.events->down(l->config.arg, round->e, round->text);
+        round->e = OK;
+    }
+    rabbitmq_connect_next(l);
+}
+
 /* The one place where a connection ends (invariant 1); also an attempt at one. */
 static void link_down(struct rabbitmq_link *l)
 {
     bool was_up = l->state >= RABBITMQ_OPEN, leaving = l->stopping;
     enum err e = leaving ? ERR_CLOSED : l->why.e;
     unsigned code = l->why_code;
-    char text[sizeof(l->why.text) + sizeof(l->address_text) + 20];
-    snprintf(text, sizeof(text), "RabbitMQ at %s %s", l->address_text, leaving ? "is left" : l->why.text);
+    char text[sizeof(l->why.text)];
+    snprintf(text, sizeof(text), "RabbitMQ at %s %.430s", l->address_text, leaving ? "is left" : l->why.text);
     rabbitmq_settings_hide(&l->client->settings, text);
-    bool steady = was_up && loop_now_ns(l->loop) - l->open_ns > STEADY_NS;
     l->why_code = 0;
     l->state = RABBITMQ_IDLE;
     connection_forget(l);
+    if (!was_up && !leaving) {
+        attempt_down(l, text);
+        return;
+    }
     rabbitmq_channels_end(l, e, code, text);
     if (!leaving)
-        rabbitmq_client_failing(l->client, &l->failed, was_up, l->why.cause, text);
-    bool tell = was_up || (!l->told_down && !leaving);
-    l->told_down = true;
-    if (tell && l->config.events->down)
+        rabbitmq_client_failing(l->client, &l->failed, true, l->why.cause, text);
+    if (was_up && l->config.events->down)
         l->config.events->down(l->config.arg, e, text);
-    if (leaving)
+    l->told_down = true;
+    if (leaving) {
         end(l, was_up);
-    else if (was_up) {
-        l->tried = 0;
-        l->delay_ms = steady ? 0 : l->delay_ms;
-        rabbitmq_connect_later(l);
-    } else {
-        rabbitmq_connect_next(l);
+        return;
     }
+    if (loop_now_ns(l->loop) - l->open_ns > STEADY_NS)
+        l->delay_ms = 0;
+    l->tried = 0;
+    rabbitmq_connect_later(l);
 }
 
 /* ---- sending ---- */

@@ -19,7 +19,7 @@ struct rabbitmq_socket {
 struct rabbitmq_why { /* why something failed */
     enum err e;
     enum rabbitmq_cause cause;
-    char text[420]; /* what goes behind "RabbitMQ at host:port " */
+    char text[760]; /* what goes behind "RabbitMQ at host:port " */
 };
 enum err rabbitmq_why_set(struct rabbitmq_why *why, enum err e, enum rabbitmq_cause cause, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

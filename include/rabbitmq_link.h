@@ -64,10 +64,10 @@ struct rabbitmq_server {           /* what is connected; of the connection */
 struct rabbitmq_link_events {
     /* The connection is open. `server` lives until `down`. */
     void (*up)(void *arg, const struct rabbitmq_server *server);
-    /* It is gone, or the first attempt to connect failed; not again before the next `up`. `why`: one sentence for
-     * people, with the address. e: ERR_DENIED for credentials and rights, ERR_NOTFOUND for the vhost, ERR_PROTOCOL for
-     * what does not speak AMQP or broke it, ERR_CLOSED by rabbitmq_link_free, ERR_NOMEM, else ERR_UNAVAILABLE. It is
-     * connected again in any case but ERR_CLOSED. */
+    /* It is gone, or the first round of attempts failed, of all hosts; not again before the next `up`. `why`: one
+     * sentence for people, with the address. e: ERR_DENIED for credentials and rights, ERR_NOTFOUND for the vhost,
+     * ERR_PROTOCOL for what does not speak AMQP or broke it, ERR_CLOSED by rabbitmq_link_free, ERR_NOMEM, else
+     * ERR_UNAVAILABLE. It is connected again in any case but ERR_CLOSED. */
     void (*down)(void *arg, enum err e, const char *why);
     /* The node takes no messages (memory, disk): `why` is its reason; NULL: it does again. Also ended by `down`. */
     void (*blocked)(void *arg, const char *why);
