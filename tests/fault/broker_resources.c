@@ -44,6 +44,21 @@ static const char text[] =
     "---\napiVersion: flows.knative.dev/v1\nkind: Parallel\nmetadata: {name: p}\n"
     "spec: {branches: [{filter: {uri: 'http://f/'}, subscriber: {uri: 'http://h/'}}]}\n"
     "---\napiVersion: eventing.knative.dev/v1beta2\nkind: EventType\nmetadata: {name: y}\nspec: {type: a, broker: b}\n"
+    "---\napiVersion: v1\nkind: Secret\nmetadata: {name: r}\nstringData: {username: u, password: p, uri: "
+    "'https://rabbit:15671', port: '5671'}\n"
+    "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: RabbitmqBrokerConfig\nmetadata: {name: c}\n"
+    "spec: {rabbitmqClusterReference: {connectionSecret: {name: r}}, vhost: v}\n"
+    "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: r, annotations: "
+    "{eventing.knative.dev/broker.class: RabbitMQBroker, leat.dev/rabbitmq-mode: structured}}\n"
+    "spec: {config: {apiVersion: eventing.knative.dev/v1alpha1, kind: RabbitmqBrokerConfig, name: c}}\n"
+    "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: r, annotations: "
+    "{rabbitmq.eventing.knative.dev/parallelism: '7'}}\nspec: {broker: r, subscriber: {uri: 'http://h/'}}\n"
+    "---\napiVersion: sources.knative.dev/v1alpha1\nkind: RabbitmqSource\nmetadata: {name: r}\n"
+    "spec: {rabbitmqClusterReference: {name: absent}, rabbitmqResourcesConfig: {queueName: q, exchangeName: x}, sink: "
+    "{uri: 'http://h/'}, ceOverrides: {extensions: {e: v}}}\n"
+    "---\napiVersion: sources.knative.dev/v1alpha1\nkind: RabbitmqSource\nmetadata: {name: s}\n"
+    "spec: {rabbitmqClusterReference: {connectionSecret: {name: r}}, rabbitmqResourcesConfig: {queueName: q, "
+    "predeclared: true}, sink: {uri: 'http://h/'}, ceOverrides: {extensions: {e: v}}}\n"
     "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: foreign}\n";
 
 static void *from_cjson(size_t size)
@@ -177,8 +192,8 @@ static void test_compile(void **state)
         assert_true(e == OK || (fired && e == ERR_NOMEM));
         assert_int_equal(plan != NULL, e == OK);
         if (plan) {
-            assert_int_equal(plan->channel_count, 8);
-            assert_int_equal(plan->subscription_count, 8);
+            assert_int_equal(plan->channel_count, 10);
+            assert_int_equal(plan->subscription_count, 10);
             assert_int_equal(plan->source_count, 2);
         }
         plan_unref(plan);
