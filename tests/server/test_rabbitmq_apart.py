@@ -50,3 +50,17 @@ def test_subscriptions_share_the_connections_evenly_and_leave_channels_free(serv
         assert server.post("x", b"x", event("1")).status == 202
         assert "channel_max" in server.logs
         server.stop()
+
+
+def test_a_message_that_the_node_finds_too_large_is_refused_here_from_then_on(serve, sink):
+    """The node ends the channel that all publish on because of it: once, not with each time that it is tried again."""
+    with RabbitMQ(settings={"max_message_size": "1000"}) as node:
+        server = serve([resource("Channel", "x", {}), hear("t", "x", sink.url)], "--bus", f"rabbitmq,url={node.url()}")
+        wait_for(lambda: server.post("x", b"x", event("small")).status == 202, "a small one to be accepted")
+        assert server.post("x", b"x" * 5000, event("large")).status == 503
+        wait_for(lambda: server.post("x", b"x", event("small")).status == 202, "a small one to be accepted again")
+        for i in range(10):
+            assert server.post("x", b"x" * 5000, event("large")).status == 413
+            assert server.post("x", b"x", event(f"small{i}")).status == 202
+        assert server.logs.count("PublisherTrouble") == 1
+        server.stop()
