@@ -216,6 +216,7 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
     list_init(&k->jobs_in);
     list_init(&k->jobs_done);
     list_init(&k->jobs_waiting);
+    rabbit_jobs_init(k);
     list_init(&k->closing);
     list_init(&k->going);
     map_init(&k->channels, SIZE_MAX);

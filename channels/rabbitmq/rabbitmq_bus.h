@@ -79,6 +79,7 @@ bool rabbit_job_call(struct rabbit_job *j, uint32_t method, const void *decoded,
 /* Q: closes its channel; control runs `done`. `text` NULL: nothing to add. */
 void rabbit_job_end(struct rabbit_job *j, enum err e, unsigned code, const char *text);
 /* Q: the link is up or down. */
+void rabbit_jobs_init(struct rabbit_bus *k); /* control, before the links */
 void rabbit_jobs_up(struct rabbit_bus *k);
 void rabbit_jobs_down(struct rabbit_bus *k);
 void rabbit_jobs_arrived(void *bus); /* Q: bus.jobs_post's */
@@ -116,6 +117,7 @@ struct rabbit_publisher {
     struct post *post; /* to P */
     pthread_mutex_t lock;
     struct letter *in, **in_end; /* under it: appends to be sent: their letters */
+    char blocked[160];           /* under it: why the node takes no messages; empty: it does */
     atomic_bool up;              /* an AMQP channel is there, and the node takes messages */
     atomic_bool connecting;      /* for the first time: what is appended meanwhile waits for the outcome */
     atomic_bool stalled;         /* the last that was heard of an append is that it was not answered in time */
@@ -252,13 +254,14 @@ struct rabbit_bus {
     atomic_uint going_count;
 
     pthread_mutex_t jobs_lock;
-    struct list jobs_in, jobs_done; /* under it, as the next */
-    struct list closing;            /* control's: subscriptions that Q is to let go, by closing_link */
-    struct list jobs_waiting;       /* Q's */
-    unsigned jobs_working;          /* Q's */
-    bool jobs_running;              /* Q's */
-    size_t jobs_open;               /* control's: asked and not done */
-    struct post *jobs_post;         /* to the first Q */
+    struct list jobs_in, jobs_done;  /* under it, as the next */
+    struct list closing;             /* control's: subscriptions that Q is to let go, by closing_link */
+    struct list jobs_waiting;        /* Q's */
+    unsigned jobs_working;           /* Q's */
+    bool jobs_running;               /* Q's */
+    size_t jobs_open;                /* control's: asked and not done */
+    struct post *jobs_post;          /* to the first Q */
+    struct loop_timer jobs_patience; /* Q's */
 
     struct notes notes;
     struct post *post; /* to control */

@@ -4,7 +4,8 @@
  * node answers a refusal by closing the channel; RABBIT_JOBS_MAX are under way, the others wait. A job asks one thing
  * after the other, and goes on after a refusal when its channel is gone (the next thing opens another).
  *
- * While no connection is there a job fails at once; before the first attempt to connect has ended it waits.
+ * While no connection is there a job fails at once; before the first attempt to connect has ended it waits, for
+ * RABBIT_CONNECT_NS at most.
  */
 #include "rabbitmq_bus.h"
 
@@ -152,9 +153,24 @@ static void go_on(struct rabbit_bus *k)
     k->jobs_running = false;
 }
 
+static void waited(struct loop_timer *t)
+{
+    struct rabbit_bus *k = container_of(t, struct rabbit_bus, jobs_patience);
+    k->consumers[0].failed = true;
+    go_on(k);
+}
+
+void rabbit_jobs_init(struct rabbit_bus *k)
+{
+    loop_timer_init(&k->jobs_patience, waited);
+}
+
 void rabbit_jobs_arrived(void *bus)
 {
     struct rabbit_bus *k = bus;
+    const struct rabbit_consumer *q = &k->consumers[0];
+    if (!atomic_load(&q->up) && !q->failed && !loop_timer_armed(&k->jobs_patience))
+        loop_timer_start(rabbitmq_link_loop(q->link), &k->jobs_patience, RABBIT_CONNECT_NS);
     pthread_mutex_lock(&k->jobs_lock);
     list_splice_back(&k->jobs_waiting, &k->jobs_in);
     pthread_mutex_unlock(&k->jobs_lock);
@@ -163,6 +179,7 @@ void rabbit_jobs_arrived(void *bus)
 
 void rabbit_jobs_up(struct rabbit_bus *k)
 {
+    loop_timer_stop(rabbitmq_link_loop(k->consumers[0].link), &k->jobs_patience);
     go_on(k);
 }
 

@@ -88,6 +88,15 @@ static void add_node(struct rabbit_bus *k, struct bus_probe *out)
         k->connected = true;
     else if (k->connected || rabbit_now() - k->opened_ns > RABBIT_CONNECT_NS)
         unwell(out, why);
+    pthread_mutex_lock(&k->publisher.lock);
+    snprintf(why, sizeof why, "%s", k->publisher.blocked);
+    pthread_mutex_unlock(&k->publisher.lock);
+    if (!why[0])
+        return;
+    char text[sizeof out->reason];
+    snprintf(text, sizeof text,
+             "RabbitMQ takes no messages (%s): it lacks memory or disk; senders get 503 until it has room", why);
+    unwell(out, text);
 }
 
 void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)

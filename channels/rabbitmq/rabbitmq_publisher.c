@@ -29,6 +29,7 @@
 #define RING_MIN 256
 #define LATE_NS (500 * NS_PER_MS)
 #define FIRST_NS (3 * NS_PER_S)
+#define BLOCKED_NS (400 * NS_PER_MS)
 #define AGAIN_NS (200 * NS_PER_MS)
 #define PERSISTENT 2
 
@@ -351,6 +352,8 @@ static void again(struct loop_timer *t)
 static uint64_t patience(const struct rabbit_publisher *p)
 {
     uint64_t ns = p->confirms ? RABBIT_SEND_NS : FIRST_NS << (p->resets < 4 ? p->resets : 4);
+    if (rabbitmq_link_blocked(p->link))
+        return BLOCKED_NS; /* it says so when it gets a message, and confirms none that came behind its alarm */
     return ns < RABBIT_SEND_NS ? ns : RABBIT_SEND_NS;
 }
 
@@ -361,14 +364,14 @@ static void late(struct loop_timer *t)
 {
     struct rabbit_publisher *p = container_of(t, struct rabbit_publisher, late);
     uint64_t now = rabbit_now(), most = patience(p), n = p->base;
+    bool is_blocked = rabbitmq_link_blocked(p->link) != NULL;
     for (; n < p->next && now - at(p, n)->since_ns > most; n++) {
-        if (at(p, n)->append)
+        if (at(p, n)->append && !is_blocked)
             atomic_store(&at(p, n)->append->channel->stalled, true);
     }
-    bool silent = n > p->base && (!p->confirms || now - p->heard_ns > most);
-    if (silent)
+    bool silent = n > p->base && !is_blocked && (!p->confirms || now - p->heard_ns > most);
+    if (silent) {
         atomic_store(&p->stalled, true);
-    if (silent && !rabbitmq_link_blocked(p->link)) {
         p->resets++;
         rabbitmq_link_reset(p->link, ERR_TIMEOUT, "RabbitMQ confirmed no message in time");
         return;
@@ -393,21 +396,27 @@ static void up(void *arg, const struct rabbitmq_server *server)
     send_held(p);
 }
 
-static void down(void *arg, enum err e, const char *why)
-{
-    struct rabbit_publisher *p = arg;
-    (void)e, (void)why;
-    atomic_store(&p->up, false);
-    atomic_store(&p->connecting, false);
-    send_held(p);
-}
-
 static void blocked(void *arg, const char *why)
 {
     struct rabbit_publisher *p = arg;
     atomic_store(&p->up, !why && p->channel);
-    if (!why)
+    pthread_mutex_lock(&p->lock);
+    snprintf(p->blocked, sizeof p->blocked, "%s", why ? why : "");
+    pthread_mutex_unlock(&p->lock);
+    if (why)
+        loop_timer_start(loop_of(p), &p->late, BLOCKED_NS);
+    else
         send_held(p);
+}
+
+static void down(void *arg, enum err e, const char *why)
+{
+    struct rabbit_publisher *p = arg;
+    (void)e, (void)why;
+    blocked(p, NULL);
+    atomic_store(&p->up, false);
+    atomic_store(&p->connecting, false);
+    send_held(p);
 }
 
 static void room(void *arg)
