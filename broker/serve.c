@@ -454,6 +454,13 @@ static enum err check_bus(struct server *s, struct diag *d)
         ops->fini(bus);
     if (e == OK && s->options->shared && !(can & BUS_CAP_SHARED))
         return diag_set(d, ERR_INVALID, "--shared: the bus %s keeps its events for one process alone", s->bus);
+    bool keeps_unread = (can & BUS_CAP_SHARED) && !(can & BUS_CAP_BROWSE);
+    if (e == OK && keeps_unread && !s->options->shared && !s->options->data_dir)
+        log_line(
+            LOG_WARN, "serve.ephemeral",
+            "bus=%s text=\"with --ephemeral every start makes queues of new names there, and those of the last one "
+            "fill up: leave it out, or use --shared\"",
+            s->bus);
     return e == OK ? OK : diag_set(d, e, "--bus %s: %s", s->bus, why.text);
 }
 

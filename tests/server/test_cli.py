@@ -354,6 +354,14 @@ def test_a_bus_that_there_is_not(run, bus, words):
     assert code == 2 and not out and "--bus" in err and words in err
 
 
+@pytest.mark.parametrize("words, told", [(["--ephemeral"], True), (["--data-dir", "data"], False)])
+def test_queues_that_would_be_left_behind(start, tmp_path, words, told):
+    words = [str(tmp_path / word) if word == "data" else word for word in words]
+    process = start("serve", "--bus", "rabbitmq,host=127.0.0.1:1", "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *words)
+    process.wait_line(lambda line: line == "ready", "stdout")
+    assert ("serve.ephemeral bus=rabbitmq" in process.logs) == told
+
+
 def test_values_of_a_bus(run, tmp_path):
     """A list of addresses needs no quotes, and what is secret or long comes from a file."""
     file = tmp_path / "value"
