@@ -40,6 +40,8 @@ struct command {
     bool passes_all; /* everything after the verb goes through as operands (`source` has tables of its own) */
     bool hidden;     /* not in help */
     bool uses_kinds; /* what is known of kinds is there while it runs (resource.h) */
+    /* For completion: what may stand first behind the verb, from i = 0 on; NULL: no more. Itself NULL: nobody knows. */
+    const char *(*word)(size_t i);
     int (*run)(const struct invocation *in);
     /* Ended by NULL: the verb is a group, and one of these follows it on the command line. Each is named whole ("dlq
      * list"); `operands` of the group names them all, and it has neither options nor run. */

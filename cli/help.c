@@ -102,10 +102,23 @@ const struct command command_version = {
     .run = run_version,
 };
 
-/* What may follow a command: its options, or of a group the words that follow it. */
+/* Words that may stand first behind a command, each once. */
+static void words_of(const struct command *c)
+{
+    for (size_t i = 0; c->word && c->word(i); i++) {
+        size_t j = 0;
+        while (strcmp(c->word(j), c->word(i)) != 0)
+            j++;
+        if (j == i)
+            printf("%s ", c->word(i));
+    }
+}
+
+/* What may follow a command: its words and options, or of a group the words that follow it. */
 static void bash_case(const struct command *c)
 {
     printf("        '%s') words='", c->name);
+    words_of(c);
     for (const struct option_spec *o = c->options; o && o->name; o++)
         printf("--%s ", o->name);
     for (const struct command *const *s = c->subcommands; s && *s; s++)
@@ -194,6 +207,11 @@ static void complete_fish(void)
         printf("complete -c leat -n __fish_use_subcommand -a %s -d ", (*c)->name);
         fish_string((*c)->summary);
         putchar('\n');
+        if ((*c)->word) {
+            printf("complete -c leat -n '__fish_seen_subcommand_from %s' -a '", (*c)->name);
+            words_of(*c);
+            printf("'\n");
+        }
         fish_options(*c, NULL);
         for (const struct command *const *s = (*c)->subcommands; s && *s; s++) {
             printf("complete -c leat -n '__fish_seen_subcommand_from %s' -a %s -d ", (*c)->name, command_word(*s));
@@ -224,6 +242,7 @@ const struct command command_completion = {
     .operands = "bash|zsh|fish",
     .operand_max = 1,
     .examples = "  source <(leat completion bash)",
+    .uses_kinds = true,
     .run = run_completion,
 };
 

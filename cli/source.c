@@ -9,14 +9,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Sources by name: those of sources/, and those that the broker runs. */
+static const char *word(size_t i)
+{
+    static const char *const served[] = {"kafka", "rabbitmq", NULL};
+    const char *const *name = source_names();
+    for (; *name && i > 0; name++)
+        i--;
+    return *name ? *name : i < sizeof served / sizeof served[0] ? served[i] : NULL;
+}
+
 static int run(const struct invocation *in)
 {
     if (in->operand_count == 0 || strcmp(in->operands[0], "--help") == 0 || strcmp(in->operands[0], "-h") == 0) {
         help_command(in->command);
         printf("\nSources:");
-        for (const char *const *name = source_names(); *name; name++)
-            printf(" %s", *name);
-        printf(" kafka rabbitmq\n`leat source NAME --help` says more about each.\n");
+        for (size_t i = 0; word(i); i++)
+            printf(" %s", word(i));
+        printf("\n`leat source NAME --help` says more about each.\n");
         return in->operand_count ? EXIT_CODE_OK : EXIT_CODE_USAGE;
     }
     if (strcmp(in->operands[0], "kafka") == 0)
@@ -40,5 +50,6 @@ const struct command command_source = {
         "billing\n"
         "  K_SINK=http://127.0.0.1:9000/ leat source rabbitmq --url amqp://127.0.0.1 --queue orders",
     .passes_all = true,
+    .word = word,
     .run = run,
 };

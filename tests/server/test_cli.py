@@ -118,6 +118,8 @@ def test_bash_completion(run, tmp_path):
     assert complete("leat", "se") == ["serve", "send"]
     assert complete("leat", "serve", "--in") == ["--ingress"]
     assert set(complete("leat", "listen", "--")) >= {"--fail", "--reply", "--help"}
+    assert set(complete("leat", "source", "")) >= {"github", "ping", "kafka", "rabbitmq"}
+    assert complete("leat", "get", "rabbitmqs") == ["rabbitmqsources"] and complete("leat", "get", "subs") == ["subscriptions"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
