@@ -65,6 +65,13 @@ static void acknowledge_prefix(struct bus_subscription *s)
         rabbitmq_ack(s->amqp, last, true);
 }
 
+static void stop_growing(struct bus_subscription *s)
+{
+    if (s->growing)
+        loop_timer_stop(loop_of(s), &s->again);
+    s->growing = false;
+}
+
 /* In the order of tags, whatever the order in which they were released: the node hands them out again in the order in
  * which they come back. */
 static void give_back(struct bus_subscription *s)
@@ -105,8 +112,7 @@ static void settle(struct bus_subscription *s)
         rabbit_entry_free(e);
     }
     if (s->growing && list_empty(&s->out)) {
-        s->growing = false;
-        loop_timer_stop(loop_of(s), &s->again);
+        stop_growing(s);
         tend(s);
     }
 }
@@ -256,6 +262,7 @@ static void canceled(void *arg, struct slice consumer)
     struct bus_subscription *s = arg;
     (void)consumer;
     s->consuming = false;
+    stop_growing(s);
     s->prefetch = 0;
     rabbit_notice(s->bus, 1, "QueueGone",
                   "queue %s of subscription %s was deleted, or its node is gone; it is made again", s->settings.queue,
@@ -283,7 +290,8 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     bool asked = s->closing;
     s->amqp = NULL;
     s->consumer->open--;
-    s->consuming = s->changing = s->closing = s->growing = false;
+    s->consuming = s->changing = s->closing = false;
+    stop_growing(s);
     s->prefetch = 0;
     lose_all(s);
     if (code == AMQP_NOT_FOUND)

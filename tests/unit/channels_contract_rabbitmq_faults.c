@@ -381,6 +381,29 @@ static void test_a_queue_deleted_while_consumed_is_made_again(void **state)
     tap_close(&t);
 }
 
+/* While its consumer waits for a moment to take more. */
+static void test_a_queue_deleted_while_more_is_wanted_is_consumed_soon(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    rig_append(r, 0, c, "before", NULL);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 1);
+    rig_until(r, tap_open(&t) == 1);
+    tap_credit(&t, 62);
+    node_deletes_queue("leat.ns.c.s");
+    rig_until(r, heard("QueueGone") && node_counts("leat.ns.c.s") >= 0);
+    uint64_t then_ns = clock_monotonic_ns(clock_system());
+    appended_after(r, c, "after");
+    rig_until(r, tap_open(&t) == 2);
+    assert_true(clock_monotonic_ns(clock_system()) - then_ns < 5 * NS_PER_S);
+    while (tap_settle(&t, NULL, BUS_ACK))
+        continue;
+    tap_close(&t);
+}
+
 /* Nobody consumes it: an append finds out, and is refused rather than lost. */
 static void test_a_queue_deleted_while_paused_loses_no_append(void **state)
 {
@@ -774,6 +797,7 @@ int main(int argc, char **argv)
         CASE(test_an_exchange_of_others_must_be_there, plain, contract_setup, contract_teardown),
         CASE(test_a_channel_that_is_a_queue, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_deleted_while_consumed_is_made_again, plain, contract_setup, contract_teardown),
+        CASE(test_a_queue_deleted_while_more_is_wanted_is_consumed_soon, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_deleted_while_paused_loses_no_append, plain, contract_setup, contract_teardown),
         CASE(test_an_exchange_deleted_is_made_again, plain, contract_setup, contract_teardown),
         CASE(test_a_cut_connection_revokes_and_brings_all_again, by_the_way, way_setup, way_teardown),
