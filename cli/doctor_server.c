@@ -168,8 +168,10 @@ static void say_ready(struct talk *t)
         if (slice_has_prefix(line, SLICE("[-] ")))
             snprintf(reasons + used, sizeof reasons - used, "%s%.*s", used ? "; " : "", SLICE_ARG(slice_from(line, 4)));
     }
-    doctor_say(t->k, VERDICT_FAIL, "ready", "Do what the reason says; docs/durability.md says more of disks", "%s",
-               *reasons ? reasons : "it is not, and does not say why");
+    doctor_say(
+        t->k, VERDICT_FAIL, "ready",
+        "Do what the reason says; docs/durability.md says more of disks, docs/kafka.md and docs/rabbitmq.md of buses",
+        "%s", *reasons ? reasons : "it is not, and does not say why");
 }
 
 static void say_version(struct talk *t)
