@@ -35,7 +35,7 @@
 #define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
 #define RABBIT_RETRY_NS (5 * NS_PER_S)   /* until what the node refused is asked again */
 #define RABBIT_AGAIN_NS NS_PER_S         /* until a consumer that ended badly is made again */
-#define RABBIT_GROW_NS (10 * NS_PER_S)   /* that a larger prefetch waits for a moment with nothing unsettled */
+#define RABBIT_GROW_NS (200 * NS_PER_MS) /* that a larger prefetch waits for a moment with nothing unsettled */
 #define RABBIT_MEET_NS (20 * NS_PER_MS)  /* from a first stream to its consumer: those of other loops come meanwhile */
 #define RABBIT_LINGER_NS (3 * NS_PER_S)  /* streams that come and go, as with each new plan, do not end a consumer */
 #define RABBIT_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */

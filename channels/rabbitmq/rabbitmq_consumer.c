@@ -329,7 +329,7 @@ static uint32_t prefetch_for(const struct bus_subscription *s, uint32_t wanted)
     if (s->settings.work || atomic_load(&s->channel->rules)->settings.queue)
         return wanted;
     while (most < wanted)
-        most *= 2;
+        most *= 4;
     return most;
 }
 
@@ -375,7 +375,8 @@ static void stop(struct bus_subscription *s)
 
 /* With the cancel another process that waits for the queue gets it at once, also while something is unsettled here, and
  * what it is given would overtake that. So it is waited for a moment in which nothing is, for RABBIT_GROW_NS at most:
- * who is alone with the queue, as nearly everybody is, must not do with too little for ever. */
+ * who is alone with the queue, as nearly everybody is, must not do with too little for long, and who settles nothing
+ * before it has all (a session on parked events) would wait in vain. */
 static void grow(struct bus_subscription *s)
 {
     bool ordered = !s->settings.work && !atomic_load(&s->channel->rules)->settings.queue;

@@ -325,8 +325,6 @@ static void gone(struct bus_subscription *s)
         unleave_queue(c, s->settings.queue);
     else if (!atomic_load(&c->rules)->settings.queue)
         leave_queue(s);
-    if (s->counted_in)
-        atomic_fetch_sub(&c->subscription_count, 1);
     subscription_free(s);
     list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *other = subscription_at(l);
@@ -398,6 +396,9 @@ void rabbit_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, 
     s->remove = remove && !queue_taken(s) && !atomic_load(&s->channel->rules)->settings.queue;
     s->state = RABBIT_GOING;
     s->going = op;
+    if (s->counted_in) /* from here on no event is owed to it: who appends while its queue goes is not refused */
+        atomic_fetch_sub(&s->channel->subscription_count, 1);
+    s->counted_in = false;
     closing(s);
     post_send(s->bus->post);
 }
