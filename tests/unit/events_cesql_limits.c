@@ -126,7 +126,7 @@ static struct buf text_of(const char *before, const char *each, size_t times, co
 /* Compiles, evaluates on the event: the error's name, or "refused: " and what the compiler said. */
 static const char *outcome(struct buf text, const struct ce_event *e)
 {
-    static char said[500];
+    static char said[sizeof((struct diag *)0)->text + 100];
     struct cesql *q;
     struct cesql_value value;
     struct diag d = {0};
