@@ -35,7 +35,6 @@ IN_FLIGHT = 64  # of a subscription on each loop
 LOOPS_MAX = 4
 SMALL = ",segment=64KiB,retention-bytes=0"  # segments end, go and are joined all the time
 STALLED = 20.0  # seconds without any progress
-SILENCE = 3.0  # of a server that has nothing to deliver, as it says
 PARKED = "/leat/v1/dlq/default/trigger/parking"
 
 
@@ -84,6 +83,8 @@ class Peer:
 
 
 class Campaign:
+    SILENCE = 3.0  # seconds of a server that has nothing to deliver, as it says
+
     def __init__(self, a, folder, peer=None):
         self.a, self.folder = a, folder
         self.random = random.Random(a.seed)
@@ -176,7 +177,7 @@ class Campaign:
                 return
             if now != left:
                 left, since = now, time.monotonic()
-            elif time.monotonic() - since > (SILENCE if now[0] == 0 else STALLED):
+            elif time.monotonic() - since > (self.SILENCE if now[0] == 0 else STALLED):
                 raise Failed(f"acknowledged and lost: {now[1]}, each with the first of them; the backlog is {now[0]}")
             time.sleep(0.02)
 
