@@ -190,7 +190,7 @@ static size_t split_headers(struct slice lines, struct http_header *out)
 static void answer_reply(struct listener *l, struct http_request *r, const struct ce_event *e)
 {
     struct ce_builder b;
-    struct buf lines;
+    struct buf lines, envelope;
     struct http_header headers[REPLY_HEADERS_MAX];
     const struct ce_event *reply;
     char id[37];
@@ -204,10 +204,16 @@ static void answer_reply(struct listener *l, struct http_request *r, const struc
         return;
     }
     buf_init(&lines, 1u << 20);
-    ce_http_encode_binary(reply, &lines);
+    buf_init(&envelope, 2u * BODY_MAX);
+    bool binary = ce_event_mode_for(reply, CE_MODE_BINARY) == CE_MODE_BINARY;
+    if (binary)
+        ce_http_encode_binary(reply, &lines);
+    else
+        ce_http_encode_structured(reply, &lines, &envelope);
     size_t n = split_headers(buf_slice(&lines), headers);
-    http_respond(r, 200, headers, n, ce_event_data(reply));
+    http_respond(r, 200, headers, n, binary ? ce_event_data(reply) : buf_slice(&envelope));
     buf_fini(&lines);
+    buf_fini(&envelope);
     ce_event_unref(reply);
 }
 

@@ -235,7 +235,8 @@ static int send_event(const struct invocation *in, struct client *cl, const char
     char id[256], source[256];
     buf_init(&headers, 1u << 20);
     buf_init(&envelope, 2u * CE_EVENT_BYTES_MAX);
-    if (option_given(in, "structured")) {
+    if (ce_event_mode_for(event, option_given(in, "structured") ? CE_MODE_STRUCTURED : CE_MODE_BINARY) ==
+        CE_MODE_STRUCTURED) {
         ce_http_encode_structured(event, &headers, &envelope);
         body = buf_slice(&envelope);
     } else {

@@ -176,8 +176,7 @@ static void answered(struct http_exchange *exchange, enum err err, const struct 
 
 static enum ce_mode mode_of(const struct sink_request *q)
 {
-    enum ce_mode mode = q->format < 0 ? ce_event_mode(q->event) : (enum ce_mode)q->format;
-    return mode == CE_MODE_BATCH ? CE_MODE_STRUCTURED : mode;
+    return ce_event_mode_for(q->event, q->format < 0 ? ce_event_mode(q->event) : (enum ce_mode)q->format);
 }
 
 /* Transport headers are left out: each event of a batch has its own. */

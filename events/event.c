@@ -104,6 +104,12 @@ enum ce_mode ce_event_mode(const struct ce_event *e)
     return (enum ce_mode)e->mode;
 }
 
+enum ce_mode ce_event_mode_for(const struct ce_event *e, enum ce_mode wanted)
+{
+    return wanted == CE_MODE_BINARY && !ce_media_type_is_cloudevents(ce_event_datacontenttype(e)) ? CE_MODE_BINARY
+                                                                                                  : CE_MODE_STRUCTURED;
+}
+
 size_t ce_event_header_count(const struct ce_event *e)
 {
     return e->header_count;

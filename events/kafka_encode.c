@@ -57,8 +57,7 @@ enum err ce_kafka_encode(const struct ce_event *e, enum ce_mode mode, bool carry
 {
     assert(mode == CE_MODE_BINARY || mode == CE_MODE_STRUCTURED);
     const struct writer w = {header, arg};
-    if (ce_media_type_is_cloudevents(ce_event_datacontenttype(e)))
-        mode = CE_MODE_STRUCTURED; /* in binary mode its content-type would claim that the data is the event */
+    mode = ce_event_mode_for(e, mode);
     enum err err = mode == CE_MODE_BINARY
                        ? put_attributes(e, &w)
                        : header(arg, SLICE("content-type"), SLICE("application/cloudevents+json; charset=UTF-8"));

@@ -40,7 +40,8 @@ bool ce_http_forwarded(struct slice name);
 
 /* Appends the header lines of binary mode, each ended by CR LF: "ce-id: 1\r\n...", Content-Type when there is a
  * datacontenttype or the data is a JSON value (then application/json), then the forwarded headers. The body is
- * ce_event_data. No Content-Length. Values are percent-coded as the binding says, so no value can break a line. */
+ * ce_event_data. No Content-Length. Values are percent-coded as the binding says, so no value can break a line. Only
+ * for an event that ce_event_mode_for lets go in binary mode. */
 void ce_http_encode_binary(const struct ce_event *e, struct buf *headers);
 /* Appends the JSON envelope to `body` and "Content-Type: application/cloudevents+json; charset=UTF-8" with the
  * forwarded headers to `headers`. JSON data stands verbatim; other data as string or data_base64. */

@@ -65,6 +65,9 @@ bool ce_event_attribute(const struct ce_event *e, struct slice name, struct ce_a
 enum ce_data_kind ce_event_data_kind(const struct ce_event *e);
 struct slice ce_event_data(const struct ce_event *e);
 enum ce_mode ce_event_mode(const struct ce_event *e);
+/* Binary or structured: `wanted`, but structured for a batch and where the datacontenttype (application/cloudevents...)
+ * would claim in binary mode that the data is the event. */
+enum ce_mode ce_event_mode_for(const struct ce_event *e, enum ce_mode wanted);
 
 /* Transport headers that a router may pass on beside the event (x-request-id, knative-*, x-b3-*, traceparent,
  * tracestate): no attributes, kept apart. */

@@ -434,6 +434,31 @@ static void test_structured_is_written(void **state)
     ce_event_unref(e);
 }
 
+/* Outside an envelope its Content-Type would claim that the data is the event. */
+static void test_an_envelope_as_data_goes_in_an_envelope(void **state)
+{
+    (void)state;
+    static const char ours[] = "CE-CloudEventsVersion: 0.1\nCE-EventID: 1\nCE-EventType: t\nCE-Source: /s\n"
+                               "CE-ContentType: application/cloudevents+json\n";
+    const struct ce_event *e = decoded(slice_str(ours), SLICE("{\"id\":1}"));
+    assert_int_equal(ce_event_mode_for(e, CE_MODE_BINARY), CE_MODE_STRUCTURED);
+    struct buf headers, body;
+    buf_init(&headers, 1 << 16);
+    buf_init(&body, 1 << 16);
+    ce_http_encode_structured(e, &headers, &body);
+    const struct ce_event *back = decoded(SLICE(STRUCTURED), buf_slice(&body));
+    assert_true(slice_eq_str(ce_event_datacontenttype(back), "application/cloudevents+json"));
+    assert_true(slice_eq_str(ce_event_id(back), "1") && slice_eq(ce_event_data(back), ce_event_data(e)));
+    ce_event_unref(back);
+    ce_event_unref(e);
+    e = decoded(SLICE(FOUR), SLICE("x"));
+    assert_int_equal(ce_event_mode_for(e, CE_MODE_BINARY), CE_MODE_BINARY);
+    assert_int_equal(ce_event_mode_for(e, CE_MODE_BATCH), CE_MODE_STRUCTURED);
+    ce_event_unref(e);
+    buf_fini(&headers);
+    buf_fini(&body);
+}
+
 static void test_encoding_meets_the_buffers_limit(void **state)
 {
     (void)state;
@@ -599,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_binary_is_written),
         cmocka_unit_test(test_structured_is_written),
+        cmocka_unit_test(test_an_envelope_as_data_goes_in_an_envelope),
         cmocka_unit_test(test_encoding_meets_the_buffers_limit),
         cmocka_unit_test(test_random_round_trips),
     };
