@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Buses on systems of others, and the Secrets that say how they are reached.
+ * Buses on systems of others, the Secrets that say how they are reached, and what sources that read them have alike.
  */
 #include "cluster.h"
 
@@ -125,4 +125,54 @@ void put_subscription_place(struct planner *p, cJSON *status, const struct plan_
         put_annotation(p, status, "group.id", cluster_param_value(s->params, s->param_count, "group"));
     if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "rabbitmq"))
         put_annotation(p, status, "queue", cluster_param_value(s->params, s->param_count, "queue"));
+}
+
+/* ---- sources ---- */
+
+static const cJSON *spec_of(const struct resource *r)
+{
+    return json_object(r->object, "spec");
+}
+
+void cluster_source_overrides(struct planner *p, const struct resource *r, struct channel_plan *c)
+{
+    const cJSON *each, *extensions = json_object(json_object(spec_of(r), "ceOverrides"), "extensions");
+    cJSON_ArrayForEach(each, extensions)
+        plan_channel_param(p, c, plan_text(p, "record.override.%s", each->string), each->valuestring);
+}
+
+bool cluster_source_resolve(struct planner *p, const struct resource *r, struct plan_target *sink,
+                            struct plan_target *dead, struct why *why)
+{
+    const cJSON *delivery, *own = json_object(spec_of(r), "delivery");
+    if (!resolve_destination(p, r->namespace_name, json_object(spec_of(r), "sink"), sink, why))
+        return false;
+    if (plan_delivery_merge(p, r->namespace_name, own, NULL, &delivery, dead, why))
+        return true;
+    *why = why_of(p, why->reason, "deadLetterSink: %s", why->message);
+    return false;
+}
+
+static void default_delivery(struct delivery *d)
+{
+    d->retry = 10;
+    d->backoff_policy = BACKOFF_EXPONENTIAL;
+    d->backoff_delay_ns = 300 * NS_PER_MS;
+}
+
+struct plan_subscription *cluster_source_subscribe(struct planner *p, const struct resource *r,
+                                                   const struct channel_plan *c, bool good,
+                                                   const struct plan_target *sink, const struct plan_target *dead)
+{
+    const cJSON *delivery = json_object(spec_of(r), "delivery");
+    struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
+    if (!s)
+        return NULL;
+    s->subscriber = *sink;
+    s->dead_letter = *dead;
+    plan_template_bus(p, NULL, &s->parked_bus, NULL); /* the default one always is one */
+    delivery_read(delivery, &s->delivery);
+    if (!delivery)
+        default_delivery(&s->delivery);
+    return s;
 }

@@ -44,4 +44,18 @@ void secret_put(struct secret *s, struct cluster_params *params, const char *nam
 /* The Secret is not good: it has no such key, which is `what`. */
 void secret_lacks(struct secret *s, const char *key, const char *what);
 
+/* ---- sources: each is a channel that is somebody's, and a subscription to it that sends to the sink ---- */
+
+/* Its ceOverrides, for the channel that decodes the records. */
+void cluster_source_overrides(struct planner *p, const struct resource *r, struct channel_plan *c);
+/* Its sink and its dead letter sink. */
+bool cluster_source_resolve(struct planner *p, const struct resource *r, struct plan_target *sink,
+                            struct plan_target *dead, struct why *why);
+/* Its subscription, whose parked events lie on the default bus. Without a delivery of its own it tries as Knative's
+ * KafkaSource does; Knative's RabbitmqSource would try once, and throw away what fails. NULL: it is
+ * not in the plan (plan_subscription_keep). */
+struct plan_subscription *cluster_source_subscribe(struct planner *p, const struct resource *r,
+                                                   const struct channel_plan *c, bool good,
+                                                   const struct plan_target *sink, const struct plan_target *dead);
+
 #endif

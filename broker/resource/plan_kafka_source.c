@@ -102,7 +102,7 @@ static const char *key_type(const struct resource *r)
 
 static struct channel_plan *add_channel(struct planner *p, const struct resource *r, struct why *why)
 {
-    const cJSON *each, *extensions = json_object(json_object(spec_of(r), "ceOverrides"), "extensions");
+    const cJSON *each;
     const char *topics = "", *type = key_type(r);
     size_t bus = 0;
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(spec_of(r), "topics"))
@@ -116,8 +116,7 @@ static struct channel_plan *add_channel(struct planner *p, const struct resource
     plan_channel_param(p, c, "record.source",
                        plan_text(p, "/apis/v1/namespaces/%s/kafkasources/%s", r->namespace_name, r->name));
     plan_channel_param(p, c, "record.key", type ? type : "byte-array");
-    cJSON_ArrayForEach(each, extensions)
-        plan_channel_param(p, c, plan_text(p, "record.override.%s", each->string), each->valuestring);
+    cluster_source_overrides(p, r, c);
     return c;
 }
 
@@ -131,26 +130,6 @@ void plan_kafka_source_channels(struct planner *p)
 
 /* ---- its subscription ---- */
 
-/* What Knative's KafkaSource does where it has no delivery of its own. */
-static void default_delivery(struct delivery *d)
-{
-    d->retry = 10;
-    d->backoff_policy = BACKOFF_EXPONENTIAL;
-    d->backoff_delay_ns = 300 * NS_PER_MS;
-}
-
-static bool resolve(struct planner *p, const struct resource *r, struct plan_target *sink, struct plan_target *dead,
-                    struct why *why)
-{
-    const cJSON *delivery, *own = json_object(spec_of(r), "delivery");
-    if (!resolve_destination(p, r->namespace_name, json_object(spec_of(r), "sink"), sink, why))
-        return false;
-    if (plan_delivery_merge(p, r->namespace_name, own, NULL, &delivery, dead, why))
-        return true;
-    *why = why_of(p, why->reason, "deadLetterSink: %s", why->message);
-    return false;
-}
-
 static bool wants_none(const struct resource *r)
 {
     const cJSON *consumers = cJSON_GetObjectItemCaseSensitive(spec_of(r), "consumers");
@@ -161,17 +140,10 @@ static const struct plan_subscription *subscribe(struct planner *p, const struct
                                                  const struct channel_plan *c, bool good,
                                                  const struct plan_target *sink, const struct plan_target *dead)
 {
-    const cJSON *delivery = json_object(spec_of(r), "delivery");
     const char *start = json_text(spec_of(r), "initialOffset");
-    struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
+    struct plan_subscription *s = cluster_source_subscribe(p, r, c, good, sink, dead);
     if (!s)
         return NULL;
-    s->subscriber = *sink;
-    s->dead_letter = *dead;
-    plan_template_bus(p, NULL, &s->parked_bus, NULL); /* the default one always is one */
-    delivery_read(delivery, &s->delivery);
-    if (!delivery)
-        default_delivery(&s->delivery);
     if (start && strcmp(start, "earliest") == 0)
         s->start.kind = BUS_START_EARLIEST;
     plan_subscription_annotations(p, s, r, r);
@@ -222,7 +194,7 @@ static void one(struct planner *p, const struct resource *r)
         return;
     }
     cJSON *status = cJSON_CreateObject();
-    bool resolved = resolve(p, r, &sink, &dead, &why), good = resolved && c->ready;
+    bool resolved = cluster_source_resolve(p, r, &sink, &dead, &why), good = resolved && c->ready;
     struct why order_why = {0};
     bool possible = plan_order_possible(p, r, r, &order_why);
     if (!possible) /* its topics are not leat's to be made of one partition */

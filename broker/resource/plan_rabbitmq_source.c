@@ -32,7 +32,7 @@ static bool source_bus(struct planner *p, const struct resource *r, size_t *bus,
 static void add_channel(struct planner *p, const struct resource *r)
 {
     static const struct channel_form form = {.room = "rabbitmqsources", .takes_nothing = true};
-    const cJSON *each, *resources = resources_of(r);
+    const cJSON *resources = resources_of(r);
     const char *queue = json_text(resources, "queueName"), *exchange = json_text(resources, "exchangeName"),
                *type = annotation(r->object, ANNOTATION_RABBITMQ_QUEUE_TYPE);
     bool predeclared = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(resources, "predeclared"));
@@ -52,8 +52,7 @@ static void add_channel(struct planner *p, const struct resource *r)
         plan_channel_param_default(p, c, "queue.type", type);
     plan_channel_param(p, c, "record.source",
                        plan_text(p, "/apis/v1/namespaces/%s/rabbitmqsources/%s", r->namespace_name, r->name));
-    cJSON_ArrayForEach(each, json_object(json_object(spec_of(r), "ceOverrides"), "extensions"))
-        plan_channel_param(p, c, plan_text(p, "record.override.%s", each->string), each->valuestring);
+    cluster_source_overrides(p, r, c);
 }
 
 void plan_rabbitmq_source_channels(struct planner *p)
@@ -65,41 +64,13 @@ void plan_rabbitmq_source_channels(struct planner *p)
 
 /* ---- its subscription ---- */
 
-/* Where it has no delivery of its own: as a KafkaSource has it. (Knative's RabbitmqSource tries once, and throws away
- * what fails.) */
-static void default_delivery(struct delivery *d)
-{
-    d->retry = 10;
-    d->backoff_policy = BACKOFF_EXPONENTIAL;
-    d->backoff_delay_ns = 300 * NS_PER_MS;
-}
-
-static bool resolve(struct planner *p, const struct resource *r, struct plan_target *sink, struct plan_target *dead,
-                    struct why *why)
-{
-    const cJSON *delivery, *own = json_object(spec_of(r), "delivery");
-    if (!resolve_destination(p, r->namespace_name, json_object(spec_of(r), "sink"), sink, why))
-        return false;
-    if (plan_delivery_merge(p, r->namespace_name, own, NULL, &delivery, dead, why))
-        return true;
-    *why = why_of(p, why->reason, "deadLetterSink: %s", why->message);
-    return false;
-}
-
 static void subscribe(struct planner *p, const struct resource *r, const struct channel_plan *c, bool good,
                       const struct plan_target *sink, const struct plan_target *dead)
 {
-    const cJSON *delivery = json_object(spec_of(r), "delivery"),
-                *parallelism = cJSON_GetObjectItemCaseSensitive(resources_of(r), "parallelism");
-    struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
+    const cJSON *parallelism = cJSON_GetObjectItemCaseSensitive(resources_of(r), "parallelism");
+    struct plan_subscription *s = cluster_source_subscribe(p, r, c, good, sink, dead);
     if (!s)
         return;
-    s->subscriber = *sink;
-    s->dead_letter = *dead;
-    plan_template_bus(p, NULL, &s->parked_bus, NULL); /* the default one always is one */
-    delivery_read(delivery, &s->delivery);
-    if (!delivery)
-        default_delivery(&s->delivery);
     s->in_flight_max = cJSON_IsNumber(parallelism) && parallelism->valueint > 0 ? (unsigned)parallelism->valueint : 1;
     plan_subscription_annotations(p, s, r, r);
 }
@@ -125,7 +96,8 @@ static void one(struct planner *p, const struct resource *r)
         return;
     }
     cJSON *status = cJSON_CreateObject();
-    bool resolved = resolve(p, r, &sink, &dead, &why), possible = plan_order_possible(p, r, r, &order_why);
+    bool resolved = cluster_source_resolve(p, r, &sink, &dead, &why),
+         possible = plan_order_possible(p, r, r, &order_why);
     if (!possible)
         order_why =
             why_of(p, order_why.reason,
