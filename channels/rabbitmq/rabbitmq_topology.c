@@ -198,7 +198,19 @@ void rabbit_topology_subscription(struct rabbit_job *j)
         declare_queue(j, s->settings.queue, s->settings.classic, !s->settings.work, subscription_made);
 }
 
+/* Whatever it answered: there may be no such binding, or exchange. */
+static void subscription_unbound(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    (void)a;
+    delete_queue(j, subscription_of(j)->settings.queue, finish);
+}
+
+/* The binding goes first, so that no message is on its way to the queue when that goes: RabbitMQ (3.10) ends the
+ * connection (541) of a publisher whose first message to a quorum queue meets its end. */
 void rabbit_topology_subscription_remove(struct rabbit_job *j)
 {
-    delete_queue(j, subscription_of(j)->settings.queue, finish);
+    const struct bus_subscription *s = subscription_of(j);
+    const amqp_queue_unbind_t m = {.queue = amqp_cstring_bytes(s->settings.queue),
+                                   .exchange = amqp_cstring_bytes(settings_of(s->channel)->exchange)};
+    rabbit_job_call(j, AMQP_QUEUE_UNBIND_METHOD, &m, subscription_unbound);
 }

@@ -428,6 +428,25 @@ static void test_an_exchange_deleted_is_made_again(void **state)
     assert_true(heard("PublisherTrouble"));
 }
 
+/* RabbitMQ (3.10) ends the whole connection (541) of who sends the first message to a quorum queue that is just being
+ * deleted; with it would go all that is under way, of every channel. */
+static void test_a_queue_that_goes_takes_no_append_along(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    const struct ce_event *event = rig_event("e", NULL, 10);
+    for (unsigned round = 0; round < 30; round++) {
+        struct bus_subscription *s = rig_subscribe(r, c, "s");
+        struct rig_op o = {.op.done = rig_op_done};
+        r->ops->unsubscribe(r->bus, s, true, &o.op);
+        while (!o.ended)
+            assert_int_equal(rig_append_try(r, 0, c, event), OK);
+        assert_int_equal(node_counts("leat.ns.c.s"), -1);
+    }
+    ce_event_unref(event);
+    assert_false(heard("BrokerDown"));
+}
+
 /* ---- the connection ---- */
 
 static void test_a_cut_connection_revokes_and_brings_all_again(void **state)
@@ -800,6 +819,7 @@ int main(int argc, char **argv)
         CASE(test_a_queue_deleted_while_more_is_wanted_is_consumed_soon, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_deleted_while_paused_loses_no_append, plain, contract_setup, contract_teardown),
         CASE(test_an_exchange_deleted_is_made_again, plain, contract_setup, contract_teardown),
+        CASE(test_a_queue_that_goes_takes_no_append_along, plain, contract_setup, contract_teardown),
         CASE(test_a_cut_connection_revokes_and_brings_all_again, by_the_way, way_setup, way_teardown),
         CASE(test_a_cut_connection_ends_appends, by_the_way, way_setup, way_teardown),
         CASE(test_a_node_that_stands_still_is_found_out, by_the_way, way_setup, way_teardown),
