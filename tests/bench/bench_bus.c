@@ -7,6 +7,7 @@
  *
  *     bench_bus BUS[,NAME=VALUE...] [seconds=4] [window=256] [size=1024]
  *
+ * `private_mib` is what the process holds at the end of the load beyond what it held before the bus was opened.
  * Every event carries a number of its own, so that one delivered twice, or never, ends the program with 1. Prints the
  * same line of JSON as they do; `rate` is of what was appended and delivered. */
 #include <pthread.h>
@@ -50,8 +51,9 @@ struct bench {
     struct bus_subscription *subscription;
     struct loop *control, *loops[LOOPS];
     struct producer producers[LOOPS];
-    uint64_t *seen;   /* a bit for each number */
-    atomic_bool open; /* a window that is free is used */
+    double without_mib, loaded_mib; /* private memory before the bus is opened; at the end of the load */
+    uint64_t *seen;                 /* a bit for each number */
+    atomic_bool open;               /* a window that is free is used */
     atomic_ulong appended, acknowledged, failed, delivered, again;
 };
 
@@ -197,6 +199,18 @@ static void open_all(struct bench *b)
     await(b, &subscription);
 }
 
+static double private_mib(void)
+{
+    char line[200];
+    unsigned long kib = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    must(f, "/proc/self/status");
+    while (kib == 0 && fgets(line, sizeof line, f))
+        (void)sscanf(line, "RssAnon: %lu", &kib);
+    fclose(f);
+    return (double)kib / 1024;
+}
+
 /* Appends for so long, and waits until all of it is acknowledged and delivered. */
 static void work(struct bench *b, double seconds)
 {
@@ -205,6 +219,7 @@ static void work(struct bench *b, double seconds)
         loop_post_reserved(b->loops[i], &b->producers[i].go);
     for (double end = now() + seconds; now() < end;)
         turn(b);
+    b->loaded_mib = private_mib();
     atomic_store(&b->open, false);
     for (double end = now() + WAIT_S;;) {
         unsigned long answered = atomic_load(&b->acknowledged) + atomic_load(&b->failed);
@@ -226,9 +241,9 @@ static void measure(struct bench *b)
     double took = now() - began, used = cpu() - cpu_began;
     unsigned long n = atomic_load(&b->delivered) - warm;
     printf("{\"produced\": %lu, \"acknowledged\": %lu, \"failed\": %lu, \"consumed\": %lu, \"again\": %lu, "
-           "\"seconds\": %.3f, \"rate\": %.0f, \"cpu_us\": %.2f}\n",
+           "\"seconds\": %.3f, \"rate\": %.0f, \"cpu_us\": %.2f, \"private_mib\": %.2f}\n",
            atomic_load(&b->appended) - warm, atomic_load(&b->acknowledged) - warm, atomic_load(&b->failed), n,
-           atomic_load(&b->again), took, (double)n / took, 1e6 * used / (double)n);
+           atomic_load(&b->again), took, (double)n / took, 1e6 * used / (double)n, b->loaded_mib - b->without_mib);
 }
 
 static void argument(struct bench *b, const char *word)
@@ -267,6 +282,7 @@ int main(int argc, char **argv)
         for (unsigned j = 0; j < p->window; j++)
             p->slots[j] = (struct slot){.append.done = appended, .of = p};
     }
+    b.without_mib = private_mib();
     open_all(&b);
     for (size_t i = 0; i < LOOPS; i++) {
         loop_post_reserved(b.loops[i], &b.producers[i].hello);

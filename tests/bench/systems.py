@@ -170,7 +170,8 @@ def bus_alone(a, system):
         buses, others = zip(*runs)
         rows += [(f"the {system.name} bus alone / bare {system.library}, {window} unacknowledged", f"{100 * median(ratios):.0f} %", spread(ratios), ">= 60 %"),
                  ("the same, events/s; CPU per event", f"{median(r['rate'] for r in buses):.0f}; {median(r['cpu_us'] for r in buses):.1f} us",
-                  f"bare {median(r['rate'] for r in others):.0f}; {median(r['cpu_us'] for r in others):.1f} us", "")]
+                  f"bare {median(r['rate'] for r in others):.0f}; {median(r['cpu_us'] for r in others):.1f} us", ""),
+                 ("the same, private memory of the bus, with the events under way", f"{max(r['private_mib'] for r in buses):.1f} MiB", "", f"<= {system.queues_mib + system.private_mib} MiB")]
     return rows
 
 

@@ -34,7 +34,7 @@ LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the la
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
 LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it",
         "server knative_delivery (rabbitmq)", "crash of a rabbitmq and of leat on it")
-NOT_YET = ()  # suites some of their cases fail, as docs/internals/status.md says: they run when T names them, too
+NOT_YET = ()  # suites of which some cases fail, as docs/internals/status.md says: they run when T names them, too
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
