@@ -494,7 +494,8 @@ int main(int argc, char **argv)
     static const struct CMUnitTest
         mocked[] = CASES(shared_mock, shared_mock),
         real[] = CASES(shared_real, shared_real_long),
-        faults[] = {CASE(the_coordinator_moves, shared_mock_long), CASE(one_joins_while_commits_are_slow, shared_mock_long)},
+        faults[] = {CASE(the_coordinator_moves, shared_mock_long),
+                    CASE(one_joins_while_commits_are_slow, shared_mock_long)},
         topics[] = {
             CASE(a_topic_is_made_anew, shared_real),
             /* On the mock its end met an assertion of librdkafka 2.0.2 (docs/internals/kafka.md, Known limits). */
