@@ -54,7 +54,7 @@ static const struct option_spec options[] = {
     {"auto-create-event-types", 0, NULL,
      "Make an EventType for each type and source of events that pass a Broker or Channel.", false},
     {"trace-bytes", 0, "SIZE",
-     "Memory for what happened to the latest events, which `leat explain` shows. Default: 8MiB; 0 remembers nothing.",
+     "Memory for what happened to the latest events, which `leat explain` shows. Default: 4MiB; 0 remembers nothing.",
      false},
     {"loops", 0, "N", "Event loops, one thread each. Default: one per core.", false},
     {"proxy", 0, "URL", "A proxy for deliveries. Default: none; the environment is not asked.", false},

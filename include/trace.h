@@ -13,7 +13,7 @@
 #include "loop.h"
 #include "slice.h"
 
-#define TRACE_BYTES_DEFAULT (8u << 20) /* of all loops together: some 15,000 events with one delivery each */
+#define TRACE_BYTES_DEFAULT (4u << 20) /* of all loops together: some 7,500 events with one delivery each */
 #define TRACE_BYTES_MIN (64u << 10)     /* of one loop: less holds no burst */
 #define TRACE_BYTES_MAX (1ull << 30)    /* of all loops together: explain walks it */
 #define TRACE_BODY_MAX 128              /* bytes of an answer that a note keeps */
