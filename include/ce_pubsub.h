@@ -38,7 +38,7 @@ struct ce_pubsub_message {
 /* What an event made of a plain message looks like. */
 enum ce_pubsub_form {
     CE_PUBSUB_TODAY, /* google.cloud.pubsub.topic.v1.messagePublished: data {"subscription":…, "message":{…}} */
-    CE_PUBSUB_2018   /* google.pubsub.topic.publish: data is the message alone */
+    CE_PUBSUB_2018   /* google.pubsub.topic.publish: data {"ID":…, "Data":…, "Attributes":…, "PublishTime":…} */
 };
 
 struct ce_pubsub_rules {

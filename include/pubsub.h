@@ -139,9 +139,9 @@ enum err pubsub_publish(struct pubsub_client *c, const char *topic, const struct
                         size_t count, pubsub_done_fn *done, void *arg, struct pubsub_call **call) must_check;
 
 /* At most `max` messages. The service waits until there is one, some 90 s, else the answer is empty, also when it gave
- * up waiting; with `at_once` it does not wait, and may then answer with nothing although there is something. Each
- * subscription has connections of its own: a long wait delays nobody. Canceling may lose hold of messages on their way:
- * they come again after the ack deadline. */
+ * up waiting; with `at_once` it does not wait, and may then answer with nothing although there is something. A
+ * wait has a connection of its own, in a lane for each subscription, and delays nobody; pulls at once share some.
+ * Canceling may lose hold of messages on their way: they come again after the ack deadline. */
 enum err pubsub_pull(struct pubsub_client *c, const char *subscription, unsigned max, bool at_once,
                      pubsub_done_fn *done, void *arg, struct pubsub_call **call) must_check;
 /* At most PUBSUB_ACK_IDS_MAX ids. OK does not promise that it never comes again (no exactly-once delivery). */

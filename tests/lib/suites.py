@@ -3,7 +3,7 @@
 
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
-servers with that sanitizer only. Suites that want Kafka or RabbitMQ share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
+servers with that sanitizer only. Suites that want Kafka, RabbitMQ or Pub/Sub share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
 the end; a passing one is a line. What fails beside a Kafka or RabbitMQ is run once more when all else has ended: their sessions and leases run in real time, which a crowded machine may
 not give them. What fails then has failed; what passes is named as unsteady.
 """
@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from real.kafka import Kafka  # noqa: E402
+from real.pubsub import Emulator, PubSub  # noqa: E402
 from real.rabbitmq import RabbitMQ  # noqa: E402
 
 WORD = os.environ.get("T", "")
@@ -68,6 +69,9 @@ def unit_suites():
         for san in sans:
             program = f"{build_dir(san)}/tests/{source.parent.name}/{name}"
             yield Suite(f"{kind} {name}" + (" (threads)" if san == "thread" and not SAN else ""), [program], program, san)
+        if "_contract_pubsub" in name and Emulator.jar():  # Google's own, which can what its fake cannot
+            program = f"{build_dir(sans[0])}/tests/unit/{name}"
+            yield Suite(f"{kind} {name} (emulator)", ["tests/real/pubsub.py", "emulated", program], program, sans[0])
 
 
 def crash_suites():
@@ -181,7 +185,7 @@ def paint(text, code):
 
 
 # One for all; who stops or kills one starts its own. The Kafka stays, however late a busy machine lets its signs of life be: without them it has no leaders, and takes no topics.
-NODES = {"kafka": lambda: Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}), "rabbitmq": RabbitMQ}
+NODES = {"kafka": lambda: Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}), "rabbitmq": RabbitMQ, "pubsub": PubSub}
 
 
 def wants(suite, node):
