@@ -160,9 +160,8 @@ static enum err loop_init(struct kafka_loop *l, struct kafka_bus *k, struct loop
 {
     l->bus = k;
     l->loop = loop;
+    homeward_init(&l->homeward);
     pthread_mutex_init(&l->lock, NULL);
-    l->done_end = &l->done;
-    l->fresh_end = &l->fresh;
     list_init(&l->pages);
     buf_init(&l->scratch, 2 * CE_EVENT_BYTES_MAX);
     return post_new(loop, arrived, l, &l->post);
@@ -172,7 +171,7 @@ static void loop_fini(struct kafka_loop *l)
 {
     if (!l->bus)
         return;
-    kafka_append_forget(l);
+    homeward_fini(&l->homeward);
     kafka_reads_forget(l);
     post_free(l->post);
     buf_fini(&l->scratch);

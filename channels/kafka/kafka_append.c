@@ -103,8 +103,9 @@ void kafka_channel_let_go(struct bus_channel *c)
         post_send(k->post);
 }
 
-static void count_out(struct kafka_bus *k, struct bus_channel *c, uint64_t charge)
+static void count_out(struct bus_channel *c, uint64_t charge)
 {
+    struct kafka_bus *k = c->bus;
     atomic_fetch_sub(&k->pending_bytes, charge);
     kafka_channel_let_go(c);
     if (atomic_fetch_sub(&k->pending, 1) == 1 && atomic_load(&k->closed))
@@ -161,7 +162,7 @@ static enum err out(struct kafka_bus *k, struct kafka_loop *l, struct bus_channe
     e = produce(k, c, r, a);
     if (e) {
         ce_event_unref(event);
-        count_out(k, c, a->charge);
+        count_out(c, a->charge);
     }
     return e;
 }
@@ -238,53 +239,18 @@ void kafka_append_reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *op
         atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);
         kafka_channel_end_raise(c, 0, m->partition, m->offset + 1);
     }
-    a->letter.next = NULL;
-    *l->fresh_end = &a->letter;
-    l->fresh_end = &a->letter.next;
+    homeward_ended(&l->homeward, a, a->result);
 }
 
 void kafka_append_flush(struct kafka_bus *k)
 {
-    for (size_t i = 0; i < k->env.loop_count; i++) {
-        struct kafka_loop *l = &k->loops[i];
-        if (!l->fresh)
-            continue;
-        pthread_mutex_lock(&l->lock);
-        *l->done_end = l->fresh;
-        l->done_end = l->fresh_end;
-        pthread_mutex_unlock(&l->lock);
-        l->fresh = NULL;
-        l->fresh_end = &l->fresh;
-        post_send(l->post);
-    }
+    for (size_t i = 0; i < k->env.loop_count; i++)
+        homeward_hand_over(&k->loops[i].homeward, k->loops[i].post);
 }
 
 /* ---- and home ---- */
 
 void kafka_append_done(struct kafka_loop *l)
 {
-    pthread_mutex_lock(&l->lock);
-    struct letter *m = l->done;
-    l->done = NULL;
-    l->done_end = &l->done;
-    pthread_mutex_unlock(&l->lock);
-    while (m) {
-        struct bus_append *a = container_of(m, struct bus_append, letter);
-        struct bus_channel *c = a->channel;
-        uint64_t charge = a->charge;
-        m = m->next;
-        ce_event_unref(a->event);
-        a->done(a, a->result);
-        count_out(l->bus, c, charge);
-    }
-}
-
-void kafka_append_forget(struct kafka_loop *l)
-{
-    *l->done_end = l->fresh;
-    for (struct letter *m = l->done; m;) {
-        struct bus_append *a = container_of(m, struct bus_append, letter);
-        m = m->next;
-        ce_event_unref(a->event);
-    }
+    homeward_tell(&l->homeward, count_out);
 }

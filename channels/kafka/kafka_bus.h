@@ -11,6 +11,7 @@
 
 #include "ce_kafka.h"
 #include "kafka.h"
+#include "../homeward.h"
 #include "../notes.h"
 #include "../post.h"
 
@@ -61,10 +62,9 @@ struct kafka_loop {
     struct kafka_bus *bus;
     struct loop *loop;
     bool bound;
+    struct homeward homeward; /* appends whose reports came to D */
     pthread_mutex_t lock;
-    struct letter *done, **done_end;   /* under it: appends whose reports came: their letters */
-    struct letter *fresh, **fresh_end; /* D's own: those of this round */
-    struct list pages;                 /* under it: kafka_read with something to deliver */
+    struct list pages; /* under it: kafka_read with something to deliver */
     struct post *post;
     struct buf scratch; /* the loop's own: an event as JSON */
 };
@@ -136,7 +136,6 @@ bool kafka_reads_ended(struct kafka_bus *k);
 void kafka_reads_quit(struct kafka_bus *k);     /* fini: joins R */
 void kafka_reads_arrived(struct kafka_loop *l); /* its loop */
 void kafka_reads_forget(struct kafka_loop *l);  /* fini */
-void kafka_append_forget(struct kafka_loop *l); /* fini */
 /* Any thread: as long as it is held, a channel that was released is not freed. */
 void kafka_channel_hold(struct bus_channel *c);
 void kafka_channel_let_go(struct bus_channel *c);

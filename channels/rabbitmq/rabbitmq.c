@@ -148,9 +148,7 @@ static enum err loop_init(struct rabbit_loop *l, struct rabbit_bus *k, struct lo
 {
     l->bus = k;
     l->loop = loop;
-    pthread_mutex_init(&l->lock, NULL);
-    l->done_end = &l->done;
-    l->fresh_end = &l->fresh;
+    homeward_init(&l->homeward);
     return post_new(loop, arrived, l, &l->post);
 }
 
@@ -158,9 +156,8 @@ static void loop_fini(struct rabbit_loop *l)
 {
     if (!l->bus)
         return;
-    rabbit_append_forget(l);
+    homeward_fini(&l->homeward);
     post_free(l->post);
-    pthread_mutex_destroy(&l->lock);
 }
 
 struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop)

@@ -55,8 +55,9 @@ void rabbit_channel_let_go(struct bus_channel *c)
         post_send(k->post);
 }
 
-static void count_out(struct rabbit_bus *k, struct bus_channel *c, uint64_t charge)
+static void count_out(struct bus_channel *c, uint64_t charge)
 {
+    struct rabbit_bus *k = c->bus;
     atomic_fetch_sub(&k->pending_bytes, charge);
     rabbit_channel_let_go(c);
     if (atomic_fetch_sub(&k->pending, 1) == 1 && rabbit_bus_closed(k))
@@ -86,28 +87,5 @@ enum err rabbit_append(struct bus *b, struct bus_channel *c, const struct ce_eve
 
 void rabbit_append_done(struct rabbit_loop *l)
 {
-    pthread_mutex_lock(&l->lock);
-    struct letter *m = l->done;
-    l->done = NULL;
-    l->done_end = &l->done;
-    pthread_mutex_unlock(&l->lock);
-    while (m) {
-        struct bus_append *a = container_of(m, struct bus_append, letter);
-        struct bus_channel *c = a->channel;
-        uint64_t charge = a->charge;
-        m = m->next;
-        ce_event_unref(a->event);
-        a->done(a, a->result);
-        count_out(l->bus, c, charge);
-    }
-}
-
-void rabbit_append_forget(struct rabbit_loop *l)
-{
-    *l->done_end = l->fresh;
-    for (struct letter *m = l->done; m;) {
-        struct bus_append *a = container_of(m, struct bus_append, letter);
-        m = m->next;
-        ce_event_unref(a->event);
-    }
+    homeward_tell(&l->homeward, count_out);
 }

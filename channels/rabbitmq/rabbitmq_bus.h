@@ -24,6 +24,7 @@
 #include "rabbitmq.h"
 #include "rabbitmq_link.h"
 #include "../flights.h"
+#include "../homeward.h"
 #include "../notes.h"
 #include "../post.h"
 #include "../round.h"
@@ -96,9 +97,7 @@ struct rabbit_loop {
     struct rabbit_bus *bus;
     struct loop *loop;
     bool bound;
-    pthread_mutex_t lock;
-    struct letter *done, **done_end;   /* under it: appends that ended: their letters */
-    struct letter *fresh, **fresh_end; /* P's own: those of this turn */
+    struct homeward homeward; /* appends that ended on P */
     struct post *post;
 };
 struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop);
@@ -146,8 +145,7 @@ void rabbit_publisher_send(struct rabbit_publisher *p, struct bus_append *a);
 
 enum err rabbit_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
                        struct loop *loop);
-void rabbit_append_done(struct rabbit_loop *l);   /* its loop: those that ended */
-void rabbit_append_forget(struct rabbit_loop *l); /* fini */
+void rabbit_append_done(struct rabbit_loop *l); /* its loop: those that ended */
 
 /* ---- channels (rabbitmq_channel.c): control's but where said ---- */
 

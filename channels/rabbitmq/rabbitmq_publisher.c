@@ -43,28 +43,15 @@ static struct loop *loop_of(const struct rabbit_publisher *p)
 static void ended(struct rabbit_publisher *p, struct bus_append *a, enum err e)
 {
     struct rabbit_loop *l = a->owner;
-    a->result = e;
-    a->letter.next = NULL;
-    *l->fresh_end = &a->letter;
-    l->fresh_end = &a->letter.next;
+    homeward_ended(&l->homeward, a, e);
     loop_defer(loop_of(p), &p->flush);
 }
 
 static void flush(struct loop_task *t)
 {
     struct rabbit_bus *k = container_of(t, struct rabbit_publisher, flush)->bus;
-    for (size_t i = 0; i < k->env.loop_count; i++) {
-        struct rabbit_loop *l = &k->loops[i];
-        if (!l->fresh)
-            continue;
-        pthread_mutex_lock(&l->lock);
-        *l->done_end = l->fresh;
-        l->done_end = l->fresh_end;
-        pthread_mutex_unlock(&l->lock);
-        l->fresh = NULL;
-        l->fresh_end = &l->fresh;
-        post_send(l->post);
-    }
+    for (size_t i = 0; i < k->env.loop_count; i++)
+        homeward_hand_over(&k->loops[i].homeward, k->loops[i].post);
 }
 
 /* ---- the ring ---- */
