@@ -89,6 +89,7 @@ struct rabbitmq_link {
     pthread_t thread;
     struct loop *loop;
     struct letter start, stop;
+    bool left; /* stop was sent; of the thread that frees it */
     bool stopping;
     struct prng prng;
 

@@ -464,11 +464,19 @@ enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link
     return OK;
 }
 
+void rabbitmq_link_leave(struct rabbitmq_link *l)
+{
+    if (l->left)
+        return;
+    l->left = true;
+    loop_post_reserved(l->loop, &l->stop);
+}
+
 void rabbitmq_link_free(struct rabbitmq_link *l)
 {
     if (!l)
         return;
-    loop_post_reserved(l->loop, &l->stop);
+    rabbitmq_link_leave(l);
     pthread_join(l->thread, NULL);
     rabbitmq_link_destroy(l);
 }

@@ -90,6 +90,9 @@ enum err rabbitmq_link_new(struct rabbitmq_client *k, const struct rabbitmq_link
                            struct rabbitmq_link **out) must_check;
 /* Any thread. */
 struct loop *rabbitmq_link_loop(struct rabbitmq_link *l);
+/* Any other thread, when nobody posts any more: begins what rabbitmq_link_free waits for, so that several links end
+ * side by side. */
+void rabbitmq_link_leave(struct rabbitmq_link *l);
 /* Any other thread, when nobody posts any more; waits for at most RABBITMQ_CLOSE_MS. Runs
  * the letters that lie in the mailbox, sends what is unsent, closes; callbacks come until it returns: calls answered,
  * channels closed, `down` (ERR_CLOSED) when it was up. NULL is fine. */

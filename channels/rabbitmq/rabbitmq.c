@@ -8,7 +8,8 @@
  *
  * Stopping. New work is refused from the call on, and nothing is delivered any more. Then, at once: what was appended
  * is confirmed, or given up after RABBIT_SEND_NS; each subscription's AMQP channel acknowledges what is settled and
- * closes; jobs end. When all of that is over and the loops have been gone by, stop has ended.
+ * closes; jobs end. When all of that is over and the loops have been gone by, stop has ended. A node of which nothing
+ * comes for RABBIT_STOP_NS is not waited for: the links are given up, which ends whatever waits for it.
  */
 #include "rabbitmq_subscription.h"
 #include "../backends.h"
@@ -31,6 +32,7 @@ static void stopped(struct round *r)
     struct rabbit_bus *k = container_of(r, struct rabbit_stop, round)->bus;
     k->stopped = true;
     loop_timer_stop(k->env.control, &k->tick);
+    loop_timer_stop(k->env.control, &k->patience);
     while (k->stop_ops) {
         struct bus_op *op = k->stop_ops;
         k->stop_ops = op->owner;
@@ -58,13 +60,43 @@ static enum err stop_new(struct rabbit_bus *k)
     return OK;
 }
 
+static uint64_t count(const struct list *head)
+{
+    uint64_t n = 0;
+    for (const struct list *l = head->next; l != head; l = l->next)
+        n++;
+    return n;
+}
+
+/* How many things it waits for. */
+static uint64_t stop_left(const struct rabbit_bus *k)
+{
+    return atomic_load(&k->pending) + k->jobs_open + count(&k->going) + count(&k->closing);
+}
+
 /* Whatever ends a part of what stop waits for brings control here. */
 static void stop_go_on(struct rabbit_bus *k)
 {
     if (!k->stopping || k->stopped || round_running(&k->stop->round))
         return;
-    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->going) && list_empty(&k->closing))
+    if (stop_left(k) == 0)
         round_start(&k->stop->round, NULL, stopped);
+}
+
+static void stop_late(struct loop_timer *t)
+{
+    struct rabbit_bus *k = container_of(t, struct rabbit_bus, patience);
+    uint64_t left = stop_left(k);
+    if (left < k->left || left == 0) {
+        k->left = left;
+        loop_timer_start(k->env.control, t, RABBIT_STOP_NS);
+        return;
+    }
+    atomic_store(&k->hurry, true);
+    post_send(k->publisher.post);
+    for (size_t i = 0; i < RABBIT_CONSUMERS; i++)
+        post_send(k->consumers[i].post);
+    post_send(k->jobs_post);
 }
 
 static void rabbit_stop(struct bus *b, struct bus_op *op)
@@ -85,6 +117,8 @@ static void rabbit_stop(struct bus *b, struct bus_op *op)
     post_send(k->jobs_post); /* who waits for a connection waits no more */
     post_send(k->publisher.post);
     post_send(k->post);
+    k->left = stop_left(k);
+    loop_timer_start(k->env.control, &k->patience, RABBIT_STOP_NS);
 }
 
 /* ---- what comes to control ---- */
@@ -218,6 +252,7 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
     list_init(&k->going);
     map_init(&k->channels, SIZE_MAX);
     loop_timer_init(&k->tick, tick);
+    loop_timer_init(&k->patience, stop_late);
     pthread_mutex_init(&k->publisher.lock, NULL);
     k->publisher.bus = k;
     k->publisher.in_end = &k->publisher.in;
@@ -317,11 +352,24 @@ static void consumer_quit(struct rabbit_consumer *q)
     pthread_mutex_destroy(&q->lock);
 }
 
+/* Side by side: each may wait for a node that does not answer. Opening may have made none, or some. */
+static void links_leave(struct rabbit_bus *k)
+{
+    if (k->publisher.link)
+        rabbitmq_link_leave(k->publisher.link);
+    for (size_t i = 0; i < RABBIT_CONSUMERS; i++) {
+        if (k->consumers[i].link)
+            rabbitmq_link_leave(k->consumers[i].link);
+    }
+}
+
 static void rabbit_fini(struct bus *b)
 {
     struct rabbit_bus *k = rabbit_of(b);
     loop_timer_stop(k->env.control, &k->tick);
+    loop_timer_stop(k->env.control, &k->patience);
     atomic_store(&k->closed, true);
+    links_leave(k);
     rabbit_publisher_quit(k);
     for (size_t i = 0; i < RABBIT_CONSUMERS; i++)
         consumer_quit(&k->consumers[i]);

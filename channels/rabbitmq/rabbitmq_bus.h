@@ -34,6 +34,7 @@
 #define RABBIT_COMMON RABBIT_LANES       /* one more, for events without a key: any stream takes from it */
 #define RABBIT_JOBS_MAX 8                /* at the node at a time: each has an AMQP channel */
 #define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
+#define RABBIT_STOP_NS (2 * NS_PER_S)    /* while it stops: how long nothing may end before its links are given up */
 #define RABBIT_RETRY_NS (5 * NS_PER_S)   /* until what the node refused is asked again */
 #define RABBIT_AGAIN_NS NS_PER_S         /* until a consumer that ended badly is made again */
 #define RABBIT_GROW_NS (200 * NS_PER_MS) /* that a larger prefetch waits for a moment with nothing unsettled */
@@ -47,6 +48,8 @@
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
 #define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
 #define RABBIT_UNSENT_BYTES (4u << 20)   /* that a link holds for a socket that takes nothing */
+
+#define RABBIT_HURRY_TEXT "it does not answer, and leat stops"
 
 struct rabbit_bus;
 
@@ -262,8 +265,10 @@ struct rabbit_bus {
     struct loop_timer jobs_patience; /* Q's */
 
     struct notes notes;
-    struct post *post; /* to control */
-    struct loop_timer tick;
+    struct post *post;                /* to control */
+    struct loop_timer tick, patience; /* patience: while it stops */
+    uint64_t left;                    /* things that stop waited for, when it looked last */
+    atomic_bool hurry;                /* stop waits no more: links are given up, and nothing is asked of the node */
     uint64_t opened_ns;
     uint64_t wait_ns, hold_ns, sweep_ns; /* rabbitmq_consumer.c, sweep */
     bool connected;                      /* control: the node has been there */

@@ -499,6 +499,8 @@ void rabbit_consumer_timers_init(struct bus_subscription *s)
 static void arrived(void *owner)
 {
     struct rabbit_consumer *q = owner;
+    if (atomic_load(&q->bus->hurry))
+        rabbitmq_link_reset(q->link, ERR_CLOSED, RABBIT_HURRY_TEXT);
     for (;;) {
         pthread_mutex_lock(&q->lock);
         struct list *l = list_pop_front(&q->todo);

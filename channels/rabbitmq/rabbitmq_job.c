@@ -124,6 +124,8 @@ void rabbit_job_end(struct rabbit_job *j, enum err e, unsigned code, const char 
 static bool away(struct rabbit_bus *k)
 {
     const struct rabbit_consumer *q = &k->consumers[0];
+    if (atomic_load(&k->hurry))
+        return true;
     return !atomic_load(&q->up) && (q->failed || rabbit_bus_closed(k));
 }
 

@@ -188,6 +188,8 @@ static void send_held(struct rabbit_publisher *p)
 static void arrived(void *owner)
 {
     struct rabbit_publisher *p = owner;
+    if (atomic_load(&p->bus->hurry))
+        rabbitmq_link_reset(p->link, ERR_CLOSED, RABBIT_HURRY_TEXT);
     pthread_mutex_lock(&p->lock);
     struct letter *in = p->in, **in_end = p->in_end;
     p->in = NULL;

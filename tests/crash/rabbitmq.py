@@ -3,7 +3,7 @@
 """Breaks a real RabbitMQ and `leat serve` on it under load, as systems.py says, and proves that nothing that was acknowledged is lost. What is broken beside that:
 
     alarm       the node's memory is used up, as it sees it: for some seconds it takes no messages
-    password    another password is set and all connections are closed: nothing goes until leat has it
+    password    another password is set and all connections are closed: nothing goes until the Secret has it, which a running leat reads
     queue       somebody deletes a subscription's queue
     exchange    somebody deletes the channel's exchange
 
@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(ROOT / "tests"), str(ROOT / "tests/lib")]  # not this folder: its real.py would hide tests/real
 
 import leat  # noqa: E402
-from crash.systems import SystemCampaign, main  # noqa: E402
+from crash.systems import Failed, SystemCampaign, main, manifest  # noqa: E402
+from forms import thing  # noqa: E402
 from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ  # noqa: E402
 
 
@@ -28,7 +29,20 @@ class RabbitMQCampaign(SystemCampaign):
     password = PASSWORD
 
     def bus(self):
-        return f"rabbitmq,url={self.node.url(USER, self.password, VHOST)}"
+        return "log"  # of what asks for nothing else, which nobody does
+
+    def objects(self):
+        """The Broker of Knative's form, whose credentials are in a Secret."""
+        host, port = self.node.address.split(":")
+        broker, *triggers = manifest(self.peer.url)
+        broker["metadata"]["annotations"] = {"eventing.knative.dev/broker.class": "RabbitMQBroker"}
+        broker["spec"] = {"config": {"apiVersion": "eventing.knative.dev/v1alpha1", "kind": "RabbitmqBrokerConfig", "name": "rabbit"}}
+        return [
+            thing("v1", "Secret", "keys", "default", stringData={"username": USER, "password": self.password, "uri": f"http://{host}:15672", "port": port}),
+            thing("eventing.knative.dev/v1alpha1", "RabbitmqBrokerConfig", "rabbit", "default", {"rabbitmqClusterReference": {"connectionSecret": {"name": "keys"}}, "vhost": VHOST}),
+            broker,
+            *triggers,
+        ]
 
     def names(self, things, part):
         """Of exchanges or queues of the broker's channel and its subscriptions, not of parked events."""
@@ -41,12 +55,14 @@ class RabbitMQCampaign(SystemCampaign):
         self.node.alarm(False)
 
     def break_password(self):
-        """leat with the old one is refused, and says so; with the new one it goes on."""
+        """With the old one leat is refused, and says so; with the new one in its Secret it goes on, without a restart."""
         self.password += "+"
+        refused = self.server.count_lines("AuthenticationFailed")
         self.node.change_password(USER, self.password)
         self.node.disconnect("another password")
-        leat.wait_for(lambda: "AuthenticationFailed" in self.server.logs, "leat to say that it is refused")
-        self.break_leat()
+        leat.wait_for(lambda: self.server.count_lines("AuthenticationFailed") > refused, "leat to say that it is refused")
+        if "result=applied" not in (said := self.server.reload(self.objects())):
+            raise Failed(f"the Secret was changed: {said}")
 
     def own(self):
         for things in ("queues", "exchanges"):

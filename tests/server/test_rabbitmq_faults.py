@@ -2,6 +2,7 @@
 """A RabbitMQ that is away, full, robbed or closed to us while leat serves on it: what senders are answered, that nothing accepted is lost, and how soon it goes on. Then what Knative's
 Rabbit parts do wrong with deliveries, and must not happen here. tests/crash/rabbitmq.py breaks it under load."""
 
+import signal
 import threading
 import time
 
@@ -88,6 +89,21 @@ def test_a_node_that_is_killed_and_comes_back(node, ours, recorder):
     assert back(broker) < BACK
     sub.wait_ids({"1", "2", "3", "again"})
     assert condition(broker, "Channel", "x")["status"] == "True"
+
+
+def test_a_node_that_stands_still_keeps_nobody_from_stopping(node, ours, recorder):
+    gate = threading.Event()
+    broker = ours(one(recorder.add("sub", held(gate)).url))
+    accepted(broker, "1", "2")
+    node.pause()
+    try:
+        began = time.monotonic()
+        broker.signal(signal.SIGTERM)
+        gate.set()
+        assert broker.wait(30) == 0
+        assert time.monotonic() - began < 8
+    finally:
+        node.resume()
 
 
 def test_a_node_without_memory_takes_nothing_and_gives(node, ours, recorder):

@@ -573,6 +573,61 @@ static void test_stop_without_a_node_ends(void **state)
     tap_close(&t);
 }
 
+/* How long it takes to free the bus, which has stopped. */
+static uint64_t leaves_ns(struct rig *r)
+{
+    uint64_t began_ns = clock_monotonic_ns(clock_system());
+    threads_stop(r);
+    r->ops->unbind(r->bus, r->loops[0]);
+    r->ops->fini(r->bus);
+    r->finished = true;
+    return clock_monotonic_ns(clock_system()) - began_ns;
+}
+
+/* The node answers nothing any more, neither appends nor jobs nor good-byes, and takes new connections without a word:
+ * stop and fini end all the same, within seconds. */
+static void test_stop_with_a_node_that_says_nothing_ends(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = NULL;
+    struct bus_subscription *s = rig_subscribe(r, c, "s"), *more = NULL;
+    struct tap t;
+    struct rig_op channel = {.op.done = rig_op_done}, subscription = channel;
+    struct bus_start latest = {.kind = BUS_START_LATEST};
+    struct rig_append a[10];
+    tap_drain(r, s, 0, &t);
+    rig_append(r, 0, c, "e", NULL);
+    takes_exactly(&t, 1);
+    atomic_store(&way.still, true);
+    const struct ce_event *event = rig_event("e", NULL, 10);
+    for (size_t i = 0; i < 10; i++)
+        rig_append_start(r, 0, c, event, &a[i]);
+    ce_event_unref(event);
+    assert_int_equal(r->ops->provision(r->bus, SLICE("ns/d"), NULL, 0, &d, &channel.op, NULL), OK);
+    assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("t"), &latest, NULL, NULL, 0, &more, &subscription.op, NULL),
+                     OK);
+    uint64_t began_ns = clock_monotonic_ns(clock_system());
+    rig_stop(r);
+    assert_true(clock_monotonic_ns(clock_system()) - began_ns < 5 * NS_PER_S);
+    for (size_t i = 0; i < 10; i++)
+        assert_true(rig_append_ended(&a[i]));
+    assert_true(channel.ended && subscription.ended);
+    atomic_store(&r->silent, false);
+    tap_close(&t);
+    assert_true(leaves_ns(r) < 4 * NS_PER_S);
+}
+
+/* It stops as it should, and only the good-byes are not answered. */
+static void test_leaving_a_node_that_says_nothing_ends(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_append(r, 0, c, "e", NULL);
+    rig_stop(r);
+    atomic_store(&way.still, true);
+    assert_true(leaves_ns(r) < 4 * NS_PER_S);
+}
+
 /* ---- held for too long ---- */
 
 /* consumer.timeout=2s: what nobody takes goes back after 0.2 s and comes again; what somebody has is taken back
@@ -826,6 +881,8 @@ int main(int argc, char **argv)
         CASE(test_a_node_that_confirms_nothing_is_left, heartless, way_setup, way_teardown),
         CASE(test_a_node_that_lets_nobody_consume_is_left, heartless, way_setup, way_teardown),
         CASE(test_stop_without_a_node_ends, by_the_way, way_setup, way_teardown),
+        CASE(test_stop_with_a_node_that_says_nothing_ends, heartless, way_setup, way_teardown),
+        CASE(test_leaving_a_node_that_says_nothing_ends, heartless, way_setup, way_teardown),
         CASE(test_what_is_held_too_long_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_is_released_late, impatient, contract_setup, contract_teardown),
