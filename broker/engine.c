@@ -357,11 +357,38 @@ static void drained(struct engine *e)
     look_at_backlog(&e->timer);
 }
 
+static void close_listeners(struct engine *e)
+{
+    http_listener_close(e->ingress);
+    http_listener_close(e->hooks);
+    e->ingress = e->hooks = NULL;
+}
+
+/* Whether commands run that post their events, perhaps here: what they send last is still taken. */
+static bool posts(const struct engine *e)
+{
+    list_each(l, tmp, &e->sources) {
+        const struct source_ops *ops = container_of(l, struct engine_source, link)->ops;
+        if (ops && ops->posts)
+            return true;
+    }
+    return false;
+}
+
 /* Nothing else runs on the shards now: a plan that was being applied is in force or given up. */
+static void quiet(struct engine *e)
+{
+    close_listeners(e);
+    engine_order_all(e, SHARD_DRAIN, drained);
+}
+
 void engine_stop_begin(struct engine *e)
 {
     e->stop_wanted = false;
-    engine_order_all(e, SHARD_DRAIN, drained);
+    if (posts(e))
+        engine_order_all(e, SHARD_QUIET, quiet);
+    else
+        quiet(e);
 }
 
 void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_rest *rest), void *arg)
@@ -371,9 +398,8 @@ void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_r
     e->stopped_arg = arg;
     e->stop_deadline_ns = loop_now_ns(e->control) + e->options.drain_ns;
     engine_faults_stop(e);
-    http_listener_close(e->ingress);
-    http_listener_close(e->hooks);
-    e->ingress = e->hooks = NULL;
+    if (!posts(e))
+        close_listeners(e);
     task_cancel_all(&e->tasks);
     dlq_stop_begin(&e->dlq);
     e->stop_wanted = true;

@@ -191,6 +191,8 @@ struct engine_reports {
     void (*places)(void *arg, const struct engine_place *places, size_t count);
     /* Up to where the source of this key had done its work when it was last told; 0: not known. NULL likewise. */
     uint64_t (*place)(void *arg, const char *key);
+    /* How the source of this key stands: reason NULL, all is well; else what its condition is to say. */
+    void (*source_state)(void *arg, const char *key, const char *reason, const char *message);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);
@@ -241,6 +243,8 @@ size_t engine_shard_count(const struct engine *e);
 struct shard *engine_shard(const struct engine *e, size_t i);
 
 /* ---- for shards ---- */
+/* Control loop: a source told how it stands (struct source_host). */
+void engine_source_state(struct engine *e, const char *key, const char *reason, const char *message);
 /* Control loop: an observation of a channel, by its number. */
 void engine_observed(struct engine *e, uint32_t channel, const struct ce_event *event);
 unsigned engine_loops(const struct engine *e);            /* how many shards there will be */

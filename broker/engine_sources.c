@@ -34,7 +34,7 @@ static bool make_source(struct engine *e, size_t i)
     s->ops = source_find(p->spec.type);
     s->key = strdup(p->key);
     s->label_namespace = strdup(p->spec.namespace_name);
-    s->label_name = strdup(p->spec.name);
+    s->label_name = strdup(p->label ? p->label : p->spec.name);
     s->plan = plan_ref(plan);
     s->spec = p;
     if (s->key && s->ops && s->ops->one_loop && e->reports.place)
@@ -83,6 +83,12 @@ static void reported(void *arg, bool ready, const char *reason, const char *mess
     struct engine *e = s->engine;
     if (e->reports.source)
         e->reports.source(e->reports.arg, s->key, ready, reason, message, webhook_id);
+}
+
+void engine_source_state(struct engine *e, const char *key, const char *reason, const char *message)
+{
+    if (e->reports.source_state)
+        e->reports.source_state(e->reports.arg, key, reason, message);
 }
 
 static void register_source(struct engine_source *s)

@@ -298,6 +298,8 @@ static void sources(struct engine *e, struct buf *out)
     family(out, "leat_source_events_total", "counter", "What a source received, by what became of it.");
     for (size_t i = 0; i < sizeof results / sizeof results[0]; i++)
         series(out, &r, "leat_source_events_total", results[i].extra, source_counter, results[i].offset);
+    family(out, "leat_source_restarts_total", "counter", "How often the command of a source was started again.");
+    series(out, &r, "leat_source_restarts_total", "", source_counter, offsetof(struct source_counters, restarts));
     free(r.list);
 }
 

@@ -103,7 +103,9 @@ static void compile(struct server *s)
                                    .default_bus_param_count = s->bus_param_count,
                                    .data_dir = s->options->data_dir,
                                    .cluster_domain = "cluster.local",
-                                   .resolve = s->options->resolve};
+                                   .resolve = s->options->resolve,
+                                   .commands = s->options->commands,
+                                   .ca_certs = s->options->ca_certs};
     struct plan *plan;
     enum err e = plan_compile(s->table, &o, &plan);
     if (e != OK) {
@@ -186,7 +188,7 @@ static void say_elsewhere(struct server *s, const struct plan *plan)
         const struct resource *r = resource_by_key(s->table, p->key);
         if (!r || !ops || (!ops->register_start && !ops->one_loop))
             continue;
-        const char *type = ops->one_loop ? "Deployed" : "WebhookConfigured",
+        const char *type = ops->one_loop ? resource_report_condition(r) : "WebhookConfigured",
                    *text = ops->one_loop ? "the process with --sources yes runs it; this one has --sources no"
                                          : "the process with --sources yes registers it; this one has --sources no";
         if (resource_set_condition(s->table, r, type, ops->one_loop ? "True" : "Unknown", "Elsewhere", text) != OK)
@@ -363,6 +365,13 @@ static uint64_t place(void *arg, const char *key)
     return places_kept(s->store, s->table, key);
 }
 
+static void source_state(void *arg, const char *key, const char *reason, const char *message)
+{
+    struct server *s = arg;
+    if (resource_report(s->table, key, reason, message) != OK)
+        log_line(LOG_WARN, "source.report", "source=%s error=condition_not_set", log_value(key));
+}
+
 static enum err start_engine(struct server *s, struct diag *d)
 {
     const struct serve_options *o = s->options;
@@ -382,7 +391,8 @@ static enum err start_engine(struct server *s, struct diag *d)
         .register_sources = o->sources,
         .forever = o->forever,
     };
-    const struct engine_reports reports = {source_report, applied, made, bus_failed, observed, keep_places, place, s};
+    const struct engine_reports reports = {source_report, applied, made,         bus_failed, observed,
+                                           keep_places,   place,   source_state, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

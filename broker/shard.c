@@ -146,6 +146,9 @@ static void arrived(struct letter *m)
     case SHARD_STOP:
         shard_apply(s);
         return;
+    case SHARD_QUIET:
+        shard_quiet(s);
+        return;
     case SHARD_DRAIN:
         drain(s);
         return;

@@ -30,6 +30,7 @@ enum shard_order {
     SHARD_BIND,   /* make a bus's private state for this loop */
     SHARD_UNBIND, /* free it */
     SHARD_ROUTE,  /* put a routing in force: streams and sources are started, updated and stopped as it says */
+    SHARD_QUIET,  /* close the sources that post their events (source_ops.posts) */
     SHARD_DRAIN,  /* take no further requests */
     SHARD_STOP    /* stop all streams and sources */
 };
@@ -84,8 +85,9 @@ void shard_answer(struct shard *s);
 unsigned shard_home(const char *cursor, unsigned shard_count);
 /* The stream that drains the subscription here; NULL when there is none, or it is stopping (shard_route.c). */
 struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription);
-/* SHARD_ROUTE and SHARD_STOP (shard_route.c). */
+/* SHARD_ROUTE and SHARD_STOP; SHARD_QUIET (shard_route.c). */
 void shard_apply(struct shard *s);
+void shard_quiet(struct shard *s);
 
 /* A source's part on this loop. It outlives its place in the routing until the last of its requests is closed. */
 struct shard_source {

@@ -7,6 +7,7 @@
 #include "shard.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #include "siphash.h"
 
 #define FOREVER_WAIT_NS_MAX (30 * NS_PER_S) /* between attempts that never end: a sink that is back is found soon */
+
+#define SOURCE_MESSAGE_MAX 400 /* of a condition: a reason and what to do */
 
 struct shard_stream {
     struct list link;
@@ -220,6 +223,40 @@ static void notice(void *arg, bool trouble, const char *what, const char *text)
     log_line(trouble ? LOG_WARN : LOG_INFO, what, "source=%s text=%s", log_value(source->key), log_value(text));
 }
 
+struct source_state { /* on its way to the control loop */
+    struct letter letter;
+    struct engine *engine;
+    char *key;
+    const char *reason;
+    char message[SOURCE_MESSAGE_MAX];
+};
+
+static void state_arrived(struct letter *l)
+{
+    struct source_state *t = container_of(l, struct source_state, letter);
+    engine_source_state(t->engine, t->key, t->reason, t->message);
+    free(t->key);
+    free(t);
+}
+
+/* Without memory the condition stays as it was; the log has had the same. */
+static void report(void *arg, const char *reason, const char *message)
+{
+    const struct engine_source *source = arg;
+    struct source_state *t = calloc(1, sizeof *t);
+    char *key = t ? strdup(source->key) : NULL;
+    if (!key) {
+        free(t);
+        return;
+    }
+    t->letter.run = state_arrived;
+    t->engine = source->engine;
+    t->key = key;
+    t->reason = reason;
+    snprintf(t->message, sizeof t->message, "%s", message ? message : "");
+    loop_post_reserved(engine_control(source->engine), &t->letter);
+}
+
 /* A source with webhooks takes them on every loop; one that makes events by itself is on one, of one process. */
 static bool runs_here(const struct shard *s, const struct engine_source *source)
 {
@@ -248,6 +285,7 @@ static enum err open_source(struct shard *s, struct routing *r, size_t i)
                                      .counters = &source->source->counters,
                                      .last = &source->source->last,
                                      .notice = notice,
+                                     .report = report,
                                      .arg = source->source};
     if (e == OK)
         e = source->source->ops->open(&spec->spec, &host, &source->instance, &d);
@@ -270,6 +308,17 @@ static void route_sources(struct shard *s, struct routing *r)
         if (e != OK)
             failed(s, "source.failed", r->sources[i]->key, e);
     }
+}
+
+void shard_quiet(struct shard *s)
+{
+    s->unfinished = 1;
+    list_each(l, tmp, &s->sources) {
+        struct shard_source *source = container_of(l, struct shard_source, link);
+        if (source->source->ops->posts)
+            close_source(s, source);
+    }
+    finished_one(s);
 }
 
 void shard_apply(struct shard *s)

@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include "bus_option.h"
+#include "client.h"
 #include "command.h"
 #include "data_dir.h"
 #include "log.h"
 #include "plan.h"
 #include "text.h"
 #include "trace.h"
+
+#define CERTS_MAX (1u << 16) /* a variable of the environment holds 128 KiB at most */
 
 static const struct option_spec options[] = {
     {"file", 'f', "PATH", "A manifest, or a folder of them (*.yaml, *.yml, *.json). May be given more than once.",
@@ -44,6 +47,11 @@ static const struct option_spec options[] = {
     {"sources", 0, "yes|no",
      "Whether this process does what one alone must do for sources: register webhooks. Of processes that share a bus, "
      "give it to one. Default: yes; no with --shared.",
+     false},
+    {"allow-commands", 0, "files|all",
+     "Run the commands that ContainerSources name, as this user: of the manifests given with -f, or also those that "
+     "come "
+     "over the API. Default: none.",
      false},
     {"max-event-bytes", 0, "SIZE", "The largest event. Default: 1MiB; beyond it 413 is answered.", false},
     {"max-headers", 0, "SIZE",
@@ -176,6 +184,29 @@ static bool read_shared(const struct invocation *in, struct serve_options *o)
     return true;
 }
 
+static bool read_commands(const struct invocation *in, enum plan_commands *out)
+{
+    const char *v = option_value(in, "allow-commands", NULL);
+    if (v)
+        *out = strcmp(v, "all") == 0 ? PLAN_COMMANDS_ALL : PLAN_COMMANDS_FILES;
+    if (!v || strcmp(v, "all") == 0 || strcmp(v, "files") == 0)
+        return true;
+    usage_error(in->command, "--allow-commands: '%s' is neither files nor all.", v);
+    return false;
+}
+
+/* What --ca-file holds, where there may be commands that get it; the caller frees it. */
+static int read_certs(const struct invocation *in, const struct serve_options *o, char **out)
+{
+    struct buf b;
+    if (!o->ca_file || o->commands == PLAN_COMMANDS_NONE)
+        return 0;
+    bool good = read_file(in->command, o->ca_file, CERTS_MAX, &b);
+    *out = good ? buf_take_string(&b) : NULL;
+    buf_fini(&b);
+    return good && !*out ? fail(in->command, EXIT_CODE_FAILED, "out of memory.") : good ? 0 : EXIT_CODE_INPUT;
+}
+
 static bool start_log(const struct invocation *in)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error"};
@@ -223,7 +254,8 @@ static int run(const struct invocation *in)
         .auto_create_event_types = option_given(in, "auto-create-event-types"),
     };
     if (!start_log(in) || !read_shared(in, &o) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) ||
-        !read_resolves(in) || !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
+        !read_resolves(in) || !read_commands(in, &o.commands) ||
+        !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
         !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;
@@ -232,12 +264,16 @@ static int run(const struct invocation *in)
         return EXIT_CODE_USAGE;
     o.data_dir = data_dir;
     struct bus_option bus;
+    char *certs = NULL;
     int code = bus_option_read(in->command, option_value(in, "bus", NULL), &bus);
+    if (!code)
+        code = read_certs(in, &o, &certs);
     if (code) {
         bus_option_fini(&bus);
         free(data_dir);
         return code;
     }
+    o.ca_certs = certs;
     o.bus = bus.name;
     o.bus_params = bus.params;
     o.bus_param_count = bus.count;
@@ -248,6 +284,7 @@ static int run(const struct invocation *in)
     free(paths);
     free(resolves);
     bus_option_fini(&bus);
+    free(certs);
     free(data_dir);
     return code;
 }

@@ -78,6 +78,7 @@ struct plan_source {
     struct source_spec spec;
     struct plan_target sink;
     const char *path;        /* "/hooks/ns/name"; NULL: it takes no webhooks */
+    const char *label;       /* its name in metrics; NULL: spec.name */
     const struct kind *kind; /* of the resource, for its conditions */
 };
 
@@ -105,6 +106,9 @@ struct plan {
     void *arena;
 };
 
+/* Whose commands are run: those that resources name, as a ContainerSource does. */
+enum plan_commands { PLAN_COMMANDS_NONE, PLAN_COMMANDS_FILES, PLAN_COMMANDS_ALL };
+
 struct plan_options {
     const char *ingress_url;                    /* "http://127.0.0.1:8080": the base of every channel's URL */
     const char *default_bus;                    /* the backend of Channels and Brokers that name none; NULL: memory */
@@ -113,6 +117,8 @@ struct plan_options {
     const char *data_dir;       /* where logs are that name no directory; NULL: everything is in memory */
     const char *cluster_domain; /* "cluster.local" */
     const char *const *resolve; /* "NAME.NS=URL", NULL-terminated; may be NULL */
+    enum plan_commands commands;
+    const char *ca_certs; /* what those commands are to trust (PEM), beside the system's; NULL: nothing */
 };
 
 /* Checks one --resolve argument. */

@@ -168,5 +168,7 @@ const struct resource *resource_by_key(const struct resource_table *t, const cha
  * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. A key
  * without an object is ignored. ERR_NOMEM. */
 enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message) must_check;
+/* Which of its conditions that is, by its kind; NULL: it has none such. */
+const char *resource_report_condition(const struct resource *r);
 
 #endif

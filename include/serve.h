@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "bus.h"
+#include "plan.h"
 
 struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
@@ -30,7 +31,9 @@ struct serve_options {
     bool shared; /* other processes run the same manifests on the same bus: nothing but those files makes resources, and
                     all of them name things alike; without data_dir, and `bus` must have BUS_CAP_SHARED */
     bool sources; /* what must be done by one process alone is done by this one: webhooks are registered */
-    bool forever; /* deliveries are tried again until they are taken: nothing is parked */
+    enum plan_commands commands;  /* whether commands that resources name are run */
+    const char *ca_certs;         /* what ca_file holds, for those commands; may be NULL */
+    bool forever;                 /* deliveries are tried again until they are taken: nothing is parked */
     bool auto_create_event_types; /* EventTypes of what passes Brokers and Channels */
     uint64_t trace_bytes;         /* memory of what is remembered of events; 0: nothing is */
 };

@@ -59,6 +59,10 @@ struct source_host {
     struct source **last;
     /* Something that people should know, for the log: "ping.missed". Never once an event. */
     void (*notice)(void *arg, bool trouble, const char *what, const char *text);
+    /* How the source stands, for its resource's condition, whenever that changes: `reason` NULL, all is well (again);
+     * else one word of the program's own text ("CommandEnded"), and a message: what is wrong, and what to do. On the
+     * source's loop. It is in no log: that is what `notice` is for. NULL: nobody asks. */
+    void (*report)(void *arg, const char *reason, const char *message);
     void *arg;
 };
 
@@ -89,6 +93,9 @@ struct source_ops {
     enum err (*check)(const struct source_spec *spec, struct diag *d);
     /* It has one part, on one loop, in one process: it makes events by itself, and each of them once. */
     bool one_loop;
+    /* Its events come by way of the network (a command posts them), perhaps to this very process: it is closed while
+     * the listeners are still open. */
+    bool posts;
     /* Makes the part for one loop. */
     enum err (*open)(const struct source_spec *spec, const struct source_host *host, struct source **out,
                      struct diag *d);

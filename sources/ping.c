@@ -25,6 +25,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "list.h"
 #include "loop.h"
@@ -401,6 +402,26 @@ static void close_source(struct source *s, void (*closed)(void *arg), void *arg)
     ended(p);
 }
 
+/* "2026-11-30T09:00:00+01:00": what the clocks of the schedule's zone show then. */
+static struct when when_there(const struct ping *p, int64_t seconds)
+{
+    int32_t offset = zone_at(p->options.cron.zone, seconds).offset, minutes = abs(offset) / 60;
+    struct when w = when(seconds + offset);
+    size_t n = strlen(w.text);
+    if (offset != 0 && n > 0 && w.text[n - 1] == 'Z')
+        snprintf(w.text + n - 1, sizeof w.text - n + 1, "%c%02d:%02d", offset < 0 ? '-' : '+', minutes / 60,
+                 minutes % 60);
+    return w;
+}
+
+static void tell_begin(const struct ping *p)
+{
+    const struct source_spec *spec = p->options.spec;
+    const char *schedule = source_param(spec, "schedule", ""), *zone = source_param(spec, "timezone", "");
+    notice(p, false, "ping.started", "schedule \"%.150s\"%s%.60s: the next time is %s",
+           *schedule ? schedule : PING_SCHEDULE_DEFAULT, *zone ? " in " : "", zone, when_there(p, p->next_s).text);
+}
+
 /* Goes on where the part before is, or begins with the first time that is yet to come. */
 static void begin(struct ping *p)
 {
@@ -418,6 +439,7 @@ static void begin(struct ping *p)
         before->successor = p;
         hand_over(before, p);
     } else {
+        tell_begin(p);
         if (place > 0 && place < now_s)
             tell_down(p, place, now_s);
         tell_place(p);

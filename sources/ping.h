@@ -10,6 +10,8 @@
 #include "event.h"
 #include "source.h"
 
+#define PING_SCHEDULE_DEFAULT "* * * * *" /* as Knative's */
+
 /* A spec, checked and taken apart. Texts point into the spec. */
 struct ping_options {
     const struct source_spec *spec;

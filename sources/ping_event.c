@@ -62,7 +62,7 @@ enum err ping_options_parse(const struct source_spec *spec, struct ping_options 
     struct diag why = {0};
     struct slice schedule = slice_str(source_param(spec, "schedule", ""));
     if (schedule.len == 0)
-        schedule = SLICE("* * * * *");
+        schedule = SLICE(PING_SCHEDULE_DEFAULT);
     enum err e = cron_parse(schedule, slice_str(source_param(spec, "timezone", "")), &o.cron, &why);
     if (e != OK && why.column > 0)
         return diag_set(d, e, "schedule \"%.60s\", column %d: %s", schedule.ptr, why.column, why.text);

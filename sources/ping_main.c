@@ -18,8 +18,10 @@ static const struct runner_option options[] = {
 static const struct runner_program program = {
     .ops = &ping_source,
     .options = options,
-    .summary = "Posts a CloudEvent to the sink at the times of a schedule. What the sink does not take is tried again "
-               "until it does; times that pass while the program is stopped are told of, and not made up for.",
+    .keeps_place = true,
+    .summary =
+        "Posts a CloudEvent to the sink at the times of a schedule. What the sink does not take is tried again "
+        "until it does; times that pass while the program is stopped are told of (with --state), and not made up for.",
     .examples =
         "  K_SINK=http://127.0.0.1:9000/ leat source ping --schedule '0 9 * * mon-fri' --timezone Europe/Berlin "
         "--data 'good morning'\n"

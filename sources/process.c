@@ -4,7 +4,11 @@
  *
  * The command is the leader of a process group of its own, and what is left of the group goes with it. It gets nothing
  * to read; what it writes is read line by line and told. It is told to end (SIGTERM to the group) when the source is
- * closed, and killed after GRACE_NS; when this process is killed, the kernel sends it SIGTERM.
+ * closed, and killed after GRACE_NS; when this process is killed, the kernel kills it, too.
+ *
+ * A part that is closed and opened anew in one turn of the loop (a new plan for the same source) goes on, with its
+ * command as it runs, where the new one would start the very same; else the new one starts its own when the old one has
+ * ended. So what is closed ends in a task of its own, after whoever closed it has had the time to open the next.
  *
  * Invariants: `pid` is 0 exactly when nothing runs; then no watch is active. `restart` is armed only then.
  */
@@ -13,6 +17,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +32,7 @@
 #define WAIT_NS (500 * NS_PER_MS) /* before the first start anew; doubled for each further one */
 #define WAIT_NS_MAX (60 * NS_PER_S)
 #define STEADY_NS (60 * NS_PER_S) /* who ran so long begins with the first wait again */
+#define SETTLED_NS (3 * NS_PER_S) /* who runs so long is well: before, it may have to be started again at once */
 #define GRACE_NS (8 * NS_PER_S)   /* less than the 30 s that Kubernetes gives, and than the runner's own */
 #define LINE_MAX_BYTES 380        /* longer lines are told in pieces: a value of the log has 400 */
 #define READS_MAX 16              /* of one pipe in a turn: whoever writes without end stops nobody else */
@@ -52,10 +58,13 @@ struct process {
     struct stream out, err;
     unsigned failures; /* in a row */
     uint64_t started_ns;
-    struct loop_timer restart, grace;
+    struct loop_timer restart, settled, grace;
     char last_failure[200];
     bool closing;
-    struct loop_task closed_task;
+    bool told;                 /* that it is not well */
+    bool end_pending;          /* end_task is to come */
+    struct process *successor; /* starts when this one has ended */
+    struct loop_task end_task, closed_task;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -76,6 +85,12 @@ __attribute__((format(printf, 4, 5))) static void notice(const struct process *p
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     p->host.notice(p->host.arg, trouble, what, text);
+}
+
+static void stands(const struct process *p, const char *reason, const char *message)
+{
+    if (p->host.report)
+        p->host.report(p->host.arg, reason, message);
 }
 
 /* ---- what it writes ---- */
@@ -156,17 +171,20 @@ static bool pipes_open(struct pipes *p)
 }
 
 /* In the child: only what may be called between fork and exec. */
-static void become(const struct process_command *c, const struct pipes *p)
+static void become(const struct process_command *c, const struct pipes *p, pid_t parent)
 {
     sigset_t none;
     sigemptyset(&none);
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it was killed before we could ask */
+        _exit(127);
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC); /* whatever a library left open */
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 && dup2(p->out[1], STDOUT_FILENO) >= 0 &&
-        dup2(p->err[1], STDERR_FILENO) >= 0)
+        dup2(p->err[1], STDERR_FILENO) >= 0 && (!c->folder || chdir(c->folder) == 0))
         execvpe(c->argv[0], c->argv, c->env);
     int why = errno;
     (void)!write(p->failed[1], &why, sizeof why);
@@ -177,11 +195,11 @@ static void become(const struct process_command *c, const struct pipes *p)
 static int fork_and_exec(struct process *p, struct pipes *pipes)
 {
     int why = 0;
-    pid_t pid = fork();
+    pid_t parent = getpid(), pid = fork();
     if (pid < 0)
         return errno;
     if (pid == 0)
-        become(&p->command, pipes);
+        become(&p->command, pipes, parent);
     close(pipes->failed[1]);
     pipes->failed[1] = -1;
     ssize_t n;
@@ -236,6 +254,7 @@ static enum err start(struct process *p, struct diag *d)
         return diag_set(d, ERR_UNAVAILABLE, "no descriptors to watch the command with");
     }
     p->started_ns = loop_now_ns(p->host.loop);
+    loop_timer_start(p->host.loop, &p->settled, SETTLED_NS);
     return OK;
 }
 
@@ -248,7 +267,18 @@ static void start_later(struct process *p)
     p->failures++;
     notice(p, true, "process.ended", "%s; it is started again in %llu.%llu s", p->last_failure,
            (unsigned long long)(wait / NS_PER_S), (unsigned long long)(wait / (100 * NS_PER_MS) % 10));
+    char text[300];
+    snprintf(text, sizeof text, "%s; it is started again and again, the log has what it wrote", p->last_failure);
+    stands(p, "CommandEnded", text);
+    p->told = true;
     loop_timer_start(p->host.loop, &p->restart, wait);
+}
+
+static void settled(struct loop_timer *t)
+{
+    struct process *p = container_of(t, struct process, settled);
+    stands(p, NULL, NULL);
+    p->told = false;
 }
 
 static void restart(struct loop_timer *t)
@@ -293,9 +323,11 @@ static void on_end(struct loop_watch *w, uint32_t events)
     loop_watch_remove(p->host.loop, w);
     close(fd);
     p->pid = 0;
+    loop_timer_stop(p->host.loop, &p->settled);
     remember_end(p, &info);
     if (p->closing) {
-        loop_defer(p->host.loop, &p->closed_task);
+        if (!p->end_pending) /* else the next part, or the task, finds that it has ended */
+            loop_defer(p->host.loop, &p->closed_task);
         return;
     }
     if (loop_now_ns(p->host.loop) - p->started_ns >= STEADY_NS)
@@ -304,6 +336,8 @@ static void on_end(struct loop_watch *w, uint32_t events)
 }
 
 /* ---- life ---- */
+
+static void begin(struct process *p);
 
 static enum err check(const struct source_spec *spec, struct diag *d)
 {
@@ -321,6 +355,10 @@ static void finish_close(struct loop_task *t)
     void (*closed)(void *arg) = p->closed;
     void *arg = p->closed_arg;
     loop_timer_stop(p->host.loop, &p->grace);
+    if (p->host.last && *p->host.last == &p->head)
+        *p->host.last = NULL;
+    if (p->successor)
+        begin(p->successor);
     process_command_fini(&p->command);
     free(p);
     closed(arg);
@@ -334,6 +372,19 @@ static void grace(struct loop_timer *t)
     kill(-p->pid, SIGKILL);
 }
 
+/* Nobody took the command over. */
+static void end(struct loop_task *t)
+{
+    struct process *p = container_of(t, struct process, end_task);
+    p->end_pending = false;
+    if (p->pid == 0) {
+        loop_defer(p->host.loop, &p->closed_task);
+        return;
+    }
+    kill(-p->pid, SIGTERM);
+    loop_timer_start(p->host.loop, &p->grace, GRACE_NS);
+}
+
 static void close_source(struct source *s, void (*closed)(void *arg), void *arg)
 {
     struct process *p = process_of(s);
@@ -342,12 +393,9 @@ static void close_source(struct source *s, void (*closed)(void *arg), void *arg)
     p->closed = closed;
     p->closed_arg = arg;
     loop_timer_stop(p->host.loop, &p->restart);
-    if (p->pid == 0) {
-        loop_defer(p->host.loop, &p->closed_task);
-        return;
-    }
-    kill(-p->pid, SIGTERM);
-    loop_timer_start(p->host.loop, &p->grace, GRACE_NS);
+    loop_timer_stop(p->host.loop, &p->settled);
+    p->end_pending = true;
+    loop_defer(p->host.loop, &p->end_task);
 }
 
 static void stream_init(struct stream *s, struct process *p, const char *what)
@@ -357,30 +405,106 @@ static void stream_init(struct stream *s, struct process *p, const char *what)
     s->what = what;
 }
 
+struct farewell { /* the part that was closed, when its command goes on */
+    struct loop_task task;
+    void (*closed)(void *arg);
+    void *arg;
+};
+
+static void say_farewell(struct loop_task *t)
+{
+    struct farewell f = *container_of(t, struct farewell, task);
+    free(container_of(t, struct farewell, task));
+    f.closed(f.arg);
+}
+
+/* The closing part becomes the new one, with its command as it runs, or waits for its next start. `command` is taken
+ * over on OK. */
+static enum err go_on(struct process *p, const struct source_spec *spec, const struct source_host *host,
+                      struct process_command *command)
+{
+    struct farewell *f = malloc(sizeof *f);
+    if (!f)
+        return ERR_NOMEM;
+    *f = (struct farewell){.closed = p->closed, .arg = p->closed_arg};
+    loop_task_init(&f->task, say_farewell);
+    loop_defer(host->loop, &f->task);
+    loop_task_cancel(&p->end_task);
+    process_command_fini(&p->command);
+    p->command = *command;
+    p->spec = spec;
+    p->host = *host;
+    p->closing = p->end_pending = false;
+    if (p->pid == 0)
+        loop_timer_start(host->loop, &p->restart, WAIT_NS);
+    else
+        loop_timer_start(host->loop, &p->settled, SETTLED_NS);
+    return OK;
+}
+
+static void begin(struct process *p)
+{
+    struct diag d = {0};
+    if (start(p, &d) == OK)
+        return;
+    snprintf(p->last_failure, sizeof p->last_failure, "%.190s", d.text);
+    start_later(p);
+}
+
+/* Without one before it, or with one whose command is another. `command` is taken over. */
+static enum err make(const struct source_spec *spec, const struct source_host *host, struct process_command *command,
+                     struct process *before, struct process **out, struct diag *d)
+{
+    struct process *p = calloc(1, sizeof *p);
+    enum err e = p ? OK : ERR_NOMEM;
+    if (p) {
+        p->head.ops = &process_source;
+        p->command = *command;
+        p->spec = spec;
+        p->host = *host;
+        p->ended.fd = -1;
+        stream_init(&p->out, p, "process.stdout");
+        stream_init(&p->err, p, "process.stderr");
+        loop_timer_init(&p->restart, restart);
+        loop_timer_init(&p->settled, settled);
+        loop_timer_init(&p->grace, grace);
+        loop_task_init(&p->end_task, end);
+        loop_task_init(&p->closed_task, finish_close);
+        if (before)
+            before->successor = p;
+        else if (source_param(spec, "container", NULL)) /* a manifest's: what is wrong is in its condition */
+            begin(p);
+        else
+            e = start(p, d);
+    }
+    if (e != OK) {
+        process_command_fini(command);
+        free(p);
+        return e;
+    }
+    *out = p;
+    return OK;
+}
+
 static enum err open_source(const struct source_spec *spec, const struct source_host *host, struct source **out,
                             struct diag *d)
 {
-    struct process *p = calloc(1, sizeof *p);
-    enum err e = p ? process_command_make(spec, host->sink->url, &p->command, d) : ERR_NOMEM;
-    if (e != OK) {
-        free(p);
+    struct process *before = host->last && *host->last ? process_of(*host->last) : NULL, *p = before;
+    struct process_command command;
+    enum err e = process_command_make(spec, host->sink->url, &command, d);
+    if (e != OK)
         return e;
+    if (before && before->end_pending && process_command_equal(&command, &before->command)) {
+        e = go_on(before, spec, host, &command);
+        if (e != OK)
+            process_command_fini(&command);
+    } else {
+        e = make(spec, host, &command, before, &p, d);
     }
-    p->head.ops = &process_source;
-    p->spec = spec;
-    p->host = *host;
-    p->ended.fd = -1;
-    stream_init(&p->out, p, "process.stdout");
-    stream_init(&p->err, p, "process.stderr");
-    loop_timer_init(&p->restart, restart);
-    loop_timer_init(&p->grace, grace);
-    loop_task_init(&p->closed_task, finish_close);
-    e = start(p, d);
-    if (e != OK) {
-        process_command_fini(&p->command);
-        free(p);
+    if (e != OK)
         return e;
-    }
+    if (host->last)
+        *host->last = &p->head;
     *out = &p->head;
     return OK;
 }
@@ -393,6 +517,7 @@ static const char *last_failure(const struct source *s)
 const struct source_ops process_source = {
     .name = "process",
     .one_loop = true,
+    .posts = true,
     .check = check,
     .open = open_source,
     .close = close_source,

@@ -21,6 +21,8 @@
 
 #define DRAIN_NS (10 * NS_PER_S) /* more than a webhook takes at most; less than the 30 s that Kubernetes gives */
 #define REPORT_NS (1 * NS_PER_S)
+#define END_TURNS 100 /* after a start that failed: as long as a source takes at the most */
+#define END_TURN_NS (100 * NS_PER_MS)
 #define MAILBOX_LIMIT 1024
 #define METRICS_MAX 65536
 
@@ -33,6 +35,10 @@ struct runner {
     struct source *source, *last;
     struct source_registration *registration;
     struct source_counters counters, reported;
+    uint64_t place_kept;
+    char last_failure[200]; /* the source's, once it has gone */
+    char trouble[400];      /* what the source told of how it stands; empty: all is well */
+    bool state_broken;      /* the state could not be written; told once */
     struct http_server *server, *health_server;
     struct http_listener *listener, *health_listener;
     struct loop_watch signals;
@@ -145,7 +151,8 @@ static void health_head(struct http_request *r, void *arg)
     } else if (slice_eq_str(path, "/livez")) {
         http_respond_text(r, 200, "ok");
     } else if (slice_eq_str(path, "/readyz")) {
-        http_respond_text(r, u->draining ? 503 : 200, u->draining ? "draining" : "ok");
+        const char *why = u->draining ? "draining" : u->trouble;
+        http_respond_text(r, *why ? 503 : 200, "%s", *why ? why : "ok");
     } else if (slice_eq_str(path, "/metrics")) {
         struct buf b;
         buf_init(&b, METRICS_MAX);
@@ -170,13 +177,20 @@ static const struct http_handler health_handler = {health_head, NULL, health_end
 
 /* ---- reports ---- */
 
+/* Why an event was last not delivered; the source may have gone meanwhile. */
+static const char *last_failure(struct runner *u)
+{
+    const struct source_ops *ops = u->program->ops;
+    if (u->source && ops->last_failure)
+        snprintf(u->last_failure, sizeof u->last_failure, "%s", ops->last_failure(u->source));
+    return u->last_failure[0] ? u->last_failure : "the source ended before the sink had answered";
+}
+
 /* Once a second, and only when something went wrong since the last time: never a line per webhook. */
 static void report_trouble(struct runner *u)
 {
     struct source_counters now = u->counters;
-    const struct source_ops *ops = u->program->ops;
-    const char *last =
-        now.failed != u->reported.failed && u->source && ops->last_failure ? ops->last_failure(u->source) : "";
+    const char *last = now.failed == u->reported.failed ? "" : last_failure(u);
     if (now.refused_signature != u->reported.refused_signature || now.refused_invalid != u->reported.refused_invalid ||
         now.failed != u->reported.failed)
         log_line(LOG_WARN, "source.report",
@@ -189,10 +203,26 @@ static void report_trouble(struct runner *u)
     u->reported = now;
 }
 
+/* A state that cannot be written is told once, and tried again with the next place. */
+static void keep_place(struct runner *u)
+{
+    struct diag d = {0};
+    uint64_t place = read_counter(&u->counters.place);
+    if (!u->config.state || place == u->place_kept)
+        return;
+    enum err e = runner_state_write(u->config.state, &u->config.spec, place, &d);
+    if (e == OK)
+        u->place_kept = place;
+    else if (!u->state_broken)
+        log_line(LOG_ERROR, "source.state", "error=%s text=%s", err_name(e), log_value(d.text));
+    u->state_broken = e != OK;
+}
+
 static void report(struct loop_timer *t)
 {
     struct runner *u = container_of(t, struct runner, report);
     report_trouble(u);
+    keep_place(u);
     loop_timer_start(u->loop, &u->report, REPORT_NS);
 }
 
@@ -244,6 +274,7 @@ static void drain(struct runner *u)
     if (u->server)
         http_server_drain(u->server);
     loop_timer_start(u->loop, &u->cut, DRAIN_NS);
+    (void)last_failure(u);
     u->program->ops->close(u->source, source_closed, u);
 }
 
@@ -306,6 +337,23 @@ static void notice(void *arg, bool trouble, const char *what, const char *text)
     log_line(trouble ? LOG_WARN : LOG_INFO, what, "message=%s", log_value(text));
 }
 
+static void stands(void *arg, const char *reason, const char *message)
+{
+    struct runner *u = arg;
+    snprintf(u->trouble, sizeof u->trouble, "%s%s%s", reason ? reason : "", reason ? ": " : "", reason ? message : "");
+}
+
+/* The state is read, and written at once: who cannot keep it is to know before anything is done. */
+static enum err take_state(struct runner *u, struct diag *d)
+{
+    const struct runner_config *c = &u->config;
+    enum err e = runner_state_read(c->state, &c->spec, &u->counters.place, d);
+    if (e == OK)
+        e = runner_state_write(c->state, &c->spec, u->counters.place, d);
+    u->place_kept = u->counters.place;
+    return e;
+}
+
 static int start(struct runner *u)
 {
     struct runner_config *c = &u->config;
@@ -313,7 +361,10 @@ static int start(struct runner *u)
     struct diag d = {0};
     if (c->ca_certs && (u->ca_fd = runner_ca_file(c->ca_certs, u->ca_path, sizeof u->ca_path)) < 0)
         return failed(u, "K_CA_CERTS", ERR_IO, NULL);
-    enum err e = loop_new(clock_system(), MAILBOX_LIMIT, &u->loop);
+    enum err e = c->state ? take_state(u, &d) : OK;
+    if (e != OK)
+        return failed(u, "--state", e, &d);
+    e = loop_new(clock_system(), MAILBOX_LIMIT, &u->loop);
     if (e == OK)
         e = watch_signals(u);
     struct http_client_options options = {.ca_file = u->ca_path[0] ? u->ca_path : NULL};
@@ -329,7 +380,9 @@ static int start(struct runner *u)
                                      .event_bytes_max = c->event_bytes_max,
                                      .counters = &u->counters,
                                      .last = &u->last,
-                                     .notice = notice};
+                                     .notice = notice,
+                                     .report = stands,
+                                     .arg = u};
     e = ops->open(&c->spec, &host, &u->source, &d);
     if (e != OK)
         return failed(u, "the source", e, &d);
@@ -350,9 +403,9 @@ static int start(struct runner *u)
     return RUNNER_OK;
 }
 
-static void nothing(void *arg)
+static void counted(void *arg)
 {
-    (void)arg;
+    ++*(unsigned *)arg;
 }
 
 /* After the loop, or after a start that failed half-way. */
@@ -362,15 +415,16 @@ static void finish(struct runner *u)
     http_listener_close(u->health_listener);
     http_server_free(u->server);
     http_server_free(u->health_server);
+    unsigned ended = 0, begun = (u->source ? 1u : 0) + (u->registration ? 1u : 0);
     if (u->source)
-        u->program->ops->close(u->source, nothing, NULL);
+        u->program->ops->close(u->source, counted, &ended);
     if (u->registration)
-        u->program->ops->register_stop(u->registration, false, nothing, NULL);
+        u->program->ops->register_stop(u->registration, false, counted, &ended);
     if (u->loop) {
         loop_timer_stop(u->loop, &u->report);
         loop_timer_stop(u->loop, &u->cut);
-        if (u->source || u->registration)
-            (void)!loop_turn(u->loop, 0);
+        for (int i = 0; i < END_TURNS && ended < begun; i++)
+            (void)!loop_turn(u->loop, END_TURN_NS);
         if (u->signals.fd >= 0) {
             int fd = u->signals.fd;
             loop_watch_remove(u->loop, &u->signals);
@@ -399,6 +453,7 @@ int runner_main(const struct runner_program *p, int argc, char **argv)
             if (loop_run(u.loop) != OK)
                 code = RUNNER_FAILED;
             report_trouble(&u);
+            keep_place(&u);
         }
         finish(&u);
     }

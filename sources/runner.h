@@ -31,6 +31,7 @@ struct runner_program {
     const char *summary;                 /* a paragraph for --help */
     const char *examples;                /* lines, indented by two spaces */
     const char *webhook_default;         /* --listen's default; NULL: the source has no webhooks */
+    bool keeps_place;                    /* it takes up its work again by source_counters.place: --state is offered */
     const char *command; /* what stands behind "--", for help: each word becomes a parameter "command"; NULL: nothing */
 };
 
@@ -43,7 +44,7 @@ struct runner_config {
     struct source_spec spec;
     struct source_param params[RUNNER_PARAMS_MAX];
     struct source_param overrides[RUNNER_OVERRIDES_MAX];
-    const char *sink, *listen, *health, *webhook_url, *ca_certs;
+    const char *sink, *listen, *health, *webhook_url, *ca_certs, *state;
     size_t event_bytes_max;
     bool remove_webhook, log_json;
     char *owned[RUNNER_OWNED_MAX];
@@ -58,6 +59,14 @@ void runner_config_fini(struct runner_config *c);
 /* K_CA_CERTS as a file behind the system's certificates: its descriptor, to be closed after its last use, and its path;
  * -1: it could not be made. */
 int runner_ca_file(const char *certs, char *path, size_t size);
+
+/* Up to where the source had done its work when it last ran with these parameters; 0: not known. ERR_IO and ERR_INVALID
+ * with *d: the file cannot be read, or is something else. */
+enum err runner_state_read(const char *path, const struct source_spec *spec, uint64_t *place,
+                           struct diag *d) must_check;
+/* ERR_IO with *d; then the file is as it was. */
+enum err runner_state_write(const char *path, const struct source_spec *spec, uint64_t place,
+                            struct diag *d) must_check;
 
 /* All of it: reads the configuration, runs until SIGTERM or SIGINT. Returns the exit code. */
 int runner_main(const struct runner_program *p, int argc, char **argv);

@@ -36,6 +36,12 @@ static const struct runner_option webhook_options[] = {
     {"remove-webhook", NULL, false, NULL, NULL, "Removes the webhook at the end."},
     {NULL, NULL, false, NULL, NULL, NULL}};
 
+/* Of sources that take up their work where they were. */
+static const struct runner_option state_options[] = {
+    {"state", "FILE", false, NULL, NULL,
+     "Keeps there up to where it came, for its next start. Default: nothing is kept."},
+    {NULL, NULL, false, NULL, NULL, NULL}};
+
 __attribute__((format(printf, 3, 4))) static int complain(const struct runner_program *p, int code, const char *format,
                                                           ...)
 {
@@ -66,6 +72,8 @@ static int help(const struct runner_program *p)
     help_options(p->options);
     if (p->webhook_default)
         help_options(webhook_options);
+    if (p->keeps_place)
+        help_options(state_options);
     help_options(shared);
     printf("\nMore environment: K_CE_OVERRIDES ({\"extensions\":{...}}), K_CA_CERTS (certificates in PEM form for an "
            "https sink), K_SINK_TIMEOUT (seconds for each attempt).\n"
@@ -132,6 +140,8 @@ static int set_shared(const struct runner_program *p, struct runner_config *c, c
         c->listen = value;
     else if (strcmp(name, "health") == 0)
         c->health = value;
+    else if (strcmp(name, "state") == 0)
+        c->state = value;
     else if (strcmp(name, "webhook-url") == 0)
         c->webhook_url = value;
     else if (strcmp(name, "remove-webhook") == 0)
@@ -195,6 +205,7 @@ static int read_arguments(const struct runner_program *p, int argc, char **argv,
         const struct runner_option *o = find_option(p->options, name);
         o = o ? o : find_option(shared, name);
         o = o || !p->webhook_default ? o : find_option(webhook_options, name);
+        o = o || !p->keeps_place ? o : find_option(state_options, name);
         if (!o)
             return complain(p, RUNNER_USAGE, "there is no option --%.*s.", SLICE_ARG(name));
         const char *value = rest.ptr;

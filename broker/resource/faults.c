@@ -12,8 +12,7 @@ struct fault {
     char *reason, *message;
 };
 
-/* The condition that says whether the engine could, by kind. */
-static const char *condition_of(const struct resource *r)
+const char *resource_report_condition(const struct resource *r)
 {
     static const struct {
         const char *group, *kind, *type;
@@ -28,6 +27,9 @@ static const char *condition_of(const struct resource *r)
         {"eventing.knative.dev", "KafkaSink", "TopicReady"},
         {"sources.knative.dev", "KafkaSource", "ConnectionEstablished"},
         {"sources.knative.dev", "RabbitmqSource", "ExchangeReady"},
+        {"sources.knative.dev", "PingSource", "Deployed"},
+        {"sources.knative.dev", "ContainerSource", "ReceiveAdapterReady"},
+        {"feeds.knative.dev", "Feed", "DependenciesSatisfied"},
         {"eventing.knative.dev", "Trigger", "SubscriptionReady"},
         {"flows.knative.dev", "Sequence", "SubscriptionsReady"},
         {"flows.knative.dev", "Parallel", "SubscriptionsReady"},
@@ -105,7 +107,7 @@ static const struct fault *fault_of(const struct resource_table *t, const struct
 bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status)
 {
     const struct fault *f = t->faults.count ? fault_of(t, r) : NULL;
-    const char *type = f ? condition_of(r) : NULL,
+    const char *type = f ? resource_report_condition(r) : NULL,
                *now = type ? json_text(condition_find(status, type), "status") : NULL;
     if (!now || strcmp(now, "True") != 0) /* what the plan has to say is nearer to what a user can mend */
         return true;
@@ -150,7 +152,7 @@ enum err resource_report(struct resource_table *t, const char *key, const char *
     if (!reason && !was)
         return OK;
     const struct resource *r = resource_by_key(t, key);
-    const char *type = r ? condition_of(r) : NULL;
+    const char *type = r ? resource_report_condition(r) : NULL;
     enum err e = reason && type ? remember(t, key, reason, message ? message : "") : OK;
     if (e != OK || !type)
         return e;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a Bus or ClusterBus of 2018 is told: the environment of its containers, each variable a value, or a key of a
- * ConfigMap or Secret.
+ * ConfigMap or Secret (as those of a ContainerSource are, too).
  */
 #include "plan_2018.h"
 
@@ -18,7 +18,7 @@ static const struct resource *find(struct planner *p, const char *kind, const ch
     return NULL;
 }
 
-static const char *value_from(struct planner *p, const char *ns, const cJSON *from, struct why *why)
+const char *plan_value_from(struct planner *p, const char *ns, const cJSON *from, struct why *why)
 {
     const cJSON *config = json_object(from, "configMapKeyRef"), *secret = json_object(from, "secretKeyRef");
     const char *kind = config ? "ConfigMap" : "Secret", *name = json_text(config ? config : secret, "name"),
@@ -45,7 +45,7 @@ static const char *variable(struct planner *p, const struct resource *r, const c
     cJSON_ArrayForEach(each, env) {
         const char *n = json_text(each, "name"), *value = json_text(each, "value");
         if (n && strcmp(n, name) == 0)
-            return value ? value : value_from(p, r->namespace_name, json_object(each, "valueFrom"), why);
+            return value ? value : plan_value_from(p, r->namespace_name, json_object(each, "valueFrom"), why);
     }
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SinkBinding and ContainerSource of sources.knative.dev: kept, their sink resolved, and not run. They act on
- * workloads, which are a cluster's; a condition says what does the same for a command.
+ * SinkBinding of sources.knative.dev: kept, its sink resolved, and not in force. It acts on workloads, which are a
+ * cluster's; a condition says what does the same for a command.
  */
 #include "planner.h"
 
@@ -18,24 +18,17 @@ static const char *sink_words(struct planner *p, const struct resource *r, const
     return sink->url;
 }
 
-static void put_sink(struct planner *p, cJSON *status, const struct resource *r, const char *condition,
-                     struct plan_target *sink, bool *good)
-{
-    struct why why = {0};
-    *sink = (struct plan_target){.kind = PLAN_TARGET_NONE};
-    *good = resolve_destination(p, r->namespace_name, json_object(json_object(r->object, "spec"), "sink"), sink, &why);
-    put_condition(p, status, condition, *good, *good ? NULL : &why);
-    if (*good)
-        put_text(p, status, "sinkUri", sink->url);
-}
-
 static void binding(struct planner *p, const struct resource *r)
 {
     static const struct why no_identity = {"OIDCDisabled", NULL};
-    struct plan_target sink;
-    bool good;
+    struct plan_target sink = {.kind = PLAN_TARGET_NONE};
+    struct why sink_why = {0};
     cJSON *status = cJSON_CreateObject();
-    put_sink(p, status, r, "SinkProvided", &sink, &good);
+    bool good = resolve_destination(p, r->namespace_name, json_object(json_object(r->object, "spec"), "sink"), &sink,
+                                    &sink_why);
+    put_condition(p, status, "SinkProvided", good, good ? NULL : &sink_why);
+    if (good)
+        put_text(p, status, "sinkUri", sink.url);
     const struct why why =
         why_of(p, "NoWorkloads",
                "leat changes no workload; start the subject by `leat run --sink %s -- COMMAND`, which sets K_SINK",
@@ -45,26 +38,9 @@ static void binding(struct planner *p, const struct resource *r)
     put_status(p, r, status);
 }
 
-static void container(struct planner *p, const struct resource *r)
-{
-    struct plan_target sink;
-    bool good;
-    cJSON *status = cJSON_CreateObject();
-    put_sink(p, status, r, "SinkBindingReady", &sink, &good);
-    const struct why why = why_of(p, "NoContainers",
-                                  "leat runs no container; keep its command running by `leat source process --sink %s "
-                                  "--namespace %s --name %s -- COMMAND`",
-                                  good ? sink.url : "URL", r->namespace_name, r->name);
-    put_condition(p, status, "ReceiveAdapterReady", false, &why);
-    put_status(p, r, status);
-}
-
 void plan_sink_bindings(struct planner *p)
 {
     size_t cursor = 0;
     for (const struct resource *r; (r = plan_next(p, GROUP, "SinkBinding", &cursor));)
         binding(p, r);
-    cursor = 0;
-    for (const struct resource *r; (r = plan_next(p, GROUP, "ContainerSource", &cursor));)
-        container(p, r);
 }

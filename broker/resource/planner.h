@@ -246,6 +246,11 @@ void plan_feed_statuses(struct planner *p);
 void plan_github_sources(struct planner *p);
 void plan_ping_sources(struct planner *p);
 void plan_sink_bindings(struct planner *p);
+void plan_container_sources(struct planner *p);
+/* Whether a command that the object names may be run here; false with *why. */
+bool plan_may_run(struct planner *p, const struct resource *r, struct why *why);
+/* What a variable's valueFrom names, a key of a ConfigMap or Secret of the namespace; NULL with *why. */
+const char *plan_value_from(struct planner *p, const char *ns, const cJSON *from, struct why *why);
 /* spec.ceOverrides.extensions. */
 void plan_source_overrides(struct planner *p, struct plan_source *s, const cJSON *spec);
 /* What the source itself says of its parameters, which must be the plan's last; false with *why, and it is taken out

@@ -139,6 +139,57 @@ def test_times_that_passed_while_it_stood_still(source, sink):
     assert f'leat_source_missed_total{{source="ping",namespace="default",name="ping"}} {max(gaps) - 1}' in text.splitlines(), text
 
 
+def test_it_says_what_it_will_do(start):
+    process = start("source", "ping", "--schedule", "0 9 1 jan *", "--timezone", "Europe/Berlin", env={"K_SINK": "http://127.0.0.1:1/"})
+    said = process.wait_line("ping.started", "stderr")
+    assert "0 9 1 jan *" in said and "in Europe/Berlin: the next time is" in said and "-01-01T09:00:00+01:00" in said
+
+
+def test_why_the_last_ones_failed_is_in_the_last_report(start):
+    process = start("source", "ping", "--schedule", EVERY_SECOND, env={"K_SINK": f"http://127.0.0.1:{free_port()}/"})
+    process.wait_line("ping.retry", "stderr")
+    assert process.stop() == 0
+    reports = [line for line in process.stderr if "source.report" in line]
+    assert reports and "failed=0" not in reports[-1] and "last_failure=" in reports[-1] and "refused" in reports[-1].partition("last_failure=")[2], reports
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_times_that_passed_while_it_did_not_run_alone(source, sink, tmp_path, kill):
+    """With --state, `leat source ping` knows after a stop and a kill how many times passed; of another schedule nothing is known."""
+    state = ("--state", tmp_path / "state")
+    first = source(*state)
+    sink.wait(3)
+    if kill:
+        first.kill()
+    else:
+        assert first.stop() == 0
+    last = seconds(sink.requests)[-1]
+    wait_for(lambda: time.time() > last + 2.2, "two times")
+    began = len(sink.requests)
+    process = source(*state)
+    sink.wait(began + 1)
+    after = seconds(sink.requests)[began]
+    said = process.wait_line("ping.missed", "stderr")
+    assert "while the source did not run" in said
+    missed = int(said.split('message="')[1].split()[0])
+    assert after - last - 1 <= missed <= after - last + (1 if kill else 0), (after, last, said)
+    assert process.stop() == 0
+    process = source(*state, "--schedule", "*/2 * * * * *")
+    sink.wait(len(sink.requests) + 1)
+    assert "ping.missed" not in process.logs
+
+
+@pytest.mark.parametrize("text,words", [("something else\n", "holds no state of a source"), (None, "cannot be written")])
+def test_a_state_that_cannot_be_kept_is_said(source, tmp_path, text, words):
+    path = tmp_path / "state"
+    if text:
+        path.write_text(text)
+    else:
+        path = tmp_path / "missing" / "state"
+    process = source("--state", path)
+    assert process.wait() == 1 and words in process.logs, process.logs
+
+
 @pytest.mark.parametrize("args,env,code,words", [
     ([], {"K_SINK": ""}, 2, "K_SINK"),
     (["--listen", ":0"], {}, 2, "--listen"),

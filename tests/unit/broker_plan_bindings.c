@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SinkBinding and ContainerSource: kept, and their conditions say what acts in their place.
+ * SinkBinding and ContainerSource: what they do not do here, their conditions say, and what acts in their place.
  */
 #include "../lib/resource_rig.h"
 
@@ -11,6 +11,8 @@
     "---\napiVersion: sources.knative.dev/v1\nkind: " kind "\nmetadata: {name: x}\nspec:\n" spec "\n"
 #define BINDING(sink) THING("SinkBinding", "  subject: {apiVersion: apps/v1, kind: Deployment, name: d}\n  sink: " sink)
 #define CONTAINER(sink) THING("ContainerSource", "  template: {spec: {containers: [{image: i}]}}\n  sink: " sink)
+#define COMMAND(sink)                                                                                                  \
+    THING("ContainerSource", "  template: {spec: {containers: [{image: i, command: [a, b]}]}}\n  sink: " sink)
 #define REF "{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: a}}"
 
 static void check(const char *text, const char *plural, const char *condition, const char *said, const char *ready)
@@ -44,10 +46,16 @@ static void test_bindings(void **state)
           "False NoWorkloads leat changes no workload; start the subject by `leat run --sink URL -- COMMAND`, which "
           "sets K_SINK",
           "False NotFound");
-    check(CHANNEL CONTAINER(REF), "containersources", "ReceiveAdapterReady",
-          "False NoContainers leat runs no container; keep its command running by `leat source process --sink "
-          "http://127.0.0.1:8080/channels/default/a --namespace default --name x -- COMMAND`",
-          "False NoContainers");
+    check(
+        CHANNEL CONTAINER(REF), "containersources", "ReceiveAdapterReady",
+        "False NoContainers leat runs no images, only commands of this machine: name one in each container (command), "
+        "without initContainers; or keep it running by `leat source process --sink "
+        "http://127.0.0.1:8080/channels/default/a --namespace default --name x -- COMMAND`",
+        "False NoContainers");
+    check(CHANNEL COMMAND(REF), "containersources", "ReceiveAdapterReady",
+          "False CommandsNotAllowed `leat serve` runs no commands of manifests unless it is started with "
+          "--allow-commands files (those of its own, -f) or --allow-commands all",
+          "False CommandsNotAllowed");
     check(CONTAINER(REF), "containersources", "SinkBindingReady", missing, "False NotFound");
 }
 

@@ -88,11 +88,17 @@ struct rig {
     struct source_counters counters;
     unsigned closed, notices;
     char what[40], text[400]; /* the last notice */
+    char started[400];        /* what it said at its beginning */
 };
 
 static void on_notice(void *arg, bool trouble, const char *what, const char *text)
 {
     struct rig *rig = arg;
+    if (strcmp(what, "ping.started") == 0) {
+        assert_false(trouble);
+        snprintf(rig->started, sizeof rig->started, "%s", text);
+        return;
+    }
     assert_int_equal(trouble, strcmp(what, "ping.recovered") != 0);
     rig->notices++;
     snprintf(rig->what, sizeof rig->what, "%s", what);
@@ -221,6 +227,8 @@ static void test_event(void **state)
     spec.ce_overrides = overrides;
     spec.ce_override_count = 1;
     struct rig *rig = rig_new(&spec);
+    assert_string_equal(rig->started,
+                        "schedule \"*/15 * * * *\" in Asia/Kolkata: the next time is 2026-11-30T06:45:00+05:30");
     pass(rig, 899 * NS_PER_S + 250 * NS_PER_MS);
     assert_int_equal(rig->sink.sends, 0);
     pass(rig, 250 * NS_PER_MS);

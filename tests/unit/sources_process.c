@@ -32,7 +32,9 @@ struct rig {
     struct loop *loop;
     struct sink sink;
     struct source *source, *last;
+    const struct source_spec *spec;
     struct source_counters counters;
+    char state[40]; /* as last told */
     struct note notes[NOTES_MAX];
     unsigned noted;
     bool closed;
@@ -46,6 +48,13 @@ static void on_notice(void *arg, bool trouble, const char *what, const char *tex
     struct note *n = &rig->notes[rig->noted++];
     snprintf(n->what, sizeof n->what, "%s", what);
     snprintf(n->text, sizeof n->text, "%s", text);
+}
+
+static void on_report(void *arg, const char *reason, const char *message)
+{
+    struct rig *rig = arg;
+    assert_true(!reason || *message);
+    snprintf(rig->state, sizeof rig->state, "%s", reason ? reason : "");
 }
 
 static void turn(struct rig *rig)
@@ -88,6 +97,7 @@ static enum err rig_open(struct rig *rig, const struct source_spec *spec, struct
                                      .counters = &rig->counters,
                                      .last = &rig->last,
                                      .notice = on_notice,
+                                     .report = on_report,
                                      .arg = rig};
     return source_find("process")->open(spec, &host, &rig->source, d);
 }
@@ -104,6 +114,7 @@ static void rig_run(struct rig *rig, const char *script)
     spec = (struct source_spec){
         .type = "process", .namespace_name = "mills", .name = "run", .params = params, .param_count = 3};
     rig_init(rig);
+    rig->spec = &spec;
     if (rig_open(rig, &spec, &d) != OK)
         fail_msg("%s", d.text);
 }
@@ -252,6 +263,7 @@ static void test_close_kills_it(void **state)
     rig_run(&rig, "trap '' TERM; echo ready; while :; do sleep 0.01; done");
     wait_note(&rig, 1);
     rig.source->ops->close(rig.source, on_closed, &rig);
+    turn(&rig);
     advance(&rig, 8 * NS_PER_S - 1);
     assert_false(rig.closed);
     assert_int_equal(rig.noted, 1);
@@ -348,6 +360,98 @@ static void test_no_memory(void **state)
     }
 }
 
+/* Closed and opened anew in one turn, as a new plan does it: the command goes on, its lines too. */
+static void test_goes_on(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct diag d = {0};
+    rig_run(&rig, "trap 'echo heard' USR1; echo pid $$; while :; do sleep 0.01; done");
+    int pid = atoi(wait_note(&rig, 1)->text + 4);
+    const struct source_spec *spec = rig.spec;
+    struct source *first = rig.source;
+    first->ops->close(first, on_closed, &rig);
+    assert_int_equal(rig_open(&rig, spec, &d), OK);
+    assert_false(rig.closed);
+    turn(&rig);
+    assert_true(rig.closed);
+    kill(pid, SIGUSR1);
+    assert_note(&rig, 2, "process.stdout", "heard");
+    assert_true(runs(pid));
+    rig.closed = false;
+    rig_close(&rig);
+    assert_false(runs(pid));
+}
+
+/* The one that waits for its next start is started by the new part. */
+static void test_goes_on_waiting(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct diag d = {0};
+    rig_run(&rig, "echo up");
+    assert_note(&rig, 2, "process.ended", "exit code 0");
+    rig.source->ops->close(rig.source, on_closed, &rig);
+    assert_int_equal(rig_open(&rig, rig.spec, &d), OK);
+    turn(&rig);
+    assert_true(rig.closed);
+    advance(&rig, NS_PER_S);
+    assert_note(&rig, 4, "process.stdout", "up");
+    rig.closed = false;
+    rig_close(&rig);
+}
+
+/* Another command waits until the one before it has ended. */
+static void test_another_command_follows(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct diag d = {0};
+    rig_run(&rig, "exec 2>/dev/null; trap 'echo ending; exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+    wait_note(&rig, 1);
+    struct source_param params[] = {{"command", "sh"}, {"command", "-c"}, {"command", "echo next; exec sleep 1000"}};
+    const struct source_spec next = {
+        .type = "process", .namespace_name = "mills", .name = "run", .params = params, .param_count = 3};
+    rig.source->ops->close(rig.source, on_closed, &rig);
+    assert_int_equal(rig_open(&rig, &next, &d), OK);
+    assert_note(&rig, 2, "process.stdout", "ending");
+    assert_note(&rig, 3, "process.stdout", "next");
+    assert_true(rig.closed);
+    rig.closed = false;
+    rig_close(&rig);
+}
+
+/* A command of a manifest that cannot be run is tried again, and how it stands is told. */
+static void test_states(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct diag d = {0};
+    char path[] = "/tmp/leat-process-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    char program[80];
+    snprintf(program, sizeof program, "%s/program", path);
+    struct source_param params[] = {{"container", "one"}, {"command", program}};
+    const struct source_spec spec = {
+        .type = "process", .namespace_name = "mills", .name = "run", .params = params, .param_count = 2};
+    rig_init(&rig);
+    assert_int_equal(rig_open(&rig, &spec, &d), OK);
+    assert_note(&rig, 1, "process.ended", "No such file");
+    assert_string_equal(rig.state, "CommandEnded");
+    FILE *f = fopen(program, "we");
+    fputs("#!/bin/sh\nexec sleep 1000\n", f);
+    fclose(f);
+    chmod(program, 0755);
+    advance(&rig, NS_PER_S);
+    assert_note(&rig, 2, "process.started", "runs again");
+    assert_string_equal(rig.state, "CommandEnded");
+    advance(&rig, 3 * NS_PER_S);
+    assert_string_equal(rig.state, "");
+    rig_close(&rig);
+    unlink(program);
+    rmdir(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +466,10 @@ int main(void)
         cmocka_unit_test(test_what_cannot_run),
         cmocka_unit_test(test_command_that_vanishes),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_goes_on_waiting),
+        cmocka_unit_test(test_another_command_follows),
+        cmocka_unit_test(test_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
