@@ -108,17 +108,6 @@ static enum err check_delivery(const struct source_spec *spec, struct diag *d)
     return OK;
 }
 
-static enum err check(const struct runner_config *c, struct diag *d)
-{
-    struct diag why = {0};
-    struct http_url url;
-    enum err e = http_url_parse(slice_str(c->sink), &url, &why);
-    if (e != OK)
-        return diag_set(d, e, "the sink: %s", why.text);
-    http_url_fini(&url);
-    return check_delivery(&c->spec, d);
-}
-
 /* ---- the program ---- */
 
 static int run(const struct source_served *served, const struct runner_config *c)
@@ -154,7 +143,7 @@ int source_served_main(const struct source_served *s, int argc, char **argv)
     struct runner_config c;
     struct diag d = {0};
     int code = runner_config_read(&s->program, argc, argv, &c);
-    if (code < 0 && check(&c, &d) != OK) {
+    if (code < 0 && check_delivery(&c.spec, &d) != OK) {
         fprintf(stderr, "leat source %s: %s.\n", s->program.ops->name, d.text);
         code = EXIT_CODE_INPUT;
     }

@@ -345,6 +345,9 @@ static enum err check(const struct source_spec *spec, struct diag *d)
     enum err e = process_command_make(spec, "", &c, d);
     if (e == OK)
         process_command_fini(&c);
+    uint64_t timeout_ns;
+    if (e == OK)
+        e = source_sink_timeout(spec, &timeout_ns, d); /* it is passed on as it is */
     return e == OK ? source_overrides_check(spec, d) : e;
 }
 

@@ -148,7 +148,7 @@ static void health_head(struct http_request *r, void *arg)
     if (!slice_eq_str(http_request_method(r), "GET")) {
         static const struct http_header allow = {SLICE_INIT("Allow"), SLICE_INIT("GET")};
         http_respond(r, 405, &allow, 1, SLICE(""));
-    } else if (slice_eq_str(path, "/livez")) {
+    } else if (slice_eq_str(path, "/livez") || slice_eq_str(path, "/healthz")) {
         http_respond_text(r, 200, "ok");
     } else if (slice_eq_str(path, "/readyz")) {
         const char *why = u->draining ? "draining" : u->trouble;

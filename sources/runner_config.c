@@ -297,6 +297,15 @@ static int read_overrides(const struct runner_program *p, struct runner_config *
     return -1;
 }
 
+static enum err check_sink(const char *sink, struct diag *d)
+{
+    struct http_url url;
+    enum err e = http_url_parse(slice_str(sink), &url, d);
+    if (e == OK)
+        http_url_fini(&url);
+    return e;
+}
+
 int runner_config_read(const struct runner_program *p, int argc, char **argv, struct runner_config *c)
 {
     *c = (struct runner_config){.event_bytes_max = EVENT_BYTES_DEFAULT, .listen = p->webhook_default};
@@ -315,7 +324,12 @@ int runner_config_read(const struct runner_program *p, int argc, char **argv, st
     if (!c->sink)
         return complain(p, RUNNER_USAGE, "there is no sink: set K_SINK, or give --sink URL.");
     struct diag d = {0};
-    enum err e = p->ops->check(&c->spec, &d);
+    enum err e = check_sink(c->sink, &d);
+    if (e != OK)
+        return complain(p, e == ERR_INVALID ? RUNNER_INPUT : RUNNER_FAILED, "the sink: %s.", d.text);
+    e = source_overrides_check(&c->spec, &d);
+    if (e == OK)
+        e = p->ops->check(&c->spec, &d);
     if (e != OK)
         return complain(p, e == ERR_INVALID ? RUNNER_INPUT : RUNNER_FAILED, "%s.", d.text[0] ? d.text : err_name(e));
     return -1;

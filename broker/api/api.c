@@ -119,7 +119,7 @@ static void version(struct http_request *r)
 /* The paths that take no body; true when this was one. */
 static bool plain_page(struct api *a, struct http_request *r, struct slice path)
 {
-    if (slice_eq(path, SLICE("/livez")))
+    if (slice_eq(path, SLICE("/livez")) || slice_eq(path, SLICE("/healthz")))
         http_respond(r, 200, text_type, 1, SLICE("ok\n"));
     else if (slice_eq(path, SLICE("/readyz")))
         readyz(a, r);
