@@ -12,5 +12,6 @@ extern const struct bus_ops bus_faulty;
 extern const struct bus_ops bus_log;
 extern const struct bus_ops bus_kafka;
 extern const struct bus_ops bus_rabbitmq;
+extern const struct bus_ops bus_pubsub;
 
 #endif

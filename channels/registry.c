@@ -10,11 +10,9 @@ static const struct {
     const char *name;
     const struct bus_ops *ops;
 } table[] = {
-    {"memory", &bus_memory},
-    {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
-    {"log", &bus_log},
-    {"kafka", &bus_kafka},
-    {"rabbitmq", &bus_rabbitmq},
+    {"memory", &bus_memory}, {"stub", &bus_memory}, /* its name in Knative's first Bus manifests */
+    {"log", &bus_log},       {"kafka", &bus_kafka},      {"rabbitmq", &bus_rabbitmq},
+    {"pubsub", &bus_pubsub}, {"gcppubsub", &bus_pubsub}, /* its name in Knative's first Bus manifests */
     {"faulty", &bus_faulty},
 };
 
@@ -29,6 +27,6 @@ const struct bus_ops *bus_find(const char *name)
 
 const char *const *bus_names(void)
 {
-    static const char *const names[] = {"memory", "log", "kafka", "rabbitmq", "faulty", NULL};
+    static const char *const names[] = {"memory", "log", "kafka", "rabbitmq", "pubsub", "faulty", NULL};
     return names;
 }

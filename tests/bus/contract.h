@@ -30,6 +30,8 @@ struct bus;
 enum contract_lack {                         /* what a double of a backing system cannot do, though the system can */
                      LACKS_TOPICS = 1u << 0, /* make a topic with settings of its own, or remove one */
                      LACKS_TIME = 1u << 1,   /* find events by time */
+                     LACKS_AHEAD = 1u << 2,  /* hand out an event of a key while the one before it is not settled */
+                     LACKS_GAPS = 1u << 3,   /* forget what is settled behind something that is handed back */
 };
 
 struct contract {

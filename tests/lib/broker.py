@@ -16,9 +16,9 @@ import zlib
 import leat
 
 MESSAGING = "messaging.knative.dev/v1"
-ELSEWHERE = ("kafka", "rabbitmq")  # buses that others share: names there have a prefix
+ELSEWHERE = ("kafka", "rabbitmq", "pubsub")  # buses that others share: names there have a prefix
 DURABLE = os.environ.get("LEAT_BUS", "").startswith(("log", *ELSEWHERE))  # what a stop leaves behind is there at the next start
-PAST = DURABLE and not os.environ["LEAT_BUS"].startswith("rabbitmq")  # and what nobody subscribed to, too
+PAST = DURABLE and not os.environ["LEAT_BUS"].startswith(("rabbitmq", "pubsub"))  # and what nobody subscribed to, too
 
 
 # ---- manifests ----
@@ -89,7 +89,7 @@ def prefix_of(folder):
 
 class Broker(leat.Leat):
     """`leat serve` on ports that the system picked, with one manifest in `folder` (a fresh pathlib.Path). Ready when made. $LEAT_BUS, as --bus takes it, is where channels are unless
-    the test says otherwise; else they are in memory, as everything is unless `args` name a --data-dir. The bus `log` has its data in `folder`; on `kafka` and `rabbitmq` what a folder has
+    the test says otherwise; else they are in memory, as everything is unless `args` name a --data-dir. The bus `log` has its data in `folder`; on `kafka`, `rabbitmq` and `pubsub` what a folder has
     there has a prefix of its own."""
 
     def __init__(self, folder, objects=(), *args, ready=True, **more):
@@ -97,7 +97,7 @@ class Broker(leat.Leat):
         write_manifest(self.manifest, objects)
         words = [*(["--bus", os.environ["LEAT_BUS"]] if "LEAT_BUS" in os.environ and "--bus" not in args else []), *args]
         args = [f"{word},prefix={prefix_of(folder)}" if flag == "--bus" and str(word).partition(",")[0] in ELSEWHERE else word for flag, word in zip([None, *words], words)]
-        kept = any(re.match(r"log|kafka|rabbitmq|.*\binner=log", str(word)) for flag, word in zip(args, args[1:]) if flag == "--bus")
+        kept = any(re.match(r"log|kafka|rabbitmq|pubsub|.*\binner=log", str(word)) for flag, word in zip(args, args[1:]) if flag == "--bus")
         data = [] if {"--data-dir", "--shared"} & set(args) else ["--data-dir", folder / "data"] if kept else ["--ephemeral"]
         super().__init__(["serve", "-f", self.manifest, "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *data, *args], **more)
         if ready:

@@ -128,7 +128,7 @@ class Emulator(PubSub):
 
 def emulated(*command):
     with Emulator() as e:
-        return subprocess.run(command, env={**os.environ, "LEAT_PUBSUB": e.address}).returncode
+        return subprocess.run(command, env={**os.environ, "LEAT_PUBSUB": e.address, "LEAT_PUBSUB_IS": "emulator"}).returncode
 
 
 if __name__ == "__main__":

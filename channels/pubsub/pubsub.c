@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The Pub/Sub bus: opening, time, stopping and freeing. pubsub_bus.h tells the story.
+ *
+ * Opening asks nothing of the service. Whatever another loop has for control (a notice, a subscription that its home
+ * loop has let go, a last append, something that is missing) is left where it belongs, and one letter brings control to
+ * look at all of these places.
+ *
+ * Stopping. New work is refused from the call on, and nothing is delivered any more. Then, at once: what was appended
+ * is answered; each subscription acknowledges what is settled and hands back the rest; calls of control end. When all
+ * of that is over and the loops have been gone by, stop has ended.
+ */
+#include "pubsub_subscription.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../backends.h"
+
+#define TICK_NS NS_PER_S
+
+/* ---- stop ---- */
+
+struct pub_stop { /* its letters may outlive the bus */
+    struct round round;
+    struct pub_bus *bus;
+};
+
+static void stopped(struct round *r)
+{
+    struct pub_bus *k = container_of(r, struct pub_stop, round)->bus;
+    k->stopped = true;
+    loop_timer_stop(k->env.control, &k->tick);
+    while (k->stop_ops) {
+        struct bus_op *op = k->stop_ops;
+        k->stop_ops = op->owner;
+        op->text = NULL;
+        op->done(op, OK);
+    }
+}
+
+static void stop_bury(struct round *r)
+{
+    struct pub_stop *s = container_of(r, struct pub_stop, round);
+    round_fini(r);
+    free(s);
+}
+
+static enum err stop_new(struct pub_bus *k)
+{
+    struct pub_stop *s = calloc(1, sizeof *s);
+    if (!s || round_init(&s->round, &k->env)) {
+        free(s);
+        return ERR_NOMEM;
+    }
+    s->bus = k;
+    k->stop = s;
+    return OK;
+}
+
+/* Whatever ends a part of what stop waits for brings control here. */
+static void stop_go_on(struct pub_bus *k)
+{
+    if (!k->stopping || k->stopped || round_running(&k->stop->round))
+        return;
+    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->going) && list_empty(&k->closing))
+        round_start(&k->stop->round, NULL, stopped);
+}
+
+static void pub_stop(struct bus *b, struct bus_op *op)
+{
+    struct pub_bus *k = pub_of(b);
+    if (k->stopped) {
+        op->text = NULL;
+        bus_op_end(k->env.control, op, OK);
+        return;
+    }
+    op->owner = k->stop_ops;
+    k->stop_ops = op;
+    if (k->stopping)
+        return;
+    k->stopping = true;
+    atomic_store(&k->closed, true);
+    pub_subscriptions_stop(k);
+    post_send(k->post);
+}
+
+/* ---- what comes to control ---- */
+
+static void look(void *owner)
+{
+    struct pub_bus *k = owner;
+    pub_subscriptions_closed(k);
+    pub_channels_go_on(k);
+    if (!k->stopping && atomic_load(&k->suspects))
+        pub_channels_look(k);
+    notes_tell(&k->notes, &k->env, &k->base);
+    stop_go_on(k);
+}
+
+/* Who shows what was wrong looks when something is told: once more at the end, when not each was told. */
+static void tell_the_end(struct pub_bus *k)
+{
+    if (k->untold && k->jobs_open == 0)
+        k->untold = !pub_notice(k, 0, "AllWell", "more topics and subscriptions are well again");
+}
+
+static void tick(struct loop_timer *t)
+{
+    struct pub_bus *k = container_of(t, struct pub_bus, tick);
+    if (!k->stopping)
+        pub_channels_look(k);
+    tell_the_end(k);
+    look(k);
+    loop_timer_start(k->env.control, t, TICK_NS);
+}
+
+bool pub_notice(struct pub_bus *k, int severity, const char *code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bool kept = notes_add(&k->notes, severity, code, format, args);
+    va_end(args);
+    if (kept)
+        post_send(k->post);
+    return kept;
+}
+
+/* ---- whether the service is there ---- */
+
+static void is_back(struct pub_bus *k)
+{
+    pthread_mutex_lock(&k->away_lock);
+    k->away[0] = '\0';
+    bool was = atomic_exchange(&k->is_away, false);
+    pthread_mutex_unlock(&k->away_lock);
+    if (was)
+        pub_notice(k, 0, "PubSubBack", "Pub/Sub answers again");
+}
+
+bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a)
+{
+    bool mute = a->code && (strcmp(a->code, "WrongCredentials") == 0 || strcmp(a->code, "CredentialsUnavailable") == 0);
+    bool away = mute || a->err == ERR_UNAVAILABLE || a->err == ERR_TIMEOUT;
+    if (!away) {
+        if (a->status != 0 && atomic_load_explicit(&k->is_away, memory_order_relaxed))
+            is_back(k);
+        return false;
+    }
+    pthread_mutex_lock(&k->away_lock);
+    snprintf(k->away, sizeof k->away, "%s", a->text ? a->text : err_name(a->err));
+    bool was = atomic_exchange(&k->is_away, true);
+    pthread_mutex_unlock(&k->away_lock);
+    if (!was)
+        pub_notice(k, 1, a->code ? a->code : "Unavailable", "%s", a->text ? a->text : err_name(a->err));
+    return true;
+}
+
+/* ---- loops ---- */
+
+struct pub_loop *pub_loop_find(struct pub_bus *k, const struct loop *loop)
+{
+    for (size_t i = 0; i < k->env.loop_count; i++) {
+        if (k->loops[i].loop == loop)
+            return &k->loops[i];
+    }
+    assert(NULL == "a loop that this bus was not opened with");
+    return NULL;
+}
+
+static void batch_free(struct pub_loop *l)
+{
+    for (size_t i = 0; l->scratch && i < PUB_BATCH_MAX; i++)
+        buf_fini(&l->scratch[i]);
+    free(l->scratch);
+    free(l->messages);
+    free(l->attributes);
+    l->scratch = NULL;
+    l->messages = NULL;
+    l->attributes = NULL;
+    l->attribute_room = 0;
+}
+
+static enum err pub_bind(struct bus *b, struct loop *loop)
+{
+    struct pub_bus *k = pub_of(b);
+    struct pub_loop *l = pub_loop_find(k, loop);
+    assert(!l->client);
+    l->messages = calloc(PUB_BATCH_MAX, sizeof *l->messages);
+    l->scratch = calloc(PUB_BATCH_MAX, sizeof *l->scratch);
+    for (size_t i = 0; l->scratch && i < PUB_BATCH_MAX; i++)
+        buf_init(&l->scratch[i], 2 * CE_EVENT_BYTES_MAX);
+    enum err e =
+        l->messages && l->scratch ? pubsub_client_new(loop, k->params, k->param_count, &l->client, NULL) : ERR_NOMEM;
+    if (e)
+        batch_free(l);
+    return e;
+}
+
+static void pub_unbind(struct bus *b, struct loop *loop)
+{
+    struct pub_loop *l = pub_loop_find(pub_of(b), loop);
+    assert(l->client);
+    pubsub_client_free(l->client);
+    l->client = NULL;
+    batch_free(l);
+}
+
+static void loop_init(struct pub_loop *l, struct pub_bus *k, struct loop *loop)
+{
+    l->bus = k;
+    l->loop = loop;
+    list_init(&l->waiting);
+    loop_task_init(&l->turn, pub_turn);
+}
+
+/* ---- opening ---- */
+
+/* The client's own, copied: each loop's is made of them. */
+static enum err params_copy(struct pub_bus *k, const struct bus_param *params, size_t count)
+{
+    k->params = calloc(count + 1, sizeof *k->params);
+    if (!k->params)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        if (!pubsub_client_knows(params[i].name))
+            continue;
+        struct pubsub_param *p = &k->params[k->param_count++];
+        p->name = strdup(params[i].name);
+        p->value = strdup(params[i].value);
+        if (!p->name || !p->value)
+            return ERR_NOMEM;
+    }
+    return OK;
+}
+
+static void params_free(struct pub_bus *k)
+{
+    for (size_t i = 0; i < k->param_count; i++) {
+        char *value = (char *)(uintptr_t)k->params[i].value;
+        if (value)
+            explicit_bzero(value, strlen(value)); /* a key may be among them */
+        free((char *)(uintptr_t)k->params[i].name);
+        free(value);
+    }
+    free(k->params);
+}
+
+static struct pub_bus *bus_new(const struct bus_env *env, struct pub_settings *s)
+{
+    struct pub_bus *k = calloc(1, sizeof *k);
+    if (!k) {
+        pub_settings_fini(s);
+        return NULL;
+    }
+    k->base = (struct bus){
+        .ops = &bus_pubsub, .capabilities = bus_pubsub.capabilities, .hold_ms_max = bus_pubsub.hold_ms_max};
+    k->env = *env;
+    k->clock = loop_clock(env->control);
+    k->settings = *s;
+    notes_init(&k->notes, PUB_NOTICES_A_MINUTE);
+    pthread_mutex_init(&k->away_lock, NULL);
+    list_init(&k->closing);
+    list_init(&k->going);
+    map_init(&k->channels, SIZE_MAX);
+    loop_timer_init(&k->tick, tick);
+    return k;
+}
+
+static enum err bus_start(struct pub_bus *k, const struct bus_param *params, size_t count, struct diag *d)
+{
+    k->loops = calloc(k->env.loop_count, sizeof *k->loops);
+    enum err e = k->loops ? post_new(k->env.control, look, k, &k->post) : ERR_NOMEM;
+    if (!e)
+        e = stop_new(k);
+    for (size_t i = 0; i < k->env.loop_count && !e; i++)
+        loop_init(&k->loops[i], k, k->env.loops[i]);
+    if (!e)
+        e = params_copy(k, params, count);
+    if (e)
+        return diag_set(d, e, "out of memory");
+    return pubsub_client_new(k->env.control, k->params, k->param_count, &k->client, d);
+}
+
+static void pub_fini(struct bus *b);
+
+static enum err pub_open(const struct bus_env *env, const struct bus_param *params, size_t count, struct bus **out,
+                         struct diag *d)
+{
+    struct pub_settings s;
+    assert(env->loop_count > 0);
+    enum err e = pub_settings_read(params, count, &s, d);
+    if (e)
+        return e;
+    struct pub_bus *k = bus_new(env, &s);
+    if (!k)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    e = bus_start(k, params, count, d);
+    if (e) {
+        pub_fini(&k->base);
+        return e;
+    }
+    loop_timer_start(env->control, &k->tick, TICK_NS);
+    *out = &k->base;
+    return OK;
+}
+
+static enum err pub_check(const struct bus_param *params, size_t count, struct diag *d)
+{
+    struct pub_settings s;
+    enum err e = pub_settings_read(params, count, &s, d);
+    if (e)
+        return e;
+    pub_settings_fini(&s);
+    struct pubsub_param *list = calloc(count + 1, sizeof *list);
+    if (!list)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        list[i] = (struct pubsub_param){params[i].name, params[i].value};
+    e = pubsub_client_check(list, count, d);
+    free(list);
+    return e;
+}
+
+/* ---- streams ---- */
+
+static enum err pub_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                           const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
+{
+    struct pub_bus *k = pub_of(b);
+    if (pub_bus_closed(k))
+        return ERR_CLOSED;
+    return stream_attach(&s->lanes, loop, (size_t)(pub_loop_find(k, loop) - k->loops), callbacks, arg, &k->closed, out);
+}
+
+static void pub_detach(struct bus *b, struct bus_stream *stream, struct bus_op *op)
+{
+    (void)b;
+    stream_detach(stream, op);
+}
+
+static void pub_credit(struct bus *b, struct bus_stream *stream, unsigned n)
+{
+    (void)b;
+    stream_credit(stream, n);
+}
+
+static void pub_settle(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how)
+{
+    (void)b;
+    stream_settle(stream, token, how);
+}
+
+/* ---- freeing: no loop runs ---- */
+
+static void pub_fini(struct bus *b)
+{
+    struct pub_bus *k = pub_of(b);
+    loop_timer_stop(k->env.control, &k->tick);
+    atomic_store(&k->closed, true);
+    pubsub_client_free(k->client);
+    list_each(l, tmp, &k->going)
+        pub_channel_free(container_of(l, struct bus_channel, link));
+    map_each(entry, tmp, &k->channels)
+        pub_channel_free(entry->value);
+    map_fini(&k->channels);
+    for (size_t i = 0; k->loops && i < k->env.loop_count && k->loops[i].bus; i++) {
+        loop_task_cancel(&k->loops[i].turn);
+        pubsub_client_free(k->loops[i].client);
+        batch_free(&k->loops[i]);
+    }
+    if (k->stop)
+        round_abandon(&k->stop->round, stop_bury);
+    post_free(k->post);
+    notes_fini(&k->notes);
+    pub_settings_fini(&k->settings);
+    params_free(k);
+    pthread_mutex_destroy(&k->away_lock);
+    free(k->loops);
+    free(k);
+}
+
+const struct bus_ops bus_pubsub = {
+    .name = "pubsub",
+    .capabilities = BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_SHARED,
+    .hold_ms_max = 6ull * 24 * 3600 * 1000, /* leases are renewed for ever; the default retention is 7 days */
+    .open = pub_open,
+    .check = pub_check,
+    .bind = pub_bind,
+    .unbind = pub_unbind,
+    .provision = pub_provision,
+    .release = pub_release,
+    .subscribe = pub_subscribe,
+    .unsubscribe = pub_unsubscribe,
+    .append = pub_append,
+    .attach = pub_attach,
+    .detach = pub_detach,
+    .credit = pub_credit,
+    .settle = pub_settle,
+    .stop = pub_stop,
+    .fini = pub_fini,
+    .probe = pub_probe,
+    .probe_subscription = pub_probe_subscription,
+};

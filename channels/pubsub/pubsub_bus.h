@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The Pub/Sub bus: channels are topics, subscriptions are subscriptions. What its files share.
+ *
+ *     append  ──→ outlet of the channel on that loop ──→ publish, in batches
+ *     done    ←── the message ids
+ *     deliver ←── lanes of the subscription (../lanes.h) ←── pull, on the subscription's home loop
+ *     settle  ──→ settled ──→ home loop ──→ acknowledge; a release long after: modifyAckDeadline 0
+ *     topics and subscriptions made, looked at, removed: calls on the control loop
+ *
+ * The bus has no thread of its own: each data loop has a client (include/pubsub.h), and so has control.
+ *
+ * Invariants.
+ * P1. done(OK) follows the service's message id, and only if no topic or subscription of the channel was seen missing
+ *     between the publish and its answer (`epoch`): a topic that was made anew has none of its subscriptions yet.
+ * P2. Events of one key that are appended on one loop go out in one batch or in batches one after the other: a key has
+ *     one line of its outlet, and a line has one publish under way.
+ * P3. Every entry that is not settled has a lease: it is renewed while the entry is there, whoever has it, and when it
+ *     ran out by our clock, which began before the service's, the entry is lost: its token is revoked, what waits
+ * behind it in its lane goes back, and the service hands all of that out again. P4. A subscription is pulled only while
+ * it has a stream with credit (or is counted), and has not more unsettled entries than its streams may have at once.
+ * P5. What a subscription holds goes back before it is let go: by unsubscribe, by stop, and when it had no stream for a
+ *     while. Only a process that is killed lets the service wait for the ack deadline.
+ *
+ * Threads: C(ontrol), L (any data loop), H (the home loop of the subscription).
+ */
+#ifndef LEAT_CHANNELS_PUBSUB_BUS_H
+#define LEAT_CHANNELS_PUBSUB_BUS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "../lanes.h"
+#include "../notes.h"
+#include "../round.h"
+#include "buf.h"
+#include "map.h"
+#include "pubsub_settings.h"
+
+#define PUB_LINES 4                     /* of an outlet: publishes under way at a time */
+#define PUB_BATCH_MAX 200               /* events of a publish */
+#define PUB_RETRY_NS (5 * NS_PER_S)     /* until what the service refused is asked again */
+#define PUB_AWAY_NS (250 * NS_PER_MS)   /* until a pull that failed is tried again; doubles */
+#define PUB_AWAY_NS_MAX (10 * NS_PER_S) /* up to this */
+#define PUB_ACK_AGAIN_NS (500 * NS_PER_MS)
+#define PUB_LINGER_NS                                                                                                  \
+    (3 * NS_PER_S)                  /* streams that come and go, as with each new plan, do not send everything back    \
+                                     */
+#define PUB_CLOSE_NS (5 * NS_PER_S) /* what is settled has so long to be acknowledged when all ends */
+#define PUB_EMPTY_NS (2 * NS_PER_S) /* a pull that waited so long found nothing: so there is nothing */
+#define PUB_SHORT_NS                                                                                                   \
+    (300 * NS_PER_MS)      /* from one that does not wait and found nothing to the next, which confirms it */
+#define PUB_HELD_MIN 10    /* entries that are pulled ahead of a small credit */
+#define PUB_HELD_MAX 10000 /* entries of a subscription that are not settled */
+#define PUB_HELD_BYTES_MAX (32u << 20) /* and their bytes, beyond which nothing is pulled */
+#define PUB_LONG_MAX 64                /* pulls of a loop that wait at the service; each has a connection */
+#define PUB_SHORT_MAX 16               /* pulls of a loop that do not, for all other subscriptions in turn */
+#define PUB_TURN_NS NS_PER_S           /* from one such pull of a subscription that found nothing to the next */
+#define PUB_NOTICES_A_MINUTE 10
+
+struct pub_bus;
+
+/* ---- what control asks the service (pubsub_job.c) ---- */
+
+struct pub_job;
+typedef void pub_job_fn(struct pub_job *j);
+struct pub_job { /* lies in the asker's structure until `done` ran */
+    struct pub_bus *bus;
+    pub_job_fn *done;
+    struct loop_task task;
+    enum err err;
+    bool away;    /* the service was not there: that says nothing of what was asked */
+    bool existed; /* it was there before */
+    bool orphan;  /* a subscription whose topic was deleted: it keeps what it has, and gets nothing any more */
+    bool anew;    /* such a one is empty: it may be deleted and made anew */
+    struct bus_channel *channel;
+    struct bus_subscription *subscription;
+    char text[320];
+};
+void pub_job_topic(struct pub_job *j, struct bus_channel *c, pub_job_fn *done);
+void pub_job_topic_remove(struct pub_job *j, struct bus_channel *c, pub_job_fn *done);
+/* `anew`: an orphan is deleted first. */
+void pub_job_subscription(struct pub_job *j, struct bus_subscription *s, bool anew, pub_job_fn *done);
+void pub_job_subscription_remove(struct pub_job *j, struct bus_channel *c, const char *id, pub_job_fn *done);
+
+/* ---- loops ---- */
+
+struct pub_loop {
+    struct pub_bus *bus;
+    struct loop *loop;
+    struct pubsub_client *client; /* NULL: not bound */
+    /* Turns: L's. */
+    unsigned longs, shorts; /* pulls under way */
+    struct list waiting;    /* subscriptions that wait for a pull, by turn */
+    struct loop_task turn;
+    /* For a batch that is being written: L's. */
+    struct ce_pubsub_message *messages;     /* owned, PUB_BATCH_MAX */
+    struct buf *scratch;                    /* owned, as many */
+    struct ce_pubsub_attribute *attributes; /* owned */
+    size_t attribute_room;
+};
+struct pub_loop *pub_loop_find(struct pub_bus *k, const struct loop *loop);
+
+/* ---- appends (pubsub_append.c): their loop's ---- */
+
+struct pub_line { /* one publish at a time (P2) */
+    struct pub_outlet *outlet;
+    struct letter *waiting, **waiting_end; /* appends, by their letters */
+    struct letter *sent, **sent_end;       /* of the publish under way */
+    size_t waiting_count, sent_count;
+    size_t alone;   /* so many of the next go one by one: the service refused them together */
+    unsigned epoch; /* the channel's, when it was sent */
+};
+
+struct pub_outlet { /* of a channel on a loop */
+    struct bus_channel *channel;
+    struct pub_loop *loop;
+    struct pub_line lines[PUB_LINES];
+    struct loop_task flush;
+    uint64_t wait_until_ns; /* the service asked to be left alone; 0: it did not */
+    bool stalled;           /* the last publish failed: one at a time until one does not */
+    unsigned under_way;     /* appends */
+};
+
+enum err pub_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
+                    struct loop *loop);
+void pub_outlets_init(struct bus_channel *c);
+void pub_outlets_fini(struct bus_channel *c); /* what waits is forgotten */
+
+/* ---- channels (pubsub_channel.c): control's but where said ---- */
+
+enum pub_state {
+    PUB_WAITING, /* one of the same name is still going */
+    PUB_MAKING,  /* for the first time */
+    PUB_READY,
+    PUB_REFUSED, /* the service said no, or did not answer: asked again after PUB_RETRY_NS */
+    PUB_GOING    /* released or unsubscribed */
+};
+
+struct pub_left { /* a subscription that was left when ours went: it goes with the channel */
+    struct list link;
+    char id[];
+};
+
+struct bus_channel {
+    struct pub_bus *bus;
+    struct list link; /* of bus.going */
+    struct list subscriptions, left;
+    struct pub_channel_settings settings; /* but for `mode`, which is in `structured` too */
+    atomic_bool structured;
+    unsigned refs, pins;
+    bool remove, busy;
+    struct bus_op *ops, *going;
+    struct pub_job job;
+    enum err err;
+    uint64_t ask_ns;
+    char reason[320];
+    _Atomic int state;   /* enum pub_state */
+    atomic_bool suspect; /* something of it is missing: nothing is published until all of it was made again */
+    atomic_uint epoch;   /* counts these times (P1) */
+    atomic_uint subscription_count;
+    _Atomic uint64_t pending, appended, appended_bytes, dropped;
+    struct pub_outlet *outlets; /* owned, one per loop */
+    char name[];
+};
+
+enum err pub_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
+                       struct bus_channel **out, struct bus_op *op, struct diag *d);
+void pub_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
+void pub_channels_go_on(struct pub_bus *k); /* those that go and whose last append has ended */
+void pub_channels_look(struct pub_bus *k);  /* suspects, and those to be asked again */
+void pub_channel_pin(struct bus_channel *c);
+void pub_channel_unpin(struct bus_channel *c);
+void pub_channel_checked(struct bus_channel *c); /* a subscription was made: all of them? */
+void pub_channel_free(struct bus_channel *c);
+void pub_channel_suspect(struct bus_channel *c); /* any thread */
+
+/* ---- probes (pubsub_probe.c) ---- */
+void pub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
+void pub_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
+
+/* ---- the bus ---- */
+
+struct pub_bus {
+    struct bus base;
+    struct bus_env env;
+    const struct clock *clock;
+    struct pub_settings settings;
+    struct pubsub_param *params; /* owned with their texts: of the clients */
+    size_t param_count;
+    struct pubsub_client *client; /* control's */
+    struct pub_loop *loops;       /* owned, one per loop */
+
+    struct map channels; /* name → bus_channel */
+    struct list going;   /* channels that were released, by link; no more in the map */
+    struct list closing; /* subscriptions that H is to let go, by closing_link */
+    atomic_uint going_count;
+    size_t jobs_open;
+
+    pthread_mutex_t away_lock;
+    char away[320]; /* under it: why the service is not there; empty: it is */
+    atomic_bool is_away;
+
+    struct notes notes;
+    struct post *post; /* to control */
+    struct loop_timer tick;
+    atomic_bool suspects, closed;
+    _Atomic uint64_t pending, pending_bytes; /* appends under way */
+    struct pub_stop *stop;                   /* owned */
+    bool stopping, stopped, untold;
+    struct bus_op *stop_ops; /* chained by owner */
+};
+
+static inline struct pub_bus *pub_of(struct bus *b)
+{
+    return (struct pub_bus *)b;
+}
+
+/* Any thread: stop has begun. */
+static inline bool pub_bus_closed(const struct pub_bus *k)
+{
+    return atomic_load_explicit(&k->closed, memory_order_acquire);
+}
+
+/* Any thread: to control (notes.h). Never blocks. False: it is not told. */
+bool pub_notice(struct pub_bus *k, int severity, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Any thread: what a call says of the service itself; whether it was not there. */
+bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a);
+
+static inline uint64_t pub_now(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+#endif

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat serve with its channels on Google Pub/Sub: what lies there, that nothing accepted is lost when leat is killed, that senders are told when the service is away, that it goes on by
+itself when that is back, and that an event which waits for its retry is nobody else's meanwhile. The service is Google's own fake behind its REST interface (tests/real/pubsub.py)."""
+
+import threading
+import time
+
+import pytest
+
+from broker import Broker, channel, event, prefix_of, subscription
+from leat import Client, wait_for
+from real.pubsub import PROJECT, PubSub
+from recorder import fail_first, held
+from topology import condition, hear, ready, terms
+
+LEASE = "10s"  # the service's least
+
+
+@pytest.fixture(scope="module")
+def service():
+    with PubSub() as p:
+        yield p
+
+
+def bus_of(service):
+    return f"pubsub,emulator={service.address},project={PROJECT},ack.deadline={LEASE}"
+
+
+@pytest.fixture
+def ours(service, serve):
+    """ours(objects): `leat serve` on that service; ready."""
+    def run(objects, *args):
+        process = serve(objects, "--bus", bus_of(service), *args)
+        ready(process, *objects)
+        return process
+
+    return run
+
+
+def one(url, **more):
+    return [channel("c"), subscription("s", "c", url, **more)]
+
+
+def tried(url, **delivery):
+    return [channel("c"), hear("s", "c", url, delivery=terms(**delivery))]
+
+
+def post(broker, id, body=b"v", **attributes):
+    return broker.post("c", body, event(id, **attributes))
+
+
+def accepted(broker, *ids, **attributes):
+    for id in ids:
+        answer = post(broker, id, **attributes)
+        assert answer.status == 202, answer
+
+
+def names(service, kind, broker):
+    """Of what this process has there, but for parked events; without its prefix."""
+    prefix = prefix_of(broker.manifest.parent)
+    ids = [name.rpartition("/")[2] for name in service.names(kind)]
+    return [id.removeprefix(prefix) for id in ids if id.startswith(prefix) and "dead-letter" not in id]
+
+
+# ---- what lies there ----
+
+
+def test_a_channel_is_a_topic_and_a_subscription_one_of_it(ours, service, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    assert names(service, "topics", broker) == ["leat.default.c"]
+    [id] = names(service, "subscriptions", broker)
+    assert id.startswith("leat.default.c.")
+    there = service.look("subscriptions", prefix_of(broker.manifest.parent) + id)
+    assert there["enableMessageOrdering"] and there["ackDeadlineSeconds"] == 10, there
+    accepted(broker, *(str(i) for i in range(50)))
+    sub.wait_ids({str(i) for i in range(50)})
+
+
+def test_what_is_removed_from_the_manifests_goes_from_the_service(ours, service, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    broker.reload([channel("other")])
+    wait_for(lambda: names(service, "subscriptions", broker) == [] and names(service, "topics", broker) == ["leat.default.other"], "topic and subscription to go")
+
+
+def test_events_of_a_key_come_in_their_order(ours, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url, annotations={"leat.dev/order": "key"}))
+    with Client(broker.ingress) as client:
+        for i in range(40):
+            assert client.request("POST", "/channels/default/c", b"v", event(str(i), partitionkey="k")).status == 202
+    sub.wait_ids({str(i) for i in range(40)})
+    assert [r.id for r in sub.requests] == [str(i) for i in range(40)]
+
+
+def test_what_somebody_else_publishes_comes_too(ours, service, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    topic = prefix_of(broker.manifest.parent) + "leat.default.c"
+    service.publish(topic, b"data", {"ce-specversion": "1.0", "ce-id": "theirs", "ce-source": "/s", "ce-type": "t", "content-type": "text/plain"})
+    plain = service.publish(topic, b"no event at all", {"a": "b"})
+    sub.wait_ids({"theirs", plain})
+    [r] = [r for r in sub.requests if r.id == plain]
+    assert r.attributes["type"] == "google.cloud.pubsub.topic.v1.messagePublished", r
+
+
+# ---- leat is killed ----
+
+
+def test_nothing_accepted_is_lost_when_leat_is_killed(ours, service, recorder):
+    gate = threading.Event()
+    sub = recorder.add("sub", held(gate))
+    broker = ours(one(sub.url))
+    taken, stop = [], threading.Event()
+
+    def send(n):
+        i = 0
+        with Client(broker.ingress) as client:
+            while not stop.is_set():
+                id = f"{n}-{i}"
+                try:
+                    if client.request("POST", "/channels/default/c", b"v", event(id)).status == 202:
+                        taken.append(id)
+                except OSError:
+                    return
+                i += 1
+
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    for t in senders:
+        t.start()
+    wait_for(lambda: len(taken) > 200, "events to be accepted")
+    broker.kill()
+    stop.set()
+    for t in senders:
+        t.join()
+    gate.set()
+    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service)) as again:  # in the same folder: the same prefix and the same cursors
+        ready(again, *one(sub.url))
+        wait_for(lambda: set(taken) <= set(sub.ids), "all that was accepted", 60)
+
+
+def test_a_clean_stop_hands_back_what_was_under_way(ours, service, recorder):
+    gate = threading.Event()
+    sub = recorder.add("sub", held(gate))
+    broker = ours(one(sub.url), "--drain", "100ms")
+    accepted(broker, *(str(i) for i in range(20)))
+    wait_for(lambda: len(sub.requests) > 0, "a first delivery")
+    gate.set()
+    assert broker.stop() == 0, broker.logs
+    began = time.monotonic()
+    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service)) as again:
+        ready(again, *one(sub.url))
+        sub.wait_ids({str(i) for i in range(20)})
+    assert time.monotonic() - began < 9, "nothing waited for the ack deadline"
+
+
+# ---- retries ----
+
+
+def test_an_event_that_waits_for_its_retry_longer_than_the_ack_deadline_comes_once(ours, recorder):
+    sub = recorder.add("sub", fail_first(1))
+    broker = ours(tried(sub.url, retry=2, backoffDelay="PT13S"))
+    accepted(broker, "a")
+    wait_for(lambda: len(sub.requests) == 2, "the second attempt", 30)
+    broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="s")
+    assert len(sub.requests) == 2
+
+
+def test_parked_events_are_listed_and_redriven(ours, recorder):
+    sub = recorder.add("sub", fail_first(1))
+    broker = ours(tried(sub.url, retry=0))
+    accepted(broker, "a", "b", "c")
+    wait_for(lambda: broker.ask("GET", "/leat/v1/dlq").json()["total"] == 3, "three parked events")
+    listed = broker.ask("GET", "/leat/v1/dlq/default/subscription/s")
+    assert {item["id"] for item in listed.json()["items"]} == {"a", "b", "c"}
+    answer = broker.ask("POST", "/leat/v1/dlq/default/subscription/s/redrive", {"all": True})
+    assert answer.status == 202, answer
+    wait_for(lambda: len(sub.requests) == 6, "all once more")
+    wait_for(lambda: broker.ask("GET", "/leat/v1/dlq").json()["total"] == 0, "no parked events")
+
+
+# ---- the service is away ----
+
+
+def test_senders_are_told_while_the_service_is_away_and_it_goes_on_by_itself(service, ours, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    accepted(broker, "before")
+    sub.wait_ids({"before"})
+    service.kill()
+    try:
+        wait_for(lambda: post(broker, "lost").status == 503, "senders to be told")
+        began = time.monotonic()
+        answer = post(broker, "still away")
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 2, answer
+        wait_for(lambda: condition(broker, "Channel", "c")["status"] != "True" or "Unreachable" in broker.logs, "it to be told")
+    finally:
+        service.start()
+    wait_for(lambda: post(broker, "after").status == 202, "events to be accepted again", 30)  # the fake forgot all: topic and subscription are made anew, first
+    sub.wait_ids({"before", "after"})
+    accepted(broker, *(f"later {i}" for i in range(20)))
+    sub.wait_ids({"before", "after", *(f"later {i}" for i in range(20))})
+
+
+def test_a_subscription_that_somebody_deletes_is_made_anew(service, ours, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    accepted(broker, "1")
+    sub.wait_ids({"1"})
+    [id] = names(service, "subscriptions", broker)
+    service.remove("subscriptions", prefix_of(broker.manifest.parent) + id)
+    wait_for(lambda: names(service, "subscriptions", broker) == [id], "it to be there again")
+    wait_for(lambda: post(broker, "2").status == 202, "events to be accepted")
+    sub.wait_ids({"1", "2"})
+
+
+def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(service, ours, recorder):
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    accepted(broker, "1")
+    sub.wait_ids({"1"})
+    service.remove("topics", prefix_of(broker.manifest.parent) + "leat.default.c")
+    wait_for(lambda: post(broker, "2").status == 503, "senders to be told")
+    wait_for(lambda: post(broker, "3").status == 202, "events to be accepted", 60)
+    sub.wait_ids({"1", "3"})
