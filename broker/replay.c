@@ -113,6 +113,14 @@ static void begin(struct engine_fresh *f, const struct bus_probe *probe)
     loop_post_reserved(r->injector.home->loop, &r->letter);
 }
 
+static enum err can_be_read(const struct engine_subscription *s)
+{
+    struct bus *bus = s->bus->bus;
+    if (bus->ops->browse)
+        return bus->ops->browse(bus, s->channel->handle);
+    return bus->capabilities & BUS_CAP_BROWSE ? OK : ERR_UNSUPPORTED;
+}
+
 enum err replay_start(struct engine *e, struct engine_subscription *s, const char *what, struct replay_order *order,
                       struct task **out)
 {
@@ -121,12 +129,13 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         return ERR_CLOSED;
     if (!s->ready || !s->channel->ready)
         return ERR_UNAVAILABLE;
-    if (!(s->bus->bus->capabilities & BUS_CAP_BROWSE))
-        return ERR_UNSUPPORTED;
+    enum err err = can_be_read(s);
+    if (err)
+        return err;
     struct replay *r = replay_new(e, s, order);
     if (!r)
         return ERR_NOMEM;
-    enum err err = task_start(&e->tasks, order->dry_run ? "dry-run" : "replay", what, &r->task);
+    err = task_start(&e->tasks, order->dry_run ? "dry-run" : "replay", what, &r->task);
     if (err != OK) {
         r->order.filter = NULL; /* the caller's still */
         replay_free(r);

@@ -208,9 +208,17 @@ static enum err faulty_read(struct bus *b, struct bus_channel *c, const struct b
                             void *arg, struct bus_op *op, struct loop *loop)
 {
     struct bus *inner = faulty_of(b)->inner;
-    if (!(inner->capabilities & BUS_CAP_BROWSE))
+    if (!inner->ops->read)
         return ERR_UNSUPPORTED;
     return inner->ops->read(inner, c->inner, from, most, deliver, arg, op, loop);
+}
+
+static enum err faulty_browse(struct bus *b, struct bus_channel *c)
+{
+    struct bus *inner = faulty_of(b)->inner;
+    if (inner->ops->browse)
+        return inner->ops->browse(inner, c->inner);
+    return inner->capabilities & BUS_CAP_BROWSE ? OK : ERR_UNSUPPORTED;
 }
 
 static void faulty_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
@@ -302,6 +310,7 @@ const struct bus_ops bus_faulty = {
     .credit = faulty_credit,
     .settle = faulty_settle,
     .read = faulty_read,
+    .browse = faulty_browse,
     .stop = faulty_stop,
     .fini = faulty_fini,
     .probe = faulty_probe,

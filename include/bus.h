@@ -7,10 +7,10 @@
  * subscription is a durable cursor on a channel. A stream is one subscription on one loop: the part that this loop owns
  * (may be none, may change). A token names one delivery of one event to one stream.
  *
- * Threads. open, provision, release, subscribe, unsubscribe, stop, fini, probe: the control loop's thread. bind,
- * unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the data loops. Callbacks
- * run on the loop that asked, never inside the call that caused them, and always before the call that ends them reports
- * done.
+ * Threads. open, provision, release, subscribe, unsubscribe, browse, stop, fini, probe: the control loop's thread.
+ * bind, unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the data loops.
+ * Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends
+ * them reports done.
  */
 #ifndef LEAT_BUS_H
 #define LEAT_BUS_H
@@ -26,7 +26,7 @@ enum bus_capability {
     BUS_CAP_DURABLE = 1u << 0,  /* an acknowledged event survives kill -9 of this process */
     BUS_CAP_SYNCED = 1u << 1,   /* and power loss */
     BUS_CAP_ORDERED = 1u << 2,  /* events of one key are delivered in the order of their appends */
-    BUS_CAP_BROWSE = 1u << 3,   /* events can be read again: read() works */
+    BUS_CAP_BROWSE = 1u << 3,   /* events of every channel can be read again: read() works; of some: browse() */
     BUS_CAP_ACK_EACH = 1u << 4, /* single events are settled natively */
     BUS_CAP_SHARED = 1u << 5,   /* several processes may drain one subscription */
     BUS_CAP_FILTER =
@@ -192,14 +192,19 @@ struct bus_ops {
     void (*settle)(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
 
     /* Where BROWSE (NULL elsewhere): events of the channel by offset or time, oldest first, without any cursor and
-     * beside live traffic. Gives at most `most`, of what was appended (done with OK) before the call; fewer only when
-     * there are no more, so a page that is not full is the last. Offsets grow from event to event, with gaps; the next
-     * page begins at the last offset plus one. `wall_ns`: when it was appended. The event is borrowed for the callback.
-     * op ends after the last of them, on `loop`; ERR_IO, ERR_NOMEM, ERR_CLOSED: what was delivered counts. Refused
-     * at once (ERR_NOMEM, ERR_CLOSED), op does not end. */
+     * beside live traffic. Gives at most `most`, of what was appended (done with OK) before the call, and perhaps of
+     * what is appended meanwhile; fewer only when there are no more, so a page that is not full is the last. Offsets
+     * grow from event to event, with gaps; the next page begins at the last offset plus one. `wall_ns`: when it was
+     * appended. The event is borrowed for the callback. op ends after the last of them, on `loop`; ERR_IO, ERR_NOMEM,
+     * ERR_CLOSED: what was delivered counts. Refused at once (ERR_NOMEM, ERR_CLOSED), op does not end. */
     enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
                      void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
                      void *arg, struct bus_op *op, struct loop *loop);
+
+    /* NULL where BUS_CAP_BROWSE speaks for all channels. Somebody is going to read this one: ERR_UNSUPPORTED where its
+     * events cannot be read again. OK: its probe is `counting` until its `end` is one of now; where that cannot be
+     * found out it is UINT64_MAX. ERR_NOMEM, ERR_CLOSED. */
+    enum err (*browse)(struct bus *b, struct bus_channel *c);
 
     /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams
      * may still be detached afterwards. */

@@ -184,8 +184,11 @@ static void refuse_bus(struct http_request *r, const struct engine_subscription 
             buf_printf(&can, "%s%s", can.len ? ", " : "", *name);
     api_status(r, 409, "Conflict",
                "%s is on the bus %s, which keeps no events that were delivered: there is nothing to replay. Buses that "
-               "keep them: %.*s",
-               what, s->bus->key, SLICE_ARG(can.len ? buf_slice(&can) : SLICE("none in this build")));
+               "keep them: %.*s%s",
+               what, s->bus->key, SLICE_ARG(can.len ? buf_slice(&can) : SLICE("none in this build")),
+               s->bus->bus->ops->browse ? "; and a channel of RabbitMQ with the annotation " ANNOTATION_RABBITMQ_STREAM
+                                          ": \"true\""
+                                        : "");
     buf_fini(&can);
 }
 

@@ -325,6 +325,7 @@ static const struct annotation_rule {
     {ANNOTATION_RABBITMQ_QUEUE_TYPE, ON_CHANNEL | ON_QUEUE, check_queue_type},
     {ANNOTATION_RABBITMQ_MODE, ON_CHANNEL, check_mode},
     {ANNOTATION_RABBITMQ_BARE_HEADERS, ON_CHANNEL, check_bool},
+    {ANNOTATION_RABBITMQ_STREAM, ON_CHANNEL | ON_FLOW, check_bool},
     {ANNOTATION_RABBITMQ_SHARED, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_shared},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])

@@ -40,6 +40,7 @@
 #define ANNOTATION_RABBITMQ_MODE "leat.dev/rabbitmq-mode"
 #define ANNOTATION_RABBITMQ_BARE_HEADERS "leat.dev/rabbitmq-bare-headers"
 #define ANNOTATION_RABBITMQ_SHARED "leat.dev/rabbitmq-shared"
+#define ANNOTATION_RABBITMQ_STREAM "leat.dev/rabbitmq-stream"
 
 /* Knative's own. */
 #define ANNOTATION_BROKER_CLASS "eventing.knative.dev/broker.class"

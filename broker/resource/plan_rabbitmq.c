@@ -138,7 +138,10 @@ void plan_rabbitmq_annotations(struct planner *p, struct channel_plan *c, const 
     static const char *const params[][2] = {{ANNOTATION_PARTITIONS, "partitions"},
                                             {ANNOTATION_RABBITMQ_QUEUE_TYPE, "queue.type"},
                                             {ANNOTATION_RABBITMQ_MODE, "mode"},
-                                            {ANNOTATION_RABBITMQ_BARE_HEADERS, "bare"}};
+                                            {ANNOTATION_RABBITMQ_BARE_HEADERS, "bare"},
+                                            {ANNOTATION_RABBITMQ_STREAM, "stream"},
+                                            {ANNOTATION_RETENTION_AGE, "retention-age"},
+                                            {ANNOTATION_RETENTION_BYTES, "retention-bytes"}};
     for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
         const char *value = annotation(r->object, params[i][0]);
         if (value)

@@ -71,7 +71,8 @@ static uint64_t count(const struct list *head)
 /* How many things it waits for. */
 static uint64_t stop_left(const struct rabbit_bus *k)
 {
-    return atomic_load(&k->pending) + k->jobs_open + count(&k->going) + count(&k->closing);
+    return atomic_load(&k->pending) + atomic_load(&k->reads.count) + k->jobs_open + count(&k->going) +
+           count(&k->closing);
 }
 
 /* Whatever ends a part of what stop waits for brings control here. */
@@ -114,6 +115,7 @@ static void rabbit_stop(struct bus *b, struct bus_op *op)
     k->stopping = true;
     atomic_store(&k->closed, true);
     rabbit_subscriptions_stop(k);
+    rabbit_reads_stop(k);
     post_send(k->jobs_post); /* who waits for a connection waits no more */
     post_send(k->publisher.post);
     post_send(k->post);
@@ -176,6 +178,7 @@ static void client_notice(void *arg, int severity, const char *code, const char 
 static void arrived(void *owner)
 {
     rabbit_append_done(owner);
+    rabbit_reads_arrived(owner);
 }
 
 static enum err loop_init(struct rabbit_loop *l, struct rabbit_bus *k, struct loop *loop)
@@ -183,6 +186,8 @@ static enum err loop_init(struct rabbit_loop *l, struct rabbit_bus *k, struct lo
     l->bus = k;
     l->loop = loop;
     homeward_init(&l->homeward);
+    pthread_mutex_init(&l->lock, NULL);
+    list_init(&l->pages);
     return post_new(loop, arrived, l, &l->post);
 }
 
@@ -191,6 +196,8 @@ static void loop_fini(struct rabbit_loop *l)
     if (!l->bus)
         return;
     homeward_fini(&l->homeward);
+    rabbit_reads_forget(l);
+    pthread_mutex_destroy(&l->lock);
     post_free(l->post);
 }
 
@@ -234,6 +241,8 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
         k->base.capabilities &= ~(unsigned)BUS_CAP_SYNCED;
     if (s->work)
         k->base.capabilities &= ~(unsigned)BUS_CAP_ORDERED;
+    if (s->streams == RABBIT_STREAMS_ALL)
+        k->base.capabilities |= BUS_CAP_BROWSE;
     k->env = *env;
     k->clock = loop_clock(env->control);
     k->settings = *s;
@@ -250,6 +259,7 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
     rabbit_jobs_init(k);
     list_init(&k->closing);
     list_init(&k->going);
+    rabbit_reads_init(k);
     map_init(&k->channels, SIZE_MAX);
     loop_timer_init(&k->tick, tick);
     loop_timer_init(&k->patience, stop_late);
@@ -281,6 +291,8 @@ static enum err links_start(struct rabbit_bus *k)
     enum err e = rabbit_publisher_start(k);
     for (unsigned i = 0; i < RABBIT_CONSUMERS && !e; i++)
         e = rabbit_consumer_start(k, i);
+    if (!e)
+        e = rabbit_reads_start(k);
     return e ? e : post_new(rabbitmq_link_loop(k->consumers[0].link), rabbit_jobs_arrived, k, &k->jobs_post);
 }
 
@@ -373,6 +385,7 @@ static void rabbit_fini(struct bus *b)
     rabbit_publisher_quit(k);
     for (size_t i = 0; i < RABBIT_CONSUMERS; i++)
         consumer_quit(&k->consumers[i]);
+    rabbit_reads_quit(k);
     post_free(k->jobs_post);
     list_each(l, tmp, &k->going)
         rabbit_channel_free(container_of(l, struct bus_channel, link));
@@ -410,6 +423,8 @@ const struct bus_ops bus_rabbitmq = {
     .detach = rabbit_detach,
     .credit = rabbit_credit,
     .settle = rabbit_settle,
+    .read = rabbit_read,
+    .browse = rabbit_browse,
     .stop = rabbit_stop,
     .fini = rabbit_fini,
     .probe = rabbit_probe,

@@ -38,6 +38,9 @@
  *     mode                    binary, structured: how events are written
  *     bare                    true: reads also what Knative's Rabbit parts write, attributes without ce- before them
  *     buffer                  bytes that wait for the node's confirm at most: 32 MiB
+ *     stream                  false (default); dead-letters, true: what is parked, or every channel, is kept in a
+ *                             stream, too, so that it can be read again
+ *     retention-age, retention-bytes    how much of it a stream keeps, whichever is met first: 24h, 1GiB
  *     consumer.timeout        the node's consumer_timeout, after which it ends a consumer that has not settled a
  *                             message: 30m, which is the node's default
  * Of a channel:
@@ -45,7 +48,8 @@
  *     exchange.external       true: it is somebody else's: it must be there, is never made or removed
  *     queue                   the channel is this queue (RabbitmqSource): nothing is appended, subscriptions consume it
  *     queue.external          true: it must be there. Else it is made, with `exchange` (of type headers) and a binding
- *     queue.type, mode, bare  as above
+ *     queue.type, mode, bare, retention-age, retention-bytes   as above
+ *     stream                  true, false: as above
  *     partitions=1            as bus.h says
  *     record.source, record.override.NAME    how messages are read that are no CloudEvents (ce_amqp.h)
  * Of a subscription:
@@ -53,8 +57,16 @@
  *     queue.type, shared      as above */
 /* clang-format on */
 
+struct rabbit_retention {
+    uint64_t age_ns, bytes;
+};
+
+enum rabbit_streams { RABBIT_STREAMS_NONE, RABBIT_STREAMS_PARKED, RABBIT_STREAMS_ALL };
+
 struct rabbit_settings {
     char *prefix; /* owned, "" when none */
+    enum rabbit_streams streams;
+    struct rabbit_retention retention;
     bool classic, work, bare;
     enum ce_mode mode;
     uint64_t buffer; /* bytes */
@@ -64,6 +76,9 @@ struct rabbit_settings {
 struct rabbit_channel_settings {
     char *exchange; /* owned, with the bus's prefix unless external; NULL: a queue without one */
     char *queue;    /* owned; NULL: the usual channel */
+    char *stream; /* owned: what its stream is called, if it has one, and the exchange of its marks; NULL of a queue */
+    bool is_stream;
+    struct rabbit_retention retention;
     bool exchange_external, queue_external, classic, bare, one_part;
     enum ce_mode mode;
     char *source;                   /* owned, as what follows; NULL: none */

@@ -23,6 +23,7 @@
 #include "map.h"
 #include "rabbitmq.h"
 #include "rabbitmq_link.h"
+#include "rabbitmq_read.h"
 #include "../flights.h"
 #include "../homeward.h"
 #include "../notes.h"
@@ -42,6 +43,7 @@
 #define RABBIT_LINGER_NS (3 * NS_PER_S)  /* streams that come and go, as with each new plan, do not end a consumer */
 #define RABBIT_CONNECT_NS (2 * NS_PER_S) /* a bus that was opened so lately is well though it has no connection yet */
 #define RABBIT_LOOK_NS (100 * NS_PER_MS) /* a queue's length is not asked for more often than that */
+#define RABBIT_STREAM_NS (10 * NS_PER_S) /* a stream that is down so long holds its channel up no more */
 #define RABBIT_STALE_NS (5 * NS_PER_S)   /* then an answer counts though events came meanwhile */
 #define RABBIT_FRESH_NS NS_PER_S         /* and is known as long */
 #define RABBIT_DELIVER_MAX 256           /* deliveries of a stream in one turn of its loop */
@@ -68,10 +70,11 @@ struct rabbit_job { /* lies in the asker's structure until `done` ran */
     /* Q, while it works. */
     struct rabbitmq_channel *channel; /* of its own; NULL: none at the moment */
     void (*after)(struct rabbit_job *j, const struct rabbitmq_answer *a);
-    bool failed, ended; /* what it asked was refused; it is through: both wait for the channel to be closed */
-    struct list *at;    /* where it is in a list of things to do */
-    uint64_t messages;  /* of the queue, when it was declared */
-    bool differs;       /* the queue is there, and made otherwise than we would */
+    bool failed, ended;        /* what it asked was refused; it is through: both wait for the channel to be closed */
+    struct list *at;           /* where it is in a list of things to do */
+    uint64_t messages;         /* of the queue, when it was declared */
+    bool differs;              /* the queue is there, and made otherwise than we would */
+    bool at_stream, no_stream; /* it is at the channel's stream; that is down, and the channel does without */
 };
 /* Control. */
 void rabbit_job_ask(struct rabbit_bus *k, struct rabbit_job *j, rabbit_job_fn *work, rabbit_job_fn *done);
@@ -101,6 +104,8 @@ struct rabbit_loop {
     struct loop *loop;
     bool bound;
     struct homeward homeward; /* appends that ended on P */
+    pthread_mutex_t lock;
+    struct list pages; /* under it: parts of reads (rabbitmq_read.c) */
     struct post *post;
 };
 struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop);
@@ -119,6 +124,7 @@ struct rabbit_publisher {
     struct post *post; /* to P */
     pthread_mutex_t lock;
     struct letter *in, **in_end; /* under it: appends to be sent: their letters */
+    struct letter *marks;        /* under it: marks to be sent */
     char blocked[160];           /* under it: why the node takes no messages; empty: it does */
     atomic_bool up;              /* an AMQP channel is there, and the node takes messages */
     atomic_bool connecting;      /* for the first time: what is appended meanwhile waits for the outcome */
@@ -186,10 +192,16 @@ struct bus_channel {
     uint64_t ask_ns; /* REFUSED: when it is asked again */
     enum err err;
     char reason[320];
-    atomic_bool stalled;        /* the last that was heard of an append is that it was not confirmed in time */
-    _Atomic uint64_t barred_ns; /* until when nothing is published: the node refused it; 0: it may be */
-    atomic_bool suspect;        /* its exchange or a queue seems to be gone */
-    atomic_uint pending;        /* appends under way */
+    atomic_bool stalled;           /* the last that was heard of an append is that it was not confirmed in time */
+    _Atomic uint64_t barred_ns;    /* until when nothing is published: the node refused it; 0: it may be */
+    atomic_bool suspect;           /* its exchange or a queue seems to be gone */
+    atomic_uint pending;           /* appends under way */
+    bool unkept;                   /* its stream is down, and it does without */
+    uint64_t down_ns;              /* since when it is down; 0: it is not */
+    bool streamed, making_stream;  /* its stream is there; the job makes it so */
+    atomic_uint reads, ends_asked; /* reads under way; of these, those that ask for its end */
+    _Atomic uint64_t end;          /* of its stream, when it was asked for last; UINT64_MAX: not known */
+    uint64_t known;                /* Q, the first: its stream is at least so long */
     _Atomic uint64_t appended, dropped, appended_bytes;
     char name[];
 };
@@ -264,6 +276,7 @@ struct rabbit_bus {
     struct post *jobs_post;          /* to the first Q */
     struct loop_timer jobs_patience; /* Q's */
 
+    struct rabbit_reads reads;
     struct notes notes;
     struct post *post;                /* to control */
     struct loop_timer tick, patience; /* patience: while it stops */

@@ -153,7 +153,10 @@ static void refused(struct bus_channel *c, const struct rabbit_job *j)
     bool same = c->err == j->err && strcmp(c->reason, j->text) == 0;
     c->err = j->err;
     snprintf(c->reason, sizeof c->reason, "%s", j->text[0] ? j->text : err_name(j->err));
-    c->ask_ns = clock_monotonic_ns(c->bus->clock) + RABBIT_RETRY_NS;
+    bool no_leader = j->at_stream && j->code == 404; /* a stream of a node that has just been started */
+    c->ask_ns = clock_monotonic_ns(c->bus->clock) + (no_leader ? RABBIT_AGAIN_NS : RABBIT_RETRY_NS);
+    if (no_leader && !c->down_ns)
+        c->down_ns = rabbit_now();
     if (!same && !is_away(j) && !c->ops) /* else who waits for it tells */
         rabbit_notice(c->bus, 1, "ChannelFailed", "channel %s: %s", c->name, c->reason);
 }
@@ -167,6 +170,38 @@ static void well(struct bus_channel *c)
     c->reason[0] = '\0';
 }
 
+/* Its stream counts as a subscription does: an event that no queue takes means that its binding is gone. */
+static void is_streamed(struct bus_channel *c, bool streamed)
+{
+    if (streamed && !c->streamed)
+        atomic_fetch_add(&c->subscription_count, 1);
+    else if (!streamed && c->streamed)
+        atomic_fetch_sub(&c->subscription_count, 1);
+    c->streamed = streamed;
+}
+
+static bool is_changed(const struct bus_channel *c)
+{
+    return c->streamed != settings_of(c)->is_stream && !c->unkept;
+}
+
+static void is_kept(struct bus_channel *c, bool kept)
+{
+    const char *stream = settings_of(c)->stream;
+    if (kept && c->unkept)
+        rabbit_notice(c->bus, 0, "StreamWell", "channel %s: the stream %s is back, and keeps its events again", c->name,
+                      stream);
+    else if (!kept && !c->unkept)
+        rabbit_notice(
+            c->bus, 1, "StreamDown",
+            "channel %s: the stream %s is down. The channel goes on without: what comes meanwhile is delivered, "
+            "and cannot be replayed",
+            c->name, stream);
+    c->unkept = !kept;
+    c->down_ns = kept ? 0 : c->down_ns;
+    c->ask_ns = clock_monotonic_ns(c->bus->clock) + RABBIT_RETRY_NS;
+}
+
 static void made(struct rabbit_job *j)
 {
     struct bus_channel *c = container_of(j, struct bus_channel, job);
@@ -177,11 +212,19 @@ static void made(struct rabbit_job *j)
         go_on(c);
         return;
     }
+    if (!j->err)
+        is_streamed(c, c->making_stream && !j->no_stream);
+    if (!j->err)
+        is_kept(c, !j->no_stream);
     bool was_ready = atomic_load(&c->state) == RABBIT_READY;
     if (j->err)
         refused(c, j);
     else
         well(c);
+    if (!j->err && is_changed(c)) { /* while it was made: who waits gets what was asked for last */
+        make(c);
+        return;
+    }
     if (!(was_ready && j->err && is_away(j))) /* which says nothing about the exchange */
         atomic_store(&c->state, j->err ? RABBIT_REFUSED : RABBIT_READY);
     rabbit_subscriptions_start(c);
@@ -195,6 +238,7 @@ static void make(struct bus_channel *c)
     if (atomic_load(&c->state) != RABBIT_READY)
         atomic_store(&c->state, RABBIT_MAKING);
     c->busy = true;
+    c->making_stream = settings_of(c)->is_stream;
     atomic_store(&c->suspect, false);
     rabbit_job_ask(c->bus, &c->job, rabbit_topology_channel, made);
 }
@@ -249,7 +293,7 @@ enum err rabbit_provision(struct bus *b, struct slice name, const struct bus_par
     c->refs++;
     op->text = NULL;
     *out = c;
-    if (atomic_load(&c->state) == RABBIT_READY) {
+    if (atomic_load(&c->state) == RABBIT_READY && !is_changed(c)) {
         bus_op_end(k->env.control, op, OK);
         return OK;
     }
@@ -290,7 +334,7 @@ static void removed(struct rabbit_job *j)
 
 static void go_on(struct bus_channel *c)
 {
-    if (atomic_load(&c->pending) > 0 || c->busy || c->pins)
+    if (atomic_load(&c->pending) > 0 || atomic_load(&c->reads) > 0 || c->busy || c->pins)
         return;
     if (!c->remove || settings_of(c)->queue) {
         gone(c);
@@ -341,6 +385,8 @@ void rabbit_channels_look(struct rabbit_bus *k)
         int state = atomic_load(&c->state);
         if ((state == RABBIT_REFUSED && now >= c->ask_ns) || (state == RABBIT_READY && atomic_load(&c->suspect)))
             make(c); /* its subscriptions are looked at when it is through */
+        else if (state == RABBIT_READY && c->unkept && now >= c->ask_ns)
+            make(c);
         else if (state == RABBIT_READY && !c->busy)
             rabbit_subscriptions_look(c);
     }

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 
 #define MAILBOX_MAX 4096
-#define APART (RABBIT_JOBS_MAX + 1u) /* channels of a connection that are not for consumers: jobs, looking */
+#define APART (RABBIT_JOBS_MAX + RABBIT_READS_MAX + 1u) /* channels not for consumers: jobs, reads, looking */
 
 /* ---- what is to be done ---- */
 

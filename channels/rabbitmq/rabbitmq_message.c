@@ -89,16 +89,17 @@ static enum err message_of(struct rabbit_consumer *q, const struct rabbitmq_mess
 
 /* What says that it is a CloudEvent and is none is taken for a plain message: nothing that is in a queue is passed over
  * because of what somebody else wrote. */
-enum err rabbit_message_event(struct bus_subscription *s, const struct rabbitmq_message *m, const struct ce_event **out)
+enum err rabbit_message_read(struct rabbit_consumer *q, const struct bus_channel *c, const char *queue,
+                             const struct rabbitmq_message *m, const struct ce_event **out)
 {
-    const struct rabbit_rules *rules = atomic_load(&s->channel->rules);
+    const struct rabbit_rules *rules = atomic_load(&c->rules);
     struct ce_amqp_message message;
     char id[UUID_TEXT_BYTES];
     unsigned char random[16];
-    enum err e = message_of(s->consumer, m, &message);
+    enum err e = message_of(q, m, &message);
     if (e)
         return e;
-    message.queue = slice_str(s->settings.queue);
+    message.queue = slice_str(queue);
     if (ce_amqp_is_event(&message, rules->ce.knative)) {
         e = ce_amqp_decode(&message, &rules->ce, out, NULL);
         if (!e || e == ERR_NOMEM || e == ERR_TOO_LARGE)
@@ -109,6 +110,34 @@ enum err rabbit_message_event(struct bus_subscription *s, const struct rabbitmq_
     uuid_put(random, 4, id);
     message.fallback_id = slice_str(id);
     return ce_amqp_wrap(&message, &rules->ce, out, NULL);
+}
+
+enum err rabbit_message_event(struct bus_subscription *s, const struct rabbitmq_message *m, const struct ce_event **out)
+{
+    return rabbit_message_read(s->consumer, s->channel, s->settings.queue, m, out);
+}
+
+void rabbit_message_place(const struct rabbitmq_message *m, struct rabbit_place_in_stream *out)
+{
+    const amqp_basic_properties_t *p = m->properties;
+    int n = p->_flags & AMQP_BASIC_HEADERS_FLAG ? p->headers.num_entries : 0;
+    *out = (struct rabbit_place_in_stream){0};
+    if (p->_flags & AMQP_BASIC_TIMESTAMP_FLAG && p->timestamp < INT64_MAX / NS_PER_S)
+        out->wall_ns = (int64_t)(p->timestamp * NS_PER_S);
+    for (int i = 0; i < n; i++) {
+        const amqp_table_entry_t *e = &p->headers.entries[i];
+        struct ce_amqp_value v = value_of(&e->value);
+        bool natural = v.kind == CE_AMQP_INTEGER && v.integer >= 0;
+        if (natural && slice_eq_str(bytes(e->key), "x-stream-offset")) {
+            out->has_offset = true;
+            out->offset = (uint64_t)v.integer;
+        } else if (natural && slice_eq_str(bytes(e->key), RABBIT_TIME_HEADER) &&
+                   v.integer < INT64_MAX / (int64_t)NS_PER_MS) {
+            out->wall_ns = v.integer * (int64_t)NS_PER_MS;
+        } else if (v.kind == CE_AMQP_STRING && slice_eq_str(bytes(e->key), RABBIT_MARK_HEADER)) {
+            out->mark = v.text;
+        }
+    }
 }
 
 /* Of a quorum queue its own count; of others, whether it was delivered before. */

@@ -75,8 +75,11 @@ static void add_channel(struct bus_channel *c, struct bus_probe *out)
     out->oldest_age_ns = sum.oldest_age_ns > out->oldest_age_ns ? sum.oldest_age_ns : out->oldest_age_ns;
     out->appended += atomic_load(&c->appended);
     out->dropped += atomic_load(&c->dropped);
+    out->counting |= atomic_load(&c->ends_asked) > 0;
     if (c->err)
         unwell(out, c->reason);
+    if (c->unkept)
+        unwell(out, "its stream is down: what comes is delivered, and cannot be replayed");
     if (!sum.healthy)
         unwell(out, sum.reason);
 }
@@ -107,6 +110,7 @@ void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     add_node(k, out);
     if (c) {
         add_channel(c, out);
+        out->end = atomic_load(&c->end);
         return;
     }
     struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */

@@ -131,6 +131,19 @@ static amqp_bytes_t bytes(struct slice s)
     return (amqp_bytes_t){s.len, (void *)(uintptr_t)s.ptr};
 }
 
+/* When it was appended, for who reads it again: a stream tells times of its chunks only. The property is AMQP's own. */
+static enum err put_time(struct rabbit_publisher *p, amqp_basic_properties_t *properties)
+{
+    int64_t ms = clock_wall_ns(clock_system()) / (int64_t)NS_PER_MS;
+    enum err e = header(p, SLICE(RABBIT_TIME_HEADER), SLICE(""));
+    if (e)
+        return e;
+    p->headers[p->header_count - 1].value = (amqp_field_value_t){.kind = AMQP_FIELD_KIND_I64, .value.i64 = ms};
+    properties->_flags |= AMQP_BASIC_TIMESTAMP_FLAG;
+    properties->timestamp = (uint64_t)(ms / 1000);
+    return OK;
+}
+
 static enum err publish(struct rabbit_publisher *p, struct bus_append *a)
 {
     const struct rabbit_channel_settings *s = &atomic_load(&a->channel->rules)->settings;
@@ -145,8 +158,10 @@ static enum err publish(struct rabbit_publisher *p, struct bus_append *a)
     if (e)
         return e;
     amqp_basic_properties_t properties = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_HEADERS_FLAG,
-                                          .delivery_mode = PERSISTENT,
-                                          .headers = {(int)p->header_count, p->headers}};
+                                          .delivery_mode = PERSISTENT};
+    if (s->is_stream && (e = put_time(p, &properties)))
+        return e;
+    properties.headers = (amqp_table_t){(int)p->header_count, p->headers};
     if (w.content_type.len > 0) {
         properties._flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
         properties.content_type = bytes(w.content_type);
@@ -165,6 +180,60 @@ static enum err publish(struct rabbit_publisher *p, struct bus_append *a)
     if (!loop_timer_armed(&p->late))
         loop_timer_start(loop_of(p), &p->late, LATE_NS);
     return OK;
+}
+
+/* ---- marks (rabbitmq_read.h) ---- */
+
+struct mark {
+    struct letter letter;
+    char text[RABBIT_MARK_MAX];
+    char exchange[];
+};
+
+/* Confirmed like an append, to nobody. */
+static void publish_mark(struct rabbit_publisher *p, const struct mark *mark)
+{
+    amqp_table_entry_t entry = {.key = amqp_cstring_bytes(RABBIT_MARK_HEADER),
+                                .value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes(mark->text)}};
+    const amqp_basic_properties_t properties = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_HEADERS_FLAG,
+                                                .delivery_mode = PERSISTENT,
+                                                .headers = {1, &entry}};
+    const struct rabbitmq_publish m = {.exchange = slice_str(mark->exchange), .properties = &properties};
+    uint64_t number = 0;
+    if (!p->channel || ring_room(p) || rabbitmq_publish(p->channel, &m, &number))
+        return;
+    assert(number == p->next);
+    *at(p, p->next++) = (struct rabbit_sent){.since_ns = rabbit_now()};
+}
+
+static void send_marks(struct rabbit_publisher *p)
+{
+    pthread_mutex_lock(&p->lock);
+    struct letter *l = p->marks;
+    p->marks = NULL;
+    pthread_mutex_unlock(&p->lock);
+    while (l) {
+        struct mark *mark = container_of(l, struct mark, letter);
+        l = l->next;
+        publish_mark(p, mark);
+        free(mark);
+    }
+    ring_trim(p);
+}
+
+void rabbit_publisher_mark(struct rabbit_publisher *p, const char *exchange, const char *text)
+{
+    size_t n = strlen(exchange) + 1;
+    struct mark *mark = malloc(sizeof *mark + n);
+    if (!mark)
+        return;
+    memcpy(mark->exchange, exchange, n);
+    snprintf(mark->text, sizeof mark->text, "%s", text);
+    pthread_mutex_lock(&p->lock);
+    mark->letter.next = p->marks;
+    p->marks = &mark->letter;
+    pthread_mutex_unlock(&p->lock);
+    post_send(p->post);
 }
 
 /* In order: what the link has no room for waits, and all behind it. */
@@ -202,6 +271,7 @@ static void arrived(void *owner)
     }
     if (!waiting || !p->channel)
         send_held(p);
+    send_marks(p);
 }
 
 void rabbit_publisher_send(struct rabbit_publisher *p, struct bus_append *a)
@@ -442,6 +512,11 @@ void rabbit_publisher_quit(struct rabbit_bus *k)
         struct bus_append *a = container_of(m, struct bus_append, letter);
         m = m->next;
         ce_event_unref(a->event);
+    }
+    while (p->marks) {
+        struct mark *mark = container_of(p->marks, struct mark, letter);
+        p->marks = mark->letter.next;
+        free(mark);
     }
     for (uint64_t n = p->base; n < p->next; n++) {
         if (at(p, n)->append)

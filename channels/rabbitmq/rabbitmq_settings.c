@@ -12,6 +12,8 @@
 
 #define BUFFER_BYTES (32ull << 20)
 #define TIMEOUT_NS (30ull * 60 * NS_PER_S)
+#define RETENTION_NS (24ull * 3600 * NS_PER_S) /* of a stream; both as on the log */
+#define RETENTION_BYTES (1ull << 30)
 #define OVERRIDES_MAX 64 /* record.override.* of one channel */
 
 /* ---- values ---- */
@@ -94,6 +96,32 @@ static enum err timeout_read(const struct bus_param *p, uint64_t *out, struct di
     return OK;
 }
 
+static bool is_retention(const struct bus_param *p)
+{
+    return strncmp(p->name, "retention-", strlen("retention-")) == 0;
+}
+
+static enum err retention_read(const struct bus_param *p, struct rabbit_retention *out, struct diag *d)
+{
+    if (strcmp(p->name, "retention-bytes") == 0)
+        return param_bytes(p, 0, INT64_MAX, &out->bytes, d);
+    if (strcmp(p->name, "retention-age") == 0)
+        return param_duration(p, &out->age_ns, d);
+    return diag_set(d, ERR_INVALID, "unknown parameter \"%s\"; there are retention-age and retention-bytes", p->name);
+}
+
+static enum err streams_read(const struct bus_param *p, enum rabbit_streams *out, struct diag *d)
+{
+    static const char *const words[] = {"false", "dead-letters", "true"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(p->value, words[i]) == 0) {
+            *out = (enum rabbit_streams)i;
+            return OK;
+        }
+    }
+    return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is false, dead-letters or true", p->name, p->value);
+}
+
 static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out, struct diag *d)
 {
     if (rabbitmq_client_knows(p->name))
@@ -118,18 +146,25 @@ static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out,
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "consumer.timeout") == 0)
         return timeout_read(p, &out->timeout_ns, d);
+    if (strcmp(p->name, "stream") == 0)
+        return streams_read(p, &out->streams, d);
+    if (is_retention(p))
+        return retention_read(p, &out->retention, d);
     return diag_set(
         d, ERR_INVALID,
         "unknown parameter \"%s\" of a rabbitmq bus; beside those of the connection (url, host, port, vhost, "
-        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare, buffer and "
-        "consumer.timeout",
+        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare, buffer, stream, "
+        "retention-age, retention-bytes and consumer.timeout",
         p->name);
 }
 
 enum err rabbit_settings_read(const struct bus_param *params, size_t count, struct rabbit_settings *out, struct diag *d)
 {
-    struct rabbit_settings s = {
-        .prefix = strdup(""), .mode = CE_MODE_BINARY, .buffer = BUFFER_BYTES, .timeout_ns = TIMEOUT_NS};
+    struct rabbit_settings s = {.prefix = strdup(""),
+                                .mode = CE_MODE_BINARY,
+                                .buffer = BUFFER_BYTES,
+                                .retention = {RETENTION_NS, RETENTION_BYTES},
+                                .timeout_ns = TIMEOUT_NS};
     enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < count && !e; i++)
         e = bus_read(&params[i], &s, d);
@@ -188,6 +223,10 @@ static enum err channel_read(const struct bus_param *p, struct rabbit_channel_se
         return mode_read(p, &out->mode, d);
     else if (strcmp(p->name, "bare") == 0)
         return bool_read(p, &out->bare, d);
+    else if (strcmp(p->name, "stream") == 0)
+        return bool_read(p, &out->is_stream, d);
+    else if (is_retention(p))
+        return retention_read(p, &out->retention, d);
     else if (strcmp(p->name, "partitions") == 0) {
         enum err e = word_read(p, "1", "1", &one, d);
         out->one_part = one;
@@ -202,21 +241,41 @@ static enum err channel_read(const struct bus_param *p, struct rabbit_channel_se
         return diag_set(
             d, ERR_INVALID,
             "unknown parameter \"%s\" of a channel on a rabbitmq bus; it knows exchange, exchange.external, "
-            "queue, queue.external, queue.type, mode, bare, partitions, record.source and record.override.NAME",
+            "queue, queue.external, queue.type, mode, bare, stream, retention-age, retention-bytes, partitions, "
+            "record.source and record.override.NAME",
             p->name);
     return OK;
+}
+
+static const char parked[] = "dead-letter/";
+
+static bool is_parked(struct slice name)
+{
+    return slice_has_prefix(name, slice_str(parked));
 }
 
 static enum err exchange_default(struct rabbit_channel_settings *s, const char *prefix, struct slice name,
                                  struct diag *d)
 {
-    static const char parked[] = "dead-letter/";
-    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
+    bool dead = is_parked(name);
     struct slice rest = dead ? slice_from(name, sizeof parked - 1) : name;
     char *text = NULL;
     if (asprintf(&text, "%s.%.*s", dead ? "leat-dead-letter" : "leat", SLICE_ARG(rest)) < 0)
         return diag_set(d, ERR_NOMEM, "out of memory");
     enum err e = name_make("exchange", prefix, dotted(text), &s->exchange, d);
+    free(text);
+    return e;
+}
+
+/* The prefix is in the exchange's name, unless that is somebody else's: the stream is ours all the same. */
+static enum err stream_name(struct rabbit_channel_settings *s, const char *prefix, struct diag *d)
+{
+    char *text = NULL;
+    if (asprintf(&text, "%s.stream", s->exchange) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    enum err e = OK;
+    if (s->is_stream || strlen(text) <= CE_AMQP_SHORT_MAX) /* a longer one is no matter where there is none */
+        e = name_make("exchange", s->exchange_external ? prefix : "", text, &s->stream, d);
     free(text);
     return e;
 }
@@ -235,6 +294,8 @@ static enum err names_read(struct rabbit_channel_settings *s, const char *prefix
         e = name_make("exchange", s->exchange_external || given->queue ? "" : prefix, given->exchange, &s->exchange, d);
     else if (!e && !given->queue)
         e = exchange_default(s, prefix, name, d);
+    if (!e && !s->queue)
+        e = stream_name(s, prefix, d);
     return e;
 }
 
@@ -242,15 +303,19 @@ enum err rabbit_channel_settings_read(const struct rabbit_settings *bus, struct 
                                       const struct bus_param *params, size_t count, struct rabbit_channel_settings *out,
                                       struct diag *d)
 {
-    struct rabbit_channel_settings s = {.classic = bus->classic, .bare = bus->bare, .mode = bus->mode};
+    struct rabbit_channel_settings s = {
+        .classic = bus->classic, .bare = bus->bare, .mode = bus->mode, .retention = bus->retention};
     struct names names = {0};
     enum err e = OK;
+    s.is_stream = bus->streams == RABBIT_STREAMS_ALL || (bus->streams == RABBIT_STREAMS_PARKED && is_parked(name));
     for (size_t i = 0; i < count && !e; i++)
         e = channel_read(&params[i], &s, &names, d);
     if (!e)
         e = names_read(&s, bus->prefix, name, &names, d);
-    if (!e && s.queue)
+    if (!e && s.queue) {
         s.bare = true; /* whoever writes there may be one of Knative's parts */
+        s.is_stream = false;
+    }
     if (e)
         rabbit_channel_settings_fini(&s);
     else
@@ -267,6 +332,7 @@ void rabbit_channel_settings_fini(struct rabbit_channel_settings *s)
     free(s->overrides);
     free(s->exchange);
     free(s->queue);
+    free(s->stream);
     free(s->source);
     *s = (struct rabbit_channel_settings){0};
 }

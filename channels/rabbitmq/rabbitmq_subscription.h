@@ -109,8 +109,11 @@ void rabbit_patience_begin(struct bus_subscription *s);
 void rabbit_patience_down(struct rabbit_consumer *q);
 void rabbit_consumer_count(struct bus_subscription *s);         /* rabbitmq_count.c */
 void rabbit_consumer_looking_closed(struct rabbit_consumer *q); /* likewise: the link is gone */
+/* rabbitmq_message.c; on q's thread. */
+enum err rabbit_message_read(struct rabbit_consumer *q, const struct bus_channel *c, const char *queue,
+                             const struct rabbitmq_message *m, const struct ce_event **out) must_check;
 enum err rabbit_message_event(struct bus_subscription *s, const struct rabbitmq_message *m,
-                              const struct ce_event **out) must_check; /* rabbitmq_message.c */
+                              const struct ce_event **out) must_check;
 unsigned rabbit_message_attempt(const struct rabbitmq_message *m);
 
 enum err rabbit_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,

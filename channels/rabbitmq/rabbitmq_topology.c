@@ -9,6 +9,7 @@
 
 #include <amqp.h>
 #include <amqp_framing.h>
+#include <stdio.h>
 
 typedef void after_fn(struct rabbit_job *j, const struct rabbitmq_answer *a);
 
@@ -127,36 +128,164 @@ static void source_exchange_made(struct rabbit_job *j, const struct rabbitmq_ans
         source_queue(j, a);
 }
 
+/* ---- a channel's stream: a queue, and an exchange of the same name for its marks ---- */
+
+/* Retention takes whole segments, so a stream is an eighth longer than it is to be, or one segment of the least size:
+ * each costs the node two files. */
+#define SEGMENTS 8
+#define SEGMENT_BYTES_MIN (1ull << 20)
+#define SEGMENT_BYTES_MAX (500ull * 1000 * 1000) /* RabbitMQ's own default */
+#define RETENTION_S_MIN 1                        /* a stream's least age */
+
+static uint64_t within(uint64_t n, uint64_t least, uint64_t most)
+{
+    return n < least ? least : n > most ? most : n;
+}
+
+static amqp_table_entry_t number_argument(const char *name, uint64_t value)
+{
+    return (amqp_table_entry_t){.key = amqp_cstring_bytes(name),
+                                .value = {.kind = AMQP_FIELD_KIND_I64, .value.i64 = (int64_t)value}};
+}
+
+static void declare_stream(struct rabbit_job *j, const struct rabbit_channel_settings *s, after_fn *after)
+{
+    char age[32];
+    uint64_t bytes = within(s->retention.bytes, SEGMENT_BYTES_MIN, INT64_MAX);
+    uint64_t segment = within(bytes / SEGMENTS, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    uint64_t seconds = within(s->retention.age_ns / NS_PER_S, RETENTION_S_MIN, INT32_MAX);
+    snprintf(age, sizeof age, "%llus", (unsigned long long)seconds);
+    amqp_table_entry_t arguments[] = {text_argument("x-queue-type", "stream"), text_argument("x-max-age", age),
+                                      number_argument("x-max-length-bytes", bytes),
+                                      number_argument("x-stream-max-segment-size-bytes", segment)};
+    const amqp_queue_declare_t m = {.queue = amqp_cstring_bytes(s->stream),
+                                    .durable = 1,
+                                    .arguments = {sizeof arguments / sizeof arguments[0], arguments}};
+    rabbit_job_call(j, AMQP_QUEUE_DECLARE_METHOD, &m, after);
+}
+
+static void stream_marks_bind(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (a->e)
+        finish(j, a);
+    else
+        bind(j, s->stream, s->stream, finish);
+}
+
+static void stream_marks(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    if (a->e)
+        finish(j, a);
+    else
+        declare_exchange(j, settings_of(channel_of(j))->stream, "fanout", false, stream_marks_bind);
+}
+
+static void stream_bind(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (a->e)
+        finish(j, a);
+    else
+        bind(j, s->stream, s->exchange, stream_marks);
+}
+
+/* One whose node does not find it when it starts is refused (404), is bound to nothing and can neither be unbound nor
+ * deleted: when that has lasted the channel does without. */
+static void stream_made(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    struct bus_channel *c = channel_of(j);
+    j->no_stream = a->code == AMQP_NOT_FOUND && c->down_ns && rabbit_now() - c->down_ns > RABBIT_STREAM_NS;
+    if (j->no_stream)
+        rabbit_job_end(j, OK, 0, NULL);
+    else if (made_otherwise(a)) /* with another retention: it stays as it is */
+        look_at_queue(j, settings_of(c)->stream, stream_bind);
+    else
+        stream_bind(j, a);
+}
+
+/* What is not there is gone. */
+static bool stays(const struct rabbitmq_answer *a)
+{
+    return a && a->e && a->e != ERR_NOTFOUND;
+}
+
+static void delete_exchange(struct rabbit_job *j, const char *name, after_fn *after)
+{
+    const amqp_exchange_delete_t m = {.exchange = amqp_cstring_bytes(name)};
+    rabbit_job_call(j, AMQP_EXCHANGE_DELETE_METHOD, &m, after);
+}
+
+/* The channel keeps nothing any more. */
+static void unstream_marks(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    if (stays(a))
+        finish(j, a);
+    else
+        delete_exchange(j, settings_of(channel_of(j))->stream, finish);
+}
+
+static void stream(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    struct bus_channel *c = channel_of(j);
+    const struct rabbit_channel_settings *s = settings_of(c);
+    j->at_stream = !a->e && c->making_stream;
+    if (j->at_stream)
+        declare_stream(j, s, stream_made);
+    else if (!a->e && c->streamed)
+        delete_queue(j, s->stream, unstream_marks);
+    else
+        finish(j, a);
+}
+
 /* ---- channels ---- */
 
 void rabbit_topology_channel(struct rabbit_job *j)
 {
     const struct rabbit_channel_settings *s = settings_of(channel_of(j));
     if (!s->queue)
-        declare_exchange(j, s->exchange, "fanout", s->exchange_external, finish);
+        declare_exchange(j, s->exchange, "fanout", s->exchange_external, stream);
     else if (!s->exchange || s->queue_external)
         source_queue(j, NULL);
     else
         declare_exchange(j, s->exchange, "headers", s->exchange_external, source_exchange_made);
 }
 
-/* Queues that were left go one after the other, the exchange last. */
+static void remove_exchange(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    const struct rabbit_channel_settings *s = settings_of(channel_of(j));
+    if (stays(a))
+        finish(j, a);
+    else if (s->exchange_external)
+        rabbit_job_end(j, OK, 0, NULL);
+    else
+        delete_exchange(j, s->exchange, finish);
+}
+
+static void remove_marks(struct rabbit_job *j, const struct rabbitmq_answer *a)
+{
+    if (stays(a))
+        finish(j, a);
+    else
+        delete_exchange(j, settings_of(channel_of(j))->stream, remove_exchange);
+}
+
+/* Queues that were left go one after the other, then the stream, the exchange last. */
 static void remove_next(struct rabbit_job *j, const struct rabbitmq_answer *a)
 {
     struct bus_channel *c = channel_of(j);
     const struct rabbit_channel_settings *s = settings_of(c);
-    const amqp_exchange_delete_t m = {.exchange = amqp_cstring_bytes(s->exchange)};
-    if (a && a->e && a->e != ERR_NOTFOUND) {
+    if (stays(a)) {
         finish(j, a);
         return;
     }
     j->at = j->at ? j->at->next : c->left.next;
     if (j->at != &c->left)
         delete_queue(j, container_of(j->at, struct rabbit_left, link)->queue, remove_next);
-    else if (!s->exchange_external)
-        rabbit_job_call(j, AMQP_EXCHANGE_DELETE_METHOD, &m, finish);
+    else if (s->is_stream)
+        delete_queue(j, s->stream, remove_marks);
     else
-        rabbit_job_end(j, OK, 0, NULL);
+        remove_exchange(j, NULL);
 }
 
 void rabbit_topology_channel_remove(struct rabbit_job *j)

@@ -291,7 +291,8 @@ static void test_annotations(void **state)
                 "leat.dev/rabbitmq-mode: structured, leat.dev/capacity: 1MiB, leat.dev/overflow: drop-oldest, "
                 "leat.dev/partitions: '1'}",
                 "") CHANNEL("theirs, annotations: {leat.dev/rabbitmq-external-exchange: amq.fanout, "
-                            "leat.dev/rabbitmq-bare-headers: 'true'}",
+                            "leat.dev/rabbitmq-bare-headers: 'true', leat.dev/rabbitmq-stream: 'true', "
+                            "leat.dev/retention-age: P7D, leat.dev/retention-bytes: 2GiB}",
                             "")
             SUBSCRIPTION("s, annotations: {leat.dev/rabbitmq-shared: work, leat.dev/max-in-flight: '3', "
                          "rabbitmq.eventing.knative.dev/parallelism: '9'}",
@@ -301,7 +302,9 @@ static void test_annotations(void **state)
         clock_system());
     struct plan *p = plan_on_rabbitmq(t);
     assert_string_equal(channel_params(p, C("own")), "exchange=mine partitions=1 queue.type=classic mode=structured");
-    assert_string_equal(channel_params(p, C("theirs")), "exchange=amq.fanout exchange.external=true bare=true");
+    assert_string_equal(channel_params(p, C("theirs")),
+                        "exchange=amq.fanout exchange.external=true bare=true stream=true retention-age=P7D "
+                        "retention-bytes=2GiB");
     assert_string_equal(subscription_params(p, "o"), queue_of(p, "s", "o"));
     assert_non_null(strstr(subscription_params(p, "s"), " shared=work"));
     assert_int_equal(rig_subscription(p, "s")->in_flight_max, 3);
@@ -484,6 +487,7 @@ static void test_rules(void **state)
         {CHANNEL("c, annotations: {leat.dev/rabbitmq-exchange: amq.topic}", ""),
          "must not begin with amq., which is RabbitMQ's own (it is \"amq.topic\")"},
         {CHANNEL("c, annotations: {leat.dev/rabbitmq-queue-type: lazy}", ""), "must be quorum or classic"},
+        {CHANNEL("c, annotations: {leat.dev/rabbitmq-stream: 'yes'}", ""), "must be true or false"},
         {CHANNEL("c, annotations: {leat.dev/rabbitmq-mode: text}", ""), "must be binary or structured"},
         {SUBSCRIPTION("s, annotations: {leat.dev/rabbitmq-shared: 'true'}", "c"), "must be order or work"},
         {SUBSCRIPTION("s, annotations: {leat.dev/rabbitmq-queue-type: classic}", "c"),

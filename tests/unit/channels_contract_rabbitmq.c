@@ -18,6 +18,8 @@ BUS_CONTRACT_OF(real_one, ON_RABBITMQ, .params = REAL "quorum", .loops = 1)
 BUS_CONTRACT_OF(real_four_loops, ON_RABBITMQ, .params = REAL "quorum", .loops = 4)
 BUS_CONTRACT_OF(real_classic, ON_RABBITMQ, .params = REAL "classic", .loops = 1)
 BUS_CONTRACT_OF(real_classic_four_loops, ON_RABBITMQ, .params = REAL "classic", .loops = 4)
+BUS_CONTRACT_OF(real_stream, ON_RABBITMQ, .params = REAL "quorum stream=true", .loops = 1)
+BUS_CONTRACT_OF(real_stream_four_loops, ON_RABBITMQ, .params = REAL "classic stream=true", .loops = 4)
 
 /* ---- what a case made goes with it, for many share a node ---- */
 
@@ -64,6 +66,9 @@ static void all_gone(const struct CMUnitTest *test)
         }
         snprintf(name, sizeof name, "%sleat.ns.%s", prefix, *c);
         must(amqp_exchange_delete(node, 1, amqp_cstring_bytes(name), 0));
+        snprintf(name, sizeof name, "%sleat.ns.%s.stream", prefix, *c);
+        must(amqp_queue_delete(node, 1, amqp_cstring_bytes(name), 0, 0));
+        must(amqp_exchange_delete(node, 1, amqp_cstring_bytes(name), 0));
     }
     amqp_connection_close(node, AMQP_REPLY_SUCCESS);
     amqp_destroy_connection(node);
@@ -80,5 +85,7 @@ int main(int argc, char **argv)
     children_add(&all, contract_real_four_loops, CONTRACT_COUNT);
     children_add(&all, contract_real_classic, CONTRACT_COUNT);
     children_add(&all, contract_real_classic_four_loops, CONTRACT_COUNT);
+    children_add(&all, contract_real_stream, CONTRACT_COUNT);
+    children_add(&all, contract_real_stream_four_loops, CONTRACT_COUNT);
     return children_run(&all, "the contract on a real RabbitMQ", argc > 1 ? argv[1] : NULL);
 }
