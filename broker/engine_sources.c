@@ -81,7 +81,11 @@ static void reported(void *arg, bool ready, const char *reason, const char *mess
 {
     struct engine_source *s = arg;
     struct engine *e = s->engine;
-    if (e->reports.source)
+    if (!s->ops->http_head) { /* there is no webhook: it is the source itself that stands so */
+        log_line(ready ? LOG_INFO : LOG_WARN, "source.state", "source=%s ready=%s reason=%s text=%s", log_value(s->key),
+                 ready ? "true" : "false", reason ? reason : "", log_value(message ? message : ""));
+        engine_source_state(e, s->key, ready ? NULL : reason, message);
+    } else if (e->reports.source)
         e->reports.source(e->reports.arg, s->key, ready, reason, message, webhook_id);
 }
 

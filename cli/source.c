@@ -34,7 +34,7 @@ static int run(const struct invocation *in)
     if (strcmp(in->operands[0], "rabbitmq") == 0)
         return source_rabbitmq_main((int)in->operand_count, (char **)in->operands);
     const struct source_ops *source = source_find(in->operands[0]);
-    if (!source)
+    if (!source || !source->main)
         return usage_error(in->command, "there is no source '%s'.", in->operands[0]);
     return source->main((int)in->operand_count, (char **)in->operands);
 }

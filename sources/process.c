@@ -254,7 +254,8 @@ static enum err start(struct process *p, struct diag *d)
         return diag_set(d, ERR_UNAVAILABLE, "no descriptors to watch the command with");
     }
     p->started_ns = loop_now_ns(p->host.loop);
-    loop_timer_start(p->host.loop, &p->settled, SETTLED_NS);
+    if (!source_param(p->spec, "once", NULL))
+        loop_timer_start(p->host.loop, &p->settled, SETTLED_NS);
     return OK;
 }
 
@@ -328,6 +329,11 @@ static void on_end(struct loop_watch *w, uint32_t events)
     if (p->closing) {
         if (!p->end_pending) /* else the next part, or the task, finds that it has ended */
             loop_defer(p->host.loop, &p->closed_task);
+        return;
+    }
+    if (source_param(p->spec, "once", NULL)) {
+        bool good = info.si_code == CLD_EXITED && info.si_status == 0;
+        stands(p, good ? NULL : "CommandEnded", p->last_failure);
         return;
     }
     if (loop_now_ns(p->host.loop) - p->started_ns >= STEADY_NS)
@@ -475,7 +481,8 @@ static enum err make(const struct source_spec *spec, const struct source_host *h
         loop_task_init(&p->closed_task, finish_close);
         if (before)
             before->successor = p;
-        else if (source_param(spec, "container", NULL)) /* a manifest's: what is wrong is in its condition */
+        else if (source_param(spec, "container", NULL) &&
+                 !source_param(spec, "once", NULL)) /* a manifest's: what is wrong is in its condition */
             begin(p);
         else
             e = start(p, d);

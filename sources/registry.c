@@ -2,6 +2,7 @@
  *
  * The sources by name, and what all of them read their specs with.
  */
+#include "feedlet.h"
 #include "github.h"
 #include "ping.h"
 #include "process.h"
@@ -9,7 +10,8 @@
 
 #define SINK_TIMEOUT_S_MAX 3600 /* nobody waits longer for a sink; also keeps the nanoseconds far from overflow */
 
-static const struct source_ops *const sources[] = {&github_source, &ping_source, &process_source, NULL};
+static const struct source_ops *const sources[] = {&github_source, &ping_source, &process_source, &feedlet_source,
+                                                   NULL};
 static const char *const names[] = {"github", "ping", "process", NULL};
 
 const struct source_ops *source_find(const char *name)

@@ -17,7 +17,8 @@ enum {
     ON_FLOW = 4,              /* Sequence, Parallel: counts for each of their channels and subscriptions */
     ON_SUBSCRIPTION_2018 = 8, /* the forms of 2018, which have no delivery of their own */
     ON_SOURCE = 16,
-    ON_QUEUE = 32 /* what declares a queue of RabbitMQ and is no channel */
+    ON_QUEUE = 32,       /* what declares a queue of RabbitMQ and is no channel */
+    ON_EVENT_SOURCE = 64 /* of 2018 */
 };
 #define ON_DELIVERIES (ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018 | ON_FLOW)
 
@@ -37,6 +38,8 @@ static const struct kind_use {
     {"flows.knative.dev", "Parallel", ON_FLOW},
     {"flows.knative.dev", "Flow", ON_CHANNEL | ON_SUBSCRIPTION_2018 | ON_SOURCE},
     {"feeds.knative.dev", "Feed", ON_SOURCE},
+    {"feeds.knative.dev", "EventSource", ON_EVENT_SOURCE},
+    {"feeds.knative.dev", "ClusterEventSource", ON_EVENT_SOURCE},
     {"sources.knative.dev", "GitHubSource", ON_SOURCE},
     {"sources.knative.dev", "KafkaSource", ON_SUBSCRIPTION},
     {"sources.knative.dev", "RabbitmqSource", ON_SUBSCRIPTION | ON_QUEUE},
@@ -291,6 +294,21 @@ enum err dependency_parse(const char *value, cJSON **out, struct diag *d)
                     "{\"kind\":\"GitHubSource\",\"name\":\"hub\",\"apiVersion\":\"sources.knative.dev/v1alpha1\"}");
 }
 
+static enum err check_command(const char *value, struct diag *d)
+{
+    struct json_value v;
+    enum err e = json_check(slice_str(value), MANIFEST_DEPTH_MAX, &v, NULL);
+    cJSON *words = e == OK ? cJSON_Parse(value) : NULL, *each;
+    if (e == ERR_NOMEM || (e == OK && !words))
+        return ERR_NOMEM;
+    bool good = cJSON_IsArray(words) && cJSON_GetArraySize(words) > 0;
+    cJSON_ArrayForEach(each, words)
+        good = good && cJSON_IsString(each);
+    cJSON_Delete(words);
+    return good ? OK
+                : diag_set(d, ERR_INVALID, "must be a JSON list of texts, such as [\"podman\", \"run\", \"IMAGE\"]");
+}
+
 /* ---- the table ---- */
 
 static const struct annotation_rule {
@@ -317,6 +335,7 @@ static const struct annotation_rule {
     {ANNOTATION_BATCH_WAIT, ON_DELIVERIES, check_time},
     {ANNOTATION_RETRY, ON_SUBSCRIPTION_2018, check_retry},
     {ANNOTATION_ALLOW_UNSIGNED, ON_SOURCE, check_bool},
+    {ANNOTATION_COMMAND, ON_EVENT_SOURCE, check_command},
     {ANNOTATION_KAFKA_TOPIC, ON_CHANNEL, check_kafka_name},
     {ANNOTATION_KAFKA_EXTERNAL_TOPIC, ON_CHANNEL, check_kafka_name},
     {ANNOTATION_KAFKA_GROUP, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_kafka_group},

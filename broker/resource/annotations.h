@@ -31,6 +31,7 @@
 #define ANNOTATION_BATCH_WAIT "leat.dev/batch-max-wait"
 #define ANNOTATION_RETRY "leat.dev/retry"
 #define ANNOTATION_ALLOW_UNSIGNED "leat.dev/allow-unsigned"
+#define ANNOTATION_COMMAND "leat.dev/command"
 #define ANNOTATION_KAFKA_TOPIC "leat.dev/kafka-topic"
 #define ANNOTATION_KAFKA_EXTERNAL_TOPIC "leat.dev/kafka-external-topic"
 #define ANNOTATION_KAFKA_GROUP "leat.dev/kafka-group"

@@ -9,6 +9,7 @@
 #include "table.h"
 
 struct fault {
+    const char *type; /* of the condition */
     char *reason, *message;
 };
 
@@ -42,6 +43,12 @@ const char *resource_report_condition(const struct resource *r)
         if (strcmp(types[i].kind, kind) == 0 && strcmp(types[i].group, r->kind->group) == 0)
             return types[i].type;
     return NULL;
+}
+
+/* The same for what a key stands for: of a Flow the object, or its feed. */
+static const char *condition_for(const struct resource *r, const char *key)
+{
+    return slice_has_suffix(slice_str(key), SLICE(KEY_OF_FEED)) ? "FeedReady" : resource_report_condition(r);
 }
 
 /* Takes "Kind.group/ns/name" off the front of a key; what is left is empty, or "/steps/1". */
@@ -107,8 +114,7 @@ static const struct fault *fault_of(const struct resource_table *t, const struct
 bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status)
 {
     const struct fault *f = t->faults.count ? fault_of(t, r) : NULL;
-    const char *type = f ? resource_report_condition(r) : NULL,
-               *now = type ? json_text(condition_find(status, type), "status") : NULL;
+    const char *type = f ? f->type : NULL, *now = type ? json_text(condition_find(status, type), "status") : NULL;
     if (!now || strcmp(now, "True") != 0) /* what the plan has to say is nearer to what a user can mend */
         return true;
     return condition_put(status, type, "False", f->reason, f->message);
@@ -127,13 +133,15 @@ static void sweep(struct resource_table *t)
 }
 
 /* Beyond the limit the condition is set this once and not remembered. */
-static enum err remember(struct resource_table *t, const char *key, const char *reason, const char *message)
+static enum err remember(struct resource_table *t, const char *key, const char *type, const char *reason,
+                         const char *message)
 {
     struct fault *f = calloc(1, sizeof *f);
     void *old = NULL;
     if (t->faults.count >= FAULTS_MAX)
         sweep(t);
     if (f) {
+        f->type = type;
         f->reason = strdup(reason);
         f->message = strdup(message);
     }
@@ -152,12 +160,12 @@ enum err resource_report(struct resource_table *t, const char *key, const char *
     if (!reason && !was)
         return OK;
     const struct resource *r = resource_by_key(t, key);
-    const char *type = r ? resource_report_condition(r) : NULL;
-    enum err e = reason && type ? remember(t, key, reason, message ? message : "") : OK;
+    const char *type = r ? condition_for(r, key) : NULL;
+    enum err e = reason && type ? remember(t, key, type, reason, message ? message : "") : OK;
     if (e != OK || !type)
         return e;
     const struct fault *other = reason ? NULL : fault_of(t, r); /* of another part of it */
-    if (other)
+    if (other && strcmp(other->type, type) == 0)
         return resource_set_condition(t, r, type, "False", other->reason, other->message);
     return resource_set_condition(t, r, type, reason ? "False" : "True", reason, message);
 }

@@ -34,4 +34,14 @@ bool plan_rabbitmq_2018_bus(struct planner *p, const char *key, const struct res
 /* Whether an argument of such a bus may have this value: QueueType of a Channel, Parallelism of a Subscription. */
 bool plan_rabbitmq_2018_argument(struct planner *p, const char *name, const char *value, struct why *why);
 
+/* ---- plan_feedlet.c ---- */
+
+/* Whether an EventSource or ClusterEventSource names a feedlet that may be run here; false, with *why where it may not.
+ */
+bool plan_feedlet_command(struct planner *p, const struct resource *r, struct why *why);
+/* What the feedlet of this Feed or Flow is run with. `all`: its parameters, resolved. */
+void plan_feedlet_params(struct planner *p, struct plan_source *s, const struct resource *r,
+                         const struct resource *event_source, const cJSON *trigger, const cJSON *all,
+                         const char *event_type);
+
 #endif

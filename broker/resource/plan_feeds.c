@@ -10,9 +10,10 @@
 /* ---- which source ---- */
 
 struct feed_source {
-    const char *type;       /* of a built-in source: "github"; NULL: none */
-    const char *event_type; /* as the manifest says it */
-    struct why why;         /* when there is none; or a remark */
+    const char *type;                    /* of a built-in source: "github"; NULL: none */
+    const char *event_type;              /* as the manifest says it */
+    const struct resource *event_source; /* NULL: it is not declared */
+    struct why why;                      /* when there is none; or a remark */
 };
 
 /* What an EventSource is by the names that Knative 0.1 gave its own; NULL: unknown. */
@@ -50,6 +51,12 @@ static void by_event_source(struct planner *p, const struct resource *r, struct 
 {
     const cJSON *spec = json_object(r->object, "spec");
     const char *image = json_text(spec, "image"), *source = json_text(spec, "source"), *type = NULL;
+    out->event_source = r;
+    if (annotation(r->object, ANNOTATION_COMMAND)) {
+        if (plan_feedlet_command(p, r, &out->why))
+            out->type = "feedlet";
+        return;
+    }
     if (image) {
         type = source_by_image(image);
     } else {
@@ -64,8 +71,9 @@ static void by_event_source(struct planner *p, const struct resource *r, struct 
                           r->kind->kind, r->name);
     else
         out->why = why_of(p, "NotSupported",
-                          "%s %s runs the program %s, which leat cannot; built in is github. Anything that POSTs "
-                          "CloudEvents to a channel's address can take its place",
+                          "%s %s runs the program %s, which leat cannot; built in is github. A command can take its "
+                          "place (annotation leat.dev/command), and anything that POSTs CloudEvents to a channel's "
+                          "address",
                           r->kind->kind, r->name, image ? image : "(none)");
 }
 
@@ -194,7 +202,9 @@ static bool add_source(struct planner *p, const struct resource *r, const cJSON 
         return false;
     cJSON *all = parameters_of(p, r->namespace_name, trigger, why);
     struct plan_source *s = all ? plan_source_add(p, r, source.type, sink) : NULL;
-    if (s)
+    if (s && strcmp(source.type, "feedlet") == 0)
+        plan_feedlet_params(p, s, r, source.event_source, trigger, all, source.event_type);
+    else if (s)
         github_params(p, s, r, trigger, all, source.event_type);
     cJSON_Delete(all);
     return s && source_accepts(p, s, why);
@@ -216,6 +226,10 @@ static bool feed_target(struct planner *p, const struct resource *r, const cJSON
 
 static void put_webhook(struct planner *p, cJSON *status, bool runs)
 {
+    const struct plan *plan = p->plan;
+    const struct source_ops *ops = runs ? source_find(plan->sources[plan->source_count - 1].spec.type) : NULL;
+    if (ops && !ops->http_head) /* it takes none */
+        return;
     put_unknown(p, status, CONDITION_WEBHOOK, runs ? "Pending" : "NotRunning",
                 runs ? "the webhook has not been looked for yet" : "the source does not run");
 }

@@ -11,6 +11,8 @@
 #include "resource.h"
 #include "store.h"
 
+#define KEY_OF_FEED "/#feed" /* behind the key of a Flow: its feed; no name has a # */
+
 struct entry {
     struct resource public;
     char *origin;               /* owned; NULL: made over the API */
