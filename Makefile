@@ -12,7 +12,7 @@ endif
 comma    := ,
 B        := build$(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),/clang)
 PREFIX   ?= /usr/local
-PKGS     := libmicrohttpd libcurl libcjson yaml-0.1 libssl libcrypto sqlite3 rdkafka librabbitmq
+PKGS     := libcurl libcjson yaml-0.1 libssl libcrypto sqlite3 rdkafka librabbitmq
 WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   ?= -O2 -g

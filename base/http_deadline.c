@@ -1,84 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Deadlines, and what follows when one passes. They are absolute: libmicrohttpd's own timeout starts anew with every
- * byte, so that a client that sends one byte a second holds a connection for ever.
+ * Deadlines, and what follows when one passes. They are absolute: a client that sends one byte a second holds a
+ * connection no longer than one that sends nothing.
  *
  * Each kind has a fixed period, so each is a list in order and one timer serves all: starting and stopping one is a
  * list operation.
- *
- * Of a kept-alive connection without a request line nothing is known but the socket's count of received bytes. It is
- * looked at once per head_timeout: bytes beyond the last request are the beginning of another, which then has one more
- * head_timeout; without any it is closed when it was idle for idle_timeout, or when the client closed its side.
  */
 #include "http_connection.h"
 
-#include <linux/tcp.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CLOSE_WAIT                                                                                                     \
-    8 /* TCP_CLOSE_WAIT of netinet/tcp.h, which cannot be included beside linux/tcp.h; only this one counts bytes */
-
-/* ---- answers past libmicrohttpd ---- */
-
-void http_answer_raw(struct http_request *r, int status, const char *reason, const char *text)
-{
-    if (r->refused)
-        return;
-    r->refused = true;
-    char answer[1024];
-    int n = snprintf(answer, sizeof answer,
-                     "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: text/plain; "
-                     "charset=utf-8\r\nContent-Length: %zu\r\n\r\n%s\n",
-                     status, reason, strlen(text) + 1, text);
-    /* A new answer on a connection that owes nothing else always fits in its send buffer; if not, the client has
-     * stopped reading anyway. */
-    (void)!send(r->fd, answer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static bool tcp_state(const struct http_request *r, struct tcp_info *out)
-{
-    socklen_t len = sizeof *out;
-    return getsockopt(r->fd, IPPROTO_TCP, TCP_INFO, out, &len) == 0 &&
-           len >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof out->tcpi_bytes_received;
-}
-
-bool http_request_pending(const struct http_request *r)
-{
-    struct tcp_info info;
-    return r->consumed_known && tcp_state(r, &info) && info.tcpi_bytes_received > r->consumed;
-}
+/* A refused client's socket, kept open a little so that closing it does not destroy the answer under way to it. */
+struct http_linger {
+    struct http_due due;
+    struct loop_watch watch;
+    struct http_server *server;
+};
 
 /* ---- what happens when one passes ---- */
-
-/* libmicrohttpd sees the end of the connection and closes it; close callbacks run then. */
-static void hang_up(struct http_request *r, bool say_why, const char *text)
-{
-    if (say_why) {
-        http_count(r->server->stats.refused_timeout, 1);
-        http_answer_raw(r, 408, "Request Timeout", text);
-    }
-    r->refused = true;
-    shutdown(r->fd, SHUT_RDWR);
-}
-
-static void look_at_idle(struct http_request *r)
-{
-    struct http_server *s = r->server;
-    struct tcp_info info;
-    /* A client that sent its last request and its FIN together: libmicrohttpd saw but the one edge of both. */
-    if (tcp_state(r, &info) && info.tcpi_state == CLOSE_WAIT)
-        hang_up(r, false, NULL);
-    else if (http_request_pending(r))
-        http_due_start(s, &r->due, HTTP_DUE_HEAD);
-    else if (loop_now_ns(s->loop) - r->idle_since_ns >= s->options.idle_timeout_ns)
-        hang_up(r, false, NULL);
-    else
-        http_due_start(s, &r->due, HTTP_DUE_IDLE);
-}
 
 static void linger_end(struct http_linger *linger)
 {
@@ -97,20 +37,14 @@ static void passed(struct http_due *due, enum http_due_kind kind)
         return;
     }
     struct http_request *r = container_of(due, struct http_request, due);
-    switch (kind) {
-    case HTTP_DUE_HEAD:
-        hang_up(r, r->phase == HTTP_HEAD || http_request_pending(r),
-                "the request line and headers did not arrive in time");
-        break;
-    case HTTP_DUE_BODY:
-        hang_up(r, true, "the body did not arrive in time");
-        break;
-    case HTTP_DUE_IDLE:
-        look_at_idle(r);
-        break;
-    default:
-        hang_up(r, false, NULL);
+    bool head = kind == HTTP_DUE_HEAD && r->phase == HTTP_HEAD;
+    if (!head && kind != HTTP_DUE_BODY) {
+        http_request_drop(r);
+        return;
     }
+    http_count(r->server->stats.refused_timeout, 1);
+    http_request_refuse(
+        r, 408, head ? "the request line and headers did not arrive in time" : "the body did not arrive in time");
 }
 
 /* ---- the lists ---- */
@@ -165,7 +99,7 @@ void http_deadlines_init(struct http_server *s)
     s->period_ns[HTTP_DUE_HEAD] = o->head_timeout_ns;
     s->period_ns[HTTP_DUE_BODY] = o->body_timeout_ns;
     s->period_ns[HTTP_DUE_SEND] = o->body_timeout_ns;
-    s->period_ns[HTTP_DUE_IDLE] = o->head_timeout_ns < o->idle_timeout_ns ? o->head_timeout_ns : o->idle_timeout_ns;
+    s->period_ns[HTTP_DUE_IDLE] = o->idle_timeout_ns;
     s->period_ns[HTTP_DUE_LINGER] = HTTP_LINGER_NS;
     loop_timer_init(&s->due_timer, run_due);
 }
@@ -191,24 +125,19 @@ static void linger_read(struct loop_watch *w, uint32_t events)
 
 void http_linger_start(struct http_server *s, int fd)
 {
-    if (s->lingers >= HTTP_LINGERS_MAX)
-        return;
-    struct http_linger *linger = calloc(1, sizeof *linger);
-    int copy = linger ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    if (copy < 0) {
-        free(linger);
+    struct http_linger *linger = s->lingers < HTTP_LINGERS_MAX ? calloc(1, sizeof *linger) : NULL;
+    if (!linger) {
+        close(fd);
         return;
     }
     linger->server = s;
-    linger->watch.fd = -1;
     list_init(&linger->due.link);
-    s->lingers++;
-    if (loop_watch_add(s->loop, &linger->watch, copy, EPOLLIN | EPOLLRDHUP, linger_read) != OK) {
-        linger->watch.fd = copy;
-        s->lingers--;
-        close(copy);
+    if (loop_watch_add(s->loop, &linger->watch, fd, EPOLLIN | EPOLLRDHUP, linger_read) != OK) {
+        close(fd);
         free(linger);
         return;
     }
+    (void)shutdown(fd, SHUT_WR); /* the client sees the end of its answer */
+    s->lingers++;
     http_due_start(s, &linger->due, HTTP_DUE_LINGER);
 }

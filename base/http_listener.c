@@ -86,13 +86,11 @@ static void accept_some(struct loop_watch *w, uint32_t events)
     (void)events;
     struct http_listener *l = container_of(w, struct socket, watch)->listener;
     for (int i = 0; i < ACCEPTS_MAX; i++) {
-        struct sockaddr_storage address;
-        socklen_t len = sizeof address;
         if (few_left(w->fd)) {
             pause_all(l);
             return;
         }
-        int fd = accept4(w->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (out_of_descriptors(errno))
                 pause_all(l);
@@ -101,7 +99,7 @@ static void accept_some(struct loop_watch *w, uint32_t events)
             return;
         }
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-        http_server_adopt(l->inboxes[l->next], l->loop, fd, (const struct sockaddr *)&address, len);
+        http_server_adopt(l->inboxes[l->next], l->loop, fd);
         l->next = (l->next + 1) % l->inbox_count;
     }
 }

@@ -45,6 +45,11 @@ void http_parse_init(struct http_parse *p, bool head_request, size_t body_max)
     *p = (struct http_parse){.body_max = body_max, .head_request = head_request};
 }
 
+void http_parse_init_chunked(struct http_parse *p, size_t body_max)
+{
+    *p = (struct http_parse){.body_max = body_max, .state = HTTP_PARSE_CHUNK_LINE};
+}
+
 /* Takes one line, which must end before `end_max`, without its CR LF. */
 static enum err take_line(struct http_parse *p, const char *bytes, size_t len, size_t end_max, const char *too_long,
                           struct slice *line)
@@ -311,7 +316,7 @@ enum err http_parse_run(struct http_parse *p, char *bytes, size_t *len)
     while (e == OK && p->state != HTTP_PARSE_COMPLETE);
     assert(p->at <= *len && p->body_len <= p->body_max);
     size_t end = p->head_end + p->body_len;
-    if (e == ERR_PENDING && p->head_end && end < p->at) {
+    if (e == ERR_PENDING && p->state >= HTTP_PARSE_LENGTH && end < p->at) {
         memmove(bytes + end, bytes + p->at, *len - p->at);
         *len -= p->at - end;
         p->at = p->scanned = end;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The response side of HTTP/1.1 (RFC 9112), strict and incremental. Pure: it reads and moves bytes in a buffer that its
- * caller fills, and allocates nothing. The same bytes give the same result however they were split.
+ * The response side of HTTP/1.1 (RFC 9112), and chunked bodies of both sides, strict and incremental. Pure: it reads
+ * and moves bytes in a buffer that its caller fills, and allocates nothing. The same bytes give the same result however
+ * they were split.
  *
  * The caller appends what it received and runs the parser again; the parser works in place:
  *
@@ -54,6 +55,8 @@ struct http_parse {
 
 /* body_max: bytes of the body that are kept; the answer is complete, and cut, as soon as there must be more. */
 void http_parse_init(struct http_parse *p, bool head_request, size_t body_max);
+/* Only a body in chunks, of a request: `bytes` begins with the size of its first chunk. */
+void http_parse_init_chunked(struct http_parse *p, size_t body_max);
 /* Reads on. `bytes` holds all that came since init less what the parser took out, *len bytes. OK: complete.
  * ERR_PENDING: more is needed. ERR_PROTOCOL: p->why says what is wrong. Not to be called after OK or ERR_PROTOCOL. */
 enum err http_parse_run(struct http_parse *p, char *bytes, size_t *len) must_check;

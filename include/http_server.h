@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An HTTP/1.1 server inside our loops: libmicrohttpd in external epoll mode without a listener of its own, one daemon
- * per loop, and one acceptor that deals new connections to the loops in turn. Before a handler sees a request it has
- * passed the guard (http_guard.h), which refuses what libmicrohttpd is lenient about.
+ * An HTTP/1.1 server inside our loops, one per loop, and one acceptor that deals new connections to the loops in turn.
+ * Before a handler sees a request its head has passed the guard (http_guard.h), which is strict.
  *
  * Everything of a request happens on the loop of its connection.
  */
@@ -19,8 +18,7 @@ struct http_listener; /* the socket, on the control loop */
 struct http_request;
 
 struct http_server_options {
-    size_t head_bytes_max;       /* request line and headers, with about 64 bytes for the book-keeping of each line; 431
-                                    beyond. 0: 32 KiB. Also what each       connection costs */
+    size_t head_bytes_max;       /* request line and headers, with 64 bytes more for each line; 431 beyond. 0: 32 KiB */
     uint64_t head_timeout_ns;    /* absolute, from the first byte; 408 beyond. 0: 10 s */
     uint64_t body_timeout_ns;    /* absolute, from the end of the head; 408 beyond. 0: 30 s */
     uint64_t idle_timeout_ns;    /* a kept-alive connection without a request; closed silently. 0: 75 s */

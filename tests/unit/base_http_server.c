@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server, byte by byte: what is refused and how, bodies, limits, deadlines. Each trap known of libmicrohttpd
- * 0.9.75 has its test here.
+ * The HTTP server, byte by byte: what is refused and how, bodies, limits, deadlines.
  */
 #include "../lib/http_rig.h"
 
@@ -78,7 +77,7 @@ static const struct exchange refused[] = {
     {"Content-Length without digits", BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"), "HTTP/1.1 400 "},
     {"Content-Length beyond 64 bits",
      BYTES("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"), "HTTP/1.1 413 "},
-    {"request line of one word", BYTES("nonsense\r\n\r\n"), ""},
+    {"request line of one word", BYTES("nonsense\r\n\r\n"), "HTTP/1.1 400 "},
 };
 
 static void each_refusal(bool byte_by_byte)
@@ -190,7 +189,7 @@ static void test_chunks_malformed(void **state)
         int n = snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%s",
                          bodies[i]);
         talk(rig, request, (size_t)n, &answer);
-        assert_true(starts_with(&answer, i == 4 ? "HTTP/1.1 413 " : "HTTP/1.1 400 "));
+        assert_true(starts_with(&answer, "HTTP/1.1 400 "));
         assert_int_equal(rig->ends, 0);
         assert_int_equal(rig->closes, 1);
         buf_fini(&answer);
@@ -421,8 +420,7 @@ static void test_large_heads(void **state)
     }
 }
 
-/* libmicrohttpd does not say whose head was too large. With another incomplete request about, the page is its own, and
- * the other is left alone. */
+/* One client's head that is too large leaves another's, which is not whole yet, alone. */
 static void test_431_beside_another(void **state)
 {
     (void)state;
@@ -435,6 +433,7 @@ static void test_431_beside_another(void **state)
     client_send(rig, fd, head, large_head(head, 60000, false));
     client_expect_end(rig, fd, &answer);
     assert_true(starts_with(&answer, "HTTP/1.1 431 "));
+    assert_int_equal(count_of(&answer, "structured mode"), 1);
     buf_clear(&answer);
     client_send_str(rig, other, "\r\n");
     client_expect(rig, other, &answer, "GET /other", 1);
@@ -445,6 +444,7 @@ static void test_431_beside_another(void **state)
     rig_free(rig);
 }
 
+/* A query is bytes: what it means is the handler's business. */
 static void test_many_arguments(void **state)
 {
     (void)state;
@@ -452,10 +452,10 @@ static void test_many_arguments(void **state)
     struct buf answer;
     char request[3000] = "GET /?";
     memset(request + 6, '&', 2500);
-    strcpy(request + 2506, " HTTP/1.1\r\nHost: a\r\n\r\n");
+    strcpy(request + 2506, " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     talk(rig, request, strlen(request), &answer);
-    assert_true(starts_with(&answer, "HTTP/1.1 431 "));
-    assert_int_equal(count_of(&answer, "HTTP/1.1 "), 1);
+    assert_true(starts_with(&answer, "HTTP/1.1 200 "));
+    assert_int_equal(count_of(&answer, "&"), 2500);
     buf_fini(&answer);
     rig_free(rig);
 }
@@ -525,9 +525,8 @@ static void test_silent_clients(void **state)
     rig_free(rig);
 }
 
-/* On a kept-alive connection the head's time runs from the request line; the beginning of a request line is seen by the
- * socket's count alone, at the next look, and its time runs from there. */
-static void second_request(const char *beginning, unsigned looks)
+/* On a kept-alive connection the head's time runs from its first byte. */
+static void second_request(const char *beginning)
 {
     struct rig *rig = rig_open(&short_times);
     struct buf answer;
@@ -537,10 +536,10 @@ static void second_request(const char *beginning, unsigned looks)
     client_expect(rig, fd, &answer, "HTTP/1.1 200 ", 1);
     buf_clear(&answer);
     client_send_str(rig, fd, beginning);
-    for (unsigned i = 0; i < looks; i++) {
-        assert_false(client_read(fd, &answer));
-        rig_advance(rig, 10 * NS_PER_S);
-    }
+    rig_advance(rig, 9 * NS_PER_S);
+    assert_false(client_read(fd, &answer));
+    assert_int_equal(answer.len, 0);
+    rig_advance(rig, NS_PER_S);
     client_expect_end(rig, fd, &answer);
     assert_true(starts_with(&answer, "HTTP/1.1 408 "));
     close(fd);
@@ -551,8 +550,8 @@ static void second_request(const char *beginning, unsigned looks)
 static void test_slow_second_request(void **state)
 {
     (void)state;
-    second_request("GET / HTTP/1.1\r\nHost: a\r\n", 1);
-    second_request("GE", 2);
+    second_request("GET / HTTP/1.1\r\nHost: a\r\n");
+    second_request("GE");
 }
 
 /* A handler may take its time: no deadline runs while the request is the server's. */

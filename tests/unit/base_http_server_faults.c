@@ -2,7 +2,6 @@
  *
  * Every allocation of the HTTP server fails once, from its making to the end of an exchange of each kind: it is not
  * made, or the client gets a whole answer, or the connection closes; every head has its close, and nothing leaks.
- * (libmicrohttpd's own allocations are not counted.)
  */
 #include <setjmp.h>
 #include <stdarg.h>

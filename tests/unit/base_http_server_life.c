@@ -412,7 +412,7 @@ static void test_drain(void **state)
 
 /* ---- many clients ---- */
 
-/* With its own epoll thread libmicrohttpd stalls at multiples of 128 clients in lock step. */
+/* As many clients as a turn of the loop takes events, fewer, and more, all at once. */
 static void lock_step(size_t clients, enum rig_mode mode)
 {
     struct rig *rig = rig_open(NULL);
