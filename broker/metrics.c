@@ -249,8 +249,8 @@ static void subscriptions(struct engine *e, struct buf *out)
     }
     family(
         out, "leat_deliveries_dropped_total", "counter",
-        "Events dropped from a subscription's backlog (overflow: drop-oldest, retention), or from its full dead-letter "
-        "channel.");
+        "Events dropped from a subscription's backlog (overflow: drop-oldest, retention; messages too large for an "
+        "event), or from its full dead-letter channel.");
     series(out, &r, "leat_deliveries_dropped_total", ",from=\"backlog\"", backlog_probe,
            offsetof(struct bus_probe, dropped));
     series(out, &r, "leat_deliveries_dropped_total", ",from=\"parked\"", parked_probe,

@@ -41,6 +41,8 @@
  *     stream                  false (default); dead-letters, true: what is parked, or every channel, is kept in a
  *                             stream, too, so that it can be read again
  *     retention-age, retention-bytes    how much of it a stream keeps, whichever is met first: 24h, 1GiB
+ *     held                    bytes of deliveries beyond which a subscription asks for less: 32 MiB. It never holds
+ *                             more than four times that, nor the bus more than eight times, or one event
  *     consumer.timeout        the node's consumer_timeout, after which it ends a consumer that has not settled a
  *                             message: 30m, which is the node's default
  * Of a channel:
@@ -69,7 +71,7 @@ struct rabbit_settings {
     struct rabbit_retention retention;
     bool classic, work, bare;
     enum ce_mode mode;
-    uint64_t buffer; /* bytes */
+    uint64_t buffer, held; /* bytes */
     uint64_t timeout_ns;
 };
 

@@ -49,6 +49,8 @@
 #define RABBIT_DELIVER_MAX 256           /* deliveries of a stream in one turn of its loop */
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
 #define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
+#define RABBIT_HELD_HARD 4               /* times `held`: what a subscription has at most, of what was on its way */
+#define RABBIT_HELD_BUS 8                /* times `held`: what all of a bus have */
 #define RABBIT_UNSENT_BYTES (4u << 20)   /* that a link holds for a socket that takes nothing */
 
 #define RABBIT_HURRY_TEXT "it does not answer, and leat stops"
@@ -289,6 +291,7 @@ struct rabbit_bus {
     atomic_bool back;                    /* it has come, or come back */
     atomic_bool suspects, closed;
     _Atomic uint64_t pending, pending_bytes; /* appends under way */
+    _Atomic uint64_t held_bytes;             /* of deliveries, of all subscriptions */
     struct rabbit_stop *stop;                /* owned */
     bool stopping, stopped;
     struct bus_op *stop_ops; /* chained by owner */

@@ -85,6 +85,15 @@ static void give_back(struct bus_subscription *s)
     }
 }
 
+/* It was full, and holds nothing any more: the rest is asked for once more. */
+static void empty_full(struct bus_subscription *s)
+{
+    if (!s->full || !s->amqp || s->closing || !list_empty(&s->out))
+        return;
+    s->closing = true;
+    rabbitmq_channel_close(s->amqp);
+}
+
 static void settle(struct bus_subscription *s)
 {
     struct list settled, *l;
@@ -115,6 +124,9 @@ static void settle(struct bus_subscription *s)
         stop_growing(s);
         tend(s);
     }
+    empty_full(s);
+    if (s->slow && !s->full && !s->closing)
+        tend(s);
 }
 
 /* ---- losing ---- */
@@ -123,8 +135,7 @@ static void forget(struct bus_subscription *s, struct rabbit_entry *e)
 {
     list_remove(&e->out);
     if (e->place != RABBIT_SETTLED_LIST) {
-        s->held--;
-        s->held_bytes -= ce_event_size(e->event);
+        rabbit_held_take(s, e->event);
         s->ready++; /* it lies in the queue again, until somebody looks */
     }
     if (e->place != RABBIT_TAKEN) {
@@ -143,6 +154,8 @@ static void lose_all(struct bus_subscription *s)
     pthread_mutex_lock(&s->lock);
     while (!list_empty(&s->out))
         forget(s, out_at(s->out.next));
+    s->ready += s->returning;
+    s->returning = 0;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -174,6 +187,7 @@ static void sweep_one(struct bus_subscription *s, uint64_t now)
         forget(s, e);
     }
     pthread_mutex_unlock(&s->lock);
+    empty_full(s);
 }
 
 static void sweep(struct loop_timer *t)
@@ -206,8 +220,7 @@ static void take_in(struct bus_subscription *s, struct rabbit_entry *e)
     pthread_mutex_lock(&s->lock);
     e->number = ++s->numbers;
     s->arrivals++;
-    s->held++;
-    s->held_bytes += ce_event_size(e->event);
+    rabbit_held_add(s, e->event);
     rabbit_deal_put(s, e);
     pthread_mutex_unlock(&s->lock);
 }
@@ -215,6 +228,9 @@ static void take_in(struct bus_subscription *s, struct rabbit_entry *e)
 static void unreadable(struct bus_subscription *s, const struct rabbitmq_message *m, enum err e)
 {
     rabbitmq_nack(s->amqp, m->tag, false, e == ERR_NOMEM);
+    pthread_mutex_lock(&s->lock);
+    s->refused += e != ERR_NOMEM;
+    pthread_mutex_unlock(&s->lock);
     if (e != ERR_NOMEM)
         rabbit_notice(
             s->bus, 1, "MessageRefused",
@@ -234,6 +250,12 @@ static void deliver(void *arg, const struct rabbitmq_message *m)
         unreadable(s, m, e ? e : ERR_NOMEM);
         return;
     }
+    uint32_t most = s->most;
+    if (!rabbit_held_room(s, ce_event_size(event))) {
+        ce_event_unref(event);
+        free(entry);
+        return;
+    }
     entry->event = event;
     entry->tag = m->tag;
     entry->attempt = rabbit_message_attempt(m);
@@ -242,6 +264,8 @@ static void deliver(void *arg, const struct rabbitmq_message *m)
     list_init(&entry->link);
     list_init(&entry->out);
     take_in(s, entry);
+    if (s->slow || s->most != most)
+        tend(s);
 }
 
 /* ---- consuming ---- */
@@ -293,6 +317,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     s->consuming = s->changing = s->closing = false;
     stop_growing(s);
     s->prefetch = 0;
+    s->full = s->slow = false;
     lose_all(s);
     if (code == AMQP_NOT_FOUND)
         is_missing(s);
@@ -321,22 +346,10 @@ static char *tag_of(const struct bus_subscription *s, char out[32])
     return out;
 }
 
-/* Where we are alone, a little more: with few credits it is not waited for the node each time, and growing credit makes
- * few consumers. Where others share the queue, what is prefetched is theirs no more. */
-static uint32_t prefetch_for(const struct bus_subscription *s, uint32_t wanted)
-{
-    uint32_t most = RABBIT_PREFETCH_MIN;
-    if (s->settings.work || atomic_load(&s->channel->rules)->settings.queue)
-        return wanted;
-    while (most < wanted)
-        most *= 4;
-    return most;
-}
-
 static void consume(struct bus_subscription *s, uint32_t wanted)
 {
     char tag[32];
-    uint32_t most = prefetch_for(s, wanted);
+    uint32_t most = rabbit_held_prefetch(s, wanted);
     s->consumers++;
     const amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)most};
     const amqp_basic_consume_t m = {.queue = amqp_cstring_bytes(s->settings.queue),
@@ -345,6 +358,7 @@ static void consume(struct bus_subscription *s, uint32_t wanted)
     if (!e)
         e = rabbitmq_call(s->amqp, AMQP_BASIC_CONSUME_METHOD, &m, consumed, s);
     s->changing = !e;
+    s->slow = false;
     s->prefetch = most;
     if (e)
         rabbitmq_channel_close(s->amqp);
@@ -410,8 +424,8 @@ static void end(struct bus_subscription *s)
     loop_timer_stop(loop_of(s), &s->linger);
     if (!s->amqp || s->closing)
         return;
-    settle(s);
     s->closing = true;
+    settle(s);
     rabbitmq_channel_close(s->amqp);
 }
 
@@ -460,6 +474,9 @@ static void tend(struct bus_subscription *s)
         end(s);
         if (!s->amqp && !s->counting)
             let_go(s);
+    } else if (s->slow && s->consuming && !s->changing && !s->counting && !s->closing) {
+        stop_growing(s);
+        stop(s);
     } else if (!streams) {
         if (s->amqp && !s->closing && !loop_timer_armed(&s->linger))
             loop_timer_start(loop_of(s), &s->linger, RABBIT_LINGER_NS);
@@ -469,9 +486,9 @@ static void tend(struct bus_subscription *s)
             return;
         if (s->changing || s->counting)
             return; /* its end brings us here again */
-        if (s->amqp && !s->consuming)
+        if (s->amqp && !s->consuming && !rabbit_held_waits(s))
             consume(s, wanted);
-        else if (s->amqp && wanted > s->prefetch)
+        else if (s->consuming && !s->full && rabbit_held_allows(s, wanted) > s->prefetch)
             grow(s);
         else if (!s->amqp && atomic_load(&s->consumer->up) && all_here(s))
             begin(s, wanted);

@@ -33,7 +33,8 @@ static void add_subscription(struct bus_subscription *s, struct bus_probe *out)
     bool old = now - s->counted_ns > RABBIT_LOOK_NS, ask = old && !s->asked && s->made && !s->close;
     uint64_t waiting = s->ready + appended - s->appended, arrived = s->arrivals - s->arrived;
     waiting = waiting > arrived ? waiting - arrived : 0;
-    out->events = s->held + waiting;
+    out->events = s->held + s->returning + waiting;
+    out->dropped = s->refused;
     out->bytes = s->held_bytes + bytes_of(s->channel, waiting);
     out->counting = s->made && !s->close && (!s->counted_ns || now - s->counted_ns > RABBIT_FRESH_NS);
     s->asked |= ask;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define BUFFER_BYTES (32ull << 20)
+#define HELD_BYTES (32ull << 20) /* thousands of events of some KiB, which is more than a stream has credit for */
 #define TIMEOUT_NS (30ull * 60 * NS_PER_S)
 #define RETENTION_NS (24ull * 3600 * NS_PER_S) /* of a stream; both as on the log */
 #define RETENTION_BYTES (1ull << 30)
@@ -144,6 +145,8 @@ static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out,
         return bool_read(p, &out->bare, d);
     if (strcmp(p->name, "buffer") == 0)
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
+    if (strcmp(p->name, "held") == 0)
+        return param_bytes(p, 1 << 10, INT32_MAX, &out->held, d);
     if (strcmp(p->name, "consumer.timeout") == 0)
         return timeout_read(p, &out->timeout_ns, d);
     if (strcmp(p->name, "stream") == 0)
@@ -153,7 +156,7 @@ static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out,
     return diag_set(
         d, ERR_INVALID,
         "unknown parameter \"%s\" of a rabbitmq bus; beside those of the connection (url, host, port, vhost, "
-        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare, buffer, stream, "
+        "username, password, heartbeat, ssl*) it knows prefix, queue.type, shared, mode, bare, buffer, held, stream, "
         "retention-age, retention-bytes and consumer.timeout",
         p->name);
 }
@@ -164,6 +167,7 @@ enum err rabbit_settings_read(const struct bus_param *params, size_t count, stru
                                 .mode = CE_MODE_BINARY,
                                 .buffer = BUFFER_BYTES,
                                 .retention = {RETENTION_NS, RETENTION_BYTES},
+                                .held = HELD_BYTES,
                                 .timeout_ns = TIMEOUT_NS};
     enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < count && !e; i++)

@@ -178,8 +178,7 @@ static void hand_back(struct bus_subscription *s, struct rabbit_entry *e)
         struct rabbit_entry *b = container_of(l, struct rabbit_entry, link);
         b->back = true;
         b->place = RABBIT_SETTLED_LIST;
-        s->held--;
-        s->held_bytes -= ce_event_size(b->event);
+        rabbit_held_take(s, b->event);
         s->ready++;
     }
     list_splice_back(&s->settled, &behind);
@@ -196,8 +195,7 @@ static bool settled(struct bus_stream *st, struct rabbit_entry *e, enum bus_sett
     else if (how == BUS_ACK) {
         e->place = RABBIT_SETTLED_LIST;
         list_push_back(&s->settled, &e->link);
-        s->held--;
-        s->held_bytes -= ce_event_size(e->event);
+        rabbit_held_take(s, e->event);
     } else if (old) {
         hand_back(s, e);
     } else {

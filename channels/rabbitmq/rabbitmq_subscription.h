@@ -71,7 +71,8 @@ struct bus_subscription {
     uint32_t wanted;                   /* prefetch: what its streams may have at once */
     bool made;                         /* its queue is there */
     bool close, closed;                /* control wants it let go; Q has */
-    uint64_t held, held_bytes;         /* entries that are not settled */
+    uint64_t held, held_bytes;         /* entries that are not settled (rabbitmq_held.c) */
+    uint64_t refused, returning;       /* messages that can be no event; that go back with their AMQP channel */
     uint64_t ready, appended, arrived; /* in the queue, of the channel, from the queue: when it was asked */
     uint64_t arrivals;                 /* from the queue until now */
     uint64_t counted_ns;               /* when; 0: never */
@@ -88,6 +89,8 @@ struct bus_subscription {
     struct rabbitmq_channel *amqp;
     struct list out; /* entries that were not acknowledged, by tag */
     uint32_t prefetch;
+    uint32_t most;      /* that it may be, for the size of what comes; 0: anything (rabbitmq_held.c) */
+    bool slow, full;    /* it holds too much; far too much: until there is another consumer, AMQP channel */
     unsigned consumers; /* that it made: part of the tag */
     bool consuming, counting, closing;
     bool
@@ -109,6 +112,14 @@ void rabbit_patience_begin(struct bus_subscription *s);
 void rabbit_patience_down(struct rabbit_consumer *q);
 void rabbit_consumer_count(struct bus_subscription *s);         /* rabbitmq_count.c */
 void rabbit_consumer_looking_closed(struct rabbit_consumer *q); /* likewise: the link is gone */
+/* rabbitmq_held.c. Under the lock: one more is held, one less. */
+void rabbit_held_add(struct bus_subscription *s, const struct ce_event *e);
+void rabbit_held_take(struct bus_subscription *s, const struct ce_event *e);
+/* An event of so many bytes has come; whether it may be held. If not, the subscription is `full`. */
+bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes);
+bool rabbit_held_waits(struct bus_subscription *s); /* until less is held it is not to have another consumer */
+uint32_t rabbit_held_allows(const struct bus_subscription *s, uint32_t wanted);   /* of that prefetch, by bytes */
+uint32_t rabbit_held_prefetch(const struct bus_subscription *s, uint32_t wanted); /* what consume is asked with */
 /* rabbitmq_message.c; on q's thread. */
 enum err rabbit_message_read(struct rabbit_consumer *q, const struct bus_channel *c, const char *queue,
                              const struct rabbitmq_message *m, const struct ce_event **out) must_check;

@@ -3,6 +3,8 @@
 Rabbit parts do wrong with deliveries, and must not happen here. tests/crash/rabbitmq.py breaks it under load."""
 
 import signal
+import socket
+import struct
 import threading
 import time
 
@@ -19,7 +21,7 @@ BACK = 5.0  # seconds after the fault's end in which events are accepted again
 
 @pytest.fixture(scope="module")
 def node():
-    with RabbitMQ() as r:
+    with RabbitMQ(settings={"max_message_size": str(512 << 20)}) as r:
         yield r
 
 
@@ -157,6 +159,67 @@ def test_what_somebody_deletes_is_made_again(node, ours, recorder, things):
     wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the channel")
     accepted(broker, "3")
     recorder["sub"].wait_ids({"3"})
+
+
+# ---- it brings what is no event ----
+
+
+class Bare:
+    """As much of AMQP 0.9.1 as it takes to publish a body of any size."""
+
+    def __init__(self, port, user, password, vhost):
+        short = lambda text: bytes([len(text)]) + text.encode()  # noqa: E731
+        plain = f"\0{user}\0{password}".encode()
+        self.short, self.socket = short, socket.create_connection(("127.0.0.1", port), 60)
+        self.file = self.socket.makefile("rwb")
+        self.file.write(b"AMQP\0\0\x09\x01")
+        self.until(10, 10)
+        self.method(0, 10, 11, struct.pack(">I", 0) + short("PLAIN") + struct.pack(">I", len(plain)) + plain + short("en_US"))
+        _, self.frame_max, _ = struct.unpack(">HIH", self.until(10, 30))
+        self.method(0, 10, 31, struct.pack(">HIH", 1, self.frame_max, 0))
+        self.method(0, 10, 40, short(vhost) + short("") + b"\0")
+        self.until(10, 41)
+        self.method(1, 20, 10, short(""))
+        self.until(20, 11)
+
+    def frame(self, kind, channel, payload):
+        self.file.write(struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce")
+
+    def method(self, channel, *words):
+        self.frame(1, channel, struct.pack(">HH", *words[:2]) + words[2])
+
+    def until(self, *wanted):
+        """Reads on until that method comes; its arguments."""
+        self.file.flush()
+        while True:
+            _, _, size = struct.unpack(">BHI", self.file.read(7))
+            payload = self.file.read(size + 1)
+            if struct.unpack(">HH", payload[:4]) == wanted:
+                return payload[4:-1]
+
+    def publish(self, exchange, size):
+        """Zeros; the channel is closed behind them, so that the node has taken all of it."""
+        most = self.frame_max - 8
+        self.method(1, 60, 40, b"\0\0" + self.short(exchange) + self.short("") + b"\0")
+        self.frame(2, 1, struct.pack(">HHQH", 60, 0, size, 0))
+        for at in range(0, size, most):
+            self.frame(3, 1, bytes(min(most, size - at)))
+        self.method(1, 20, 40, struct.pack(">H", 200) + self.short("") + struct.pack(">HH", 0, 0))
+        self.until(20, 41)
+        self.socket.close()
+
+
+def test_a_message_larger_than_any_event_is_refused_and_counted(node, ours, recorder):
+    """An event has 256 MiB at most. What comes behind it is delivered."""
+    broker = ours(one(recorder["sub"].url))
+    accepted(broker, "1")
+    (exchange,) = names(node, "exchanges", broker)
+    Bare(node.ports["AMQP"], USER, PASSWORD, VHOST).publish(exchange, (256 << 20) + 1)
+    labels = {"namespace": "default", "subscription": "t", "from": "backlog"}
+    broker.wait_metric(1, "leat_deliveries_dropped_total", **labels)
+    assert "message of 268435457 bytes" in broker.wait_line("MessageRefused", "stderr")
+    accepted(broker, "2")
+    recorder["sub"].wait_ids({"1", "2"})
 
 
 # ---- what it keeps ----

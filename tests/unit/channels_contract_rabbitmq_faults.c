@@ -719,6 +719,88 @@ static void test_order_is_kept_by_what_is_released_late(void **state)
     tap_close(&t);
 }
 
+/* ---- held bytes ---- */
+
+static void append_sized(struct rig *r, struct bus_channel *c, unsigned from, unsigned count, size_t bytes)
+{
+    for (unsigned i = from; i < from + count; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "n-%04u", i);
+        const struct ce_event *event = rig_event(id, "a", bytes);
+        rig_append_event(r, 0, c, event);
+        ce_event_unref(event);
+    }
+}
+
+/* Acknowledges until so many are; the most that were held meanwhile. */
+static uint64_t ack_until(struct rig *r, struct tap *t, uint64_t count)
+{
+    uint64_t most = 0;
+    while (tap_acked(t) < count) {
+        uint64_t open = tap_open(t);
+        most = open > most ? open : most;
+        if (!tap_settle(t, NULL, BUS_ACK))
+            rig_turn(r);
+    }
+    return most;
+}
+
+static void came_in_order(const struct tap *t, unsigned count)
+{
+    assert_int_equal(t->count, count);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(atoi(t->items[i].id + 2), i);
+}
+
+/* held=64KiB: what was on its way is taken, and then, whatever the credit, few events of 10,000 bytes at a time. Small
+ * ones come in numbers again. */
+static void test_what_is_held_is_bounded_in_bytes(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    append_sized(r, c, 0, 20, 10000);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 300);
+    rig_until(r, tap_open(&t) == 20);
+    assert_true(heard("DeliveriesBounded"));
+    append_sized(r, c, 20, 40, 10000);
+    append_sized(r, c, 60, 200, 10);
+    rig_quiet(r);
+    assert_int_equal(tap_count(&t), 20);
+    ack_until(r, &t, 20);
+    assert_true(ack_until(r, &t, 60) <= 6);
+    rig_until(r, tap_open(&t) > 6);
+    ack_until(r, &t, 260);
+    came_in_order(&t, 260);
+    backlog_is(r, s, 0);
+    tap_close(&t);
+}
+
+/* What is far beyond that goes back; an event that is larger than all of it comes, alone. */
+static void test_what_is_far_too_much_goes_back(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    append_sized(r, c, 0, 60, 10000);
+    append_sized(r, c, 60, 1, 300000);
+    tap_attach(r, s, 0, &t);
+    tap_credit(&t, 300);
+    rig_until(r, tap_open(&t) == 25);
+    rig_quiet(r);
+    assert_true(heard("DeliveriesBounded"));
+    assert_int_equal(tap_open(&t), 25);
+    backlog_is(r, s, 61);
+    assert_int_equal(ack_until(r, &t, 25), 25);
+    assert_true(ack_until(r, &t, 61) <= 6);
+    came_in_order(&t, 61);
+    backlog_is(r, s, 0);
+    tap_close(&t);
+}
+
 /* ---- what is refused ---- */
 
 /* An exchange that nobody may publish to: it ends the node's channel, but not again and again that of the others. */
@@ -853,6 +935,7 @@ static void test_shared_work_is_shared(void **state)
 
 static const struct contract plain = {ON_RABBITMQ, .params = AT, .loops = 1};
 static const struct contract impatient = {ON_RABBITMQ, .params = AT " consumer.timeout=2s", .loops = 1};
+static const struct contract small = {ON_RABBITMQ, .params = AT " held=64KiB", .loops = 1};
 static const struct contract work = {ON_RABBITMQ, .params = AT " shared=work", .loops = 1};
 static const struct contract by_the_way = {
     ON_RABBITMQ, .params = "host=$LEAT_RABBITMQ_WAY prefix=$LEAT_RABBITMQ_PREFIX heartbeat=1", .loops = 1};
@@ -888,6 +971,8 @@ int main(int argc, char **argv)
         CASE(test_what_is_held_too_long_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_goes_back, impatient, contract_setup, contract_teardown),
         CASE(test_order_is_kept_by_what_is_released_late, impatient, contract_setup, contract_teardown),
+        CASE(test_what_is_held_is_bounded_in_bytes, small, contract_setup, contract_teardown),
+        CASE(test_what_is_far_too_much_goes_back, small, contract_setup, contract_teardown),
         CASE(test_a_refused_exchange_does_not_stop_the_others, plain, contract_setup, contract_teardown),
         CASE(test_more_credit_does_not_give_the_queue_away, plain, pair_setup, pair_teardown),
         CASE(test_one_consumes_and_the_other_takes_over, plain, pair_setup, pair_teardown),
