@@ -271,6 +271,10 @@ static bool set_tls(const struct http_client *c, CURL *h)
         ok &= curl_easy_setopt(h, CURLOPT_CAINFO, c->options.ca_file) == CURLE_OK;
         ok &= curl_easy_setopt(h, CURLOPT_PROXY_CAINFO, c->options.ca_file) == CURLE_OK;
     }
+    if (c->options.certificate_file)
+        ok &= curl_easy_setopt(h, CURLOPT_SSLCERT, c->options.certificate_file) == CURLE_OK;
+    if (c->options.key_file)
+        ok &= curl_easy_setopt(h, CURLOPT_SSLKEY, c->options.key_file) == CURLE_OK;
     if (c->options.insecure) {
         ok &= curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L) == CURLE_OK;
         ok &= curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L) == CURLE_OK;

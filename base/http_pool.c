@@ -241,6 +241,8 @@ static void free_strings(struct http_client *c)
 {
     free((char *)(uintptr_t)c->options.proxy);
     free((char *)(uintptr_t)c->options.ca_file);
+    free((char *)(uintptr_t)c->options.certificate_file);
+    free((char *)(uintptr_t)c->options.key_file);
 }
 
 enum err http_client_new(struct loop *loop, const struct http_client_options *options, struct http_client **out)
@@ -261,7 +263,8 @@ enum err http_client_new(struct loop *loop, const struct http_client_options *op
     map_init(&c->origins_by_key, SIZE_MAX);
     loop_timer_init(&c->sweep, sweep);
     bool proxy = copy_string(&o->proxy), ca_file = copy_string(&o->ca_file);
-    if (!proxy || !ca_file || http_connect_init(c) != OK) {
+    bool certificate = copy_string(&o->certificate_file), key = copy_string(&o->key_file);
+    if (!proxy || !ca_file || !certificate || !key || http_connect_init(c) != OK) {
         free_strings(c);
         free(c);
         return ERR_NOMEM;

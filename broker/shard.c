@@ -40,6 +40,7 @@ enum err shard_new(struct engine *e, unsigned index, struct shard **out, struct 
     s->index = index;
     list_init(&s->streams);
     list_init(&s->sources);
+    list_init(&s->common);
     list_init(&s->taps);
     prng_seed_system(&s->prng);
     enum err err = loop_new(engine_clock(e), SHARD_MAILBOX_MAX, &s->loop);

@@ -54,6 +54,7 @@ struct shard {
     struct routing *routing;   /* in force on this loop; NULL before the first */
     struct list streams;       /* struct shard_stream */
     struct list sources;       /* struct shard_source */
+    struct list common;        /* what sources of this loop share */
     struct observed *observed; /* NULL: nobody wants to know (observe.h) */
     struct list taps;          /* who watches what enters channels (tap.h) */
     struct shard_counters counters;

@@ -260,9 +260,10 @@ static void report(void *arg, const char *reason, const char *message)
 /* A source with webhooks takes them on every loop; one that makes events by itself is on one, of one process. */
 static bool runs_here(const struct shard *s, const struct engine_source *source)
 {
+    const char *who = source->ops->together ? source->ops->name : source->key;
     if (!source->ops->one_loop)
         return true;
-    return engine_options_of(s->engine)->register_sources && shard_home(source->key, s->shard_count) == s->index;
+    return engine_options_of(s->engine)->register_sources && shard_home(who, s->shard_count) == s->index;
 }
 
 static enum err open_source(struct shard *s, struct routing *r, size_t i)
@@ -286,7 +287,8 @@ static enum err open_source(struct shard *s, struct routing *r, size_t i)
                                      .last = &source->source->last,
                                      .notice = notice,
                                      .report = report,
-                                     .arg = source->source};
+                                     .arg = source->source,
+                                     .common = &s->common};
     if (e == OK)
         e = source->source->ops->open(&spec->spec, &host, &source->instance, &d);
     sink_unref(sink);

@@ -22,13 +22,14 @@ struct http_origin;
 struct http_connection;
 
 struct http_client_options {
-    unsigned connections_max;    /* per origin and lane; 0: 32 */
-    unsigned waiting_max;        /* exchanges that may wait there before ERR_FULL; 0: 65536 */
-    uint64_t connect_timeout_ns; /* 0: 10 s */
-    uint64_t idle_timeout_ns;    /* a connection unused that long is closed; 0: 60 s */
-    const char *proxy;           /* URL; NULL: none, whatever the environment says */
-    const char *ca_file;         /* PEM; NULL: the system's */
-    bool insecure;               /* https without verifying: for tests only */
+    unsigned connections_max;                /* per origin and lane; 0: 32 */
+    unsigned waiting_max;                    /* exchanges that may wait there before ERR_FULL; 0: 65536 */
+    uint64_t connect_timeout_ns;             /* 0: 10 s */
+    uint64_t idle_timeout_ns;                /* a connection unused that long is closed; 0: 60 s */
+    const char *proxy;                       /* URL; NULL: none, whatever the environment says */
+    const char *ca_file;                     /* PEM; NULL: the system's */
+    const char *certificate_file, *key_file; /* PEM: shown to who asks for a client's certificate; NULL: none */
+    bool insecure;                           /* https without verifying: for tests only */
 };
 
 /* `loop` and what the options point to must outlive it (strings are copied). */

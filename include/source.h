@@ -13,6 +13,7 @@
 #include "http_server.h"
 #include "sink.h"
 
+struct filter;
 struct source_param {
     const char *name,
         *value; /* names as the resource's spec has them: "ownerAndRepository", "secretToken" (the secret's value) */
@@ -28,6 +29,7 @@ struct source_spec {
     const struct source_param
         *ce_overrides; /* extensions that every event gets (spec.ceOverrides.extensions, K_CE_OVERRIDES) */
     size_t ce_override_count;
+    struct filter *filter; /* of kubernetes: what it does not match is not sent; NULL: everything is */
 };
 /* Value of a parameter, or `fallback`. */
 const char *source_param(const struct source_spec *spec, const char *name, const char *fallback);
@@ -64,6 +66,14 @@ struct source_host {
      * source's loop. It is in no log: that is what `notice` is for. NULL: nobody asks. */
     void (*report)(void *arg, const char *reason, const char *message);
     void *arg;
+    /* What the sources of this loop share, of whatever kind (struct source_common); it outlives them. */
+    struct list *common;
+};
+
+/* The head of what several sources of one loop share. Who puts it there takes it out again. */
+struct source_common {
+    struct list link;
+    const struct source_ops *owner;
 };
 
 /* The common head of the part on a data loop, and of the part on the control loop. */
@@ -93,6 +103,7 @@ struct source_ops {
     enum err (*check)(const struct source_spec *spec, struct diag *d);
     /* It has one part, on one loop, in one process: it makes events by itself, and each of them once. */
     bool one_loop;
+    bool together; /* with one_loop: all of this kind are on the same loop, since they share what they watch */
     /* Its events come by way of the network (a command posts them), perhaps to this very process: it is closed while
      * the listeners are still open. */
     bool posts;

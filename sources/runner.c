@@ -33,6 +33,7 @@ struct runner {
     struct http_client *client;
     struct sink *sink;
     struct source *source, *last;
+    struct list common;
     struct source_registration *registration;
     struct source_counters counters, reported;
     uint64_t place_kept;
@@ -382,7 +383,8 @@ static int start(struct runner *u)
                                      .last = &u->last,
                                      .notice = notice,
                                      .report = stands,
-                                     .arg = u};
+                                     .arg = u,
+                                     .common = &u->common};
     e = ops->open(&c->spec, &host, &u->source, &d);
     if (e != OK)
         return failed(u, "the source", e, &d);
@@ -441,6 +443,7 @@ static void finish(struct runner *u)
 int runner_main(const struct runner_program *p, int argc, char **argv)
 {
     struct runner u = {.program = p, .ca_fd = -1, .signals.fd = -1};
+    list_init(&u.common);
     int code = runner_config_read(p, argc, argv, &u.config);
     if (code < 0) {
         log_setup(clock_system(), LOG_INFO, u.config.log_json,

@@ -26,6 +26,7 @@ __asm__(".pushsection .rodata\n"
         CRD("flows.knative.dev_parallels")
         CRD("sources.knative.dev_githubsources")
         CRD("sources.knative.dev_kafkasources")
+        CRD("sources.knative.dev_apiserversources")
         CRD("sources.knative.dev_pingsources")
         CRD("sources.knative.dev_containersources")
         CRD("sources.knative.dev_sinkbindings")

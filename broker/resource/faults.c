@@ -29,6 +29,7 @@ const char *resource_report_condition(const struct resource *r)
         {"sources.knative.dev", "KafkaSource", "ConnectionEstablished"},
         {"sources.knative.dev", "RabbitmqSource", "ExchangeReady"},
         {"sources.knative.dev", "PingSource", "Deployed"},
+        {"sources.knative.dev", "ApiServerSource", "SufficientPermissions"},
         {"sources.knative.dev", "ContainerSource", "ReceiveAdapterReady"},
         {"feeds.knative.dev", "Feed", "DependenciesSatisfied"},
         {"eventing.knative.dev", "Trigger", "SubscriptionReady"},

@@ -48,6 +48,7 @@ static void compile(struct planner *p)
     plan_2018_subscriptions(p);
     plan_github_sources(p);
     plan_ping_sources(p);
+    plan_api_server_sources(p);
     plan_sink_bindings(p);
     plan_container_sources(p);
     plan_kafka_sources(p);
@@ -110,6 +111,8 @@ struct plan *plan_unref(struct plan *p)
         return NULL;
     for (size_t i = 0; i < p->subscription_count; i++)
         filter_unref(p->subscriptions[i].filter);
+    for (size_t i = 0; i < p->source_count; i++)
+        filter_unref(p->sources[i].spec.filter);
     free(p->buses);
     free(p->channels);
     free(p->subscriptions);

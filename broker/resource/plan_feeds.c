@@ -204,6 +204,8 @@ static bool add_source(struct planner *p, const struct resource *r, const cJSON 
     struct plan_source *s = all ? plan_source_add(p, r, source.type, sink) : NULL;
     if (s && strcmp(source.type, "feedlet") == 0)
         plan_feedlet_params(p, s, r, source.event_source, trigger, all, source.event_type);
+    else if (s && strcmp(source.type, "kubernetes") == 0)
+        plan_kubernetes_2018(p, s, r, all);
     else if (s)
         github_params(p, s, r, trigger, all, source.event_type);
     cJSON_Delete(all);

@@ -500,6 +500,7 @@ static const struct rule {
     {"messaging.knative.dev", "Subscription", subscription_today, {"channel", NULL}},
     {"sources.knative.dev", "GitHubSource", github_source, {NULL}},
     {"sources.knative.dev", "KafkaSource", rule_kafka_source, {"consumerGroup", NULL}},
+    {"sources.knative.dev", "ApiServerSource", rule_api_server_source, {NULL}},
     {"sources.knative.dev", "PingSource", rule_ping_source, {NULL}},
     {"sources.knative.dev", "ContainerSource", rule_sink_source, {NULL}},
     {"sources.knative.dev", "SinkBinding", rule_sink_source, {NULL}},

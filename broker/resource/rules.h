@@ -58,5 +58,6 @@ void check_parallelism(struct check *c, cJSON *object);
 /* What every source has: sink and ceOverrides. */
 void rule_sink_source(struct check *c, cJSON *object);
 void rule_ping_source(struct check *c, cJSON *object);
+void rule_api_server_source(struct check *c, cJSON *object);
 
 #endif

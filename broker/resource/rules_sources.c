@@ -4,6 +4,7 @@
  * and data is a warning here, with its place: the object is taken, and its condition says the same, since a zone that
  * is not known here may be known where it runs.
  */
+#include "filters.h"
 #include "rules.h"
 #include "source.h"
 
@@ -59,6 +60,22 @@ void rule_ping_source(struct check *c, cJSON *object)
     rule_default(c, spec, "schedule", "* * * * *");
     if (cJSON_IsObject(spec))
         ask_source(c, spec);
+    path_up(c, before);
+    rule_sink_source(c, object);
+}
+
+void rule_api_server_source(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *spec = rule_enter(c, object, "spec", &before);
+    rule_default(c, spec, "mode", "Reference");
+    rule_default(c, spec, "serviceAccountName", "default");
+    cJSON *filters = rule_enter(c, spec, "filters", &inner);
+    struct filter *f = NULL;
+    if (cJSON_IsArray(filters) && filter_read(c, filters, &f) == ERR_NOMEM)
+        c->nomem = true;
+    filter_unref(f);
+    path_up(c, inner);
     path_up(c, before);
     rule_sink_source(c, object);
 }
