@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from real.kafka import Kafka  # noqa: E402
+from real.kubernetes import Kubernetes  # noqa: E402
 from real.pubsub import Emulator, PubSub  # noqa: E402
 from real.rabbitmq import RabbitMQ  # noqa: E402
 
@@ -196,7 +197,7 @@ def paint(text, code):
 
 
 # One for all; who stops or kills one starts its own. The Kafka stays, however late a busy machine lets its signs of life be: without them it has no leaders, and takes no topics.
-NODES = {"kafka": lambda: Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}), "rabbitmq": RabbitMQ, "pubsub": PubSub}
+NODES = {"kafka": lambda: Kafka(settings={"message.max.bytes": LARGE, "broker.session.timeout.ms": 60000}), "rabbitmq": RabbitMQ, "pubsub": PubSub, "kubernetes": Kubernetes}
 
 
 def wants(suite, node):

@@ -6,13 +6,17 @@ where it cannot wait, what was lost is counted (leat_source_failed_total) and to
 """
 
 import concurrent.futures
+import hashlib
 import itertools
+import os
 import re
 import signal
 import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
+import uuid
 
 import pytest
 
@@ -188,8 +192,33 @@ class PubSubRow(Later):
     name = "pubsub"
 
 
-class KubernetesRow(Later):
-    name = "kubernetes"
+class KubernetesRow(Row):
+    """Changes of one object, which come in order; where it begins is in its state, as after an earlier start."""
+
+    name, namespace, kubeconfig = "kubernetes", "none", "/none"
+
+    def prepare(self):
+        from real.kubernetes import Kubernetes
+        self.cluster = Kubernetes.shared()
+        self.kubeconfig = self.cluster.kubeconfig()
+        self.namespace = f"adapter-{os.getpid()}-{self.number}"
+        self.path = f"/api/v1/namespaces/{self.namespace}/configmaps"
+        self.cluster.good("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
+        version = self.cluster.make("configmaps", "a", self.namespace)["metadata"]["resourceVersion"]
+        (self.folder / "state").write_text(f"leat kubernetes 1\nP 0 {urllib.parse.quote(self.path + ' ', safe='')}\nV 0 {version}\n")
+
+    def arguments(self):
+        return ["--resource", "v1/ConfigMap", "--kubeconfig", str(self.kubeconfig), "--watch-namespace", self.namespace, "--state", str(self.folder / "state")]
+
+    def cause(self, count):
+        """An event's id is a UUID (RFC 9562, version 8) of the object's uid and version, in a space of the source's."""
+        ids = []
+        for _ in range(count):
+            m = self.cluster.good("PATCH", f"{self.path}/a", {"data": {"n": str(next(NUMBERS))}})["metadata"]
+            digest = bytearray(hashlib.sha256(bytes.fromhex("9d41c80e772b4af6b01563d98c3fe254") + f"{m['uid']} {m['resourceVersion']} is".encode()).digest()[:16])
+            digest[6], digest[8] = digest[6] & 0x0f | 0x80, digest[8] & 0x3f | 0x80
+            ids.append(str(uuid.UUID(bytes=bytes(digest))))
+        return ids
 
 
 ROWS = (Ping, GitHub, Process, KafkaRow, RabbitMQRow, PubSubRow, KubernetesRow)

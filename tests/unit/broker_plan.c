@@ -570,12 +570,17 @@ static void test_2018_feeds(void **state)
         rig_condition(rig_get(t, "feed", "july-route"), "DependenciesSatisfied"),
         "True BuiltInEventType EventType dev.knative.github.push is not declared; leat's own, of github, is used");
 
+    const struct plan_source *k8s = source_of(p, "of-k8s");
+    assert_string_equal(k8s->spec.type, "kubernetes");
+    assert_string_equal(source_param(&k8s->spec, "resources", ""), "v1/Event");
+    assert_string_equal(source_param(&k8s->spec, "mode", ""), "2018");
+    assert_string_equal(rig_condition(rig_get(t, "feed", "of-k8s"), "DependenciesSatisfied"), "True");
+    assert_string_equal(rig_condition(rig_get(t, "feed", "of-k8s"), "WebhookConfigured"), "(none)");
+
     static const char *const broken[][2] = {
         {"of-letters", "False NotSupported EventSource letters runs the program registry.example/post/office, which "
                        "leat cannot; built in is github."},
         {"of-orphans", "False EventSourceNotFound EventSource nobody is not declared"},
-        {"of-k8s", "False SourceNotBuiltIn ClusterEventSource k8sevents: this source is not in this build yet; built "
-                   "in is github"},
         {"of-unknown", "False EventTypeNotFound EventType unknown is not declared; built in are pullrequest and "
                        "dev.knative.github.*"},
         {"no-secret", "False SecretNotFound Secret default/absent is not declared"},
