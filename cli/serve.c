@@ -30,6 +30,7 @@ static const struct option_spec options[] = {
     {"bus", 0, "NAME[,PARAM=VALUE]",
      "The bus of channels and brokers that name none. Default: log, in the data directory; memory with --ephemeral. "
      "kafka,bootstrap.servers=one:9092,two:9092 is Kafka; rabbitmq,url=amqp://one is RabbitMQ; "
+     "pubsub,project=ID,credentials.file=key.json is Google Pub/Sub; "
      "faulty,inner=memory,revoke=0.1 tries out a bad day. A value @FILE is what that file holds.",
      false},
     {"resolve", 0, "NAME.NS=URL",
@@ -173,8 +174,10 @@ static bool read_shared(const struct invocation *in, struct serve_options *o)
         return false;
     }
     if (o->shared && !option_given(in, "bus")) {
-        usage_error(in->command, "--shared needs a bus that processes can share: "
-                                 "--bus kafka,bootstrap.servers=HOST:9092, or --bus rabbitmq,url=amqp://HOST.");
+        usage_error(
+            in->command,
+            "--shared needs a bus that processes can share: "
+            "--bus kafka,bootstrap.servers=HOST:9092, --bus rabbitmq,url=amqp://HOST, or --bus pubsub,project=ID.");
         return false;
     }
     if (o->shared && o->auto_create_event_types) {

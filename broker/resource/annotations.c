@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "json.h"
+#include "pubsub.h"
 #include "text.h"
 
 /* Kinds that one annotation means the same on. */
@@ -159,6 +160,11 @@ static enum err check_kafka_group(const char *value, struct diag *d)
     return *value && strlen(value) <= KAFKA_NAME_MAX
                ? OK
                : diag_set(d, ERR_INVALID, "must be 1 to %d characters", KAFKA_NAME_MAX);
+}
+
+static enum err check_pubsub_topic(const char *value, struct diag *d)
+{
+    return pubsub_name_check("topics", value, d);
 }
 
 static enum err check_rabbitmq_name(const char *value, struct diag *d)
@@ -346,6 +352,8 @@ static const struct annotation_rule {
     {ANNOTATION_RABBITMQ_BARE_HEADERS, ON_CHANNEL, check_bool},
     {ANNOTATION_RABBITMQ_STREAM, ON_CHANNEL | ON_FLOW, check_bool},
     {ANNOTATION_RABBITMQ_SHARED, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_shared},
+    {ANNOTATION_PUBSUB_TOPIC, ON_CHANNEL, check_pubsub_topic},
+    {ANNOTATION_PUBSUB_EXTERNAL_TOPIC, ON_CHANNEL, check_pubsub_topic},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])
 

@@ -42,6 +42,8 @@
 #define ANNOTATION_RABBITMQ_BARE_HEADERS "leat.dev/rabbitmq-bare-headers"
 #define ANNOTATION_RABBITMQ_SHARED "leat.dev/rabbitmq-shared"
 #define ANNOTATION_RABBITMQ_STREAM "leat.dev/rabbitmq-stream"
+#define ANNOTATION_PUBSUB_TOPIC "leat.dev/pubsub-topic"
+#define ANNOTATION_PUBSUB_EXTERNAL_TOPIC "leat.dev/pubsub-external-topic"
 
 /* Knative's own. */
 #define ANNOTATION_BROKER_CLASS "eventing.knative.dev/broker.class"

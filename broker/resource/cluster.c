@@ -117,6 +117,8 @@ void put_channel_place(struct planner *p, cJSON *status, const struct channel_pl
         put_annotation(p, status, "default.topic", cluster_param_value(channel->params, channel->param_count, "topic"));
     if (channel && plan_bus_is(p, channel->bus, "rabbitmq"))
         put_annotation(p, status, "exchange", cluster_param_value(channel->params, channel->param_count, "exchange"));
+    if (channel && plan_bus_is(p, channel->bus, "pubsub"))
+        put_annotation(p, status, "topic", cluster_param_value(channel->params, channel->param_count, "topic"));
 }
 
 void put_subscription_place(struct planner *p, cJSON *status, const struct plan_subscription *s)
@@ -125,6 +127,8 @@ void put_subscription_place(struct planner *p, cJSON *status, const struct plan_
         put_annotation(p, status, "group.id", cluster_param_value(s->params, s->param_count, "group"));
     if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "rabbitmq"))
         put_annotation(p, status, "queue", cluster_param_value(s->params, s->param_count, "queue"));
+    if (s && plan_bus_is(p, p->plan->channels[s->channel].bus, "pubsub"))
+        put_annotation(p, status, "subscription", cluster_param_value(s->params, s->param_count, "subscription"));
 }
 
 /* ---- sources ---- */

@@ -16,7 +16,21 @@
 
 enum bus_sort { BUS_OTHER, BUS_STUB, BUS_LOG, BUS_KAFKA, BUS_PUBSUB, BUS_RABBITMQ };
 
-#define BUILT_IN "built in are stub (in memory), log (on disk), kafka and rabbitmq"
+#define BUILT_IN "built in are stub (in memory), log (on disk), kafka, gcppubsub and rabbitmq"
+
+/* Systems that leat does not bring: their backend, and for people their name and what describes them. */
+static const struct {
+    const char *type, *name, *variable;
+} systems[] = {
+    [BUS_KAFKA] = {"kafka", "Kafka", "cluster's addresses in KAFKA_BOOTSTRAP_SERVERS"},
+    [BUS_PUBSUB] = {"pubsub", "Google Pub/Sub", "project in GOOGLE_CLOUD_PROJECT"},
+    [BUS_RABBITMQ] = {"rabbitmq", "RabbitMQ", "address in RABBITMQ_URL"},
+};
+
+static bool outside(enum bus_sort sort)
+{
+    return sort == BUS_KAFKA || sort == BUS_PUBSUB || sort == BUS_RABBITMQ;
+}
 
 static enum bus_sort sort_of_word(const char *word)
 {
@@ -79,19 +93,18 @@ static bool bus_built_in(struct planner *p, const char *kind, const char *name, 
         return plan_kafka_2018_servers(p, r, why) != NULL;
     if (sort == BUS_RABBITMQ && r)
         return plan_rabbitmq_2018_reachable(p, r, why);
-    if (sort == BUS_KAFKA || sort == BUS_RABBITMQ)
+    if (sort == BUS_PUBSUB && r)
+        return plan_pubsub_2018_reachable(p, r, why);
+    if (outside(sort))
         *why = why_of(p, "BusNotFound",
                       "%s %s is not declared, and the default bus is not %s: declare it, with the %s of its "
                       "dispatcher's environment",
-                      kind, name, sort == BUS_KAFKA ? "Kafka" : "RabbitMQ",
-                      sort == BUS_KAFKA ? "cluster's addresses in KAFKA_BOOTSTRAP_SERVERS" : "address in RABBITMQ_URL");
+                      kind, name, systems[sort].name, systems[sort].variable);
     else if (sort == BUS_LOG)
         *why = why_of(p, "NoDataDirectory",
                       "%s %s keeps its events on disk, and leat serve was started with --ephemeral", kind, name);
-    else if (sort == BUS_OTHER)
-        *why = why_of(p, "BusNotSupported", "%s %s runs a program that leat does not know; " BUILT_IN, kind, name);
     else
-        *why = why_of(p, "BusNotBuiltIn", "%s %s: Google Pub/Sub is not in this build yet; " BUILT_IN, kind, name);
+        *why = why_of(p, "BusNotSupported", "%s %s runs a program that leat does not know; " BUILT_IN, kind, name);
     return false;
 }
 
@@ -132,7 +145,7 @@ static size_t log_bus(struct planner *p, const char *key, const char *folder)
     return plan_bus(p, key, "log", dir, 1);
 }
 
-/* Of Kafka and RabbitMQ, *good false and *why when it is not known where that is. */
+/* Of Kafka, Pub/Sub and RabbitMQ, *good false and *why when it is not known where that is. */
 static size_t declared_bus(struct planner *p, const char *kind, const struct resource *r, enum bus_sort sort,
                            bool *good, struct why *why)
 {
@@ -144,6 +157,10 @@ static size_t declared_bus(struct planner *p, const char *kind, const struct res
     }
     if (sort == BUS_RABBITMQ) {
         *good = plan_rabbitmq_2018_bus(p, key, r, &bus, why);
+        return bus;
+    }
+    if (sort == BUS_PUBSUB) {
+        *good = plan_pubsub_2018_bus(p, key, r, &bus, why);
         return bus;
     }
     if (sort != BUS_LOG)
@@ -159,8 +176,8 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
         b.why = why_of(p, "BusNotFound", "%s %s is not declared; " BUILT_IN, kind, name);
         return b;
     }
-    bool others = sort == BUS_KAFKA || sort == BUS_RABBITMQ;
-    b.good = (others && (b.resource || plan_default_bus(p, sort == BUS_KAFKA ? "kafka" : "rabbitmq", &b.index))) ||
+    bool others = outside(sort);
+    b.good = (others && (b.resource || plan_default_bus(p, systems[sort].type, &b.index))) ||
              bus_built_in(p, kind, name, sort, b.resource, &b.why);
     if (!b.good)
         return b;
@@ -181,13 +198,17 @@ static struct chosen_bus choose_bus(struct planner *p, const char *kind, const c
 /* What a Channel or Subscription on the bus may set: its parameters mean something by where it lies. */
 static enum bus_sort sort_of_index(const struct planner *p, size_t bus)
 {
-    return plan_bus_is(p, bus, "kafka") ? BUS_KAFKA : plan_bus_is(p, bus, "rabbitmq") ? BUS_RABBITMQ : BUS_OTHER;
+    for (enum bus_sort sort = BUS_KAFKA; sort <= BUS_RABBITMQ; sort++)
+        if (plan_bus_is(p, bus, systems[sort].type))
+            return sort;
+    return BUS_OTHER;
 }
 
 static bool means(const char *name, bool of_channel, enum bus_sort sort)
 {
     static const char *const names[][2] = {[BUS_OTHER] = {"overflow", "capacity"},
                                            [BUS_KAFKA] = {"initialOffset", "NumPartitions"},
+                                           [BUS_PUBSUB] = {"", ""}, /* it had none */
                                            [BUS_RABBITMQ] = {"Parallelism", "QueueType"}};
     return strcmp(name, names[sort][of_channel]) == 0;
 }
@@ -316,6 +337,15 @@ static const char *default_cluster_bus(struct planner *p)
             return name;
     }
     return "stub";
+}
+
+const char *plan_2018_bus_name(struct planner *p, const struct resource *r)
+{
+    const cJSON *spec = json_object(r->object, "spec");
+    const char *bus = json_text(spec, "bus"), *cluster = json_text(spec, "clusterBus");
+    if (strcmp(r->kind->group, FLOWS) == 0)
+        return default_cluster_bus(p);
+    return bus ? bus : cluster ? cluster : "";
 }
 
 void plan_2018_channels(struct planner *p)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the form of 2018 share (plan_2018*.c, plan_kafka_2018.c, plan_rabbitmq_2018.c, plan_feeds.c).
+ * What the files of the form of 2018 share (plan_2018*.c, plan_kafka_2018.c, plan_rabbitmq_2018.c, plan_pubsub.c,
+ * plan_feeds.c).
  */
 #ifndef LEAT_BROKER_RESOURCE_PLAN_2018_H
 #define LEAT_BROKER_RESOURCE_PLAN_2018_H
@@ -14,6 +15,15 @@
 /* The value of the first of these variables (NULL-terminated) that the environment of its dispatcher or provisioner
  * has. NULL: none is there, and why->reason is NULL; or one is and cannot be read, and *why says so. */
 const char *bus_2018_variable(struct planner *p, const struct resource *r, const char *const *names, struct why *why);
+
+/* The value of a key of a Secret that it mounts; NULL with *why. */
+const char *bus_2018_secret(struct planner *p, const struct resource *r, const char *name, const char *key,
+                            struct why *why);
+
+/* ---- plan_2018.c ---- */
+
+/* The name of the Bus or ClusterBus of a Channel or Flow. */
+const char *plan_2018_bus_name(struct planner *p, const struct resource *r);
 
 /* ---- plan_kafka_2018.c ---- */
 
@@ -43,5 +53,12 @@ bool plan_feedlet_command(struct planner *p, const struct resource *r, struct wh
 void plan_feedlet_params(struct planner *p, struct plan_source *s, const struct resource *r,
                          const struct resource *event_source, const cJSON *trigger, const cJSON *all,
                          const char *event_type);
+
+/* ---- plan_pubsub.c ---- */
+
+/* Whether a Bus or ClusterBus gcppubsub says which project it is on; false with *why. */
+bool plan_pubsub_2018_reachable(struct planner *p, const struct resource *r, struct why *why);
+/* The bus of this key there; false with *why, and *bus is set all the same, for what ran there before. */
+bool plan_pubsub_2018_bus(struct planner *p, const char *key, const struct resource *r, size_t *bus, struct why *why);
 
 #endif

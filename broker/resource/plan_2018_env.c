@@ -36,6 +36,16 @@ const char *plan_value_from(struct planner *p, const char *ns, const cJSON *from
     return text;
 }
 
+const char *bus_2018_secret(struct planner *p, const struct resource *r, const char *name, const char *key,
+                            struct why *why)
+{
+    const struct resource *secret = find(p, "Secret", r->namespace_name, name);
+    if (secret)
+        return secret_value(p, secret->namespace_name, name, key, why);
+    *why = why_of(p, "SecretNotFound", "%s %s: Secret %s is not declared", r->kind->kind, r->name, name);
+    return NULL;
+}
+
 /* The variable's value in this container's environment; NULL with *why when it is there and cannot be read. */
 static const char *variable(struct planner *p, const struct resource *r, const char *container, const char *name,
                             struct why *why)

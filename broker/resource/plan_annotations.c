@@ -41,6 +41,10 @@ void plan_channel_annotations(struct planner *p, struct channel_plan *c, const s
         plan_rabbitmq_annotations(p, c, r);
         return;
     }
+    if (plan_bus_is(p, p->plan->channels[c->index].bus, "pubsub")) {
+        plan_pubsub_annotations(p, c, r);
+        return;
+    }
     for (size_t i = 0; i < sizeof params / sizeof params[0]; i++) {
         const char *value = annotation(r->object, params[i]);
         if (value) /* the bus knows them by the names that users do */
@@ -99,7 +103,7 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
         overflow = annotation(channel->object, ANNOTATION_OVERFLOW);
     size_t bus = p->plan->channels[s->channel].bus;
     bool rabbitmq = plan_bus_is(p, bus, "rabbitmq");
-    if (overflow && !rabbitmq && !plan_bus_is(p, bus, "kafka"))
+    if (overflow && !rabbitmq && !plan_bus_is(p, bus, "kafka") && !plan_bus_is(p, bus, "pubsub"))
         plan_subscription_param(p, s, "overflow", overflow);
     if (annotation(r->object, ANNOTATION_START_FROM))
         s->start = start_of(r);

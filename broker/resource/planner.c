@@ -232,6 +232,9 @@ static struct siting siting_of(struct planner *p, const struct resource *r, cons
     } else if (plan_bus_is(p, bus, "rabbitmq")) {
         at.word = "exchange";
         at.name = plan_rabbitmq_exchange_name(p, r, form, &at.external);
+    } else if (plan_bus_is(p, bus, "pubsub") && !form->takes_nothing) {
+        at.word = "topic";
+        at.name = plan_pubsub_topic_name(p, r, form, &at.external);
     }
     return at;
 }
@@ -240,7 +243,8 @@ static struct siting siting_of(struct planner *p, const struct resource *r, cons
  * are. */
 static bool siting_take(struct planner *p, struct channel_plan *c, size_t bus, const struct siting *at, struct why *why)
 {
-    static const char *const where[] = {"bootstrap.servers", "url", "host", "port", "vhost"};
+    static const char *const where[] = {"bootstrap.servers", "url",      "host",    "port", "vhost",
+                                        "project",           "endpoint", "emulator"};
     const struct plan_bus *b = &p->plan->buses[bus];
     const char *key = b->key, *given = "";
     for (size_t i = 0; i < sizeof where / sizeof where[0]; i++) {
@@ -385,6 +389,8 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
         plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel, s));
     if (plan_bus_is(p, p->plan->channels[channel->index].bus, "rabbitmq") && !channel->is_queue)
         plan_subscription_param(p, s, "queue", plan_rabbitmq_queue_name(p, r, channel, s));
+    if (plan_bus_is(p, p->plan->channels[channel->index].bus, "pubsub"))
+        plan_subscription_param(p, s, "subscription", plan_pubsub_subscription_name(p, r, channel, s));
     return s;
 }
 

@@ -216,6 +216,14 @@ void put_rabbitmq_conditions(struct planner *p, cJSON *status, const struct chan
 void plan_rabbitmq_source_channels(struct planner *p);
 void plan_rabbitmq_sources(struct planner *p);
 
+/* ---- plan_pubsub.c: topics and subscriptions of Google Pub/Sub ---- */
+
+const char *plan_pubsub_topic_name(struct planner *p, const struct resource *r, const struct channel_form *form,
+                                   bool *external);
+const char *plan_pubsub_subscription_name(struct planner *p, const struct resource *r,
+                                          const struct channel_plan *channel, const struct plan_subscription *s);
+void plan_pubsub_annotations(struct planner *p, struct channel_plan *c, const struct resource *r);
+
 /* ---- one file for each generation ---- */
 
 /* The bus that a channelTemplate asks for (NULL: the default one, which always is one); false with *why when this build

@@ -350,7 +350,7 @@ def test_send_does_not_wait_for_what_will_not_change(run, sink):
     assert run("send", "--to", sink.url, "--wait", "-1")[0] == 2
 
 
-@pytest.mark.parametrize("bus, words", [("rabbits", "there are memory, log, kafka, rabbitmq and faulty"), ("memory,total", "PARAM=VALUE"), ("memory,=1", "PARAM=VALUE")])
+@pytest.mark.parametrize("bus, words", [("rabbits", "there are memory, log, kafka, rabbitmq, pubsub and faulty"), ("memory,total", "PARAM=VALUE"), ("memory,=1", "PARAM=VALUE")])
 def test_a_bus_that_there_is_not(run, bus, words):
     code, out, err = run("serve", "--ephemeral", "--bus", bus)
     assert code == 2 and not out and "--bus" in err and words in err

@@ -70,7 +70,7 @@ def test_a_channel_is_a_topic_and_a_subscription_one_of_it(ours, service, record
     broker = ours(one(sub.url))
     assert names(service, "topics", broker) == ["leat.default.c"]
     [id] = names(service, "subscriptions", broker)
-    assert id.startswith("leat.default.c.")
+    assert id.startswith("leat.default.s.")
     there = service.look("subscriptions", prefix_of(broker.manifest.parent) + id)
     assert there["enableMessageOrdering"] and there["ackDeadlineSeconds"] == 10, there
     accepted(broker, *(str(i) for i in range(50)))
@@ -103,6 +103,22 @@ def test_what_somebody_else_publishes_comes_too(ours, service, recorder):
     sub.wait_ids({"theirs", plain})
     [r] = [r for r in sub.requests if r.id == plain]
     assert r.attributes["type"] == "google.cloud.pubsub.topic.v1.messagePublished", r
+
+
+def test_the_form_of_2018_keeps_its_names(service, serve, recorder):
+    sub = recorder["sub"]
+    group, env = "channels.knative.dev/v1alpha1", [{"name": "GOOGLE_CLOUD_PROJECT", "value": "project-of-2018"}, {"name": "PUBSUB_EMULATOR_HOST", "value": service.address}]
+    image = "registry.example/eventing/pkg/buses/gcppubsub/dispatcher"
+    objects = [
+        {"apiVersion": group, "kind": "ClusterBus", "metadata": {"name": "gcppubsub"}, "spec": {"dispatcher": {"name": "dispatcher", "image": image, "env": env}}},
+        {"apiVersion": group, "kind": "Channel", "metadata": {"name": "old", "namespace": "default"}, "spec": {"clusterBus": "gcppubsub"}},
+        {"apiVersion": group, "kind": "Subscription", "metadata": {"name": "olds", "namespace": "default"}, "spec": {"channel": "old", "subscriber": sub.url}},
+    ]
+    broker = serve(objects)
+    wait_for(lambda: broker.post("old", b"v", event("x")).status == 202, "the channel to take events")
+    sub.wait_ids({"x"})
+    assert "projects/project-of-2018/topics/channel-gcppubsub-default-old" in service.names("topics", "project-of-2018")
+    assert "projects/project-of-2018/subscriptions/subscription-gcppubsub-default-olds" in service.names("subscriptions", "project-of-2018")
 
 
 # ---- leat is killed ----

@@ -457,9 +457,9 @@ static void test_2018_channels(void **state)
 
     static const char *const broken[][2] = {
         {"on-pigeons", "False BusNotSupported Bus strange runs a program that leat does not know; built in are stub "
-                       "(in memory), log (on disk), kafka and rabbitmq"},
+                       "(in memory), log (on disk), kafka, gcppubsub and rabbitmq"},
         {"on-nothing", "False BusNotFound ClusterBus missing is not declared; built in are stub (in memory), log (on "
-                       "disk), kafka and rabbitmq"},
+                       "disk), kafka, gcppubsub and rabbitmq"},
     };
     for (size_t i = 0; i < COUNT(broken); i++) {
         char key[100];
@@ -470,8 +470,8 @@ static void test_2018_channels(void **state)
     }
     assert_string_equal(rig_condition(rig_get(t, "bus", "kafka"), "Ready"), "True");
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "gcppubsub"), "Ready"),
-                        "False BusNotBuiltIn ClusterBus gcppubsub: Google Pub/Sub is not in this build yet; built in "
-                        "are stub (in memory), log (on disk), kafka and rabbitmq");
+                        "False ProjectMissing ClusterBus gcppubsub: the environment of its dispatcher has no "
+                        "GOOGLE_CLOUD_PROJECT; write the project's id there");
     assert_string_equal(rig_condition(rig_get(t, "clusterbus", "stub"), "Ready"), "True");
     done(t, p);
 }
