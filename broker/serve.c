@@ -188,10 +188,11 @@ static void say_elsewhere(struct server *s, const struct plan *plan)
         const struct resource *r = resource_by_key(s->table, p->key);
         if (!r || !ops || (!ops->register_start && !ops->one_loop))
             continue;
-        const char *type = ops->one_loop ? resource_report_condition(r) : "WebhookConfigured",
-                   *text = ops->one_loop ? "the process with --sources yes runs it; this one has --sources no"
-                                         : "the process with --sources yes registers it; this one has --sources no";
-        if (resource_set_condition(s->table, r, type, ops->one_loop ? "True" : "Unknown", "Elsewhere", text) != OK)
+        const char *type = ops->http_head ? "WebhookConfigured" : resource_report_condition(r),
+                   *text = ops->http_head ? "the process with --sources yes registers it; this one has --sources no"
+                                          : "the process with --sources yes runs it; this one has --sources no";
+        if (type &&
+            resource_set_condition(s->table, r, type, ops->http_head ? "Unknown" : "True", "Elsewhere", text) != OK)
             log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", p->key);
     }
 }

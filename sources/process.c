@@ -315,7 +315,9 @@ static void on_end(struct loop_watch *w, uint32_t events)
     siginfo_t info = {0};
     if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
         return;
-    kill(-p->pid, SIGKILL);
+    bool good = info.si_code == CLD_EXITED && info.si_status == 0, once = source_param(p->spec, "once", NULL);
+    if (!once || !good) /* what is run once may have been run to leave something behind */
+        kill(-p->pid, SIGKILL);
     readable(&p->out.watch, 0);
     readable(&p->err.watch, 0);
     stream_close(&p->out);
@@ -331,8 +333,7 @@ static void on_end(struct loop_watch *w, uint32_t events)
             loop_defer(p->host.loop, &p->closed_task);
         return;
     }
-    if (source_param(p->spec, "once", NULL)) {
-        bool good = info.si_code == CLD_EXITED && info.si_status == 0;
+    if (once) {
         stands(p, good ? NULL : "CommandEnded", p->last_failure);
         return;
     }

@@ -8,6 +8,7 @@ import pytest
 
 from broker import Broker
 from leat import binary, wait_for
+from test_process_source import runs
 
 FILES = ("--allow-commands", "files")
 PROGRAM = f"""#!/bin/sh
@@ -135,6 +136,25 @@ def test_without_a_data_directory_it_is_stopped_at_the_end(serve, sink, feedlet)
     is_ready(broker)
     assert broker.stop() == 0
     assert feedlet.operations == ["START", "STOP"]
+
+
+def test_an_adapter_that_it_leaves_running(serve, sink, feedlet):
+    """What START leaves behind stays, also with the feedlet's own group; STOP knows it by the context."""
+    feedlet.write("""#!/bin/sh
+if [ "$FEED_OPERATION" = START ]; then
+    sleep 1000 < /dev/null > /dev/null 2>&1 &
+    echo $! > "$1"
+    printf '{"Context":{"pid":%d}}' $! | base64 > "$TERMINATION_LOG"
+else
+    kill $(printf %s "$FEED_CONTEXT" | base64 -d | sed 's/.*"pid":\\([0-9]*\\).*/\\1/')
+fi
+""")
+    broker = serve([*declared(feedlet), feed(sink)], *FILES)
+    is_ready(broker)
+    pid = int(feedlet.written.read_text())
+    assert runs(pid)
+    broker.reload(declared(feedlet))
+    wait_for(lambda: not runs(pid), "the adapter's end")
 
 
 def test_a_start_that_fails_is_tried_again(serve, sink, feedlet):

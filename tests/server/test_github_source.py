@@ -222,7 +222,7 @@ def test_a_second_signal_cuts(source, sink):
 
 @pytest.mark.parametrize("args,env,code,words", [
     ([], {"K_SINK": ""}, 2, "K_SINK"),
-    (["--sink", "ftp://x"], {}, 1, "sink"),
+    (["--sink", "ftp://x"], {}, 3, "sink"),
     (["--nonsense"], {}, 2, "--nonsense"),
     (["stray"], {}, 2, "stray"),
     (["--listen"], {}, 2, "--listen ADDR"),
