@@ -13,7 +13,9 @@
  *
  * With `shared` the events lie on a system beside the server, which fails too: a 503 is then unknown as well, since
  * what was not acknowledged in time may have been kept all the same; and what was not settled there may come again
- * within a life, when the server was taken for dead.
+ * within a life, when the server was taken for dead. With `scattered` such a system keeps what it did not acknowledge
+ * for each subscription by itself (an exchange of RabbitMQ writes to one queue after the other): then what is unknown
+ * may come to some.
  *
  * A life is one server process; a run is what lies between two clean stops, with ids of its own, so that an event of an
  * earlier run that comes again was delivered twice by a server that had stopped cleanly.
@@ -61,7 +63,7 @@ struct event {
 
 static uint64_t seed = 1;
 static uint32_t run = 1, life;
-static bool shared;
+static bool shared, scattered;
 
 static uint64_t mix(uint64_t x)
 {
@@ -530,11 +532,12 @@ static bool due_at(const struct event *e, unsigned producer, uint32_t seq, unsig
     return !s.malformed && (e->fate == ACCEPTED || e->fate == UNKNOWN) && rules[sub].types >> s.type & 1;
 }
 
-/* An event of unknown fate that came to one of its subscriptions is in the log, so it must come to all. */
+/* An event of unknown fate that came to one of its subscriptions is in the log, so it must come to all; not where it is
+ * scattered. */
 static bool must_come(const struct event *e)
 {
     bool came = e->fate == ACCEPTED;
-    for (unsigned i = 0; i < SUBS; i++)
+    for (unsigned i = 0; i < SUBS && !scattered; i++)
         came |= e->ended[i] != 0;
     return came;
 }
@@ -730,8 +733,9 @@ static bool read_commands(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2 && (argc != 3 || strcmp(argv[2], "shared") != 0))
-        die("usage: peer SEED [shared]");
+    scattered = argc == 3 && strcmp(argv[2], "scattered") == 0;
+    if (argc != 2 && !scattered && (argc != 3 || strcmp(argv[2], "shared") != 0))
+        die("usage: peer SEED [shared|scattered]");
     shared = argc == 3;
     seed = strtoull(argv[1], NULL, 0);
     dice = mix(seed);

@@ -23,7 +23,7 @@ from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ  # noqa: E402
 
 
 class RabbitMQCampaign(SystemCampaign):
-    NODE = RabbitMQ
+    NODE, KEEPS = RabbitMQ, "scattered"
     FAULTS = (*SystemCampaign.FAULTS, "alarm", "password")
     SILENCE = 20.0  # a queue's length, which a node that was just started may not know
     password = PASSWORD

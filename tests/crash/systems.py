@@ -45,12 +45,13 @@ class SystemCampaign(Campaign):
     """As a Campaign, with a system that is broken too. `NODE`: its class in tests/real; SETTLED_S: a fault may repeat what was settled since that long ago, and what was in flight."""
 
     NODE, SETTLED_S = None, 0.2
+    KEEPS = "shared"  # what peer.c is to expect of it
     FAULTS = ("leat", "node", "frozen", "both")
 
     def __init__(self, a, folder):
         self.node = self.NODE(folder / "node")
         self.node.start()
-        super().__init__(a, folder, Peer(a.seed, "shared"))
+        super().__init__(a, folder, Peer(a.seed, self.KEEPS))
         self.faults = collections.Counter()
         self.down_s = []  # from the fault's end until events are accepted again
 
