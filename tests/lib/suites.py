@@ -31,7 +31,7 @@ FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty", "channels_log_store", "channels_log_reclaim",
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "clients_kafka", "clients_rabbitmq_link", "clients_rabbitmq_hostile", "broker_engine")
-FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
+FETCHED = {"kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients", "container_image (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ")  # beside memory; as `serve --bus` takes them
 ADAPTERS = ("kafka", "rabbitmq", "pubsub", "kubernetes")  # beside those that need nothing, rows of server adapters
@@ -98,7 +98,7 @@ def server_suites():
     program = f"{build_dir(san)}/leat"
     for source in sorted((ROOT / "tests/server").glob("test_*.py")):
         name = source.stem.removeprefix("test_")
-        if name == "adapters":
+        if name in ("adapters", "container_image"):
             yield from adapter_suites(source, program, san)
             continue
         for bus in [None, *(BUSES if name in ON_EVERY_BUS else [])]:
@@ -109,8 +109,9 @@ def server_suites():
 
 def adapter_suites(source, program, san):
     """A suite for each row, so that only those on Kafka and the like want one."""
-    for rows in ("ping or github or process or row", *ADAPTERS):
-        title = "server adapters" + (f" ({rows})" if rows in ADAPTERS else "")
+    others = "not " + " and not ".join(ADAPTERS)
+    for rows in (others, *(a for a in ADAPTERS if f'"{a}"' in source.read_text())):
+        title = f"server {source.stem.removeprefix('test_')}" + (f" ({rows})" if rows in ADAPTERS else "")
         yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", rows, source], program, san, env={"LEAT": str(ROOT / program)})
 
 
