@@ -12,14 +12,14 @@ endif
 comma    := ,
 B        := build$(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),/clang)
 PREFIX   ?= /usr/local
-PKGS     := libcurl libcjson yaml-0.1 libssl libcrypto sqlite3 rdkafka librabbitmq
+PKGS     := libcurl libcjson yaml-0.1 libssl libcrypto sqlite3 rdkafka librabbitmq zlib
 WARN     := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Wformat=2
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   ?= -O2 -g
 # Unwind tables serve debuggers alone here, who read them from the debug information; what nobody calls is left out.
 CFLAGS   += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-fno-asynchronous-unwind-tables -ffunction-sections)
 CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iinclude -DLEAT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
-LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SAN),-fsanitize=$(SAN),-Wl$(comma)--gc-sections)
+LDFLAGS  += -pie -Wl,-z,relro,-z,now,-z,pack-relative-relocs -Wl,--as-needed -pthread $(if $(SAN),-fsanitize=$(SAN),-Wl$(comma)--gc-sections)
 LDLIBS   := $(shell pkg-config --libs $(PKGS)) -lm
 
 # Who may use whom (docs/internals/house.md): each room links with the rooms below it and no other, so a call upwards fails the build.
@@ -49,8 +49,18 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# The schemas are the only ones there are: the program embeds deploy/crds/ whole.
-$(B)/broker/resource/crds_embedded.o: $(wildcard deploy/crds/*.yaml)
+# What no event passes is made small: the command line, resources and the engine; of broker/ these are the files on an event's way.
+HOT := ingress entry shard targets routing tap observe injector park parked
+$(B)/cli/%.o $(B)/broker/%.o: CFLAGS += $(if $(SAN),,-Os)
+$(HOT:%=$(B)/broker/%.o): CFLAGS += $(if $(SAN),,-O2)
+
+# The schemas are the only ones there are: the program embeds deploy/crds/ whole, packed, in the order that crds_embedded.c names.
+CRDS := $(shell sed -n 's,^ *CRD("\(.*\)")$$,deploy/crds/\1.yaml,p' broker/resource/crds_embedded.c) broker/resource/foreign_kinds.yaml
+$(B)/crds.gz: broker/resource/crds_embedded.c $(CRDS)
+	@mkdir -p $(@D)
+	@for f in $(CRDS); do echo ---; cat $$f; done | gzip -9n > $@
+$(B)/broker/resource/crds_embedded.o: $(B)/crds.gz
+$(B)/broker/resource/crds_embedded.o: CPPFLAGS += -DCRDS_PACKED='"$(B)/crds.gz"'
 
 # The CloudEvents library alone: events/ and the base objects it needs.
 CE_BASE := array err buf json map prng siphash text text_numbers uuid

@@ -7,6 +7,7 @@
 
 #include "slice.h"
 
-struct slice crds_embedded(void);
+/* Unpacks it: *out is what the result, owned by the caller (free()), holds. NULL, and *out untouched: no memory. */
+char *crds_embedded(struct slice *out);
 
 #endif

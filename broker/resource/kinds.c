@@ -107,12 +107,17 @@ enum err kinds_load(struct diag *d)
 {
     if (all.count > 0)
         return OK;
+    struct slice text;
+    char *memory = crds_embedded(&text);
+    if (!memory)
+        return diag_set(d, ERR_NOMEM, "no memory for the schemas");
     struct places places;
     places_init(&places);
     struct reading r = {
         .places = &places, .nodes_left = MANIFEST_NODES_MAX, .document = on_document, .mistake = on_mistake};
-    enum err e = yaml_read(crds_embedded(), &r);
+    enum err e = yaml_read(text, &r);
     places_fini(&places);
+    free(memory);
     if (e != OK || all.nomem)
         e = diag_set(d, ERR_NOMEM, "no memory for the schemas");
     else if (all.broken[0] || !all.metadata)
