@@ -6,6 +6,7 @@
  *     DATA/format         "leat data 1"
  *     DATA/lock           held locked by the process that serves; its number is the content
  *     DATA/resources.db   objects (SQLite)
+ *     DATA/kubernetes/    what sources of that kind have told
  *     DATA/log/           events of the default bus
  *     DATA/buses/NAME/    events of a Bus that names no directory
  */

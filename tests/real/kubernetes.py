@@ -97,6 +97,7 @@ class Kubernetes(Node):
             make_certificates(self.certificates)
             run(["openssl", "genrsa", "-out", self.certificates / "accounts.key", "2048"])
             (self.certificates / "tokens.csv").write_text(f'{ADMIN},admin,uid-admin,"system:masters"\n{WATCHER},watcher,uid-watcher\n')
+        self.kubeconfig()
 
     def etcd_command(self):
         peers = f"http://127.0.0.1:{self.ports[self.PORTS[2]]}"
