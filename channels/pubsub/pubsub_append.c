@@ -311,6 +311,15 @@ static enum err verdict(struct pub_line *l, const struct pubsub_answer *a)
     return a->err == ERR_TOO_LARGE || a->err == ERR_FULL || a->err == ERR_NOMEM ? a->err : ERR_UNAVAILABLE;
 }
 
+/* What waited behind a publish that failed is told so, rather than kept until its own has failed. */
+static void end_waiting(struct pub_line *l, uint64_t *charge, uint64_t *ended)
+{
+    for (size_t n = l->waiting_count; n > 0; n--) { /* not what a done appends */
+        end(l->outlet, pop(l), ERR_UNAVAILABLE, charge);
+        ++*ended;
+    }
+}
+
 static void published(void *arg, const struct pubsub_answer *a)
 {
     struct pub_line *l = arg;
@@ -318,8 +327,11 @@ static void published(void *arg, const struct pubsub_answer *a)
     uint64_t charge = 0, ended = 0;
     atomic_fetch_add(&c->pending, 1); /* held, whatever ends */
     atomic_fetch_add(&c->bus->pending, 1);
-    if (!take_apart(l, a))
+    if (!take_apart(l, a)) {
         end_sent(l, verdict(l, a), &charge, &ended);
+        if (l->outlet->stalled)
+            end_waiting(l, &charge, &ended);
+    }
     send_line(l, &charge, &ended);
     count_out(c, charge, ended + 1);
 }
