@@ -22,6 +22,12 @@ static bool make_parked(struct engine *e, struct engine_subscription *s, struct 
     return s->parked != NULL;
 }
 
+static void provision_parked(struct engine_subscription *s, const struct plan_channel *channel, size_t bus)
+{
+    size_t count = bus == channel->bus ? channel->parked_param_count : 0;
+    engine_channel_provision(s->parked, s->parked->key, channel->parked_params, count);
+}
+
 static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
                                                      struct engine_channel *channel, struct engine_bus *parked)
 {
@@ -85,7 +91,7 @@ bool engine_subscriptions_choose(struct engine *e)
         s->paused = p->paused;
         s->keep_cursor = p->keep_cursor;
         if (!s->parked->provisioned && !e->options.forever)
-            engine_channel_provision(s->parked, s->parked->key, NULL, 0);
+            provision_parked(s, &plan->channels[p->channel], p->parked_bus);
     }
     map_fini(&known);
     return complete;

@@ -93,8 +93,9 @@ static struct replay *replay_new(struct engine *e, struct engine_subscription *s
     r->engine = e;
     r->subscription = s;
     r->channel = s->channel;
+    r->past = order->parked ? s->parked : s->channel;
     r->order = *order;
-    r->own = s->filter ? filter_ref(s->filter) : NULL;
+    r->own = s->filter && !order->parked ? filter_ref(s->filter) : NULL;
     r->next = order->from;
     r->now_ns = clock_wall_ns(engine_clock(e));
     r->released = UINT64_MAX;
@@ -113,11 +114,11 @@ static void begin(struct engine_fresh *f, const struct bus_probe *probe)
     loop_post_reserved(r->injector.home->loop, &r->letter);
 }
 
-static enum err can_be_read(const struct engine_subscription *s)
+static enum err can_be_read(const struct engine_channel *c)
 {
-    struct bus *bus = s->bus->bus;
+    struct bus *bus = c->bus->bus;
     if (bus->ops->browse)
-        return bus->ops->browse(bus, s->channel->handle);
+        return bus->ops->browse(bus, c->handle);
     return bus->capabilities & BUS_CAP_BROWSE ? OK : ERR_UNSUPPORTED;
 }
 
@@ -129,7 +130,9 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         return ERR_CLOSED;
     if (!s->ready || !s->channel->ready)
         return ERR_UNAVAILABLE;
-    enum err err = can_be_read(s);
+    if (order->parked && !s->parked_handle)
+        return ERR_UNAVAILABLE;
+    enum err err = can_be_read(order->parked ? s->parked : s->channel);
     if (err)
         return err;
     struct replay *r = replay_new(e, s, order);
@@ -150,7 +153,7 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
     r->channel->replays++;
     list_push_back(&e->replays, &r->link);
     *out = r->task;
-    r->fresh = (struct engine_fresh){.engine = e, .bus = r->channel->bus, .channel = r->channel->handle, .done = begin};
+    r->fresh = (struct engine_fresh){.engine = e, .bus = r->past->bus, .channel = r->past->handle, .done = begin};
     engine_fresh_start(&r->fresh);
     return OK;
 }

@@ -2,7 +2,8 @@
  *
  * Replay: events that a channel still keeps are delivered again, to one subscription only, as a task. They are read by
  * bus->read (BUS_CAP_BROWSE), and those that the subscription's own filter and the order's let pass go into its running
- * stream (injector.h). Its cursor is not touched, and what arrives meanwhile goes its usual way beside.
+ * stream (injector.h). Its cursor is not touched, and what arrives meanwhile goes its usual way beside. With `parked`
+ * it is the subscription's dead-letter channel that is read: what was redriven or discarded is there, too.
  *
  *     control loop                        home loop of the subscription
  *     replay_start ─────────────────────→ a page is read, its events are injected, the next page ...
@@ -27,6 +28,7 @@ struct replay_order {
     struct filter *filter; /* taken over; NULL: everything */
     uint64_t interval_ns;  /* between the beginnings of two deliveries; 0: none */
     bool dry_run;          /* counts, shows the first ones, and delivers nothing */
+    bool parked;           /* of what was ever parked for it, whatever became of that; as it was before it was parked */
 };
 
 /* Starts the task; `order`'s filter is taken over on OK. Only what the channel has now is replayed. The subscription

@@ -34,8 +34,8 @@ struct replay {
     struct engine *engine;
     struct task *task;
     struct engine_subscription *subscription; /* held, as is the channel */
-    struct engine_channel *channel;
-    struct letter letter; /* there and back */
+    struct engine_channel *channel, *past;    /* past: what is read, the channel or the subscription's dead letters */
+    struct letter letter;                     /* there and back */
 
     /* Set before the home loop sees it. */
     struct replay_order order;

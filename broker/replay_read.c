@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "parked.h"
 #include "text.h"
 
 /* ---- which events count ---- */
@@ -47,6 +48,19 @@ static void show(struct replay *r, const struct ce_event *event, uint64_t offset
     buf_put_char(out, '}');
 }
 
+/* What was parked goes as it was before. */
+static void take(struct replay *r, const struct ce_event *event, uint64_t offset)
+{
+    const struct ce_event *original = NULL;
+    enum err e = r->order.parked ? parked_original(event, &original) : OK;
+    if (e != OK) {
+        r->error = e;
+        r->last = true;
+        return;
+    }
+    r->events[r->count++] = (struct replay_event){original ? original : ce_event_ref(event), offset};
+}
+
 static void page_event(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns)
 {
     struct replay *r = arg;
@@ -65,7 +79,7 @@ static void page_event(void *arg, const struct ce_event *event, uint64_t offset,
         if (count_next(&r->task->done) <= REPLAY_SHOWN_MAX)
             show(r, event, offset, wall_ns);
     } else {
-        r->events[r->count++] = (struct replay_event){ce_event_ref(event), offset};
+        take(r, event, offset);
     }
 }
 
@@ -84,21 +98,20 @@ static void page_ended(struct bus_op *op, enum err err)
 {
     struct replay *r = container_of(op, struct replay, op);
     r->reading = false;
-    r->error = err;
+    r->error = r->error ? r->error : err;
     r->last = r->last || err != OK || r->seen < r->most || r->next.offset >= r->end;
     r->injector.advance(&r->injector);
 }
 
 static void page_read(struct replay *r)
 {
-    struct bus *bus = r->channel->bus->bus;
+    struct bus *bus = r->past->bus->bus;
     assert(!r->reading && r->at == r->count);
     r->most = page_length(r);
     r->count = r->at = r->seen = r->bytes = 0;
     r->reading = true;
     r->op = (struct bus_op){.done = page_ended};
-    enum err e =
-        bus->ops->read(bus, r->channel->handle, &r->next, r->most, page_event, r, &r->op, r->injector.home->loop);
+    enum err e = bus->ops->read(bus, r->past->handle, &r->next, r->most, page_event, r, &r->op, r->injector.home->loop);
     if (e == OK)
         return;
     r->reading = false;

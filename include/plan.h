@@ -43,8 +43,8 @@ struct plan_channel {
     bool held; /* it stays as it is where it is there, and is not made else: what describes it cannot be read now */
     const char *why; /* it is held, as plan_unready's; else NULL */
     bool broker; /* an event that comes from outside with knativebrokerttl spends one hop here, and is refused at 0 */
-    const struct bus_param *params;
-    size_t param_count;
+    const struct bus_param *params, *parked_params; /* parked: of its subscriptions' dead-letter channels on its bus */
+    size_t param_count, parked_param_count;
 };
 
 struct plan_subscription {

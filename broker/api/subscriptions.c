@@ -126,7 +126,11 @@ static bool read_member(void *arg, const cJSON *member)
         order->dry_run = cJSON_IsTrue(member);
         return cJSON_IsBool(member) || bad(r, "dryRun: is true or false");
     }
-    api_status(r, 400, "BadRequest", "%s: is not known here: there are from, to, filter, rate and dryRun",
+    if (strcmp(member->string, "parked") == 0) {
+        order->parked = cJSON_IsTrue(member);
+        return cJSON_IsBool(member) || bad(r, "parked: is true or false");
+    }
+    api_status(r, 400, "BadRequest", "%s: is not known here: there are from, to, filter, rate, parked and dryRun",
                member->string);
     return false;
 }

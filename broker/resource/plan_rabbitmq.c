@@ -135,6 +135,7 @@ const char *plan_rabbitmq_queue_name(struct planner *p, const struct resource *r
 
 void plan_rabbitmq_annotations(struct planner *p, struct channel_plan *c, const struct resource *r)
 {
+    enum { STREAM = 4 };
     static const char *const params[][2] = {{ANNOTATION_PARTITIONS, "partitions"},
                                             {ANNOTATION_RABBITMQ_QUEUE_TYPE, "queue.type"},
                                             {ANNOTATION_RABBITMQ_MODE, "mode"},
@@ -146,6 +147,8 @@ void plan_rabbitmq_annotations(struct planner *p, struct channel_plan *c, const 
         const char *value = annotation(r->object, params[i][0]);
         if (value)
             plan_channel_param_default(p, c, params[i][1], value);
+        if (value && i >= STREAM) /* what is parked of it is kept likewise */
+            plan_parked_param(p, c, params[i][1], value);
     }
 }
 

@@ -353,6 +353,12 @@ void plan_channel_param(struct planner *p, struct channel_plan *c, const char *n
     param_add(p, &channel->params, &channel->param_count, name, value);
 }
 
+void plan_parked_param(struct planner *p, struct channel_plan *c, const char *name, const char *value)
+{
+    struct plan_channel *channel = &p->plan->channels[c->index];
+    param_add(p, &channel->parked_params, &channel->parked_param_count, name, value);
+}
+
 void plan_channel_param_default(struct planner *p, struct channel_plan *c, const char *name, const char *value)
 {
     const struct plan_channel *channel = &p->plan->channels[c->index];

@@ -6,6 +6,7 @@ import pytest
 from broker import Broker, event, prefix_of
 from leat import wait_for
 from real.rabbitmq import RabbitMQ
+from recorder import always
 from test_replay import now, offsets, replay
 from topology import apply, condition, hear, ready, resource
 
@@ -113,6 +114,31 @@ def test_without_a_stream_there_is_nothing_to_replay(rabbitmq, serve, recorder):
     post(broker, range(1))
     answer = broker.ask("POST", REPLAY, {"from": "earliest"})
     assert answer.status == 409 and "leat.dev/rabbitmq-stream" in answer.json()["message"], answer
+
+
+# ---- what was parked ----
+
+
+def parked_of(broker):
+    return sorted(item["id"] for item in broker.ask("GET", "/leat/v1/dlq/default/subscription/s").json()["items"])
+
+
+@pytest.mark.parametrize("bus, annotated", [((), "true"), (("stream=dead-letters",), None)])
+def test_what_was_parked_is_read_without_taking_it(rabbitmq, serve, recorder, leat, bus, annotated):
+    """Also by somebody who does not hold it, and when it was discarded since."""
+    sub = recorder.add("s", always(400))
+    broker = serve(objects_of(sub.url, annotated), *on(rabbitmq, *bus))
+    post(broker, range(3))
+    wait_for(lambda: parked_of(broker) == ["0", "1", "2"], "the parked events", 30)
+    assert sorted(offsets(broker, parked=True)) == ["0", "1", "2"]
+    assert parked_of(broker) == ["0", "1", "2"]
+    code, out, err = leat(broker, "dlq", "discard", "subscription/s", "--all", "--yes")
+    assert code == 0, err
+    assert parked_of(broker) == []
+    assert sorted(offsets(broker, parked=True)) == ["0", "1", "2"]
+    sub.rule = always(202)
+    assert replayed(broker, sub, parked=True, **{"from": "earliest"}) == ["0", "1", "2"]
+    assert not [r for r in sub.requests if "ce-leatreason" in r.headers]
 
 
 # ---- what becomes of it ----

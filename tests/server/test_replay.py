@@ -389,3 +389,21 @@ def test_the_page_s_examples(serve, recorder, leat):
                 wait_for(lambda: condition(broker, "Subscription", "billing", "Delivering").get("status") == ("False" if args[0] == "pause" else None), "the plan")
             commands += 1
     assert commands == 6
+
+
+# ---- what was parked ----
+
+
+def test_what_was_parked_and_discarded_is_delivered_again(serve, recorder, leat):
+    sub = recorder.add("s", always(400))
+    broker = serve([channel("c"), subscription("s", "c", sub.url)], *LOG)
+    post(broker, 0, 3)
+    broker.wait_metric(3, "leat_parked_events", **LABELS)
+    assert leat(broker, "dlq", "discard", "subscription/s", "--all", "--yes")[0] == 0
+    broker.wait_metric(0, "leat_parked_events", **LABELS)
+    sub.rule = always(202)
+    sub.clear()
+    code, out, err = leat(broker, "replay", "subscription/s", "--parked", "--from", "earliest", "--filter", "leatreason = 'not-retryable' AND id <> '1'")
+    assert (code, err) == (0, "") and out == "task 2: replay done, 2 done, 0 failed."
+    assert sorted(sub.ids) == ["0", "2"] and not [r for r in sub.requests if "ce-leatreason" in r.headers]
+    assert replay(broker, **{"from": "earliest"})["done"] == 3  # the channel's own past, as ever

@@ -305,6 +305,8 @@ static void test_annotations(void **state)
     assert_string_equal(channel_params(p, C("theirs")),
                         "exchange=amq.fanout exchange.external=true bare=true stream=true retention-age=P7D "
                         "retention-bytes=2GiB");
+    assert_int_equal(channel_of(p, C("theirs"))->parked_param_count, 3);
+    assert_int_equal(channel_of(p, C("own"))->parked_param_count, 0);
     assert_string_equal(subscription_params(p, "o"), queue_of(p, "s", "o"));
     assert_non_null(strstr(subscription_params(p, "s"), " shared=work"));
     assert_int_equal(rig_subscription(p, "s")->in_flight_max, 3);
