@@ -6,66 +6,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "client.h"
 #include "quarantine.h"
 
-/* Follows a JSON path of the schemas' columns: ".status.address.url", ".status.conditions[?(@.type=='Ready')].status".
- * NULL when absent. */
-static const cJSON *follow(const cJSON *at, const char *path)
-{
-    char name[128];
-    while (at && *path) {
-        size_t n = strcspn(path + (*path == '.'), ".[");
-        path += *path == '.';
-        if (n >= sizeof name)
-            return NULL;
-        memcpy(name, path, n);
-        name[n] = '\0';
-        at = n ? cJSON_GetObjectItemCaseSensitive(at, name) : at;
-        path += n;
-        if (*path != '[')
-            continue;
-        char wanted[128];
-        int used = 0;
-        if (sscanf(path, "[?(@.type%*[ =]%*1['\"]%127[^'\"]%*1['\"])]%n", wanted, &used) != 1 || used == 0)
-            return NULL;
-        const cJSON *item, *found = NULL;
-        cJSON_ArrayForEach(item, at) {
-            const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "type"));
-            if (type && strcmp(type, wanted) == 0)
-                found = item;
-        }
-        at = found;
-        path += used;
-    }
-    return at;
-}
-
-static void cell_list(const cJSON *list, char *out, size_t size)
-{
-    const cJSON *each;
-    size_t n = 0;
-    out[0] = '\0';
-    cJSON_ArrayForEach(each, list)
-        if (cJSON_IsString(each) && n < size)
-            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? "," : "", each->valuestring);
-}
-
-/* One cell's text, in `out`. */
+/* One cell's text, cut where it is longer than a cell may be. */
 static void cell(const cJSON *object, const struct kind_column *column, char *out, size_t size)
 {
-    const cJSON *v = follow(object, column->json_path);
-    const char *text = cJSON_GetStringValue(v);
-    if (text)
-        snprintf(out, size, "%s", text);
-    else if (cJSON_IsNumber(v))
-        snprintf(out, size, "%g", v->valuedouble);
-    else if (cJSON_IsBool(v))
-        snprintf(out, size, "%s", cJSON_IsTrue(v) ? "true" : "false");
-    else if (cJSON_IsArray(v)) /* of texts, such as topics */
-        cell_list(v, out, size);
-    else
-        out[0] = '\0';
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    kind_column_put(column, object, &text);
+    snprintf(out, size, "%.*s", SLICE_ARG(buf_slice(&text)));
+    buf_fini(&text);
 }
 
 /* Who an object belongs to: a file of `serve -f`, or "api". */

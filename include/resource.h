@@ -69,6 +69,16 @@ const struct kind *kind_by_plural(const char *group, const char *version, const 
  * share it. */
 const struct kind *kind_by_word(const char *word);
 const struct kind *kind_at(size_t i); /* NULL after the last */
+/* The definitions themselves, which can be read as Kubernetes has them: the i-th one (NULL after the last), and the
+ * kind that they are of, which is none of the others. */
+const cJSON *kind_definition(size_t i);
+const struct kind *kind_of_definitions(void);
+bool kind_is_definition(const struct kind *k);
+/* What a column's path leads to (broker/resource/json_path.c); NULL: nothing. */
+const cJSON *json_path(const cJSON *at, const char *path);
+/* A cell as text: "" when there is nothing; elements of a list with commas between. */
+struct buf;
+void kind_column_put(const struct kind_column *column, const cJSON *object, struct buf *out);
 
 /* ---- manifests ---- */
 struct manifest;
@@ -155,6 +165,9 @@ const struct resource *resource_get(const struct resource_table *t, const struct
  */
 const struct resource *resource_next(const struct resource_table *t, const struct kind *kind,
                                      const char *namespace_name, size_t *cursor);
+/* The cursor of resource_next behind the object of this kind, namespace and name, be it there or not. */
+size_t resource_behind(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
+                       const char *name);
 uint64_t resource_table_version(const struct resource_table *t);
 /* Replaces status (taken over); no new generation; a no-op takes no new version. */
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status) must_check;

@@ -2,7 +2,7 @@
  *
  * The API's front: health, metrics and version are answered here, resources in resources.c.
  */
-#include "api.h"
+#include "kubernetes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,18 +56,39 @@ void api_json(struct http_request *r, int status, const cJSON *tree)
     cJSON_free(text);
 }
 
-bool api_query(const struct http_request *r, const char *name, struct buf *out)
+/* The value of a parameter as it was sent. */
+static bool find_parameter(const struct http_request *r, const char *name, struct slice *value)
 {
     struct slice rest = http_request_query(r);
     while (rest.len) {
-        struct slice value = slice_split(&rest, '&');
-        if (!slice_eq_str(slice_split(&value, '='), name))
-            continue;
-        if (percent_decode(value, out) != OK)
-            out->error = ERR_INVALID;
-        return true;
+        *value = slice_split(&rest, '&');
+        if (slice_eq_str(slice_split(value, '='), name))
+            return true;
     }
     return false;
+}
+
+bool api_query(const struct http_request *r, const char *name, struct buf *out)
+{
+    struct slice value;
+    bool there = find_parameter(r, name, &value);
+    if (there && percent_decode(value, out) != OK)
+        out->error = ERR_INVALID;
+    return there;
+}
+
+bool api_query_form(const struct http_request *r, const char *name, struct buf *out)
+{
+    struct slice value;
+    if (!find_parameter(r, name, &value))
+        return false;
+    for (bool first = true; first || value.ptr; first = false) {
+        if (!first)
+            buf_put_char(out, ' ');
+        if (percent_decode(slice_split(&value, '+'), out) != OK)
+            out->error = ERR_INVALID;
+    }
+    return true;
 }
 
 static void answer(struct http_request *r, int status, const struct http_header *type, struct buf *body)
@@ -136,14 +157,15 @@ static void head(struct http_request *r, void *arg)
 {
     const struct api *a = arg;
     struct slice path = http_request_path(r);
+    bool get = slice_eq(http_request_method(r), SLICE("GET"));
+    if (get &&
+        (plain_page(arg, r, path) || (!a->health_only && (api_discovery(arg, r, path) || api_openapi(arg, r, path)))))
+        return;
     if (!a->health_only && (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/")) ||
                             slice_has_prefix(path, SLICE("/leat/")))) {
         http_request_allow_body(r, MANIFEST_BYTES_MAX);
         return;
     }
-    bool get = slice_eq(http_request_method(r), SLICE("GET"));
-    if (get && plain_page(arg, r, path))
-        return;
     if (a->health_only)
         http_respond_text(r, 404, "Here are /livez, /readyz, /metrics and /version.");
     else

@@ -9,7 +9,7 @@
  * GET (one or a list), POST, PUT, PATCH (JSON merge patch, RFC 7396), DELETE. Errors are Status objects.
  */
 #include "../resource/check.h"
-#include "api.h"
+#include "kubernetes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,62 +17,7 @@
 
 #include "text.h"
 
-#define NAME_MAX_LEN 253     /* DNS-1123 subdomain */
 #define PROBLEMS_SAID_MAX 20 /* in one message; more are of no help */
-
-struct target { /* what a path means */
-    const struct kind *kind;
-    char namespace_name[NAME_MAX_LEN + 1]; /* "" when none was in the path */
-    char name[NAME_MAX_LEN + 1];           /* "" for the collection */
-};
-
-static bool copy(struct slice from, char *to)
-{
-    struct buf decoded;
-    buf_init(&decoded, NAME_MAX_LEN);
-    bool good = percent_decode(from, &decoded) == OK && buf_error(&decoded) == OK && decoded.len > 0;
-    if (good) {
-        memcpy(to, decoded.ptr, decoded.len);
-        to[decoded.len] = '\0';
-    }
-    buf_fini(&decoded);
-    return good;
-}
-
-/* False when the path means nothing here. */
-static bool parse_path(struct slice path, struct target *t)
-{
-    char group[NAME_MAX_LEN + 1] = "", version[NAME_MAX_LEN + 1], plural[NAME_MAX_LEN + 1];
-    struct slice rest = slice_from(path, 1);
-    bool core = slice_eq(slice_split(&rest, '/'), SLICE("api"));
-    *t = (struct target){0};
-    if (!core && !copy(slice_split(&rest, '/'), group))
-        return false;
-    if (!copy(slice_split(&rest, '/'), version))
-        return false;
-    struct slice step = slice_split(&rest, '/');
-    /* /api/v1/namespaces/NS is the namespace itself; with something behind it, it is a scope */
-    struct slice beyond = rest;
-    struct slice scope = slice_split(&beyond, '/');
-    if (slice_eq(step, SLICE("namespaces")) && beyond.len > 0) {
-        if (!copy(scope, t->namespace_name))
-            return false;
-        rest = beyond;
-        step = slice_split(&rest, '/');
-    }
-    if (!copy(step, plural))
-        return false;
-    if (rest.len > 0 && (!copy(slice_split(&rest, '/'), t->name) || rest.len > 0))
-        return false;
-    t->kind = kind_by_plural(group, version, plural);
-    return t->kind && (t->kind->namespaced || t->namespace_name[0] == '\0');
-}
-
-static void not_found(struct http_request *r, const struct target *t)
-{
-    api_status(r, 404, "NotFound", "%s%s%s \"%s\" not found", t->kind->plural, t->kind->group[0] ? "." : "",
-               t->kind->group, t->name);
-}
 
 void api_refuse(struct http_request *r, enum err e, const struct diag *d)
 {
@@ -102,86 +47,52 @@ void api_refuse(struct http_request *r, enum err e, const struct diag *d)
     }
 }
 
-/* ---- owners ---- */
-
-/* Who owns an object is told where Kubernetes has it: as the manager of its fields. It is in answers only: what comes
- * back with an object is forgotten (table_object.c). */
-static cJSON *managed_fields(const struct resource *found)
-{
-    cJSON *list = cJSON_CreateArray(), *entry = cJSON_CreateObject();
-    if (!list || !entry || !cJSON_AddItemToArray(list, entry)) {
-        cJSON_Delete(entry);
-        cJSON_Delete(list);
-        return NULL;
-    }
-    cJSON_AddStringToObject(entry, "manager", found->origin ? found->origin : "api");
-    cJSON_AddStringToObject(entry, "operation", found->origin ? "Apply" : "Update");
-    return list;
-}
-
-/* The object with its owner, of references to its own parts; NULL: no memory. */
-static cJSON *shown(const struct resource *found)
-{
-    cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(), *fields = managed_fields(found), *each;
-    bool good = object && metadata && fields;
-    cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(found->object, "metadata"))
-        good = good && json_refer(metadata, each);
-    if (good && cJSON_AddItemToObject(metadata, "managedFields", fields))
-        fields = NULL;
-    cJSON_ArrayForEach(each, found->object) {
-        if (strcmp(each->string, "metadata") != 0)
-            good = good && json_refer(object, each);
-        else if (good && cJSON_AddItemToObject(object, "metadata", metadata))
-            metadata = NULL;
-    }
-    if (good && !fields && !metadata)
-        return object;
-    cJSON_Delete(fields);
-    cJSON_Delete(metadata);
-    cJSON_Delete(object);
-    return NULL;
-}
+/* ---- reading ---- */
 
 static void answer_with(struct http_request *r, int status, const struct resource *found)
 {
-    cJSON *tree = shown(found);
+    cJSON *tree = api_shown(found);
     api_json(r, status, tree);
     cJSON_Delete(tree);
 }
 
-/* ---- reading ---- */
+/* A definition of a kind by its name; NULL: there is none. */
+static const cJSON *definition(const char *name)
+{
+    const cJSON *d;
+    for (size_t i = 0; (d = kind_definition(i)); i++) {
+        const char *each = metadata_text(d, "name");
+        if (each && strcmp(each, name) == 0)
+            return d;
+    }
+    return NULL;
+}
 
-static void get_one(struct api *a, struct http_request *r, const struct target *t)
+static void get_one(struct api *a, struct http_request *r, const struct api_target *t, const struct api_form *f)
 {
     const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
-    if (found)
-        answer_with(r, 200, found);
-    else
-        not_found(r, t);
-}
-
-static void api_version(const struct kind *k, char *out, size_t size)
-{
-    snprintf(out, size, "%s%s%s", k->group, k->group[0] ? "/" : "", k->version);
-}
-
-static void list(struct api *a, struct http_request *r, const struct target *t)
-{
-    char text[300];
-    cJSON *tree = cJSON_CreateObject(), *items = cJSON_CreateArray();
-    size_t cursor = 0;
-    api_version(t->kind, text, sizeof text);
-    cJSON_AddStringToObject(tree, "apiVersion", text);
-    snprintf(text, sizeof text, "%sList", t->kind->kind);
-    cJSON_AddStringToObject(tree, "kind", text);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)resource_table_version(a->table));
-    cJSON_AddStringToObject(cJSON_AddObjectToObject(tree, "metadata"), "resourceVersion", text);
-    const char *scope = t->namespace_name[0] ? t->namespace_name : NULL;
-    for (const struct resource *found; (found = resource_next(a->table, t->kind, scope, &cursor));)
-        cJSON_AddItemToArray(items, shown(found));
-    cJSON_AddItemToObject(tree, "items", items);
+    const cJSON *of_kind = kind_is_definition(t->kind) ? definition(t->name) : NULL;
+    if (!found && !of_kind) {
+        api_not_found(r, t);
+        return;
+    }
+    cJSON *shown = found ? api_shown(found) : NULL, *tree = NULL;
+    if (shown || of_kind)
+        tree = api_render(a, t->kind, f, shown ? shown : of_kind);
     api_json(r, 200, tree);
     cJSON_Delete(tree);
+    cJSON_Delete(shown);
+}
+
+static void read(struct api *a, struct http_request *r, const struct api_target *t)
+{
+    struct api_form form;
+    if (!api_form_read(r, &form))
+        return;
+    if (t->name[0])
+        get_one(a, r, t, &form);
+    else
+        api_list(a, r, t, &form);
 }
 
 /* ---- writing ---- */
@@ -222,7 +133,7 @@ static void refuse_body(struct http_request *r, struct slice body, const struct 
 }
 
 /* The body as a checked object of the path's kind and place; NULL when the request has been answered. */
-static cJSON *read_object(struct http_request *r, const struct target *t, struct slice body)
+static cJSON *read_object(struct http_request *r, const struct api_target *t, struct slice body)
 {
     struct problems problems;
     cJSON *object = NULL;
@@ -254,7 +165,8 @@ static cJSON *read_object(struct http_request *r, const struct target *t, struct
     return NULL;
 }
 
-static void write_object(struct api *a, struct http_request *r, const struct target *t, struct slice body, bool create)
+static void write_object(struct api *a, struct http_request *r, const struct api_target *t, struct slice body,
+                         bool create)
 {
     struct diag d = {0};
     const struct resource *stored = NULL;
@@ -275,7 +187,8 @@ static void write_object(struct api *a, struct http_request *r, const struct tar
 }
 
 /* What POST and PUT bring is JSON, also when it does not say so. */
-static void take_object(struct api *a, struct http_request *r, const struct target *t, struct slice body, bool create)
+static void take_object(struct api *a, struct http_request *r, const struct api_target *t, struct slice body,
+                        bool create)
 {
     struct slice type;
     if (http_request_header(r, "content-type", &type) &&
@@ -308,12 +221,12 @@ static bool merge_patch(cJSON *target, const cJSON *patch)
     return true;
 }
 
-static void merge(struct api *a, struct http_request *r, const struct target *t, struct slice body)
+static void merge(struct api *a, struct http_request *r, const struct api_target *t, struct slice body)
 {
     const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
     struct slice type;
     if (!found) {
-        not_found(r, t);
+        api_not_found(r, t);
         return;
     }
     if (!http_request_header(r, "content-type", &type) ||
@@ -340,14 +253,14 @@ static void merge(struct api *a, struct http_request *r, const struct target *t,
     cJSON_Delete(patch);
 }
 
-static void delete_one(struct api *a, struct http_request *r, const struct target *t)
+static void delete_one(struct api *a, struct http_request *r, const struct api_target *t)
 {
     struct diag d = {0};
     char who[API_WHO_MAX];
     http_request_peer(r, who, sizeof who);
     enum err e = resource_delete(a->table, who, t->kind, t->namespace_name, t->name, &d);
     if (e == ERR_NOTFOUND) {
-        not_found(r, t);
+        api_not_found(r, t);
     } else if (e != OK) {
         api_refuse(r, e, &d);
     } else {
@@ -358,17 +271,21 @@ static void delete_one(struct api *a, struct http_request *r, const struct targe
 
 void api_resources(struct api *a, struct http_request *r)
 {
-    struct target t;
+    struct api_target t;
     struct slice method = http_request_method(r), body = http_request_body(r);
-    if (!parse_path(http_request_path(r), &t)) {
+    if (!api_target_parse(http_request_path(r), &t)) {
         http_respond_text(r, 404, "404 page not found: no kind of resource lies here");
         return;
     }
     bool one = t.name[0] != '\0';
     if (slice_eq(method, SLICE("GET")))
-        (one ? get_one : list)(a, r, &t);
+        read(a, r, &t);
     else if (api_read_only(a, r))
         return;
+    else if (t.status || kind_is_definition(t.kind))
+        api_status_of(r, 405, "MethodNotAllowed", &t, NULL,
+                      "the server does not allow this method on the requested "
+                      "resource: it is written by the server alone");
     else if (slice_eq(method, SLICE("POST")) && !one)
         take_object(a, r, &t, body, true);
     else if (slice_eq(method, SLICE("PUT")) && one)

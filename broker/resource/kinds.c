@@ -149,6 +149,40 @@ const struct kind *kind_at(size_t i)
     return i < all.count ? &all.kinds[i] : NULL;
 }
 
+const cJSON *kind_definition(size_t i)
+{
+    for (size_t at = 0; at < all.document_count; at++) {
+        const cJSON *spec = json_object(all.documents[at], "spec");
+        if (!text(spec, "group")[0]) /* what a cluster has by itself is not defined in it */
+            continue;
+        if (i-- == 0)
+            return all.documents[at];
+    }
+    return NULL;
+}
+
+const struct kind *kind_of_definitions(void)
+{
+    static const char *const none[] = {NULL}, *const short_names[] = {"crd", "crds", NULL};
+    static const struct kind_column columns_of[] = {{"Group", "string", ".spec.group", 0},
+                                                    {"Scope", "string", ".spec.scope", 0}};
+    static const struct kind k = {.group = "apiextensions.k8s.io",
+                                  .version = "v1",
+                                  .kind = "CustomResourceDefinition",
+                                  .plural = "customresourcedefinitions",
+                                  .singular = "customresourcedefinition",
+                                  .short_names = short_names,
+                                  .categories = none,
+                                  .columns = columns_of,
+                                  .column_count = 2};
+    return &k;
+}
+
+bool kind_is_definition(const struct kind *k)
+{
+    return k == kind_of_definitions();
+}
+
 static bool version_is(const struct kind *k, const char *api_version)
 {
     size_t n = strlen(k->group);

@@ -112,8 +112,9 @@ const struct resource *resource_get(const struct resource_table *t, const struct
 const struct resource *resource_next(const struct resource_table *t, const struct kind *kind,
                                      const char *namespace_name, size_t *cursor)
 {
-    if (kind && *cursor == 0)
-        *cursor = lower(t, kind, "", "");
+    size_t first = kind ? lower(t, kind, "", "") : 0;
+    if (*cursor < first)
+        *cursor = first;
     for (; *cursor < t->count; (*cursor)++) {
         const struct resource *r = &t->entries[*cursor]->public;
         if (kind && !kind_same(kind, r->kind))
@@ -124,6 +125,13 @@ const struct resource *resource_next(const struct resource_table *t, const struc
         return r;
     }
     return NULL;
+}
+
+size_t resource_behind(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
+                       const char *name)
+{
+    size_t i = lower(t, kind, namespace_name, name);
+    return i < t->count && compare(kind, namespace_name, name, &t->entries[i]->public) == 0 ? i + 1 : i;
 }
 
 /* ---- putting entries in ---- */

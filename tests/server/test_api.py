@@ -155,7 +155,7 @@ def test_404_of_what_is_not_there(broker, path):
         assert "none" in is_status(broker.ask(method, path, body), 404, "NotFound")
 
 
-@pytest.mark.parametrize("path", ["/apis", "/api", "/apis/none/v1/things", f"/apis/{MESSAGING}/namespaces/default/canals", f"/apis/messaging.knative.dev/v9/namespaces/default/channels", CHANNELS + "/a/b/c", "/apis//", "/apis/" + "x" * 300, CHANNELS + "/%zz", CHANNELS + "/" + "a" * 254])
+@pytest.mark.parametrize("path", ["/apis/none/v1/things", f"/apis/{MESSAGING}/namespaces/default/canals", f"/apis/messaging.knative.dev/v9/namespaces/default/channels", CHANNELS + "/a/b/c", "/apis//", "/apis/" + "x" * 300, CHANNELS + "/%zz", CHANNELS + "/" + "a" * 254])
 def test_404_of_paths_that_mean_nothing(broker, path):
     assert broker.ask("GET", path).status == 404
 
