@@ -24,6 +24,7 @@
 /* ---- problems: everything that is wrong, not just the first ---- */
 struct problem {
     bool warning;     /* else an error */
+    bool unknown;     /* a field that no schema knows was left out (object_parse_pruned) */
     char *file;       /* NULL: not from a file */
     int line, column; /* 0: not known */
     char *object;     /* "Channel default/orders" or NULL */
@@ -96,6 +97,9 @@ const struct kind *manifest_kind(const struct manifest *m, size_t i);
  * fields are errors. *out is the caller's (cJSON_Delete). `namespace_name` as above. */
 enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
                       struct problems *p) must_check;
+/* The same, but a field that is not known is left out, with a warning that has its `unknown` set. */
+enum err object_parse_pruned(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
+                             struct problems *p) must_check;
 /* A filter as a person types it: a CESQL expression, or, when it begins with { or [, one filter of a Trigger's dialects
  * or a list of them, in JSON. *out NULL: everything matches. ERR_INVALID with problems; that of an expression has its
  * line and column, in characters from 1. */
@@ -144,6 +148,15 @@ enum err resource_replace(struct resource_table *t, const char *who, const struc
                           const struct resource **out, struct diag *d) must_check;
 enum err resource_delete(struct resource_table *t, const char *who, const struct kind *kind, const char *namespace_name,
                          const char *name, struct diag *d) must_check;
+/* Marks an object that has finalizers as deleted: it stays until it has none. OK also when it is so already. Errors as
+ * of resource_delete. */
+enum err resource_mark_deleted(struct resource_table *t, const char *who, const struct resource *r,
+                               struct diag *d) must_check;
+/* What these two would do, without doing it: `object` becomes what would be stored, and stays the caller's. */
+enum err resource_try_create(struct resource_table *t, const struct kind *kind, cJSON *object,
+                             struct diag *d) must_check;
+enum err resource_try_replace(struct resource_table *t, const struct kind *kind, cJSON *object,
+                              struct diag *d) must_check;
 /* Stored objects that fit nowhere, since this program has no such kind or their name is none: told, and kept as they
  * are. */
 struct stranger {

@@ -115,12 +115,24 @@ void api_document(struct http_request *r, struct slice type, struct slice body, 
 /* The ETag of a text. */
 void api_etag(struct slice body, char out[API_ETAG_BYTES]);
 
+/* The error of a write as Kubernetes says it, with details. */
+void api_refuse_of(struct http_request *r, const struct api_target *t, enum err e, const struct diag *d);
+/* Reads dryRun; false: the request has been answered (400). */
+bool api_dry_run(struct http_request *r, bool *dry);
+/* Whether an object is to go now: it was deleted, and has no finalizer left (remove.c). */
+bool api_is_finalized(const struct resource *r);
+
 /* ---- pages ---- */
 
 /* GET /api, /apis, /apis/GROUP, /api/v1, /apis/GROUP/VERSION (discovery.c); false when the path is none of them. */
 bool api_discovery(struct api *a, struct http_request *r, struct slice path);
 /* GET /openapi/v2, /openapi/v3, /openapi/v3/apis/GROUP/VERSION (openapi.c); false likewise. */
 bool api_openapi(struct api *a, struct http_request *r, struct slice path);
+/* POST, PUT and PATCH (write.c), DELETE (remove.c); false when the method is none that the target has. */
+bool api_write(struct api *a, struct http_request *r, const struct api_target *t);
+bool api_remove(struct api *a, struct http_request *r, const struct api_target *t);
+/* POST of a review of one's own rights (review.c); false when it is none. */
+bool api_review(struct api *a, struct http_request *r);
 /* A list (list.c). */
 void api_list(struct api *a, struct http_request *r, const struct api_target *t, const struct api_form *f);
 

@@ -23,6 +23,7 @@ struct check {
     const char *object;          /* "Channel default/orders" */
     const char *namespace_name;  /* of objects that name none */
     const char *own_namespace;   /* of the object, once its metadata have been checked */
+    bool prune;                  /* fields that are not known are left out, with a warning */
     bool secret;                 /* values must not be repeated in problems */
     bool nomem;
     size_t path_len;
@@ -38,6 +39,9 @@ void path_up(struct check *c, size_t before);
 void check_error(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void check_error_key(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void check_warn(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* A field that is left out, at the present path. */
+void check_unknown(struct check *c, const cJSON *node);
 
 /* The whole object: apiVersion, kind and metadata apart, the kind's schema for the rest. */
 void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object);

@@ -20,6 +20,7 @@ struct loader {
     const char *file, *namespace_name;
     struct places places;
     bool api; /* one object over the API: nothing foreign */
+    bool prune;
     bool nomem;
     size_t documents;
 };
@@ -111,6 +112,7 @@ static void load_object(struct loader *l, cJSON *object)
                           .file = l->file,
                           .places = &l->places,
                           .object = label,
+                          .prune = l->prune,
                           .namespace_name = l->namespace_name};
         c.secret = kind->group[0] == 0 && strcmp(kind->kind, "Secret") == 0;
         schema_apply_object(&c, kind, object);
@@ -368,12 +370,13 @@ const struct kind *manifest_kind(const struct manifest *m, size_t i)
     return i < m->count ? m->items[i].kind : NULL;
 }
 
-enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
-                      struct problems *p)
+static enum err parse_one(struct slice json, const char *namespace_name, bool prune, cJSON **out,
+                          const struct kind **kind, struct problems *p)
 {
     struct diag d = {0};
     struct manifest m = {0};
-    struct loader l = {.manifest = &m, .problems = p, .namespace_name = namespace_of(namespace_name), .api = true};
+    struct loader l = {
+        .manifest = &m, .problems = p, .namespace_name = namespace_of(namespace_name), .api = true, .prune = prune};
     size_t errors = p->errors;
     if (kinds_load(&d) != OK)
         return ERR_NOMEM;
@@ -390,4 +393,16 @@ enum err object_parse(struct slice json, const char *namespace_name, cJSON **out
     }
     free(m.items);
     return l.nomem ? ERR_NOMEM : good ? OK : ERR_INVALID;
+}
+
+enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
+                      struct problems *p)
+{
+    return parse_one(json, namespace_name, false, out, kind, p);
+}
+
+enum err object_parse_pruned(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
+                             struct problems *p)
+{
+    return parse_one(json, namespace_name, true, out, kind, p);
 }

@@ -153,3 +153,14 @@ void check_warn(struct check *c, const cJSON *node, const char *format, ...)
     report(c, true, places_of(c->places, node), format, args);
     va_end(args);
 }
+
+void check_unknown(struct check *c, const cJSON *node)
+{
+    char text[700];
+    size_t count = c->problems->count;
+    snprintf(text, sizeof text, "unknown field \"%.600s\"", c->path);
+    if (problem_add(c->problems, true, c->file, places_key_of(c->places, node), c->object, c->path, text) != OK)
+        c->nomem = true;
+    else if (c->problems->count > count)
+        c->problems->list[count].unknown = true;
+}

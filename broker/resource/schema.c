@@ -210,8 +210,15 @@ static bool belongs_in_spec(const struct check *c, const cJSON *properties, cons
     return c->path_len == 0 && member(member(member(properties, "spec"), "properties"), name) != NULL;
 }
 
-static void unknown_field(struct check *c, const cJSON *properties, const cJSON *node)
+static void unknown_field(struct check *c, const cJSON *properties, cJSON *parent, cJSON *node)
 {
+    if (c->prune) {
+        size_t above = path_down(c, node->string);
+        check_unknown(c, node);
+        path_up(c, above);
+        cJSON_Delete(cJSON_DetachItemViaPointer(parent, node));
+        return;
+    }
     const char *words[WORDS_MAX] = {NULL};
     size_t count = known_members(c, properties, words), n = 0;
     const char *near = word_near(node->string, words, count);
@@ -251,7 +258,7 @@ static void apply_members(struct check *c, const cJSON *schema, cJSON *node)
         }
         if (!of_child) {
             if (!keep)
-                unknown_field(c, properties, child);
+                unknown_field(c, properties, node, child);
             continue;
         }
         size_t before = path_down(c, child->string);
@@ -357,7 +364,7 @@ void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object
         }
         if (!of_child) {
             if (!head && !keep)
-                unknown_field(c, properties, child);
+                unknown_field(c, properties, object, child);
             continue;
         }
         size_t before = path_down(c, child->string);

@@ -230,8 +230,9 @@ static void entry_forget(struct entry *e)
     entry_free(e);
 }
 
-enum err resource_create(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
-                         const struct resource **out, struct diag *d)
+/* All of a creation but the store. */
+static enum err create_begin(struct resource_table *t, const struct kind *kind, cJSON *object, struct entry **out,
+                             struct diag *d)
 {
     char words[200];
     resource_words(kind, words, sizeof words);
@@ -244,11 +245,30 @@ enum err resource_create(struct resource_table *t, const char *who, const struct
     if (there)
         return diag_set(d, ERR_EXISTS, "%s \"%s\" already exists%s%s", words, name,
                         there->origin ? "; it belongs to the file " : "", there->origin ? there->origin : "");
-    struct entry *e = table_reserve(t, 1) ? entry_new(t, kind, object, NULL) : NULL;
-    if (!e)
+    *out = table_reserve(t, 1) ? entry_new(t, kind, object, NULL) : NULL;
+    if (!*out)
         return diag_set(d, ERR_NOMEM, "no memory");
     object_version_set(object, t->version + 1);
-    enum err err = kept_write(t, who, NULL, e, object, d);
+    return OK;
+}
+
+enum err resource_try_create(struct resource_table *t, const struct kind *kind, cJSON *object, struct diag *d)
+{
+    struct entry *e = NULL;
+    enum err err = create_begin(t, kind, object, &e, d);
+    if (err == OK)
+        entry_forget(e);
+    return err;
+}
+
+enum err resource_create(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                         const struct resource **out, struct diag *d)
+{
+    struct entry *e = NULL;
+    enum err err = create_begin(t, kind, object, &e, d);
+    if (err != OK)
+        return err;
+    err = kept_write(t, who, NULL, e, object, d);
     if (err != OK) {
         entry_forget(e);
         return err;
@@ -269,8 +289,9 @@ static bool is_stale(const struct entry *e, const cJSON *object)
            (uid && strcmp(uid, e->public.uid) != 0);
 }
 
-enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
-                          const struct resource **out, struct diag *d)
+/* All of a replacement but the store; *changed false: there is nothing to do. */
+static enum err replace_begin(struct resource_table *t, const struct kind *kind, cJSON *object, struct entry **out,
+                              bool *changed, struct diag *d)
 {
     char words[200];
     const char *name = metadata_text(object, "name"), *ns = metadata_text(object, "namespace");
@@ -288,11 +309,31 @@ enum err resource_replace(struct resource_table *t, const char *who, const struc
     enum err err = e->public.quarantined ? OK : rules_immutable(kind, e->public.object, object, d);
     if (err != OK)
         return err;
-    bool changed = true;
-    if (!object_continue(e, object, &changed))
+    *changed = true;
+    if (!object_continue(e, object, changed))
         return diag_set(d, ERR_NOMEM, "no memory");
-    if (changed || e->public.kind != kind) {
-        object_version_set(object, t->version + 1);
+    *changed = *changed || e->public.kind != kind;
+    object_version_set(object, *changed ? t->version + 1 : e->public.version);
+    *out = e;
+    return OK;
+}
+
+enum err resource_try_replace(struct resource_table *t, const struct kind *kind, cJSON *object, struct diag *d)
+{
+    struct entry *e = NULL;
+    bool changed;
+    return replace_begin(t, kind, object, &e, &changed, d);
+}
+
+enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
+                          const struct resource **out, struct diag *d)
+{
+    struct entry *e = NULL;
+    bool changed = true;
+    enum err err = replace_begin(t, kind, object, &e, &changed, d);
+    if (err != OK)
+        return err;
+    if (changed) {
         err = kept_write(t, who, e, e, object, d);
         if (err != OK)
             return err;
@@ -319,6 +360,26 @@ enum err resource_delete(struct resource_table *t, const char *who, const struct
     enum err err = kept_write(t, who, e, e, NULL, d);
     if (err == OK)
         table_take_out(t, lower(t, kind, ns, name));
+    return err;
+}
+
+enum err resource_mark_deleted(struct resource_table *t, const char *who, const struct resource *r, struct diag *d)
+{
+    struct entry *e = entry_of(r);
+    if (e->origin)
+        return owned(e, d);
+    if (metadata_text(r->object, "deletionTimestamp"))
+        return OK;
+    cJSON *object = cJSON_Duplicate(r->object, true);
+    enum err err = object && object_mark_deleted(t, object) ? OK : diag_set(d, ERR_NOMEM, "no memory");
+    if (err == OK) {
+        object_version_set(object, t->version + 1);
+        err = kept_write(t, who, e, e, object, d);
+    }
+    if (err == OK)
+        entry_replace(t, e, r->kind, object);
+    else
+        cJSON_Delete(object);
     return err;
 }
 

@@ -77,6 +77,8 @@ bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *obje
 /* Makes `object` the next state of `old`: what the server keeps is carried over. *changed false: there is nothing to
  * do. false: no memory. */
 bool object_continue(const struct entry *old, cJSON *object, bool *changed);
+/* Sets the time of deletion, and counts a generation. false: no memory. */
+bool object_mark_deleted(struct resource_table *t, cJSON *object);
 /* Room for any version; then setting one cannot fail. false: no memory. */
 bool object_version_reserve(cJSON *object);
 void object_version_set(cJSON *object, uint64_t version);

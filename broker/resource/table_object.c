@@ -12,8 +12,9 @@
 #include "text.h"
 #include "uuid.h"
 
-#define META_KEPT_COUNT 3
-static const char *const meta_kept[META_KEPT_COUNT] = {"uid", "creationTimestamp", "generation"};
+#define META_KEPT_COUNT 5
+static const char *const meta_kept[META_KEPT_COUNT] = {"uid", "creationTimestamp", "generation", "deletionTimestamp",
+                                                       "deletionGracePeriodSeconds"};
 
 bool object_text_set(cJSON *object, const char *name, const char *value)
 {
@@ -94,11 +95,23 @@ static bool uid_make(struct resource_table *t, const struct kind *kind, const cJ
     return good;
 }
 
+bool object_mark_deleted(struct resource_table *t, cJSON *object)
+{
+    char now[40];
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata"),
+          *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
+    cJSON_SetNumberValue(generation, generation->valuedouble + 1);
+    return table_now(t, now, sizeof now) && object_text_set(metadata, "deletionTimestamp", now) &&
+           number_set(metadata, "deletionGracePeriodSeconds", 0) && object_version_reserve(object);
+}
+
 bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *object)
 {
     char uid[UUID_TEXT_BYTES], now[40];
     cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
     shown_forget(metadata);
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "deletionTimestamp");
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "deletionGracePeriodSeconds");
     bool good = uid_make(t, kind, metadata, uid) && table_now(t, now, sizeof now) &&
                 object_text_set(metadata, "uid", uid) && object_text_set(metadata, "creationTimestamp", now) &&
                 number_set(metadata, "generation", 1) && object_version_reserve(object);
@@ -134,8 +147,9 @@ static bool spec_differs(const struct kind *kind, const cJSON *a, const cJSON *b
 
 static bool is_served(const char *name)
 {
-    static const char *const served[] = {"uid",           "creationTimestamp", "generation", "resourceVersion",
-                                         "managedFields", "selfLink"};
+    static const char *const served[] = {
+        "uid",           "creationTimestamp", "generation",        "resourceVersion",
+        "managedFields", "selfLink",          "deletionTimestamp", "deletionGracePeriodSeconds"};
     for (size_t i = 0; i < sizeof served / sizeof served[0]; i++)
         if (strcmp(name, served[i]) == 0)
             return true;
@@ -157,11 +171,13 @@ static bool metadata_differs(const cJSON *a, const cJSON *b)
     return false;
 }
 
-/* A copy of `value` under this name, in place of what is there. */
+/* A copy of `value` under this name, in place of what is there; NULL: nothing. */
 static bool copy_set(cJSON *object, const char *name, const cJSON *value)
 {
-    cJSON *copy = cJSON_Duplicate(value, true);
     cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+    if (!value)
+        return true;
+    cJSON *copy = cJSON_Duplicate(value, true);
     if (copy && cJSON_AddItemToObject(object, name, copy))
         return true;
     cJSON_Delete(copy);

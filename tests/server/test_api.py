@@ -160,7 +160,7 @@ def test_404_of_paths_that_mean_nothing(broker, path):
     assert broker.ask("GET", path).status == 404
 
 
-@pytest.mark.parametrize("method, path", [("POST", CHANNELS + "/a"), ("PUT", CHANNELS), ("PATCH", CHANNELS), ("DELETE", CHANNELS), ("BREW", CHANNELS), ("HEAD", CHANNELS)])
+@pytest.mark.parametrize("method, path", [("POST", CHANNELS + "/a"), ("PUT", CHANNELS), ("PATCH", CHANNELS), ("DELETE", f"/apis/{MESSAGING}/channels"), ("BREW", CHANNELS), ("HEAD", CHANNELS)])
 def test_405(broker, method, path):
     answer = broker.ask(method, path, b"{}", JSON) if method != "HEAD" else broker.ask(method, path)
     assert answer.status == 405
@@ -168,24 +168,22 @@ def test_405(broker, method, path):
         is_status(answer, 405, "MethodNotAllowed")
 
 
-@pytest.mark.parametrize("type_", ["application/json-patch+json", "application/strategic-merge-patch+json", "text/plain", None])
+@pytest.mark.parametrize("type_", ["application/strategic-merge-patch+json", "application/apply-patch+yaml", "text/plain", None])
 def test_415_of_patches(broker, type_):
     broker.ask("POST", CHANNELS, channel("p"))
     assert "merge-patch+json" in is_status(broker.ask("PATCH", CHANNELS + "/p", b"{}", {"Content-Type": type_} if type_ else {}), 415, "UnsupportedMediaType")
 
 
-@pytest.mark.parametrize("type_", ["application/yaml", "application/vnd.kubernetes.protobuf", "text/plain"])
+@pytest.mark.parametrize("type_", ["application/yaml", "text/plain"])
 def test_415_of_bodies(broker, type_):
     answer = broker.ask("POST", CHANNELS, b"apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: y}\n", {"Content-Type": type_})
     assert "application/json" in is_status(answer, 415, "UnsupportedMediaType")
 
 
 INVALID = [
-    (channel("x", surprise=1), "spec.surprise"),
     (channel("X!"), "metadata.name"),
     (channel("x", delivery={"retry": "many"}), "spec.delivery.retry"),
     (channel("x", delivery={"backoffDelay": "soon"}), "spec.delivery.backoffDelay"),
-    ({**channel("x"), "extra": 1}, "extra"),
     ({"apiVersion": MESSAGING, "kind": "Channel"}, "metadata"),
     (channel("x", capacity="huge"), "leat.dev/capacity"),
 ]
@@ -196,9 +194,17 @@ def test_422_names_the_field(broker, thing, path):
     assert path in is_status(broker.ask("POST", CHANNELS, thing), 422, "Invalid")
 
 
-def test_422_of_thousands_of_problems(broker):
+@pytest.mark.parametrize("thing, path", [(channel("x", surprise=1), "spec.surprise"), ({**channel("x"), "extra": 1}, "extra")])
+def test_400_of_what_is_not_known_where_that_is_wished(broker, thing, path):
+    assert f'unknown field "{path}"' in is_status(broker.ask("POST", CHANNELS + "?fieldValidation=Strict", thing), 400, "BadRequest")
+
+
+def test_thousands_of_problems(broker):
     thing = channel("x", **{f"unknown-{i:04}": 1 for i in range(3000)})
-    assert "unknown-0000" in is_status(broker.ask("POST", CHANNELS, thing), 422, "Invalid")
+    assert "unknown-0000" in is_status(broker.ask("POST", CHANNELS + "?fieldValidation=Strict", thing), 400, "BadRequest")
+    assert broker.ask("POST", CHANNELS + "?dryRun=All", thing).status == 201
+    of_text = {**channel("x"), "metadata": {"name": "x", "namespace": "default", "labels": {f"k{i}": i for i in range(3000)}}}
+    assert "metadata.labels.k0" in is_status(broker.ask("POST", CHANNELS, of_text), 422, "Invalid")
 
 
 def test_422_of_an_immutable_field(broker):

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Kubernetes' protobuf envelope (k8s.io/apimachinery, runtime.Unknown):
+ *
+ *     "k8s\0"  Unknown { 1: TypeMeta { 1: apiVersion, 2: kind }, 2: the object's bytes }
+ *     Namespace { 1: metadata }
+ *     Secret    { 1: metadata, 2: data, 3: type, 4: stringData, 5: immutable }
+ *     ConfigMap { 1: metadata, 2: data, 3: binaryData, 4: immutable }
+ *     ObjectMeta { 1: name, 2: generateName, 3: namespace, 11: labels, 12: annotations }
+ *
+ * Maps are repeated { 1: key, 2: value }. Empty texts are written there, and left out here. Other fields are skipped.
+ */
+#include "protobuf.h"
+
+#include <string.h>
+
+#include "text.h"
+
+enum wire { VARINT = 0, FIXED_64 = 1, BYTES = 2, FIXED_32 = 5 };
+
+struct field {
+    uint64_t number;
+    unsigned wire;
+    uint64_t varint;
+    struct slice bytes;
+};
+
+static bool read_varint(struct slice *rest, uint64_t *out)
+{
+    *out = 0;
+    for (unsigned shift = 0; shift < 64 && rest->len; shift += 7) {
+        unsigned char c = (unsigned char)*rest->ptr;
+        *rest = slice_from(*rest, 1);
+        *out |= (uint64_t)(c & 0x7f) << shift;
+        if (!(c & 0x80))
+            return true;
+    }
+    return false;
+}
+
+/* The next field; 1: there is one, 0: the end, -1: broken. */
+static int next(struct slice *rest, struct field *f)
+{
+    uint64_t tag, n = 0;
+    *f = (struct field){0};
+    if (rest->len == 0)
+        return 0;
+    if (!read_varint(rest, &tag))
+        return -1;
+    f->number = tag >> 3;
+    f->wire = tag & 7;
+    if (f->wire == VARINT)
+        return read_varint(rest, &f->varint) ? 1 : -1;
+    if (f->wire == FIXED_64 || f->wire == FIXED_32)
+        n = f->wire == FIXED_64 ? 8 : 4;
+    else if (f->wire != BYTES || !read_varint(rest, &n))
+        return -1;
+    if (n > rest->len)
+        return -1;
+    f->bytes = slice_of(rest->ptr, (size_t)n);
+    *rest = slice_from(*rest, (size_t)n);
+    return 1;
+}
+
+/* The last field of this number that holds bytes; empty when there is none. false: broken. */
+static bool find(struct slice message, uint64_t number, struct slice *out)
+{
+    struct field f;
+    int more;
+    *out = SLICE("");
+    while ((more = next(&message, &f)) > 0)
+        if (f.number == number && f.wire == BYTES)
+            *out = f.bytes;
+    return more == 0;
+}
+
+struct object { /* under construction: a comma goes before each member but the first */
+    struct buf *out;
+    const char *before;
+};
+
+static void begin(struct object *o, struct slice name)
+{
+    buf_put_str(o->out, o->before);
+    buf_put_json_string(o->out, name);
+    buf_put_char(o->out, ':');
+    o->before = ",";
+}
+
+static bool put_text(struct object *o, const char *name, struct slice message, uint64_t number)
+{
+    struct slice value;
+    if (!find(message, number, &value) || !utf8_valid(value))
+        return false;
+    if (value.len) {
+        begin(o, slice_str(name));
+        buf_put_json_string(o->out, value);
+    }
+    return true;
+}
+
+static bool put_pair(struct object *o, struct slice pair, bool binary)
+{
+    struct slice key, value;
+    if (!find(pair, 1, &key) || !find(pair, 2, &value) || !utf8_valid(key) || (!binary && !utf8_valid(value)))
+        return false;
+    begin(o, key);
+    if (binary) {
+        buf_put_char(o->out, '"');
+        base64_put(o->out, value);
+        buf_put_char(o->out, '"');
+    } else {
+        buf_put_json_string(o->out, value);
+    }
+    return true;
+}
+
+static bool put_map(struct object *o, const char *name, struct slice message, uint64_t number, bool binary)
+{
+    struct object pairs = {o->out, ""};
+    struct field f;
+    bool any = false;
+    int more;
+    while ((more = next(&message, &f)) > 0) {
+        if (f.number != number || f.wire != BYTES)
+            continue;
+        if (!any) {
+            begin(o, slice_str(name));
+            buf_put_char(o->out, '{');
+        }
+        any = true;
+        if (!put_pair(&pairs, f.bytes, binary))
+            return false;
+    }
+    if (any)
+        buf_put_char(o->out, '}');
+    return more == 0;
+}
+
+static bool put_flag(struct object *o, const char *name, struct slice message, uint64_t number)
+{
+    struct field f;
+    int more;
+    bool set = false;
+    while ((more = next(&message, &f)) > 0)
+        if (f.number == number && f.wire == VARINT)
+            set = f.varint != 0;
+    if (set) {
+        begin(o, slice_str(name));
+        buf_put_str(o->out, "true");
+    }
+    return more == 0;
+}
+
+static bool put_metadata(struct object *o, struct slice message)
+{
+    struct slice metadata;
+    if (!find(message, 1, &metadata))
+        return false;
+    begin(o, SLICE("metadata"));
+    struct object inside = {o->out, ""};
+    buf_put_char(o->out, '{');
+    bool good = put_text(&inside, "name", metadata, 1) && put_text(&inside, "generateName", metadata, 2) &&
+                put_text(&inside, "namespace", metadata, 3) && put_map(&inside, "labels", metadata, 11, false) &&
+                put_map(&inside, "annotations", metadata, 12, false);
+    buf_put_char(o->out, '}');
+    return good;
+}
+
+static bool put_secret(struct object *o, struct slice message)
+{
+    return put_map(o, "data", message, 2, true) && put_text(o, "type", message, 3) &&
+           put_map(o, "stringData", message, 4, false) && put_flag(o, "immutable", message, 5);
+}
+
+static bool put_config_map(struct object *o, struct slice message)
+{
+    return put_map(o, "data", message, 2, false) && put_map(o, "binaryData", message, 3, true) &&
+           put_flag(o, "immutable", message, 4);
+}
+
+static bool put_nothing(struct object *o, struct slice message)
+{
+    (void)o, (void)message;
+    return true;
+}
+
+enum err kubernetes_protobuf_read(struct slice body, struct buf *out, struct diag *d)
+{
+    static const struct {
+        const char *kind;
+        bool (*put)(struct object *o, struct slice message);
+    } kinds[] = {{"Namespace", put_nothing}, {"Secret", put_secret}, {"ConfigMap", put_config_map}};
+    struct slice type, version, kind, message;
+    if (!slice_has_prefix(body, slice_of("k8s\0", 4)))
+        return diag_set(d, ERR_INVALID, "the body is no protobuf of Kubernetes: it does not begin with k8s and a 0");
+    body = slice_from(body, 4);
+    if (!find(body, 1, &type) || !find(body, 2, &message) || !find(type, 1, &version) || !find(type, 2, &kind))
+        return diag_set(d, ERR_INVALID, "the protobuf of the body is broken");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (!slice_eq(version, SLICE("v1")) || !slice_eq_str(kind, kinds[i].kind))
+            continue;
+        struct object o = {out, ","};
+        buf_printf(out, "{\"apiVersion\":\"v1\",\"kind\":\"%s\"", kinds[i].kind);
+        bool good = put_metadata(&o, message) && kinds[i].put(&o, message);
+        buf_put_char(out, '}');
+        return good ? OK : diag_set(d, ERR_INVALID, "the protobuf of the object is broken");
+    }
+    return diag_set(d, ERR_UNSUPPORTED, "protobuf is read of Namespace, Secret and ConfigMap alone; send JSON");
+}

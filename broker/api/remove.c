@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Removing resources: one, or all that selectors mean. An object that has finalizers stays, marked with the time of its
+ * deletion, until a write has taken the last of them away; propagationPolicy means nothing, since nothing owns anything
+ * here.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../resource/check.h"
+#include "kubernetes.h"
+
+/* Whether the body's preconditions hold: else, or when the body is none, the request has been answered. */
+static bool check_options(struct http_request *r, const struct api_target *t, const struct resource *found, bool *dry)
+{
+    struct slice body = http_request_body(r);
+    cJSON *options = body.len ? cJSON_ParseWithLength(body.ptr, body.len) : NULL;
+    const cJSON *wanted = json_object(options, "preconditions"),
+                *run = cJSON_GetObjectItemCaseSensitive(options, "dryRun");
+    const char *uid = json_text(wanted, "uid"), *version = json_text(wanted, "resourceVersion");
+    bool good = false;
+    if (body.len && !cJSON_IsObject(options))
+        api_status_of(r, 400, "BadRequest", t, NULL, "the body is no DeleteOptions in JSON");
+    else if (found && uid && strcmp(uid, found->uid) != 0)
+        api_status_of(r, 409, "Conflict", t, NULL,
+                      "Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, found->uid);
+    else if (found && version && strcmp(version, metadata_text(found->object, "resourceVersion")) != 0)
+        api_status_of(r, 409, "Conflict", t, NULL, "the resourceVersion in the precondition is not the object's");
+    else
+        good = api_dry_run(r, dry);
+    *dry = *dry || cJSON_GetArraySize(run) > 0;
+    cJSON_Delete(options);
+    return good;
+}
+
+static cJSON *finalizers(const struct resource *r)
+{
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "metadata"), "finalizers");
+    return cJSON_GetArraySize(list) > 0 ? list : NULL;
+}
+
+bool api_is_finalized(const struct resource *r)
+{
+    return metadata_text(r->object, "deletionTimestamp") && !finalizers(r);
+}
+
+static void answer_gone(struct http_request *r, const struct api_target *t, const char *uid)
+{
+    struct buf body;
+    buf_init(&body, 4096);
+    buf_put_str(&body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{"
+                       "\"name\":");
+    buf_put_json_string(&body, slice_str(t->name));
+    buf_printf(&body, ",\"group\":\"%s\",\"kind\":\"%s\",\"uid\":\"%s\"}}\n", t->kind->group, t->kind->plural, uid);
+    api_json_text(r, 200, &body);
+}
+
+static void answer_marked(struct http_request *r, const struct resource *found)
+{
+    cJSON *tree = api_shown(found);
+    api_json(r, 200, tree);
+    cJSON_Delete(tree);
+}
+
+static void remove_one(struct api *a, struct http_request *r, const struct api_target *t)
+{
+    const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
+    struct diag d = {0};
+    char who[API_WHO_MAX], uid[API_NAME_MAX];
+    bool dry = false;
+    if (!found) {
+        api_not_found(r, t);
+        return;
+    }
+    if (!check_options(r, t, found, &dry))
+        return;
+    http_request_peer(r, who, sizeof who);
+    snprintf(uid, sizeof uid, "%s", found->uid);
+    bool marks = finalizers(found) && !found->origin;
+    enum err e = dry     ? OK
+                 : marks ? resource_mark_deleted(a->table, who, found, &d)
+                         : resource_delete(a->table, who, t->kind, t->namespace_name, t->name, &d);
+    if (e != OK) {
+        api_refuse_of(r, t, e, &d);
+        return;
+    }
+    if (marks)
+        answer_marked(r, found);
+    else
+        answer_gone(r, t, uid);
+    if (!dry)
+        a->changed(a->arg);
+}
+
+/* ---- collections ---- */
+
+struct removal {
+    struct api *api;
+    struct http_request *request;
+    const struct api_target *target;
+    struct api_selection selection;
+    bool dry;
+};
+
+static const struct resource *next(const struct removal *m, size_t *cursor)
+{
+    const char *scope = m->target->namespace_name[0] ? m->target->namespace_name : NULL;
+    const struct resource *r;
+    while ((r = resource_next(m->api->table, m->target->kind, scope, cursor)) &&
+           !api_selection_matches(&m->selection, r->object))
+        ;
+    return r;
+}
+
+/* Nothing is removed where one of them is a file's; that one, or NULL. */
+static const struct resource *find_owned(const struct removal *m)
+{
+    size_t cursor = 0;
+    const struct resource *r;
+    while ((r = next(m, &cursor)) && !r->origin)
+        ;
+    return r;
+}
+
+/* Goes over what is there, which becomes less: where one went, the next has its place. */
+static enum err remove_each(const struct removal *m, struct diag *d)
+{
+    size_t cursor = 0;
+    const struct resource *r;
+    char who[API_WHO_MAX];
+    enum err e = OK;
+    http_request_peer(m->request, who, sizeof who);
+    while (e == OK && !m->dry && (r = next(m, &cursor))) {
+        if (finalizers(r)) {
+            e = resource_mark_deleted(m->api->table, who, r, d);
+            continue;
+        }
+        e = resource_delete(m->api->table, who, r->kind, r->namespace_name, r->name, d);
+        cursor--;
+    }
+    return e;
+}
+
+/* A namespace is named: over all of them is no request that Kubernetes has. */
+static void remove_all(struct api *a, struct http_request *r, const struct api_target *t)
+{
+    struct removal m = {.api = a, .request = r, .target = t};
+    struct diag d = {0};
+    if (!check_options(r, t, NULL, &m.dry) || !api_selection_read(r, t->kind, &m.selection))
+        return;
+    const struct resource *owned = find_owned(&m);
+    enum err e = owned ? diag_set(&d, ERR_CONFLICT, "%s \"%s\" belongs to the file %s; nothing was deleted",
+                                  t->kind->plural, owned->name, owned->origin)
+                       : remove_each(&m, &d);
+    if (e != OK)
+        api_refuse_of(r, t, e, &d);
+    else
+        answer_gone(r, t, "");
+    if (!owned && !m.dry)
+        a->changed(a->arg);
+    api_selection_fini(&m.selection);
+}
+
+bool api_remove(struct api *a, struct http_request *r, const struct api_target *t)
+{
+    if (!slice_eq(http_request_method(r), SLICE("DELETE")) ||
+        (!t->name[0] && t->kind->namespaced && !t->namespace_name[0]))
+        return false;
+    (t->name[0] ? remove_one : remove_all)(a, r, t);
+    return true;
+}
