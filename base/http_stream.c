@@ -52,6 +52,11 @@ enum err http_stream_write(struct http_request *r, struct slice piece)
     return e;
 }
 
+size_t http_stream_waiting(const struct http_request *r)
+{
+    return r->out.len - r->sent;
+}
+
 void http_stream_end(struct http_request *r)
 {
     if (!r->streaming || r->stream_ended)

@@ -300,6 +300,7 @@ static void stop(struct server *s, int number)
     }
     s->stopping = true;
     api_tail_stop(&s->api);
+    api_watches_stop(&s->api);
     log_line(LOG_INFO, "serve.stop", "signal=%d text=%s", number,
              log_value("finishing what is under way; once more to stop at once"));
     engine_stop(s->engine, stopped, s);
@@ -534,6 +535,7 @@ static void clean_up(struct server *s)
         loop_timer_stop(s->loop, &s->recompile_later);
     http_listener_close(s->api_listener);
     http_server_free(s->api_server);
+    api_watches_free(&s->api);
     engine_free(s->engine);
     store_close(s->store, s->table ? resource_table_version(s->table) : 0);
     resource_table_free(s->table);

@@ -97,6 +97,8 @@ void http_respond_stream(struct http_request *r, int status, const struct http_h
 /* ERR_FULL when more than buffered_max waits for the client (the caller then ends the stream), ERR_CLOSED when the
  * client went away. */
 enum err http_stream_write(struct http_request *r, struct slice piece) must_check;
+/* Bytes that wait for the client. */
+size_t http_stream_waiting(const struct http_request *r);
 void http_stream_end(struct http_request *r);
 
 struct http_server_stats {

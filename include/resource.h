@@ -182,6 +182,12 @@ const struct resource *resource_next(const struct resource_table *t, const struc
 size_t resource_behind(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                        const char *name);
 uint64_t resource_table_version(const struct resource_table *t);
+/* What changes is told as it happens, to one listener: the object after the change (before its end: as it was last,
+ * with the version of its deletion), and for a change of more than its status what it was before, else NULL. Neither
+ * the table nor the object may be changed from there. `told` NULL: nobody listens any more. */
+enum resource_change { RESOURCE_ADDED, RESOURCE_MODIFIED, RESOURCE_DELETED };
+typedef void resource_told_fn(void *arg, const struct resource *r, enum resource_change change, const cJSON *before);
+void resource_table_listen(struct resource_table *t, resource_told_fn *told, void *arg);
 /* Replaces status (taken over); no new generation; a no-op takes no new version. */
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
 /* Sets one condition of status.conditions with its transition time, and Ready from the kind's dependents.

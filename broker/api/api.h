@@ -22,6 +22,7 @@ struct api { /* the argument of api_handler; outlives the server */
     void *arg;
     struct list tails; /* open ones; tail_count of them */
     size_t tail_count;
+    struct api_watches *watches; /* NULL until the first request for resources */
 };
 
 extern const struct http_handler api_handler;
@@ -53,6 +54,10 @@ void api_quarantine(struct api *a, struct http_request *r);
 void api_tail_applied(struct api *a);
 /* The server stops: every tail says so and ends. */
 void api_tail_stop(struct api *a);
+
+/* The server stops: every watch ends. Then, when no request is left: what they read goes (watch.c). */
+void api_watches_stop(struct api *a);
+void api_watches_free(struct api *a);
 
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);

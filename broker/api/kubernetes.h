@@ -133,6 +133,11 @@ bool api_write(struct api *a, struct http_request *r, const struct api_target *t
 bool api_remove(struct api *a, struct http_request *r, const struct api_target *t);
 /* POST of a review of one's own rights (review.c); false when it is none. */
 bool api_review(struct api *a, struct http_request *r);
+/* A watch of a collection, or of one object (watch.c). */
+void api_watch(struct api *a, struct http_request *r, const struct api_target *t, const struct api_form *f);
+/* From now on changes are kept, so that a watch can begin at any version that is given from here on. False: no memory.
+ */
+bool api_watches_begin(struct api *a, struct loop *loop);
 /* A list (list.c). */
 void api_list(struct api *a, struct http_request *r, const struct api_target *t, const struct api_form *f);
 

@@ -75,7 +75,9 @@ static void read(struct api *a, struct http_request *r, const struct api_target 
     struct api_form form;
     if (!api_form_read(r, &form))
         return;
-    if (t->name[0])
+    if (api_query_yes(r, "watch") && !t->status && !kind_is_definition(t->kind))
+        api_watch(a, r, t, &form);
+    else if (t->name[0])
         get_one(a, r, t, &form);
     else
         api_list(a, r, t, &form);
@@ -88,6 +90,10 @@ void api_resources(struct api *a, struct http_request *r)
         return;
     if (!api_target_parse(http_request_path(r), &t)) {
         http_respond_text(r, 404, "404 page not found: no kind of resource lies here");
+        return;
+    }
+    if (!api_watches_begin(a, http_request_loop(r))) {
+        api_status(r, 500, "InternalError", "out of memory");
         return;
     }
     if (slice_eq(http_request_method(r), SLICE("GET"))) {

@@ -136,10 +136,24 @@ size_t resource_behind(const struct resource_table *t, const struct kind *kind, 
 
 /* ---- putting entries in ---- */
 
-void table_version_take(struct resource_table *t, struct entry *e)
+void resource_table_listen(struct resource_table *t, resource_told_fn *told, void *arg)
+{
+    t->told = told;
+    t->told_arg = arg;
+}
+
+static void version_take(struct resource_table *t, struct entry *e, enum resource_change change, const cJSON *before)
 {
     e->public.version = ++t->version;
     object_version_set(e->public.object, e->public.version);
+    if (t->told)
+        t->told(t->told_arg, &e->public, change, before);
+}
+
+void table_version_take(struct resource_table *t, struct entry *e, const cJSON *before)
+{
+    version_take(t, e, e->told ? RESOURCE_MODIFIED : RESOURCE_ADDED, before);
+    e->told = true;
 }
 
 bool table_reserve(struct resource_table *t, size_t more)
@@ -161,7 +175,7 @@ void table_take_out(struct resource_table *t, size_t i)
     struct entry *e = t->entries[i];
     memmove(&t->entries[i], &t->entries[i + 1], (t->count - i - 1) * sizeof *t->entries);
     t->count--;
-    t->version++;
+    version_take(t, e, RESOURCE_DELETED, NULL);
     entry_cursor_leave(t, e);
     entry_free(e);
 }
@@ -184,12 +198,13 @@ struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON
 
 void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object)
 {
-    cJSON_Delete(e->public.object);
+    cJSON *before = e->public.object;
     e->public.object = object;
     e->public.kind = kind;
     e->public.quarantined = false;
     entry_view(e);
-    table_version_take(t, e);
+    table_version_take(t, e, before);
+    cJSON_Delete(before);
 }
 
 /* ---- the API ---- */
@@ -273,7 +288,7 @@ enum err resource_create(struct resource_table *t, const char *who, const struct
         entry_forget(e);
         return err;
     }
-    table_version_take(t, e);
+    table_version_take(t, e, NULL);
     table_insert(t, e);
     kept_absent_forget(t, e);
     if (out)
@@ -408,6 +423,6 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
     /* The new one is the last; the old one, which was found first till now, goes. */
     if (old)
         cJSON_Delete(cJSON_DetachItemViaPointer(e->public.object, (cJSON *)(uintptr_t)old));
-    table_version_take(t, e);
+    table_version_take(t, e, NULL);
     return OK;
 }

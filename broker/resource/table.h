@@ -16,6 +16,7 @@
 struct entry {
     struct resource public;
     char *origin;               /* owned; NULL: made over the API */
+    bool told;                  /* the listener knows of it, or it was there before there was one */
     bool seen;                  /* by the sync under way */
     bool planned, planned_kept; /* the last plan has it: its subscriptions may hold events; the store says so */
     cJSON *next_status;         /* owned: what a plan says of it that is not in force yet; NULL: nothing */
@@ -46,8 +47,10 @@ struct resource_table {
     struct entry **entries; /* sorted by kind, namespace, name */
     size_t count, cap;
     uint64_t version;
-    uint64_t plans;    /* compiled so far */
-    struct map faults; /* faults.c: by key of the plan */
+    uint64_t plans;         /* compiled so far */
+    struct map faults;      /* faults.c: by key of the plan */
+    resource_told_fn *told; /* NULL: nobody listens */
+    void *told_arg;
     /* table_kept.c */
     struct store *store; /* NULL: nothing is kept */
     struct map absent;   /* "group/kind/ns/name" → struct entry: identities of files' objects that may come back */
@@ -61,7 +64,8 @@ struct entry *table_find(const struct resource_table *t, const struct kind *kind
 bool table_reserve(struct resource_table *t, size_t more);    /* room for so many; false: no memory */
 void table_insert(struct resource_table *t, struct entry *e); /* there is room */
 void table_take_out(struct resource_table *t, size_t i);
-void table_version_take(struct resource_table *t, struct entry *e);
+/* The next version, for a change that is done; the listener is told of it. `before`: resource_told_fn. */
+void table_version_take(struct resource_table *t, struct entry *e, const cJSON *before);
 /* Takes `object` over on success only. NULL: no memory. */
 struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON *object, const char *origin);
 /* The next state; `object` is taken over. */

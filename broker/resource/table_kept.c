@@ -335,6 +335,7 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
         e->public.quarantined = quarantined;
         e->public.paused_ns = row->paused_ns;
         e->planned = e->planned_kept = row->planned;
+        e->told = !row->absent;
         object_version_set(object, e->public.version = version);
         entry_view(e);
         if (!row->absent)

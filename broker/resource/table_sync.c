@@ -157,7 +157,7 @@ static void commit(struct resource_table *t, struct change *c)
         if (c->object)
             entry_replace(t, e, c->kind, c->object);
     } else {
-        table_version_take(t, e);
+        table_version_take(t, e, NULL);
     }
     if (c->fresh || c->back) {
         kept_absent_forget(t, e);
