@@ -163,6 +163,8 @@ static enum err add(const struct work *w, const char *path, cJSON *value)
         return OK;
     }
     if (p.index >= 0) {
+        value->prev =
+            value; /* cJSON 1.7.15 of Debian takes NULL there for a broken list, and refuses all but the first */
         good = p.there ? cJSON_InsertItemInArray(p.parent, p.index, value) : cJSON_AddItemToArray(p.parent, value);
     } else {
         cJSON_DeleteItemFromObjectCaseSensitive(p.parent, p.name);

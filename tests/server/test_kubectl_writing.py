@@ -189,6 +189,14 @@ def test_label_annotate_patch(kubectl, broker):
     assert got["spec"]["delivery"] == {"retry": 2, "backoffDelay": "PT1S"} and got["metadata"]["annotations"]["note"] == "well" and "team" not in got["metadata"].get("labels", {})
 
 
+def test_a_json_patch_inserts_into_a_list(broker, made):
+    thing = channel("p")
+    thing["metadata"]["finalizers"] = ["example.org/a", "example.org/d"]
+    path = made(thing)
+    operations = [{"op": "add", "path": "/metadata/finalizers/1", "value": "example.org/b"}, {"op": "add", "path": "/metadata/finalizers/0", "value": "example.org/0"}, {"op": "add", "path": "/metadata/finalizers/-", "value": "example.org/e"}, {"op": "replace", "path": "/metadata/finalizers/3", "value": "example.org/c"}]
+    assert [f[-1] for f in broker.ask("PATCH", path, operations, PATCH).json()["metadata"]["finalizers"]] == list("0abce")
+
+
 OPERATIONS = [
     ([{"op": "add", "path": "/metadata/labels", "value": {"a": "1"}}], {"a": "1"}),
     ([{"op": "add", "path": "/metadata/labels", "value": {"a": "1"}}, {"op": "copy", "from": "/metadata/labels/a", "path": "/metadata/labels/b"}, {"op": "move", "from": "/metadata/labels/a", "path": "/metadata/labels/c"}], {"b": "1", "c": "1"}),
