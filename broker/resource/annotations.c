@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "http_client.h"
 #include "json.h"
 #include "pubsub.h"
 #include "text.h"
@@ -18,8 +19,9 @@ enum {
     ON_FLOW = 4,              /* Sequence, Parallel: counts for each of their channels and subscriptions */
     ON_SUBSCRIPTION_2018 = 8, /* the forms of 2018, which have no delivery of their own */
     ON_SOURCE = 16,
-    ON_QUEUE = 32,       /* what declares a queue of RabbitMQ and is no channel */
-    ON_EVENT_SOURCE = 64 /* of 2018 */
+    ON_QUEUE = 32,        /* what declares a queue of RabbitMQ and is no channel */
+    ON_EVENT_SOURCE = 64, /* of 2018 */
+    ON_PUBSUB = 128       /* what takes messages of a topic of Pub/Sub */
 };
 #define ON_DELIVERIES (ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018 | ON_FLOW)
 
@@ -44,6 +46,7 @@ static const struct kind_use {
     {"sources.knative.dev", "GitHubSource", ON_SOURCE},
     {"sources.knative.dev", "KafkaSource", ON_SUBSCRIPTION},
     {"sources.knative.dev", "RabbitmqSource", ON_SUBSCRIPTION | ON_QUEUE},
+    {"events.cloud.google.com", "CloudPubSubSource", ON_PUBSUB},
 };
 #define KIND_USE_COUNT (sizeof kind_uses / sizeof kind_uses[0])
 
@@ -315,6 +318,20 @@ static enum err check_command(const char *value, struct diag *d)
                 : diag_set(d, ERR_INVALID, "must be a JSON list of texts, such as [\"podman\", \"run\", \"IMAGE\"]");
 }
 
+static enum err check_pubsub_subscription(const char *value, struct diag *d)
+{
+    return pubsub_name_check("subscriptions", value, d);
+}
+
+static enum err check_pubsub_endpoint(const char *value, struct diag *d)
+{
+    struct http_url u;
+    enum err e = http_url_parse(slice_str(value), &u, d);
+    if (e == OK)
+        http_url_fini(&u);
+    return e;
+}
+
 /* ---- the table ---- */
 
 static const struct annotation_rule {
@@ -354,6 +371,8 @@ static const struct annotation_rule {
     {ANNOTATION_RABBITMQ_SHARED, ON_SUBSCRIPTION | ON_SUBSCRIPTION_2018, check_shared},
     {ANNOTATION_PUBSUB_TOPIC, ON_CHANNEL, check_pubsub_topic},
     {ANNOTATION_PUBSUB_EXTERNAL_TOPIC, ON_CHANNEL, check_pubsub_topic},
+    {ANNOTATION_PUBSUB_SUBSCRIPTION, ON_PUBSUB, check_pubsub_subscription},
+    {ANNOTATION_PUBSUB_ENDPOINT, ON_PUBSUB, check_pubsub_endpoint},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])
 

@@ -40,6 +40,8 @@
 #define ANNOTATION_RABBITMQ_QUEUE_TYPE "leat.dev/rabbitmq-queue-type"
 #define ANNOTATION_RABBITMQ_MODE "leat.dev/rabbitmq-mode"
 #define ANNOTATION_RABBITMQ_BARE_HEADERS "leat.dev/rabbitmq-bare-headers"
+#define ANNOTATION_PUBSUB_SUBSCRIPTION "leat.dev/pubsub-subscription" /* of a source: one that is there already */
+#define ANNOTATION_PUBSUB_ENDPOINT "leat.dev/pubsub-endpoint"         /* a URL instead of Google's own */
 #define ANNOTATION_RABBITMQ_SHARED "leat.dev/rabbitmq-shared"
 #define ANNOTATION_RABBITMQ_STREAM "leat.dev/rabbitmq-stream"
 #define ANNOTATION_PUBSUB_TOPIC "leat.dev/pubsub-topic"

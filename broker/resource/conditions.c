@@ -60,6 +60,7 @@ static const struct dependents {
      {"SinkProvided", "Deployed", "KeyTypeCorrect", "ConnectionEstablished", "InitialOffsetsCommitted",
       "OIDCIdentityCreated", NULL}},
     {"sources.knative.dev", "RabbitmqSource", {"SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL}},
+    {"events.cloud.google.com", "CloudPubSubSource", {"SinkProvided", "PullSubscriptionReady", NULL}},
     {"sources.knative.dev", "ContainerSource", {"SinkBindingReady", "ReceiveAdapterReady", NULL}},
     {"sources.knative.dev", "SinkBinding", {"SinkProvided", "SinkBindingAvailable", "OIDCIdentityCreated", NULL}},
     {"sources.knative.dev",

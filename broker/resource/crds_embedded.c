@@ -36,6 +36,7 @@ __asm__(".pushsection .rodata\n"
         CRD("sources.knative.dev_containersources")
         CRD("sources.knative.dev_sinkbindings")
         CRD("sources.knative.dev_rabbitmqsources")
+        CRD("events.cloud.google.com_cloudpubsubsources")
         CRD("channels.knative.dev_buses")
         CRD("channels.knative.dev_channels")
         CRD("channels.knative.dev_clusterbuses")

@@ -30,6 +30,7 @@ const char *resource_report_condition(const struct resource *r)
         {"sources.knative.dev", "RabbitmqSource", "ExchangeReady"},
         {"sources.knative.dev", "PingSource", "Deployed"},
         {"sources.knative.dev", "ApiServerSource", "SufficientPermissions"},
+        {"events.cloud.google.com", "CloudPubSubSource", "PullSubscriptionReady"},
         {"sources.knative.dev", "ContainerSource", "ReceiveAdapterReady"},
         {"feeds.knative.dev", "Feed", "DependenciesSatisfied"},
         {"eventing.knative.dev", "Trigger", "SubscriptionReady"},

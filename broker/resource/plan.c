@@ -49,6 +49,7 @@ static void compile(struct planner *p)
     plan_github_sources(p);
     plan_ping_sources(p);
     plan_api_server_sources(p);
+    plan_pubsub_sources(p);
     plan_sink_bindings(p);
     plan_container_sources(p);
     plan_kafka_sources(p);

@@ -67,22 +67,31 @@ static void by_event_source(struct planner *p, const struct resource *r, struct 
     if (type && source_find(type))
         out->type = type;
     else if (type)
-        out->why = why_of(p, "SourceNotBuiltIn", "%s %s: this source is not in this build yet; built in is github",
-                          r->kind->kind, r->name);
+        out->why =
+            why_of(p, "SourceNotBuiltIn", "%s %s: this source is not in this build yet; built in are github and pubsub",
+                   r->kind->kind, r->name);
     else
-        out->why = why_of(p, "NotSupported",
-                          "%s %s runs the program %s, which leat cannot; built in is github. A command can take its "
-                          "place (annotation leat.dev/command), and anything that POSTs CloudEvents to a channel's "
-                          "address",
-                          r->kind->kind, r->name, image ? image : "(none)");
+        out->why = why_of(
+            p, "NotSupported",
+            "%s %s runs the program %s, which leat cannot; built in are github and pubsub. A command can take its "
+            "place (annotation leat.dev/command), and anything that POSTs CloudEvents to a channel's "
+            "address",
+            r->kind->kind, r->name, image ? image : "(none)");
 }
 
-/* Names that need no declaration. */
-static bool well_known(const char *event_type, const char *source)
+#define PUBSUB_EVENT "google.pubsub.topic.publish"
+
+/* The source of names that need no declaration; NULL: they do. */
+static const char *well_known(const char *event_type, const char *source)
 {
     if (source)
-        return strcmp(source, "github") == 0 || strcmp(source, "github.com") == 0;
-    return strcmp(event_type, "pullrequest") == 0 || strncmp(event_type, "dev.knative.github.", 19) == 0;
+        return strcmp(source, "github") == 0 || strcmp(source, "github.com") == 0 ? "github"
+               : strcmp(source, "pubsub.googleapis.com") == 0                     ? "pubsub"
+                                                                                  : NULL;
+    if (strcmp(event_type, PUBSUB_EVENT) == 0)
+        return "pubsub";
+    return strcmp(event_type, "pullrequest") == 0 || strncmp(event_type, "dev.knative.github.", 19) == 0 ? "github"
+                                                                                                         : NULL;
 }
 
 static void find_source(struct planner *p, const char *ns, const cJSON *trigger, struct feed_source *out)
@@ -92,16 +101,15 @@ static void find_source(struct planner *p, const char *ns, const cJSON *trigger,
                *source_kind = name ? "EventSource" : "ClusterEventSource", *where = name ? ns : "";
     *out = (struct feed_source){.event_type = name ? name : cluster};
     const struct resource *type = plan_get(p, FEEDS, kind, where, out->event_type);
-    if (!type && well_known(out->event_type, NULL)) {
-        out->type = "github";
-        out->why = why_of(p, "BuiltInEventType", "%s %s is not declared; leat's own, of github, is used", kind,
-                          out->event_type);
+    if (!type && (out->type = well_known(out->event_type, NULL))) {
+        out->why = why_of(p, "BuiltInEventType", "%s %s is not declared; leat's own, of %s, is used", kind,
+                          out->event_type, out->type);
         return;
     }
     if (!type) {
-        out->why =
-            why_of(p, "EventTypeNotFound", "%s %s is not declared; built in are pullrequest and dev.knative.github.*",
-                   kind, out->event_type);
+        out->why = why_of(p, "EventTypeNotFound",
+                          "%s %s is not declared; built in are pullrequest, dev.knative.github.* and " PUBSUB_EVENT,
+                          kind, out->event_type);
         return;
     }
     if (map_set(&p->used, slice_str(type->uid), p, NULL) != OK)
@@ -110,10 +118,9 @@ static void find_source(struct planner *p, const char *ns, const cJSON *trigger,
     const struct resource *source = plan_get(p, FEEDS, source_kind, where, wanted);
     if (source) {
         by_event_source(p, source, out);
-    } else if (well_known("", wanted)) {
-        out->type = "github";
-        out->why =
-            why_of(p, "BuiltInEventSource", "%s %s is not declared; leat's own github is used", source_kind, wanted);
+    } else if ((out->type = well_known("", wanted))) {
+        out->why = why_of(p, "BuiltInEventSource", "%s %s is not declared; leat's own %s is used", source_kind, wanted,
+                          out->type);
     } else {
         out->why = why_of(p, "EventSourceNotFound", "%s %s is not declared", source_kind, wanted);
     }
@@ -191,6 +198,27 @@ static void github_params(struct planner *p, struct plan_source *s, const struct
     plan_source_param(p, s, "form", "2018");
 }
 
+/* `resource` is the topic's full name; the key, where one is given, stands in a parameter, as GitHub's tokens do. */
+static void pubsub_params(struct planner *p, struct plan_source *s, const cJSON *trigger, const cJSON *all)
+{
+    static const char *const taken[] = {"project", "credentials", "subscription", "endpoint", "ackDeadline"};
+    plan_source_param(p, s, "topic", json_text(trigger, "resource"));
+    if (json_text(all, "private_key")) { /* parametersFrom names the key itself */
+        char *key = cJSON_PrintUnformatted(all);
+        p->nomem = p->nomem || !key;
+        plan_source_param(p, s, "credentials", key);
+        cJSON_free(key);
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        const cJSON *value = cJSON_GetObjectItemCaseSensitive(all, taken[i]);
+        char *object = cJSON_IsObject(value) ? cJSON_PrintUnformatted(value) : NULL;
+        if (cJSON_IsString(value) || object)
+            plan_source_param(p, s, taken[i], object ? plan_copy(p, object) : value->valuestring);
+        cJSON_free(object);
+    }
+    plan_source_param(p, s, "form", "2018");
+}
+
 /* Puts the source of a Feed or Flow in the plan; false with *why. *why may hold a remark when it is true. */
 static bool add_source(struct planner *p, const struct resource *r, const cJSON *trigger, struct plan_target sink,
                        struct why *why)
@@ -206,6 +234,8 @@ static bool add_source(struct planner *p, const struct resource *r, const cJSON 
         plan_feedlet_params(p, s, r, source.event_source, trigger, all, source.event_type);
     else if (s && strcmp(source.type, "kubernetes") == 0)
         plan_kubernetes_2018(p, s, r, all);
+    else if (s && strcmp(source.type, "pubsub") == 0)
+        pubsub_params(p, s, trigger, all);
     else if (s)
         github_params(p, s, r, trigger, all, source.event_type);
     cJSON_Delete(all);

@@ -258,6 +258,7 @@ void plan_ping_sources(struct planner *p);
 void plan_api_server_sources(struct planner *p);
 /* What a Feed or Flow of k8sevents asks for. */
 void plan_kubernetes_2018(struct planner *p, struct plan_source *s, const struct resource *r, const cJSON *parameters);
+void plan_pubsub_sources(struct planner *p);
 void plan_sink_bindings(struct planner *p);
 void plan_container_sources(struct planner *p);
 /* Whether a command that the object names may be run here; false with *why. */

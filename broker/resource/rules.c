@@ -503,6 +503,7 @@ static const struct rule {
     {"sources.knative.dev", "ApiServerSource", rule_api_server_source, {NULL}},
     {"sources.knative.dev", "PingSource", rule_ping_source, {NULL}},
     {"sources.knative.dev", "ContainerSource", rule_sink_source, {NULL}},
+    {"events.cloud.google.com", "CloudPubSubSource", rule_sink_source, {NULL}},
     {"sources.knative.dev", "SinkBinding", rule_sink_source, {NULL}},
     {"eventing.knative.dev",
      "RabbitmqBrokerConfig",
