@@ -55,13 +55,23 @@ static bool put_attributes(struct writer *w, const struct ce_event *e)
     return good;
 }
 
-/* The transport headers, as far as the message has room: no event fails for them. JSON carries UTF-8 alone. */
+static bool has(const struct writer *w, struct slice name)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (slice_eq(w->room[i].name, name))
+            return true;
+    return false;
+}
+
+/* The transport headers, as far as the message has room: no event fails for them. JSON carries UTF-8
+ * alone, and of each name one. */
 static void put_forwarded(struct writer *w, const struct ce_event *e, bool carry)
 {
     for (size_t i = 0; i < e->header_count; i++) {
         struct slice name, value;
         ce_event_header_at(e, i, &name, &value);
-        if (ce_carries(carry, name) && !slice_has_prefix_nocase(name, GOOGLE) && utf8_valid(name) && utf8_valid(value))
+        if (ce_carries(carry, name) && !slice_has_prefix_nocase(name, GOOGLE) && utf8_valid(name) &&
+            utf8_valid(value) && !has(w, name))
             (void)put(w, name, value);
     }
 }

@@ -194,8 +194,22 @@ class Later(Row):
         pytest.skip(f"`leat source {self.name}` has no row of its own here yet")
 
 
-class PubSubRow(Later):
+class PubSubRow(Row):
     name = "pubsub"
+
+    def prepare(self):
+        from real.pubsub import PubSub
+        self.pubsub = PubSub.shared()
+        self.topic = f"{prefix_of(self.folder)}adapter".strip(".-").replace(".", "-")
+        self.topic = f"t-{self.topic}"
+        self.pubsub.topic(self.topic)
+        self.pubsub.subscription(self.topic, self.topic, ackDeadlineSeconds=10)
+
+    def environment(self):
+        return {"PUBSUB_EMULATOR_HOST": self.pubsub.address, "PROJECT_ID": "leat-tests", "TOPIC_ID": self.topic, "SUBSCRIPTION_ID": self.topic}
+
+    def cause(self, count):
+        return [self.pubsub.publish(self.topic, b"x") for _ in range(count)]
 
 
 class KubernetesRow(Row):
