@@ -12,8 +12,8 @@
 
 #define SINK_TIMEOUT_S_MAX 3600 /* nobody waits longer for a sink; also keeps the nanoseconds far from overflow */
 
-static const struct source_ops *const sources[] = {&github_source,     &kubernetes_source, &ping_source, &process_source,
-                                                   &pubsub_source_ops, &feedlet_source,    NULL};
+static const struct source_ops *const sources[] = {
+    &github_source, &kubernetes_source, &ping_source, &process_source, &pubsub_source_ops, &feedlet_source, NULL};
 static const char *const names[] = {"github", "kubernetes", "ping", "process", "pubsub", NULL};
 
 const struct source_ops *source_find(const char *name)

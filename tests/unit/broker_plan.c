@@ -581,8 +581,8 @@ static void test_2018_feeds(void **state)
         {"of-letters", "False NotSupported EventSource letters runs the program registry.example/post/office, which "
                        "leat cannot; built in are github and pubsub."},
         {"of-orphans", "False EventSourceNotFound EventSource nobody is not declared"},
-        {"of-unknown", "False EventTypeNotFound EventType unknown is not declared; built in are pullrequest and "
-                       "dev.knative.github.*"},
+        {"of-unknown", "False EventTypeNotFound EventType unknown is not declared; built in are pullrequest, "
+                       "dev.knative.github.* and google.pubsub.topic.publish"},
         {"no-secret", "False SecretNotFound Secret default/absent is not declared"},
         {"placeholder", "False InvalidParameters ownerAndRepository must be OWNER/REPOSITORY"},
     };
