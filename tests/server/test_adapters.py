@@ -195,21 +195,24 @@ class Later(Row):
 
 
 class PubSubRow(Row):
-    name = "pubsub"
+    """Messages of one ordering key: without one, Pub/Sub promises no order."""
+
+    name, emulator, topic = "pubsub", "127.0.0.1:1", "adapter"
 
     def prepare(self):
         from real.pubsub import PubSub
         self.pubsub = PubSub.shared()
+        self.emulator = self.pubsub.address
         self.topic = f"{prefix_of(self.folder)}adapter".strip(".-").replace(".", "-")
         self.topic = f"t-{self.topic}"
         self.pubsub.topic(self.topic)
-        self.pubsub.subscription(self.topic, self.topic, ackDeadlineSeconds=10)
+        self.pubsub.subscription(self.topic, self.topic, ackDeadlineSeconds=10, enableMessageOrdering=True)
 
     def environment(self):
-        return {"PUBSUB_EMULATOR_HOST": self.pubsub.address, "PROJECT_ID": "leat-tests", "TOPIC_ID": self.topic, "SUBSCRIPTION_ID": self.topic}
+        return {"PUBSUB_EMULATOR_HOST": self.emulator, "PROJECT_ID": "leat-tests", "TOPIC_ID": self.topic, "SUBSCRIPTION_ID": self.topic}
 
     def cause(self, count):
-        return [self.pubsub.publish(self.topic, b"x") for _ in range(count)]
+        return [self.pubsub.publish(self.topic, b"x", key="k") for _ in range(count)]
 
 
 class KubernetesRow(Row):
