@@ -67,16 +67,16 @@ static void by_event_source(struct planner *p, const struct resource *r, struct 
     if (type && source_find(type))
         out->type = type;
     else if (type)
-        out->why =
-            why_of(p, "SourceNotBuiltIn", "%s %s: this source is not in this build yet; built in are github and pubsub",
-                   r->kind->kind, r->name);
+        out->why = why_of(p, "SourceNotBuiltIn",
+                          "%s %s: this source is not in this build yet; built in are github, kubernetes and pubsub",
+                          r->kind->kind, r->name);
     else
-        out->why = why_of(
-            p, "NotSupported",
-            "%s %s runs the program %s, which leat cannot; built in are github and pubsub. A command can take its "
-            "place (annotation leat.dev/command), and anything that POSTs CloudEvents to a channel's "
-            "address",
-            r->kind->kind, r->name, image ? image : "(none)");
+        out->why = why_of(p, "NotSupported",
+                          "%s %s runs the program %s, which leat cannot; built in are github, kubernetes and pubsub. A "
+                          "command can take its "
+                          "place (annotation leat.dev/command), and anything that POSTs CloudEvents to a channel's "
+                          "address",
+                          r->kind->kind, r->name, image ? image : "(none)");
 }
 
 #define PUBSUB_EVENT "google.pubsub.topic.publish"

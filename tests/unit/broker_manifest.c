@@ -100,8 +100,6 @@ static void test_what_is_left_alone(void **state)
          "m.yaml:2:7: warning: ClusterRole r: leat has no use for it; ignored\n"},
         {"apiVersion: eventing.knative.dev/v1\nkind: EventPolicy\nmetadata: {name: b}\n",
          "m.yaml:2:7: warning: EventPolicy b: this kind is not in this build yet; ignored\n"},
-        {"apiVersion: sources.knative.dev/v1\nkind: ApiServerSource\nmetadata: {name: b}\n",
-         "m.yaml:2:7: warning: ApiServerSource b: this kind is not in this build yet; ignored\n"},
         {"apiVersion: feeds.knative.dev/v1alpha1\nkind: Bind\nmetadata: {name: b}\n",
          "m.yaml:2:7: warning: Bind b: a Bind became a Feed in July 2018: write kind: Feed; ignored\n"},
         {"apiVersion: v1\nkind: Secrets\nmetadata: {name: b}\n",

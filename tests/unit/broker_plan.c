@@ -579,7 +579,7 @@ static void test_2018_feeds(void **state)
 
     static const char *const broken[][2] = {
         {"of-letters", "False NotSupported EventSource letters runs the program registry.example/post/office, which "
-                       "leat cannot; built in are github and pubsub."},
+                       "leat cannot; built in are github, kubernetes and pubsub."},
         {"of-orphans", "False EventSourceNotFound EventSource nobody is not declared"},
         {"of-unknown", "False EventTypeNotFound EventType unknown is not declared; built in are pullrequest, "
                        "dev.knative.github.* and google.pubsub.topic.publish"},
