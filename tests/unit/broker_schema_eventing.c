@@ -238,7 +238,7 @@ static void test_annotations_are_documented(void **state)
         if (!strstr(page, row))
             fail_msg("docs/resources.md lacks %s", row);
     }
-    assert_int_equal(count, 28);
+    assert_int_equal(count, 34);
     free(said);
     problems_fini(&p);
 }
