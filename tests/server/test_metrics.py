@@ -33,6 +33,7 @@ FAMILIES = {  # name: type, labels of each series
     "leat_subscription_paused": ("gauge", SUBSCRIPTION),
     "leat_deliveries_dropped_total": ("counter", ("from", *SUBSCRIPTION)),
     "leat_source_events_total": ("counter", ("namespace", "result", "source")),
+    "leat_source_restarts_total": ("counter", ("namespace", "source")),
     "leat_bus_commits_total": ("counter", ("bus",)),
     "leat_bus_committed_records_total": ("counter", ("bus",)),
     "leat_bus_lost_records_total": ("counter", ("bus",)),

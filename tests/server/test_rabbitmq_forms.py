@@ -47,7 +47,7 @@ def test_the_manifests_of_the_page(run, tmp_path):
     (tmp_path / "all.yaml").write_text("\n---\n".join(blocks))
     code, out, said = run("validate", tmp_path / "all.yaml")
     assert code == 0 and "0 errors, 0 warnings" in out, out + said
-    assert len(blocks) == 3
+    assert len(blocks) == 4
 
 
 def test_an_event_passes_a_broker(rabbitmq, pika, namespace, serve, sink):

@@ -183,6 +183,7 @@ def test_a_stream_that_the_node_has_lost_does_not_stop_its_channel(serve, record
         broker = serve(objects_of(sub.url), *on(node))
         post(broker, range(2))
         sub.wait_ids("01")
+        node.ctl("eval", "dets:sync(ra_log_meta).")  # else it may forget the quorum queue, too (docs/internals/rabbitmq.md)
         node.kill()
         node.restart()
         broker.wait_line(lambda line: "StreamDown" in line, timeout=60)
