@@ -112,9 +112,12 @@ const struct resource *resource_get(const struct resource_table *t, const struct
 const struct resource *resource_next(const struct resource_table *t, const struct kind *kind,
                                      const char *namespace_name, size_t *cursor)
 {
-    size_t first = kind ? lower(t, kind, "", "") : 0;
-    if (*cursor < first)
-        *cursor = first;
+    /* Where the cursor stands among its kind already, nothing is looked for. */
+    if (kind && *cursor < t->count && !kind_same(kind, t->entries[*cursor]->public.kind)) {
+        size_t first = lower(t, kind, "", "");
+        if (*cursor < first)
+            *cursor = first;
+    }
     for (; *cursor < t->count; (*cursor)++) {
         const struct resource *r = &t->entries[*cursor]->public;
         if (kind && !kind_same(kind, r->kind))
