@@ -132,9 +132,22 @@ void lanes_put_back(struct lanes *l, struct lane_entry *e)
 
 void lanes_put(struct lanes *l, struct lane_entry *e)
 {
+    uint64_t bytes = ce_event_size(e->event);
     l->held++;
-    l->held_bytes += ce_event_size(e->event);
+    l->held_bytes += bytes;
+    if (l->held_by_all)
+        atomic_fetch_add_explicit(l->held_by_all, bytes, memory_order_relaxed);
     lanes_put_back(l, e);
+}
+
+/* It is not held any more. */
+static void let_go(struct lanes *l, const struct lane_entry *e)
+{
+    uint64_t bytes = ce_event_size(e->event);
+    l->held--;
+    l->held_bytes -= bytes;
+    if (l->held_by_all)
+        atomic_fetch_sub_explicit(l->held_by_all, bytes, memory_order_relaxed);
 }
 
 static struct lane_entry *take_one(struct bus_stream *st, struct lane *lane, struct list *out)
@@ -212,8 +225,7 @@ void lanes_settle(struct lanes *l, struct lane_entry *e, bool back)
     e->place = LANE_SETTLED;
     e->stream = NULL;
     e->back = back;
-    l->held--;
-    l->held_bytes -= ce_event_size(e->event);
+    let_go(l, e);
     l->returned += back;
     l->acknowledged += !back;
     list_push_back(&l->settled, &e->link);
@@ -232,8 +244,7 @@ bool lanes_lose(struct lanes *l, struct lane_entry *e)
 {
     assert(e->place != LANE_SETTLED && !e->lost);
     l->returned++;
-    l->held--;
-    l->held_bytes -= ce_event_size(e->event);
+    let_go(l, e);
     if (e->place == LANE_WAITS) { /* a lane that is empty leaves `ready` when it is looked at */
         list_remove(&e->link);
         return true;

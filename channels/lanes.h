@@ -18,6 +18,7 @@
 #define LEAT_CHANNELS_LANES_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "flights.h"
 #include "list.h"
@@ -70,6 +71,7 @@ struct lanes {
     size_t stream_count;
     struct list settled;             /* entries on their way to the owner */
     uint64_t held, held_bytes;       /* entries that are not settled, and their events' bytes */
+    _Atomic uint64_t *held_by_all;   /* likewise the bytes, of all lanes that share this; NULL: nobody counts them */
     uint64_t wanted;                 /* what its streams may have at once: the most there ever was */
     uint64_t returned, acknowledged; /* counted, since the beginning: handed back, done with */
 };
@@ -126,9 +128,10 @@ struct bus_stream {
 
 enum err stream_attach(struct lanes *l, struct loop *loop, size_t index, const struct bus_stream_callbacks *callbacks,
                        void *arg, const atomic_bool *closed, struct bus_stream **out) must_check;
-void stream_detach(struct bus_stream *st, struct bus_op *op);
-void stream_credit(struct bus_stream *st, unsigned n);
-void stream_settle(struct bus_stream *st, struct bus_token token, enum bus_settle how);
+/* As a bus's operations of these names. */
+void stream_detach(struct bus *b, struct bus_stream *st, struct bus_op *op);
+void stream_credit(struct bus *b, struct bus_stream *st, unsigned n);
+void stream_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how);
 /* Without its loop: the bus is freed. */
 void stream_free(struct bus_stream *st);
 

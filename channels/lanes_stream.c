@@ -174,8 +174,7 @@ static void flush(struct loop_task *t)
 static void hand_back(struct lanes *l, struct lane_entry *e)
 {
     lanes_settle(l, e, true);
-    if (e->lane != LANES_COMMON)
-        lanes_return(l, e->lane);
+    lanes_return(l, e->lane);
 }
 
 /* Under the lock. Whether the owner has to do something. */
@@ -198,8 +197,9 @@ static bool settled(struct bus_stream *st, struct lane_entry *e, enum bus_settle
     return !lost && (how == BUS_ACK || back);
 }
 
-void stream_settle(struct bus_stream *st, struct bus_token token, enum bus_settle how)
+void stream_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how)
 {
+    (void)b;
     struct lanes *l = st->lanes;
     struct lane_entry *e = flights_end(&st->flights, token).entry;
     st->open--;
@@ -233,8 +233,9 @@ static void reach(struct bus_stream *st)
         l->news(l, LANES_WANTED);
 }
 
-void stream_credit(struct bus_stream *st, unsigned n)
+void stream_credit(struct bus *b, struct bus_stream *st, unsigned n)
 {
+    (void)b;
     st->credit += n;
     reach(st);
     wake(st);
@@ -352,8 +353,9 @@ static void leave(struct bus_stream *st)
         st->flights.at[i].entry = NULL;
 }
 
-void stream_detach(struct bus_stream *st, struct bus_op *op)
+void stream_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
 {
+    (void)b;
     struct lanes *l = st->lanes;
     if (st->gone)
         *st->gone = true;

@@ -336,24 +336,6 @@ static enum err pub_attach(struct bus *b, struct bus_subscription *s, struct loo
     return stream_attach(&s->lanes, loop, (size_t)(pub_loop_find(k, loop) - k->loops), callbacks, arg, &k->closed, out);
 }
 
-static void pub_detach(struct bus *b, struct bus_stream *stream, struct bus_op *op)
-{
-    (void)b;
-    stream_detach(stream, op);
-}
-
-static void pub_credit(struct bus *b, struct bus_stream *stream, unsigned n)
-{
-    (void)b;
-    stream_credit(stream, n);
-}
-
-static void pub_settle(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how)
-{
-    (void)b;
-    stream_settle(stream, token, how);
-}
-
 /* ---- freeing: no loop runs ---- */
 
 static void pub_fini(struct bus *b)
@@ -397,9 +379,9 @@ const struct bus_ops bus_pubsub = {
     .unsubscribe = pub_unsubscribe,
     .append = pub_append,
     .attach = pub_attach,
-    .detach = pub_detach,
-    .credit = pub_credit,
-    .settle = pub_settle,
+    .detach = stream_detach,
+    .credit = stream_credit,
+    .settle = stream_settle,
     .stop = pub_stop,
     .fini = pub_fini,
     .probe = pub_probe,

@@ -354,6 +354,17 @@ static enum err rabbit_check(const struct bus_param *params, size_t count, struc
     return e;
 }
 
+/* ---- streams ---- */
+
+static enum err rabbit_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
+                              const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
+{
+    struct rabbit_bus *k = rabbit_of(b);
+    if (rabbit_bus_closed(k))
+        return ERR_CLOSED;
+    return stream_attach(&s->lanes, loop, bus_env_index(&k->env, loop), callbacks, arg, &k->closed, out);
+}
+
 /* ---- freeing: no loop runs ---- */
 
 static void consumer_quit(struct rabbit_consumer *q)
@@ -420,9 +431,9 @@ const struct bus_ops bus_rabbitmq = {
     .unsubscribe = rabbit_unsubscribe,
     .append = rabbit_append,
     .attach = rabbit_attach,
-    .detach = rabbit_detach,
-    .credit = rabbit_credit,
-    .settle = rabbit_settle,
+    .detach = stream_detach,
+    .credit = stream_credit,
+    .settle = stream_settle,
     .read = rabbit_read,
     .browse = rabbit_browse,
     .stop = rabbit_stop,

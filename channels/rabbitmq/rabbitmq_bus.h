@@ -10,8 +10,8 @@
  * A subscription is control's but for its inner part, which three threads share under its lock: Q puts events in, the
  * streams' loops take them out and hand back what is settled, control counts. `todo` brings Q to it.
  *
- * Locks: subscription.lock, then consumer.lock or a mailbox's; publisher.lock, loop.lock, jobs_lock and notes.lock are
- * leaves. None is held over a callback.
+ * Locks: subscription.lanes.lock, then consumer.lock or a mailbox's; publisher.lock, loop.lock, jobs_lock and
+ * notes.lock are leaves. None is held over a callback.
  */
 #ifndef LEAT_CHANNELS_RABBITMQ_BUS_H
 #define LEAT_CHANNELS_RABBITMQ_BUS_H
@@ -24,15 +24,13 @@
 #include "rabbitmq.h"
 #include "rabbitmq_link.h"
 #include "rabbitmq_read.h"
-#include "../flights.h"
 #include "../homeward.h"
+#include "../lanes.h"
 #include "../notes.h"
 #include "../post.h"
 #include "../round.h"
 
 #define RABBIT_CONSUMERS 2               /* links that consume: each decodes on a thread of its own */
-#define RABBIT_LANES 32                  /* of a subscription: keys are dealt over them */
-#define RABBIT_COMMON RABBIT_LANES       /* one more, for events without a key: any stream takes from it */
 #define RABBIT_JOBS_MAX 8                /* at the node at a time: each has an AMQP channel */
 #define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
 #define RABBIT_STOP_NS (2 * NS_PER_S)    /* while it stops: how long nothing may end before its links are given up */
@@ -46,7 +44,6 @@
 #define RABBIT_STREAM_NS (10 * NS_PER_S) /* a stream that is down so long holds its channel up no more */
 #define RABBIT_STALE_NS (5 * NS_PER_S)   /* then an answer counts though events came meanwhile */
 #define RABBIT_FRESH_NS NS_PER_S         /* and is known as long */
-#define RABBIT_DELIVER_MAX 256           /* deliveries of a stream in one turn of its loop */
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
 #define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
 #define RABBIT_HELD_HARD 4               /* times `held`: what a subscription has at most, of what was on its way */

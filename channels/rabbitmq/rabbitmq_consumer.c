@@ -49,6 +49,17 @@ static struct rabbit_entry *out_at(struct list *l)
     return container_of(l, struct rabbit_entry, out);
 }
 
+static struct rabbit_entry *entry_at(struct list *l)
+{
+    return container_of(l, struct rabbit_entry, entry.link);
+}
+
+static void entry_free(struct rabbit_entry *e)
+{
+    list_remove(&e->out);
+    lane_entry_free(&e->entry);
+}
+
 static void tend(struct bus_subscription *s);
 
 /* ---- acknowledging ---- */
@@ -59,7 +70,7 @@ static void acknowledge_prefix(struct bus_subscription *s)
     while (!list_empty(&s->out) && out_at(s->out.next)->settled) {
         struct rabbit_entry *e = out_at(s->out.next);
         last = e->tag;
-        rabbit_entry_free(e);
+        entry_free(e);
     }
     if (last)
         rabbitmq_ack(s->amqp, last, true);
@@ -81,7 +92,7 @@ static void give_back(struct bus_subscription *s)
         if (!e->returns)
             continue;
         rabbitmq_nack(s->amqp, e->tag, false, true);
-        rabbit_entry_free(e);
+        entry_free(e);
     }
 }
 
@@ -98,17 +109,17 @@ static void settle(struct bus_subscription *s)
 {
     struct list settled, *l;
     list_init(&settled);
-    pthread_mutex_lock(&s->lock);
-    list_splice_back(&settled, &s->settled);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
+    list_splice_back(&settled, &s->lanes.settled);
+    pthread_mutex_unlock(&s->lanes.lock);
     bool back = false;
     list_each(at, tmp, &settled) {
-        struct rabbit_entry *e = container_of(at, struct rabbit_entry, link);
-        e->settled = !e->back;
-        e->returns = e->back;
-        back |= e->back;
+        struct rabbit_entry *e = entry_at(at);
+        e->settled = !e->entry.back;
+        e->returns = e->entry.back;
+        back |= e->entry.back;
         if (!s->amqp)
-            rabbit_entry_free(e);
+            entry_free(e);
     }
     if (!s->amqp)
         return;
@@ -116,9 +127,9 @@ static void settle(struct bus_subscription *s)
         give_back(s);
     acknowledge_prefix(s);
     while ((l = list_pop_front(&settled))) {
-        struct rabbit_entry *e = container_of(l, struct rabbit_entry, link);
+        struct rabbit_entry *e = entry_at(l);
         rabbitmq_ack(s->amqp, e->tag, false);
-        rabbit_entry_free(e);
+        entry_free(e);
     }
     if (s->growing && list_empty(&s->out)) {
         stop_growing(s);
@@ -131,41 +142,33 @@ static void settle(struct bus_subscription *s)
 
 /* ---- losing ---- */
 
+/* Under the lock: it lies in the queue again. */
 static void forget(struct bus_subscription *s, struct rabbit_entry *e)
 {
     list_remove(&e->out);
-    if (e->place != RABBIT_SETTLED_LIST) {
-        rabbit_held_take(s, e->event);
-        s->ready++; /* it lies in the queue again, until somebody looks */
-    }
-    if (e->place != RABBIT_TAKEN) {
-        rabbit_entry_free(e);
-        return;
-    }
-    e->lost = true;
-    e->stream->lost = true;
-    post_send(e->stream->post);
+    if (e->entry.place == LANE_SETTLED || lanes_lose(&s->lanes, &e->entry))
+        lane_entry_free(&e->entry);
 }
 
 /* Its AMQP channel is gone, and all that came on it (R4). What a stream has is revoked there; after the bus's stop
  * nobody is told. */
 static void lose_all(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     while (!list_empty(&s->out))
         forget(s, out_at(s->out.next));
     s->ready += s->returning;
     s->returning = 0;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
 }
 
 /* Whether it is to go back to the node. `lanes`: bits of those of which something went before it, and which it must not
  * overtake. */
 static bool too_old(const struct bus_subscription *s, const struct rabbit_entry *e, uint64_t age, uint64_t lanes)
 {
-    if (e->place == RABBIT_TAKEN)
+    if (e->entry.place == LANE_TAKEN)
         return age >= s->bus->hold_ns;
-    return e->place == RABBIT_LANE && (age >= s->bus->wait_ns || (lanes >> e->lane & 1));
+    return e->entry.place == LANE_WAITS && (age >= s->bus->wait_ns || (lanes >> e->entry.lane & 1));
 }
 
 /* A node ends a consumer whose delivery is not settled after consumer.timeout, 30 minutes, and looks once a minute. So
@@ -176,17 +179,17 @@ static void sweep_one(struct bus_subscription *s, uint64_t now)
     uint64_t lanes = 0;
     if (!s->amqp || list_empty(&s->out) || now - out_at(s->out.next)->since_ns < s->bus->wait_ns)
         return;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     list_each(l, tmp, &s->out) {
         struct rabbit_entry *e = out_at(l);
         if (!too_old(s, e, now - e->since_ns, lanes))
             continue;
-        if (e->lane != RABBIT_COMMON)
-            lanes |= 1ull << e->lane;
+        if (e->entry.lane != LANES_COMMON)
+            lanes |= 1ull << e->entry.lane;
         rabbitmq_nack(s->amqp, e->tag, false, true);
         forget(s, e);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     empty_full(s);
 }
 
@@ -204,33 +207,28 @@ static void sweep(struct loop_timer *t)
 static uint8_t lane_of(const struct bus_subscription *s, const struct ce_event *e)
 {
     struct ce_attribute key;
-    uint32_t hash = 2166136261u;
     if (atomic_load(&s->channel->rules)->settings.one_part)
         return 0;
-    if (!ce_event_attribute(e, SLICE("partitionkey"), &key))
-        return RABBIT_COMMON;
-    for (size_t i = 0; i < key.value.len; i++)
-        hash = (hash ^ (unsigned char)key.value.ptr[i]) * 16777619u;
-    return (uint8_t)(hash % RABBIT_LANES);
+    bool keyed = ce_event_attribute(e, SLICE("partitionkey"), &key);
+    return (uint8_t)lanes_of(keyed ? key.value : SLICE(""));
 }
 
 static void take_in(struct bus_subscription *s, struct rabbit_entry *e)
 {
     list_push_back(&s->out, &e->out);
-    pthread_mutex_lock(&s->lock);
-    e->number = ++s->numbers;
+    pthread_mutex_lock(&s->lanes.lock);
+    e->entry.number = ++s->numbers;
     s->arrivals++;
-    rabbit_held_add(s, e->event);
-    rabbit_deal_put(s, e);
-    pthread_mutex_unlock(&s->lock);
+    lanes_put(&s->lanes, &e->entry);
+    pthread_mutex_unlock(&s->lanes.lock);
 }
 
 static void unreadable(struct bus_subscription *s, const struct rabbitmq_message *m, enum err e)
 {
     rabbitmq_nack(s->amqp, m->tag, false, e == ERR_NOMEM);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->refused += e != ERR_NOMEM;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (e != ERR_NOMEM)
         rabbit_notice(
             s->bus, 1, "MessageRefused",
@@ -256,12 +254,12 @@ static void deliver(void *arg, const struct rabbitmq_message *m)
         free(entry);
         return;
     }
-    entry->event = event;
+    entry->entry.event = event;
     entry->tag = m->tag;
-    entry->attempt = rabbit_message_attempt(m);
+    entry->entry.attempt = rabbit_message_attempt(m);
     entry->since_ns = rabbit_now();
-    entry->lane = lane_of(s, event);
-    list_init(&entry->link);
+    entry->entry.lane = lane_of(s, event);
+    list_init(&entry->entry.link);
     list_init(&entry->out);
     take_in(s, entry);
     if (s->slow || s->most != most)
@@ -273,10 +271,10 @@ static void deliver(void *arg, const struct rabbitmq_message *m)
 /* Control is to look whether its queue is there. */
 static void is_missing(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->missing = true;
     s->made = false;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     rabbit_channel_suspect(s->channel);
 }
 
@@ -296,10 +294,10 @@ static void canceled(void *arg, struct slice consumer)
 
 static void says(struct bus_subscription *s, const char *why)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     bool changed = strncmp(s->why, why, sizeof s->why - 1) != 0, well = s->why[0] == '\0';
     snprintf(s->why, sizeof s->why, "%s", why);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (changed && *why)
         rabbit_notice(s->bus, 1, "ConsumerTrouble", "subscription %s: queue %s cannot be consumed: %s", s->name,
                       s->settings.queue, why);
@@ -443,9 +441,9 @@ static void let_go(struct bus_subscription *s)
     list_remove(&s->todo_link);
     s->todo = 0;
     pthread_mutex_unlock(&q->lock);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->closed = true;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     post_send(k->post);
 }
 
@@ -460,10 +458,10 @@ static bool all_here(struct bus_subscription *s)
 
 static void tend(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
-    bool close = s->close, gone = s->closed, made = s->made, streams = s->stream_count > 0;
-    uint32_t wanted = s->wanted;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
+    bool close = s->close, gone = s->closed, made = s->made, streams = s->lanes.stream_count > 0;
+    uint32_t wanted = s->lanes.wanted < RABBIT_PREFETCH_MAX ? (uint32_t)s->lanes.wanted : RABBIT_PREFETCH_MAX;
+    pthread_mutex_unlock(&s->lanes.lock);
     if (gone)
         return;
     if (!s->known) {

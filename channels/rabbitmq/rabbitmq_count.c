@@ -34,23 +34,24 @@ static bool counts(const struct bus_subscription *s)
 static void finish(struct bus_subscription *s, bool counted)
 {
     s->counting = false;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->asked = false;
     if (counted && counts(s)) {
         s->ready = s->first_count;
         s->appended = s->first_appended;
         s->arrived = s->arrivals;
+        s->back_at = s->lanes.returned;
         s->counted_ns = s->first_asked_ns;
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     rabbit_consumer_todo(s, RABBIT_TEND); /* what waited for this */
 }
 
 static void missing(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->missing = true;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     rabbit_channel_suspect(s->channel);
     s->first_count = 0;
     s->first_arrivals = s->arrivals;

@@ -13,23 +13,9 @@
  * The second is the last resort: a quorum queue (3.10) puts what comes back behind what came back before, so that order
  * may be lost. Who holds nothing takes one message whatever its size, so that everything is delivered.
  *
- * On Q but for the two that count, which run under the subscription's lock.
+ * On Q.
  */
 #include "rabbitmq_subscription.h"
-
-void rabbit_held_add(struct bus_subscription *s, const struct ce_event *e)
-{
-    s->held++;
-    s->held_bytes += ce_event_size(e);
-    atomic_fetch_add_explicit(&s->bus->held_bytes, ce_event_size(e), memory_order_relaxed);
-}
-
-void rabbit_held_take(struct bus_subscription *s, const struct ce_event *e)
-{
-    s->held--;
-    s->held_bytes -= ce_event_size(e);
-    atomic_fetch_sub_explicit(&s->bus->held_bytes, ce_event_size(e), memory_order_relaxed);
-}
 
 /* So many of this size fill half of the bound; where others hold too much, one. */
 static void learn(struct bus_subscription *s, uint64_t count, uint64_t bytes)
@@ -45,12 +31,12 @@ static void learn(struct bus_subscription *s, uint64_t count, uint64_t bytes)
 bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes)
 {
     uint64_t bound = s->bus->settings.held, of_bus = atomic_load(&s->bus->held_bytes) + bytes;
-    pthread_mutex_lock(&s->lock);
-    uint64_t count = s->held, held = s->held_bytes + bytes;
+    pthread_mutex_lock(&s->lanes.lock);
+    uint64_t count = s->lanes.held, held = s->lanes.held_bytes + bytes;
     bool room = !s->full && (count == 0 || (held <= RABBIT_HELD_HARD * bound && of_bus <= RABBIT_HELD_BUS * bound));
     s->arrivals += !room;
     s->returning += !room;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     bool too_much = !room || held > bound;
     if (too_much && !s->slow)
         learn(s, count + 1, held);
@@ -63,9 +49,9 @@ bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes)
 
 bool rabbit_held_waits(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
-    bool waits = s->slow && s->held > 0 && s->held_bytes > s->bus->settings.held / 2;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
+    bool waits = s->slow && s->lanes.held > 0 && s->lanes.held_bytes > s->bus->settings.held / 2;
+    pthread_mutex_unlock(&s->lanes.lock);
     return waits;
 }
 

@@ -29,17 +29,18 @@ static void add_subscription(struct bus_subscription *s, struct bus_probe *out)
 {
     uint64_t now = rabbit_now(), appended = atomic_load(&s->channel->appended);
     char why[sizeof s->why] = "";
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     bool old = now - s->counted_ns > RABBIT_LOOK_NS, ask = old && !s->asked && s->made && !s->close;
-    uint64_t waiting = s->ready + appended - s->appended, arrived = s->arrivals - s->arrived;
+    uint64_t waiting = s->ready + s->lanes.returned - s->back_at + appended - s->appended;
+    uint64_t arrived = s->arrivals - s->arrived;
     waiting = waiting > arrived ? waiting - arrived : 0;
-    out->events = s->held + s->returning + waiting;
+    out->events = s->lanes.held + s->returning + waiting;
     out->dropped = s->refused;
-    out->bytes = s->held_bytes + bytes_of(s->channel, waiting);
+    out->bytes = s->lanes.held_bytes + bytes_of(s->channel, waiting);
     out->counting = s->made && !s->close && (!s->counted_ns || now - s->counted_ns > RABBIT_FRESH_NS);
     s->asked |= ask;
     memcpy(why, s->why, sizeof why);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (ask)
         rabbit_consumer_todo(s, RABBIT_COUNT);
     if (out->events == 0)

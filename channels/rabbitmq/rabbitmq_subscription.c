@@ -29,20 +29,27 @@ static void begin(struct loop_task *t);
 
 static void subscription_free(struct bus_subscription *s)
 {
-    struct list left, *l;
-    list_init(&left);
-    rabbit_deal_drain(s, RABBIT_COMMON + 1, &left);
-    list_splice_back(&left, &s->settled);
-    while ((l = list_pop_front(&left)))
-        rabbit_entry_free(container_of(l, struct rabbit_entry, link));
     loop_task_cancel(&s->begin);
     list_remove(&s->link);
     list_remove(&s->closing_link);
     rabbit_subscription_settings_fini(&s->settings);
-    pthread_mutex_destroy(&s->lock);
-    free(s->lanes);
+    lanes_fini(&s->lanes);
     free(s->name);
     free(s);
+}
+
+static void heard(struct lanes *l, unsigned what)
+{
+    rabbit_consumer_todo(container_of(l, struct bus_subscription, lanes),
+                         (what & LANES_SETTLED ? RABBIT_SETTLED : 0u) | (what & LANES_WANTED ? RABBIT_TEND : 0u));
+}
+
+/* What was held for long is not given to the next stream: the node would end its consumer (rabbitmq_consumer.c, sweep).
+ */
+static bool goes_back(struct lanes *l, const struct lane_entry *e)
+{
+    const struct bus_subscription *s = container_of(l, struct bus_subscription, lanes);
+    return rabbit_now() - container_of(e, struct rabbit_entry, entry)->since_ns > s->bus->wait_ns;
 }
 
 /* Takes the settings in any case. */
@@ -64,10 +71,10 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     s->settings = *settings;
     s->consumer =
         &k->consumers[k->dealt[slice_has_prefix(slice_str(c->name), SLICE("dead-letter/"))]++ % RABBIT_CONSUMERS];
-    pthread_mutex_init(&s->lock, NULL);
+    lanes_init(&s->lanes, clock_system(), heard);
+    s->lanes.goes_back = goes_back;
+    s->lanes.held_by_all = &k->held_bytes;
     list_init(&s->closing_link);
-    list_init(&s->streams);
-    list_init(&s->settled);
     list_init(&s->todo_link);
     list_init(&s->tend_link);
     list_init(&s->out);
@@ -123,16 +130,17 @@ static void is_made(struct bus_subscription *s, uint64_t messages, bool differs)
         s->counted_in = true;
         atomic_fetch_add(&s->channel->subscription_count, 1);
     }
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     s->made = true;
     s->missing = false;
     if (!s->counted_ns) {
         s->ready = messages;
         s->appended = atomic_load(&s->channel->appended);
         s->arrived = s->arrivals;
+        s->back_at = s->lanes.returned;
         s->counted_ns = rabbit_now();
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (differs && first)
         rabbit_notice(s->bus, 0, "QueueDiffers",
                       "subscription %s: queue %s is there and of another kind than asked for; it is taken as it is",
@@ -279,10 +287,10 @@ enum err rabbit_subscribe(struct bus *b, struct bus_channel *c, struct slice nam
 
 static void closing(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     bool first = !s->close;
     s->close = true;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (!first)
         return;
     list_push_back(&s->bus->closing, &s->closing_link);
@@ -349,9 +357,9 @@ static void removed(struct rabbit_job *j)
 /* One step nearer to its end, if nothing of it is under way. */
 static void going_on(struct bus_subscription *s)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lanes.lock);
     bool closed = s->closed;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->lanes.lock);
     if (s->busy || !closed)
         return;
     if (!s->remove) {
@@ -366,9 +374,9 @@ void rabbit_subscriptions_closed(struct rabbit_bus *k)
 {
     list_each(l, tmp, &k->closing) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, closing_link);
-        pthread_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->lanes.lock);
         bool closed = s->closed;
-        pthread_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&s->lanes.lock);
         if (!closed)
             continue;
         list_remove(l);
@@ -431,8 +439,8 @@ void rabbit_subscriptions_free(struct bus_channel *c)
     struct list *l;
     while (!list_empty(&c->subscriptions)) {
         struct bus_subscription *s = subscription_at(c->subscriptions.next);
-        while ((l = list_pop_front(&s->streams)))
-            rabbit_stream_free(container_of(l, struct bus_stream, link));
+        while ((l = list_pop_front(&s->lanes.streams)))
+            stream_free(container_of(l, struct bus_stream, link));
         subscription_free(s);
     }
 }

@@ -10,30 +10,11 @@
 
 /* ---- subscriptions ---- */
 
-enum rabbit_place { RABBIT_LANE, RABBIT_TAKEN, RABBIT_SETTLED_LIST };
-
-struct rabbit_entry {             /* one delivery of the node */
-    struct list link;             /* in a lane, taken, or settled (R2) */
-    struct list out;              /* Q: of its consumer's, in the order of tags */
-    const struct ce_event *event; /* owned */
-    uint64_t tag, number;         /* AMQP's; ours, which rises with the queue's order */
-    uint64_t since_ns;
-    unsigned attempt;
-    uint8_t lane;
-    enum rabbit_place place;   /* under the lock, as what follows */
-    struct bus_stream *stream; /* TAKEN: by it */
-    bool lost;                 /* TAKEN: its AMQP channel is gone, or it was handed back */
-    bool back;                 /* SETTLED: to be handed back */
-    bool settled, returns;     /* Q: to be acknowledged, to be handed back */
-};
-
-struct rabbit_lane {
-    struct list entries;      /* waiting, by number */
-    struct list ready;        /* in its owner's `ready`, while entries wait */
-    struct bus_stream *owner; /* NULL: none; of the common lane always */
-    unsigned open;            /* entries that a stream has */
-    struct bus_stream *next;  /* who is to own it when open is 0; NULL: the owner stays */
-    uint64_t moving_ns;       /* since when */
+struct rabbit_entry {        /* one delivery of the node */
+    struct lane_entry entry; /* the first: what frees it there frees this. Its number rises with the queue's order */
+    struct list out;         /* Q: of its consumer's, in the order of tags */
+    uint64_t tag, since_ns;  /* AMQP's; when it came */
+    bool settled, returns;   /* Q: to be acknowledged, to be handed back */
 };
 
 enum rabbit_todo {
@@ -62,18 +43,13 @@ struct bus_subscription {
     char reason[320];
     uint64_t behind_ns; /* since when there is a backlog, as seen by probes; 0: there is none */
 
-    pthread_mutex_t lock;      /* of all that follows up to Q's own */
-    struct rabbit_lane *lanes; /* owned, RABBIT_LANES + 1; NULL before the first stream */
-    struct list streams;       /* by link, in the order of their loops */
-    size_t stream_count;
-    struct list settled;               /* entries on their way to Q */
+    struct lanes lanes;                /* with its lock, under which is all that follows up to Q's own */
     uint64_t numbers;                  /* of entries */
-    uint32_t wanted;                   /* prefetch: what its streams may have at once */
     bool made;                         /* its queue is there */
     bool close, closed;                /* control wants it let go; Q has */
-    uint64_t held, held_bytes;         /* entries that are not settled (rabbitmq_held.c) */
     uint64_t refused, returning;       /* messages that can be no event; that go back with their AMQP channel */
     uint64_t ready, appended, arrived; /* in the queue, of the channel, from the queue: when it was asked */
+    uint64_t back_at;                  /* lanes.returned then */
     uint64_t arrivals;                 /* from the queue until now */
     uint64_t counted_ns;               /* when; 0: never */
     bool asked;                        /* it is being asked for */
@@ -112,10 +88,7 @@ void rabbit_patience_begin(struct bus_subscription *s);
 void rabbit_patience_down(struct rabbit_consumer *q);
 void rabbit_consumer_count(struct bus_subscription *s);         /* rabbitmq_count.c */
 void rabbit_consumer_looking_closed(struct rabbit_consumer *q); /* likewise: the link is gone */
-/* rabbitmq_held.c. Under the lock: one more is held, one less. */
-void rabbit_held_add(struct bus_subscription *s, const struct ce_event *e);
-void rabbit_held_take(struct bus_subscription *s, const struct ce_event *e);
-/* An event of so many bytes has come; whether it may be held. If not, the subscription is `full`. */
+/* rabbitmq_held.c. An event of so many bytes has come; whether it may be held. If not, the subscription is `full`. */
 bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes);
 bool rabbit_held_waits(struct bus_subscription *s); /* until less is held it is not to have another consumer */
 uint32_t rabbit_held_allows(const struct bus_subscription *s, uint32_t wanted);   /* of that prefetch, by bytes */
@@ -134,51 +107,5 @@ void rabbit_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, 
 void rabbit_subscriptions_look(struct bus_channel *c);  /* control: those that were refused */
 void rabbit_subscriptions_start(struct bus_channel *c); /* control: the channel is ready: those that wait */
 void rabbit_subscriptions_free(struct bus_channel *c);
-
-/* ---- dealing (rabbitmq_deal.c): under the subscription's lock ---- */
-
-enum err rabbit_deal_init(struct bus_subscription *s) must_check; /* its lanes */
-/* A new entry, or one that came back: into its lane, by number; a stream is told. */
-void rabbit_deal_put(struct bus_subscription *s, struct rabbit_entry *e);
-/* At most n entries for this stream, appended to `out`; how many. *rest_ns: when to ask again, of lanes that rest. */
-unsigned rabbit_deal_take(struct bus_stream *st, unsigned n, struct list *out, uint64_t *rest_ns);
-/* A stream has one entry less of this lane. */
-void rabbit_deal_closed(struct bus_subscription *s, unsigned lane);
-/* Streams came or went: lanes get their owners. */
-void rabbit_deal_streams(struct bus_subscription *s);
-/* All that waits, appended to `out`. `lane` RABBIT_COMMON + 1: of all lanes. */
-void rabbit_deal_drain(struct bus_subscription *s, unsigned lane, struct list *out);
-void rabbit_entry_free(struct rabbit_entry *e);
-
-/* ---- streams (rabbitmq_stream.c): their loop's but where said ---- */
-
-struct bus_stream {
-    struct bus_subscription *subscription;
-    struct loop *loop;
-    size_t index;      /* of the loop */
-    struct list link;  /* under the lock: of its subscription */
-    struct list ready; /* under the lock: lanes with something for it */
-    bool hungry;       /* under the lock: it has credit, and found nothing */
-    bool lost;         /* under the lock: some of its entries are */
-    uint32_t reach;    /* under the lock: credit and flights, the most there ever were */
-    struct bus_stream_callbacks callbacks;
-    void *arg;
-    uint64_t credit;
-    uint32_t open; /* flights */
-    struct flights flights;
-    struct list taken; /* entries that are not yet delivered */
-    struct post *post;
-    struct loop_task task, flush;
-    struct loop_timer timer;
-    uint64_t pumped_ns;
-    bool awake, pumped;
-    bool *gone; /* set while callbacks run: whether it was detached meanwhile */
-};
-enum err rabbit_attach(struct bus *b, struct bus_subscription *s, struct loop *loop,
-                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out);
-void rabbit_detach(struct bus *b, struct bus_stream *stream, struct bus_op *op);
-void rabbit_credit(struct bus *b, struct bus_stream *stream, unsigned n);
-void rabbit_settle(struct bus *b, struct bus_stream *stream, struct bus_token token, enum bus_settle how);
-void rabbit_stream_free(struct bus_stream *st); /* fini */
 
 #endif
