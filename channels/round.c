@@ -106,3 +106,15 @@ void bus_op_end(struct loop *loop, struct bus_op *op, enum err err)
     loop_task_init(&op->task, op_run);
     loop_defer(loop, &op->task);
 }
+
+void bus_ops_end(struct bus_op **ops, enum err err, const char *text)
+{
+    struct bus_op *op = *ops;
+    *ops = NULL;
+    while (op) {
+        struct bus_op *next = op->owner;
+        op->text = err ? text : NULL;
+        op->done(op, err);
+        op = next;
+    }
+}

@@ -55,5 +55,7 @@ size_t bus_env_index(const struct bus_env *env, const struct loop *loop);
 
 /* Ends an operation with `err` at the end of this loop's turn. */
 void bus_op_end(struct loop *loop, struct bus_op *op, enum err err);
+/* Ends now those that are chained by `owner`, on their loop; `text` for a failure. What a `done` adds waits on. */
+void bus_ops_end(struct bus_op **ops, enum err err, const char *text);
 
 #endif

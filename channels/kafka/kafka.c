@@ -32,12 +32,7 @@ static void stopped(struct round *r)
     struct kafka_bus *k = container_of(r, struct kafka_stop, round)->bus;
     k->stopped = true;
     loop_timer_stop(k->env.control, &k->tick);
-    while (k->stop_ops) {
-        struct bus_op *op = k->stop_ops;
-        k->stop_ops = op->owner;
-        op->text = NULL;
-        op->done(op, OK);
-    }
+    bus_ops_end(&k->stop_ops, OK, NULL);
 }
 
 static void stop_bury(struct round *r)

@@ -5,6 +5,7 @@
  * does at most once in KAFKA_LOOK_NS, while somebody wants to know. All on control.
  */
 #include "kafka_member.h"
+#include "../probes.h"
 
 #include <stdlib.h>
 
@@ -145,13 +146,6 @@ void kafka_subscriptions_probe(struct bus_channel *c, struct bus_probe *out)
         if (s->state == KAFKA_SUB_GOING)
             continue;
         probe(s, &one);
-        out->events = one.events > out->events ? one.events : out->events;
-        out->counting |= one.counting;
-        out->oldest_age_ns = one.oldest_age_ns > out->oldest_age_ns ? one.oldest_age_ns : out->oldest_age_ns;
-        if (!one.healthy && out->healthy) {
-            out->healthy = false;
-            out->err = one.err;
-            memcpy(out->reason, one.reason, sizeof out->reason);
-        }
+        bus_probe_join(out, &one);
     }
 }

@@ -211,14 +211,7 @@ static void ops_add(struct bus_channel *c, struct bus_op *op)
 
 void kafka_channel_ops_end(struct bus_channel *c, enum err err)
 {
-    struct bus_op *ops = c->ops; /* what `done` adds waits for the next answer */
-    c->ops = NULL;
-    while (ops) {
-        struct bus_op *op = ops;
-        ops = op->owner;
-        op->text = err ? c->reason : NULL;
-        op->done(op, err);
-    }
+    bus_ops_end(&c->ops, err, c->reason);
 }
 
 static enum err provision(struct kafka_bus *k, struct slice name, struct kafka_channel_settings *s,

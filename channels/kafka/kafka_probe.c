@@ -8,9 +8,9 @@
  * O of the I-th is O × P + I: with one partition it is Kafka's own.
  */
 #include "kafka_channel.h"
+#include "../probes.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,30 +156,18 @@ static uint64_t channel_end(const struct bus_channel *c)
     return end;
 }
 
-static void unwell(struct bus_probe *out, enum err err, const char *why)
-{
-    if (!out->healthy)
-        return;
-    out->healthy = false;
-    out->err = err;
-    snprintf(out->reason, sizeof out->reason, "%s", why);
-}
-
 static void add_channel(struct bus_channel *c, struct bus_probe *out)
 {
     struct bus_probe of = {.healthy = true};
     uint64_t end = channel_end(c);
     kafka_subscriptions_probe(c, &of);
-    out->events += of.events;
-    out->bytes += of.bytes;
-    out->counting |= of.counting;
-    out->oldest_age_ns = of.oldest_age_ns > out->oldest_age_ns ? of.oldest_age_ns : out->oldest_age_ns;
+    bus_probe_add(out, &of);
     out->appended += atomic_load(&c->appended);
     out->end = end > out->end ? end : out->end;
     if (!of.healthy)
-        unwell(out, of.err, of.reason);
+        bus_probe_unwell(out, of.err, of.reason);
     if (c->err)
-        unwell(out, c->err, c->reason);
+        bus_probe_unwell(out, c->err, c->reason);
 }
 
 void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
@@ -190,7 +178,7 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     *out = (struct bus_probe){.healthy = true, .counting = !refresh(k)};
     if (!kafka_client_up(k->client, why, sizeof why)) {
         if (k->connected || clock_monotonic_ns(clock_system()) - k->opened_ns > KAFKA_CONNECT_NS)
-            unwell(out, ERR_UNAVAILABLE, why);
+            bus_probe_unwell(out, ERR_UNAVAILABLE, why);
     } else {
         k->connected = true;
     }
@@ -198,11 +186,8 @@ void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         add_channel(c, out);
         return;
     }
-    struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */
+    struct bus_probe sum = *out;
     map_each(entry, tmp, &k->channels)
         add_channel(entry->value, &sum);
-    sum.healthy = out->healthy;
-    sum.err = out->err;
-    memcpy(sum.reason, out->reason, sizeof sum.reason);
-    *out = sum;
+    bus_probe_count(out, &sum);
 }

@@ -90,18 +90,6 @@ void pub_channel_suspect(struct bus_channel *c)
     post_send(c->bus->post);
 }
 
-static void ops_end(struct bus_channel *c, enum err err)
-{
-    struct bus_op *ops = c->ops; /* what `done` adds waits for the next answer */
-    c->ops = NULL;
-    while (ops) {
-        struct bus_op *op = ops;
-        ops = op->owner;
-        op->text = err ? c->reason : NULL;
-        op->done(op, err);
-    }
-}
-
 /* ---- making ---- */
 
 static void make(struct bus_channel *c);
@@ -131,7 +119,7 @@ static void made(struct pub_job *j)
     c->busy = false;
     if (atomic_load(&c->state) == PUB_GOING) {
         c->err = ERR_CANCELED;
-        ops_end(c, ERR_CANCELED);
+        bus_ops_end(&c->ops, ERR_CANCELED, c->reason);
         go_on(c);
         return;
     }
@@ -144,7 +132,7 @@ static void made(struct pub_job *j)
         atomic_store(&c->state, j->err ? PUB_REFUSED : PUB_READY);
     pub_subscriptions_start(c);
     pub_channel_checked(c);
-    ops_end(c, j->err);
+    bus_ops_end(&c->ops, j->err, c->reason);
 }
 
 static void make(struct bus_channel *c)

@@ -4,20 +4,12 @@
  * process did and saw (pubsub_pull.c), so an event counts as soon as its sender knows of it. On control.
  */
 #include "pubsub_subscription.h"
+#include "../probes.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #define COUNT_AGAIN_NS (5 * NS_PER_S) /* until one that could not be counted is tried again */
-
-static void unwell(struct bus_probe *out, const char *why)
-{
-    if (!out->healthy)
-        return;
-    out->healthy = false;
-    snprintf(out->reason, sizeof out->reason, "%s", why);
-}
 
 /* An event's size, as far as this process has seen any. */
 static uint64_t bytes_of(const struct bus_channel *c, uint64_t events)
@@ -57,9 +49,9 @@ static void add_subscription(struct bus_subscription *s, struct bus_probe *out)
         s->behind_ns = now;
     out->oldest_age_ns = s->behind_ns ? now - s->behind_ns + 1 : 0;
     if (s->reason[0])
-        unwell(out, s->reason);
+        bus_probe_unwell(out, OK, s->reason);
     if (why[0])
-        unwell(out, why);
+        bus_probe_unwell(out, OK, why);
 }
 
 /* An event counts once, however many subscriptions wait for it. */
@@ -72,23 +64,15 @@ static void add_channel(struct bus_channel *c, struct bus_probe *out)
         if (s->state == PUB_GOING)
             continue;
         add_subscription(s, &one);
-        sum.events = one.events > sum.events ? one.events : sum.events;
-        sum.bytes = one.bytes > sum.bytes ? one.bytes : sum.bytes;
-        sum.oldest_age_ns = one.oldest_age_ns > sum.oldest_age_ns ? one.oldest_age_ns : sum.oldest_age_ns;
-        sum.counting |= one.counting;
-        if (!one.healthy)
-            unwell(&sum, one.reason);
+        bus_probe_join(&sum, &one);
     }
-    out->events += sum.events;
-    out->bytes += sum.bytes;
-    out->counting |= sum.counting;
-    out->oldest_age_ns = sum.oldest_age_ns > out->oldest_age_ns ? sum.oldest_age_ns : out->oldest_age_ns;
+    bus_probe_add(out, &sum);
     out->appended += atomic_load(&c->appended);
     out->dropped += atomic_load(&c->dropped);
     if (c->err)
-        unwell(out, c->reason);
+        bus_probe_unwell(out, OK, c->reason);
     if (!sum.healthy)
-        unwell(out, sum.reason);
+        bus_probe_unwell(out, OK, sum.reason);
 }
 
 static void add_service(struct pub_bus *k, struct bus_probe *out)
@@ -98,7 +82,7 @@ static void add_service(struct pub_bus *k, struct bus_probe *out)
     memcpy(why, k->away, sizeof why);
     pthread_mutex_unlock(&k->away_lock);
     if (why[0])
-        unwell(out, why);
+        bus_probe_unwell(out, OK, why);
 }
 
 void pub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
@@ -111,12 +95,10 @@ void pub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         add_channel(c, out);
         return;
     }
-    struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */
+    struct bus_probe sum = *out;
     map_each(entry, tmp, &k->channels)
         add_channel(entry->value, &sum);
-    sum.healthy = out->healthy;
-    memcpy(sum.reason, out->reason, sizeof sum.reason);
-    *out = sum;
+    bus_probe_count(out, &sum);
 }
 
 void pub_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)

@@ -85,18 +85,6 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     return s;
 }
 
-static void ops_end(struct bus_subscription *s, enum err err, const char *text)
-{
-    struct bus_op *ops = s->ops;
-    s->ops = NULL;
-    while (ops) {
-        struct bus_op *op = ops;
-        ops = op->owner;
-        op->text = err ? text : NULL;
-        op->done(op, err);
-    }
-}
-
 /* ---- making ---- */
 
 static void going_on(struct bus_subscription *s);
@@ -151,7 +139,7 @@ static void made(struct pub_job *j)
     enum err err = j->err;
     s->busy = false;
     if (s->state == PUB_GOING) {
-        ops_end(s, ERR_CANCELED, NULL);
+        bus_ops_end(&s->ops, ERR_CANCELED, NULL);
         going_on(s);
         return;
     }
@@ -165,7 +153,7 @@ static void made(struct pub_job *j)
             s->state = PUB_REFUSED;
     }
     pub_channel_checked(s->channel);
-    ops_end(s, err, s->reason);
+    bus_ops_end(&s->ops, err, s->reason);
 }
 
 static void make(struct bus_subscription *s)
@@ -203,7 +191,7 @@ static void start(struct bus_subscription *s)
     } else {
         s->state = PUB_REFUSED;
         snprintf(s->reason, sizeof s->reason, "%s", c->reason);
-        ops_end(s, c->err ? c->err : ERR_UNAVAILABLE, s->reason);
+        bus_ops_end(&s->ops, c->err ? c->err : ERR_UNAVAILABLE, s->reason);
     }
 }
 
@@ -416,7 +404,7 @@ void pub_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, str
 static void stop_one(struct bus_subscription *s)
 {
     if (!s->busy && s->ops)
-        ops_end(s, ERR_CLOSED, NULL);
+        bus_ops_end(&s->ops, ERR_CLOSED, NULL);
     closing(s);
 }
 

@@ -33,12 +33,7 @@ static void stopped(struct round *r)
     k->stopped = true;
     loop_timer_stop(k->env.control, &k->tick);
     loop_timer_stop(k->env.control, &k->patience);
-    while (k->stop_ops) {
-        struct bus_op *op = k->stop_ops;
-        k->stop_ops = op->owner;
-        op->text = NULL;
-        op->done(op, OK);
-    }
+    bus_ops_end(&k->stop_ops, OK, NULL);
 }
 
 static void stop_bury(struct round *r)

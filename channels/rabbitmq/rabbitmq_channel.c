@@ -126,18 +126,6 @@ bool rabbit_channel_barred(const struct bus_channel *c)
     return until && rabbit_now() < until;
 }
 
-static void ops_end(struct bus_channel *c, enum err err)
-{
-    struct bus_op *ops = c->ops; /* what `done` adds waits for the next answer */
-    c->ops = NULL;
-    while (ops) {
-        struct bus_op *op = ops;
-        ops = op->owner;
-        op->text = err ? c->reason : NULL;
-        op->done(op, err);
-    }
-}
-
 /* ---- making ---- */
 
 static void make(struct bus_channel *c);
@@ -208,7 +196,7 @@ static void made(struct rabbit_job *j)
     c->busy = false;
     if (atomic_load(&c->state) == RABBIT_GOING) {
         c->err = ERR_CANCELED;
-        ops_end(c, ERR_CANCELED);
+        bus_ops_end(&c->ops, ERR_CANCELED, c->reason);
         go_on(c);
         return;
     }
@@ -228,7 +216,7 @@ static void made(struct rabbit_job *j)
     if (!(was_ready && j->err && is_away(j))) /* which says nothing about the exchange */
         atomic_store(&c->state, j->err ? RABBIT_REFUSED : RABBIT_READY);
     rabbit_subscriptions_start(c);
-    ops_end(c, j->err);
+    bus_ops_end(&c->ops, j->err, c->reason);
 }
 
 static void make(struct bus_channel *c)

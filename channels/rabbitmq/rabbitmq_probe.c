@@ -5,18 +5,11 @@
  * the answer is older than RABBIT_LOOK_NS. On control.
  */
 #include "rabbitmq_subscription.h"
+#include "../probes.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-
-static void unwell(struct bus_probe *out, const char *why)
-{
-    if (!out->healthy)
-        return;
-    out->healthy = false;
-    snprintf(out->reason, sizeof out->reason, "%s", why);
-}
 
 /* An event's size, as far as this process has seen any. */
 static uint64_t bytes_of(const struct bus_channel *c, uint64_t events)
@@ -49,9 +42,9 @@ static void add_subscription(struct bus_subscription *s, struct bus_probe *out)
         s->behind_ns = now;
     out->oldest_age_ns = s->behind_ns ? now - s->behind_ns + 1 : 0;
     if (s->reason[0])
-        unwell(out, s->reason);
+        bus_probe_unwell(out, OK, s->reason);
     if (why[0])
-        unwell(out, why);
+        bus_probe_unwell(out, OK, why);
 }
 
 /* An event counts once, however many subscriptions wait for it. */
@@ -64,26 +57,18 @@ static void add_channel(struct bus_channel *c, struct bus_probe *out)
         if (s->state == RABBIT_GOING)
             continue;
         add_subscription(s, &one);
-        sum.events = one.events > sum.events ? one.events : sum.events;
-        sum.bytes = one.bytes > sum.bytes ? one.bytes : sum.bytes;
-        sum.oldest_age_ns = one.oldest_age_ns > sum.oldest_age_ns ? one.oldest_age_ns : sum.oldest_age_ns;
-        sum.counting |= one.counting;
-        if (!one.healthy)
-            unwell(&sum, one.reason);
+        bus_probe_join(&sum, &one);
     }
-    out->events += sum.events;
-    out->bytes += sum.bytes;
-    out->counting |= sum.counting;
-    out->oldest_age_ns = sum.oldest_age_ns > out->oldest_age_ns ? sum.oldest_age_ns : out->oldest_age_ns;
+    bus_probe_add(out, &sum);
     out->appended += atomic_load(&c->appended);
     out->dropped += atomic_load(&c->dropped);
     out->counting |= atomic_load(&c->ends_asked) > 0;
     if (c->err)
-        unwell(out, c->reason);
+        bus_probe_unwell(out, OK, c->reason);
     if (c->unkept)
-        unwell(out, "its stream is down: what comes is delivered, and cannot be replayed");
+        bus_probe_unwell(out, OK, "its stream is down: what comes is delivered, and cannot be replayed");
     if (!sum.healthy)
-        unwell(out, sum.reason);
+        bus_probe_unwell(out, OK, sum.reason);
 }
 
 static void add_node(struct rabbit_bus *k, struct bus_probe *out)
@@ -92,7 +77,7 @@ static void add_node(struct rabbit_bus *k, struct bus_probe *out)
     if (rabbitmq_client_up(k->client, why, sizeof why))
         k->connected = true;
     else if (k->connected || rabbit_now() - k->opened_ns > RABBIT_CONNECT_NS)
-        unwell(out, why);
+        bus_probe_unwell(out, OK, why);
     pthread_mutex_lock(&k->publisher.lock);
     snprintf(why, sizeof why, "%s", k->publisher.blocked);
     pthread_mutex_unlock(&k->publisher.lock);
@@ -101,7 +86,7 @@ static void add_node(struct rabbit_bus *k, struct bus_probe *out)
     char text[sizeof out->reason];
     snprintf(text, sizeof text,
              "RabbitMQ takes no messages (%s): it lacks memory or disk; senders get 503 until it has room", why);
-    unwell(out, text);
+    bus_probe_unwell(out, OK, text);
 }
 
 void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
@@ -115,12 +100,10 @@ void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         out->end = atomic_load(&c->end);
         return;
     }
-    struct bus_probe sum = *out; /* one channel that is wrong is no bus that is: the others take events */
+    struct bus_probe sum = *out;
     map_each(entry, tmp, &k->channels)
         add_channel(entry->value, &sum);
-    sum.healthy = out->healthy;
-    memcpy(sum.reason, out->reason, sizeof sum.reason);
-    *out = sum;
+    bus_probe_count(out, &sum);
 }
 
 void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)
