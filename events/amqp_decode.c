@@ -230,10 +230,9 @@ static size_t source_len(const struct ce_amqp_message *m, const struct ce_amqp_r
     return (rules->source ? strlen(rules->source) : 0) + 16 + 3 * m->queue.len;
 }
 
-static void add_overrides(struct ce_builder *b, const struct ce_amqp_rules *rules)
+static struct ce_beside beside_of(const struct survey *s, const struct ce_amqp_rules *rules)
 {
-    for (size_t i = 0; i < rules->override_count; i++)
-        ce_builder_extension(b, rules->overrides[i].name, rules->overrides[i].type, rules->overrides[i].value);
+    return (struct ce_beside){s->hint, rules->overrides, rules->override_count};
 }
 
 /* ---- binary mode ---- */
@@ -315,8 +314,8 @@ static void read_binary(struct reading *r)
     if (m->body.len || ce_hint_tells_data(s->hint))
         ce_builder_data(&r->b, CE_DATA_BYTES, m->body);
     ce_builder_forward(&r->b, s->forwarded, s->forwarded_count);
-    ce_hint_apply(&r->b, s->hint);
-    add_overrides(&r->b, r->rules);
+    const struct ce_beside beside = beside_of(s, r->rules);
+    ce_beside_apply(&r->b, &beside);
 }
 
 static enum err decode_binary(const struct ce_amqp_message *m, const struct ce_amqp_rules *rules,
@@ -344,27 +343,14 @@ static enum err decode_binary(const struct ce_amqp_message *m, const struct ce_a
 
 /* ---- structured mode ---- */
 
-/* What stands beside an envelope. */
-struct beside {
-    struct slice hint;
-    const struct ce_amqp_rules *rules;
-};
-
-static void amend(struct ce_builder *b, const void *arg)
-{
-    const struct beside *beside = arg;
-    ce_hint_apply(b, beside->hint);
-    add_overrides(b, beside->rules);
-}
-
 static enum err decode_structured(const struct ce_amqp_message *m, const struct ce_amqp_rules *rules,
                                   const struct survey *s, const struct ce_event **out, struct diag *d)
 {
-    const struct beside beside = {s->hint, rules};
+    const struct ce_beside beside = beside_of(s, rules);
     if (!m->body.len)
         return diag_set(d, ERR_INVALID, "a message in structured mode with an empty body");
     return ce_json_decode_amended(m->body, s->forwarded, s->forwarded_count, rules->event_bytes_max,
-                                  s->hint.len || rules->override_count ? amend : NULL, &beside, out, d);
+                                  s->hint.len || rules->override_count ? ce_beside_apply : NULL, &beside, out, d);
 }
 
 enum err ce_amqp_decode(const struct ce_amqp_message *m, const struct ce_amqp_rules *rules, const struct ce_event **out,
@@ -412,7 +398,7 @@ static void wrap(struct ce_builder *b, struct buf *texts, const struct ce_amqp_m
     ce_builder_forward(b, s->forwarded, s->forwarded_count);
     if (m->body.len)
         ce_builder_data(b, CE_DATA_BYTES, m->body);
-    add_overrides(b, rules);
+    ce_builder_extensions(b, rules->overrides, rules->override_count);
 }
 
 enum err ce_amqp_wrap(const struct ce_amqp_message *m, const struct ce_amqp_rules *rules, const struct ce_event **out,

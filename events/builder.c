@@ -176,6 +176,12 @@ void ce_builder_extension(struct ce_builder *b, struct slice name, enum ce_type 
     ce_builder_replace(b, name, type, value);
 }
 
+void ce_builder_extensions(struct ce_builder *b, const struct ce_attribute *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ce_builder_extension(b, list[i].name, list[i].type, list[i].value);
+}
+
 void ce_builder_remove(struct ce_builder *b, struct slice name)
 {
     struct ce_attribute *a = b->error ? NULL : find(b, name);

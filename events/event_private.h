@@ -141,6 +141,7 @@ void ce_builder_fail(struct ce_builder *b, enum err e, struct slice name, const 
 
 /* Sets or replaces an extension; what cannot be one is passed over. */
 void ce_builder_extension(struct ce_builder *b, struct slice name, enum ce_type type, struct slice value);
+void ce_builder_extensions(struct ce_builder *b, const struct ce_attribute *list, size_t count); /* each of them */
 bool ce_builder_has(const struct ce_builder *b, struct slice name);
 /* The attribute set so far; NULL when there is none. */
 const struct ce_attribute *ce_builder_find(const struct ce_builder *b, struct slice name);

@@ -120,6 +120,13 @@ void ce_hint_apply(struct ce_builder *b, struct slice hint)
     }
 }
 
+void ce_beside_apply(struct ce_builder *b, const void *arg)
+{
+    const struct ce_beside *beside = arg;
+    ce_hint_apply(b, beside->hint);
+    ce_builder_extensions(b, beside->overrides, beside->override_count);
+}
+
 bool ce_hint_tells_data(struct slice hint)
 {
     slice_split(&hint, ';');

@@ -27,6 +27,15 @@ void ce_hint_put(const struct ce_event *e, enum ce_mode wire, bool empty_is_none
 
 /* Applies a hint to an event that is complete but for it. */
 void ce_hint_apply(struct ce_builder *b, struct slice hint);
+/* What goes into an event beside what its message says of it: the hint, and extensions set whatever the message says.
+ */
+struct ce_beside {
+    struct slice hint;
+    const struct ce_attribute *overrides;
+    size_t override_count;
+};
+/* To an event that is complete but for it; also as ce_json_decode_amended's `amend`. */
+void ce_beside_apply(struct ce_builder *b, const void *beside);
 /* Whether it names a kind of data: then empty data is data. */
 bool ce_hint_tells_data(struct slice hint);
 

@@ -51,10 +51,9 @@ bool ce_pubsub_is_event(const struct ce_pubsub_message *m)
     return ce_media_type_is_cloudevents(s.content_type) || s.has_version;
 }
 
-static void add_overrides(struct ce_builder *b, const struct ce_pubsub_rules *rules)
+static struct ce_beside beside_of(const struct survey *s, const struct ce_pubsub_rules *rules)
 {
-    for (size_t i = 0; i < rules->override_count; i++)
-        ce_builder_extension(b, rules->overrides[i].name, rules->overrides[i].type, rules->overrides[i].value);
+    return (struct ce_beside){s->hint, rules->overrides, rules->override_count};
 }
 
 /* ---- binary mode ---- */
@@ -104,8 +103,8 @@ static enum err decode_binary(const struct ce_pubsub_message *m, const struct ce
     if (m->data.len || ce_hint_tells_data(s->hint))
         ce_builder_data(&b, CE_DATA_BYTES, m->data);
     ce_builder_forward(&b, s->forwarded, s->forwarded_count);
-    ce_hint_apply(&b, s->hint);
-    add_overrides(&b, rules);
+    const struct ce_beside beside = beside_of(s, rules);
+    ce_beside_apply(&b, &beside);
     enum err e = ce_builder_seal(&b, rules->event_bytes_max, out, d);
     scratch_fini(&names);
     return e;
@@ -113,27 +112,14 @@ static enum err decode_binary(const struct ce_pubsub_message *m, const struct ce
 
 /* ---- structured mode ---- */
 
-/* What stands beside an envelope. */
-struct beside {
-    struct slice hint;
-    const struct ce_pubsub_rules *rules;
-};
-
-static void amend(struct ce_builder *b, const void *arg)
-{
-    const struct beside *beside = arg;
-    ce_hint_apply(b, beside->hint);
-    add_overrides(b, beside->rules);
-}
-
 static enum err decode_structured(const struct ce_pubsub_message *m, const struct ce_pubsub_rules *rules,
                                   const struct survey *s, const struct ce_event **out, struct diag *d)
 {
-    const struct beside beside = {s->hint, rules};
+    const struct ce_beside beside = beside_of(s, rules);
     if (!m->data.len)
         return diag_set(d, ERR_INVALID, "a message in structured mode without data");
     return ce_json_decode_amended(m->data, s->forwarded, s->forwarded_count, rules->event_bytes_max,
-                                  s->hint.len || rules->override_count ? amend : NULL, &beside, out, d);
+                                  s->hint.len || rules->override_count ? ce_beside_apply : NULL, &beside, out, d);
 }
 
 enum err ce_pubsub_decode(const struct ce_pubsub_message *m, const struct ce_pubsub_rules *rules,
@@ -248,7 +234,7 @@ static void wrap(struct ce_builder *b, const struct ce_pubsub_message *m, const 
         ce_builder_set(b, ce_core_names[CORE_DATASCHEMA], CE_URI, TODAY_SCHEMA);
     ce_builder_data(b, CE_DATA_BYTES, data);
     ce_builder_forward(b, s.forwarded, s.forwarded_count);
-    add_overrides(b, rules);
+    ce_builder_extensions(b, rules->overrides, rules->override_count);
 }
 
 enum err ce_pubsub_wrap(const struct ce_pubsub_message *m, const struct ce_pubsub_rules *rules,
