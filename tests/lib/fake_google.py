@@ -34,6 +34,7 @@ class Google:
         for command in (["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.secret], ["pkey", "-in", self.secret, "-pubout", "-out", self.public]):
             subprocess.run(["openssl", *command], check=True, capture_output=True)
         self.life, self.tokens, self.good, self.claims, self.refused = 3600, 0, set(), [], []
+        self.turned_away = 0  # requests with a token that is none
         self.lock, self.refusals, self.token_refusal = threading.Lock(), [], None
         google = self
 
@@ -132,6 +133,7 @@ class Google:
         with self.lock:
             known = len(words) == 2 and words[0] == "Bearer" and words[1] in self.good
             refusal = self.refusals.pop(0) if known and self.refusals else None
+            self.turned_away += not known
         if not known:
             return 401, {}, json.dumps({"error": {"code": 401, "message": "Request had invalid authentication credentials.", "status": "UNAUTHENTICATED"}}).encode()
         if refusal:

@@ -6,6 +6,8 @@ import json
 import threading
 import urllib.parse
 
+from leat import QuietHandler
+
 PATH = "/api/v1/namespaces/default/configmaps"
 
 
@@ -26,9 +28,7 @@ class FakeKubernetes:
         self.changed, self.closing = threading.Condition(), False
         fake = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(QuietHandler):
             def do_GET(self):
                 where = urllib.parse.urlsplit(self.path)
                 query = dict(urllib.parse.parse_qsl(where.query))
@@ -68,15 +68,6 @@ class FakeKubernetes:
                     with fake.changed:
                         fake.changed.wait_for(lambda: fake.closing or fake.watches)
                 self.wfile.write(b"0\r\n\r\n")
-
-            def handle(self):
-                try:
-                    super().handle()
-                except OSError:
-                    pass
-
-            def log_message(self, *_):
-                pass
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True

@@ -213,6 +213,20 @@ class Reply:
         self.status, self.headers, self.body, self.delay, self.hold = status, dict(headers), body, delay, hold
 
 
+class QuietHandler(http.server.BaseHTTPRequestHandler):
+    """What test servers have in common: HTTP/1.1, no log, and no word of a client that has gone."""
+    protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        try:
+            super().handle()
+        except OSError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
 class Sink:
     """An HTTP server that records every request and answers by script: the queue `script` first, then `default`."""
 
@@ -224,8 +238,7 @@ class Sink:
         self._stopping = threading.Event()
         sink = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        class Handler(QuietHandler):
             disable_nagle_algorithm = True
             wbufsize = -1
 
@@ -260,15 +273,6 @@ class Sink:
                 return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
             do_POST = do_GET = do_PUT = do_PATCH = do_DELETE = answer
-
-            def handle(self):
-                try:
-                    super().handle()
-                except OSError:
-                    pass
-
-            def log_message(self, *_):
-                pass
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True

@@ -117,3 +117,21 @@ def pika(rabbitmq):
     client = Pika(rabbitmq.url())
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def pubsub():
+    """The Pub/Sub that the suites share."""
+    from real.pubsub import PubSub
+
+    return PubSub.shared()
+
+
+@pytest.fixture
+def pubsub_topic(pubsub):
+    """A topic of it that is there, and goes with the test."""
+    name = "t-" + uuid.uuid4().hex[:12]
+    pubsub.topic(name)
+    yield name
+    if pubsub.look("topics", name):
+        pubsub.remove("topics", name)

@@ -3,30 +3,19 @@
 
 import base64
 import json
-import secrets
 
 import pytest
 
 from forms import arrived, condition, is_ready
 from leat import Reply, Sink, free_port, wait_for
-from real.pubsub import PROJECT, PubSub
+from real.pubsub import PROJECT
 
 GROUP = "events.cloud.google.com/v1"
 
 
-@pytest.fixture(scope="module")
-def pubsub():
-    return PubSub.shared()
-
-
 @pytest.fixture
-def topic(pubsub):
-    """A topic that is there, and goes with the test."""
-    name = "t-" + secrets.token_hex(6)
-    pubsub.topic(name)
-    yield name
-    if pubsub.look("topics", name):
-        pubsub.remove("topics", name)
+def topic(pubsub_topic):
+    return pubsub_topic
 
 
 @pytest.fixture
