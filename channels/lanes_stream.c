@@ -246,6 +246,7 @@ void stream_credit(struct bus *b, struct bus_stream *st, unsigned n)
 void stream_free(struct bus_stream *st)
 {
     struct list *one;
+    loop_timer_stop(st->loop, &st->timer);
     for (uint32_t i = 0; i < st->flights.count; i++) {
         if (st->flights.at[i].entry)
             lane_entry_free(st->flights.at[i].entry);
@@ -360,7 +361,6 @@ void stream_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     if (st->gone)
         *st->gone = true;
     loop_task_cancel(&st->task);
-    loop_timer_stop(st->loop, &st->timer);
     loop_task_cancel(&st->flush);
     leave(st);
     l->news(l, LANES_WANTED | LANES_SETTLED);

@@ -277,9 +277,11 @@ void kafka_partition_settled(struct kafka_partition *p, struct kafka_entry *e, e
 static void came_home(struct letter *m)
 {
     struct kafka_partition *p = container_of(m, struct kafka_partition, home);
+    struct bus_stream *st = p->owner;
     assert(p->away && !p->stream);
     p->away = false;
     p->owner = NULL;
+    kafka_stream_returned(st);
     if (!p->asked)
         kafka_member_home(p->member, p);
 }
@@ -352,6 +354,7 @@ void kafka_partition_give(struct kafka_partition *p, struct bus_stream *st)
     assert(!p->away && !p->asked && !p->stream && !p->revoked);
     p->away = true;
     p->owner = p->stream = st;
+    st->given++;
     p->give.run = given;
     loop_post_reserved(st->loop, &p->give);
 }

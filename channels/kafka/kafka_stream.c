@@ -216,9 +216,17 @@ static void rest_over(struct loop_timer *t)
 
 /* ---- the operations ---- */
 
+static void timers_stop(struct bus_stream *st)
+{
+    loop_timer_stop(st->loop, &st->timer);
+    loop_timer_stop(st->loop, &st->shots);
+    loop_timer_stop(st->loop, &st->rest);
+}
+
 void kafka_stream_free(struct bus_stream *st)
 {
     struct list *l;
+    timers_stop(st);
     while ((l = list_pop_front(&st->spares)))
         free(container_of(l, struct kafka_entry, link));
     post_free(st->post);
@@ -275,11 +283,25 @@ static void ended(struct letter *m)
     kafka_stream_free(st);
 }
 
-/* Control has let it go; whatever it had sent here has arrived. */
-void kafka_stream_end(struct bus_stream *st)
+/* Control knows nothing of it any more, and whatever control had sent here has arrived. */
+static void end(struct bus_stream *st)
 {
     st->bye.run = ended;
     loop_post_reserved(st->loop, &st->bye);
+}
+
+void kafka_stream_leave(struct bus_stream *st)
+{
+    st->parting = true;
+    if (st->given == 0)
+        end(st);
+}
+
+void kafka_stream_returned(struct bus_stream *st)
+{
+    assert(st->given > 0);
+    if (--st->given == 0 && st->parting)
+        end(st);
 }
 
 void kafka_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
@@ -291,9 +313,7 @@ void kafka_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     st->detach_op = op;
     atomic_store(&st->leaving, true);
     loop_task_cancel(&st->task);
-    loop_timer_stop(st->loop, &st->timer);
-    loop_timer_stop(st->loop, &st->shots);
-    loop_timer_stop(st->loop, &st->rest);
+    timers_stop(st);
     while (!list_empty(&st->partitions)) {
         struct kafka_partition *p = container_of(st->partitions.next, struct kafka_partition, stream_link);
         kafka_partition_give_back(p);

@@ -77,7 +77,9 @@ struct bus_stream {
     size_t index; /* of the loop */
     /* C. */
     struct list link;
-    size_t held; /* partitions, while they are dealt out */
+    size_t held;  /* partitions, while they are dealt out */
+    size_t given; /* partitions that it owns */
+    bool parting; /* it has been detached, and goes when it owns none */
     /* L. */
     struct bus_stream_callbacks callbacks;
     void *arg;
@@ -126,7 +128,9 @@ struct kafka_entry *kafka_stream_spare(struct bus_stream *st);          /* an en
 void kafka_stream_spared(struct bus_stream *st, struct kafka_entry *e); /* with its message and its reference */
 /* Ends the flight of an entry and tells by `revoked`. False: the stream was detached meanwhile. */
 bool kafka_stream_revoke(struct bus_stream *st, struct kafka_entry *e);
-void kafka_stream_end(struct bus_stream *st);  /* C: detached, and nothing is sent to it any more */
-void kafka_stream_free(struct bus_stream *st); /* detached, or fini */
+/* C: it is detached, and gets nothing more. What is on its way to it comes home first (kafka_partition.owner). */
+void kafka_stream_leave(struct bus_stream *st);
+void kafka_stream_returned(struct bus_stream *st); /* C: a partition that it owned is home */
+void kafka_stream_free(struct bus_stream *st);     /* detached, or fini */
 
 #endif

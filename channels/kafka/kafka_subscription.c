@@ -326,7 +326,7 @@ void kafka_subscription_bye(struct letter *m)
         kafka_member_linger(s->member, true);
     else if (s->member)
         kafka_member_deal(s->member);
-    kafka_stream_end(st);
+    kafka_stream_leave(st);
 }
 
 /* ---- going ---- */

@@ -187,7 +187,8 @@ void log_yield_arrived(struct log_loop *l); /* appends have ended */
 bool log_yield_may(const struct log_loop *l, const struct log_share *share);
 void log_yield_took(struct log_loop *l, struct log_share *share, uint64_t bytes); /* it has */
 void log_yield_earn(struct log_share *share, uint64_t bytes);                     /* W: it has got an event to read */
-void log_yield_hold(struct bus_stream *st); /* it goes on when there is a share for it */
+void log_yield_hold(struct bus_stream *st);  /* it goes on when there is a share for it */
+void log_yield_leave(struct bus_stream *st); /* it waits no longer */
 
 /* log_op.c: operations of control */
 void log_op_start(struct log_bus *g, struct log_pending *p, struct bus_op *op); /* stages it */

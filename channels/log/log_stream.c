@@ -164,6 +164,9 @@ void log_stream_wake(struct bus_stream *st)
 void log_stream_free(struct bus_stream *st)
 {
     assert(!st->gone || *st->gone);
+    loop_timer_stop(st->at->loop, &st->timer);
+    loop_timer_stop(st->at->loop, &st->foreign_timer);
+    log_yield_leave(st);
     flights_fini(&st->flights);
     free(st);
 }
@@ -235,9 +238,6 @@ void log_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     if (st->gone)
         *st->gone = true;
     loop_task_cancel(&st->task);
-    loop_timer_stop(l->loop, &st->timer);
-    loop_timer_stop(l->loop, &st->foreign_timer);
-    list_remove(&st->held_link);
     pthread_mutex_lock(&s->lock);
     assert(s->at[l->index] == st && s->streams > 0);
     give_back_flights(st);

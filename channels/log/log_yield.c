@@ -132,6 +132,14 @@ void log_yield_hold(struct bus_stream *st)
         loop_timer_start(st->at->loop, &y->held_end, y->until_ns > now ? y->until_ns - now : 0);
 }
 
+void log_yield_leave(struct bus_stream *st)
+{
+    struct log_yield *y = &st->at->yield;
+    list_remove(&st->held_link);
+    if (list_empty(&y->held))
+        loop_timer_stop(st->at->loop, &y->held_end);
+}
+
 /* ---- beginning and end ---- */
 
 void log_yield_init(struct log_loop *l)

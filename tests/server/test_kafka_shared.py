@@ -131,7 +131,7 @@ def test_they_name_everything_alike_and_files_alone_change_it(pair):
         for n in range(16):
             assert one.post("c", b"", event(f"p-{n}", partitionkey=f"k{n}")).status == 202
         wait_for(lambda: len(arrivals(endpoint)) == 16, "the other process", 30)
-        assert delivered(two) == 16
+        wait_for(lambda: delivered(two) == 16, "its count of them")
 
 
 def first_after(endpoint, since, key):

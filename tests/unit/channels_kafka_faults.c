@@ -7,6 +7,9 @@
  */
 #include "../bus/contract.c"
 
+#include <semaphore.h>
+
+#include "channels/kafka/kafka_member.h"
 #include "tests/lib/children.h"
 #include "tests/lib/kafka_mock.h"
 
@@ -441,6 +444,45 @@ static void broker_down_while_consuming(void **state)
     works_fini(r, &w);
 }
 
+/* ---- a stream that goes while partitions are on their way to it ---- */
+
+struct standstill {
+    struct tap t;
+    sem_t over;
+    struct letter letter;
+};
+
+static void stand_still_and_detach(struct letter *m)
+{
+    struct standstill *still = container_of(m, struct standstill, letter);
+    sem_wait(&still->over);
+    tap_detach_here(&still->t);
+}
+
+/* Control has given it four while its loop was busy; it is detached before it takes them, and they come home one after
+ * another: with each, control counts what every stream has. */
+static void detached_while_partitions_are_on_their_way(void **state)
+{
+    struct rig *r = *state;
+    struct standstill still;
+    struct bus_channel *c = rig_channel(r, "ns/four");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    tap_attach(r, s, 0, &still.t);
+    const struct bus_stream *st = still.t.stream;
+    must(sem_init(&still.over, 0, 0) == 0 && st->given == 0);
+    still.letter.run = stand_still_and_detach;
+    loop_post_reserved(r->loops[0], &still.letter);
+    rig_until(r, st->given == 4);
+    sem_post(&still.over);
+    rig_until(r, tap_ended(&still.t));
+    free(still.t.items);
+    tap_drain(r, s, 0, &still.t);
+    rig_append(r, 0, c, "after", NULL);
+    rig_until(r, tap_is(&still.t, "after"));
+    tap_close(&still.t);
+    sem_destroy(&still.over);
+}
+
 /* ---- stopping ---- */
 
 static void stop_while_the_broker_is_down(void **state)
@@ -486,6 +528,7 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(commit_refused_while_leaving),
                                           CASE(offsets_not_told),
                                           CASE(broker_down_while_consuming),
+                                          CASE(detached_while_partitions_are_on_their_way),
                                           CASE(stop_while_the_broker_is_down)};
 
 static void mock_begin(const struct CMUnitTest *test)
@@ -494,6 +537,7 @@ static void mock_begin(const struct CMUnitTest *test)
     kafka_mock_init(&mock, 2);
     kafka_mock_topic(&mock, "ns", "c", 1);
     kafka_mock_topic(&mock, "ns", "d", 1);
+    kafka_mock_topic(&mock, "ns", "four", 4);
 }
 
 static void mock_end(const struct CMUnitTest *test)

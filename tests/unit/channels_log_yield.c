@@ -130,6 +130,20 @@ static void all_who_are_behind_get_of_the_share(void **state)
     }
 }
 
+static void who_leaves_while_it_waits_leaves_no_timer_behind(void **state)
+{
+    struct rig *r = busy(state, all_the_time);
+    struct behind old;
+    behind_new(r, "ns/old", &old);
+    struct bus_channel *c = rig_channel(r, "ns/new");
+    tap_behind(r, c, &old);
+    const struct log_yield *y = &log_of(r->bus)->loops[0].yield;
+    rig_until(r, (producers_go_on(r, c, 1, PER_TURN), !list_empty(&y->held)));
+    assert_true(loop_timer_armed(&y->held_end));
+    tap_close(&old.t);
+    assert_true(list_empty(&y->held) && !loop_timer_armed(&y->held_end));
+}
+
 static void who_keeps_up_never_waits(void **state)
 {
     struct rig *r = busy(state, all_the_time);
@@ -210,6 +224,7 @@ int main(void)
         TEST(where_nobody_knows_it_is_the_same),
         TEST(what_gets_nothing_new_drains_by_the_share),
         TEST(all_who_are_behind_get_of_the_share),
+        TEST(who_leaves_while_it_waits_leaves_no_timer_behind),
         TEST(who_keeps_up_never_waits),
         TEST(with_time_left_it_takes_everything),
         TEST(beside_few_appends_it_takes_everything),
