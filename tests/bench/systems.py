@@ -4,14 +4,17 @@ HTTP; and what it holds: memory, threads.
 
 All of it shares one machine with that system, the load and the sink, so only the ratio means something. The bare program is run with as many unacknowledged messages as leat has connections,
 each of which waits for its answer, and with as many as make it fastest. leat's bus alone (bench_bus.c: the same without HTTP) is run in turn with it, with the same windows."""
+import contextlib
 import json
+import os
 import pathlib
+import resource
 import subprocess
 import sys
 import threading
 import time
 
-from rig import BUILD, ROOT, Leat, Relay, Sink, fan_out, load, median, memory, post
+from rig import BUILD, ROOT, Leat, Relay, Sink, cpu_seconds, fan_out, load, median, memory, post
 from scale import say, spread
 
 sys.path[:0] = [str(ROOT / "tests")]
@@ -44,6 +47,21 @@ class Peak:
     def __exit__(self, *_):
         self.over.set()
         self.thread.join()
+
+
+@contextlib.contextmanager
+def processor_time(*pids):
+    """Of these processes, and of programs that are run and waited for within: the value's `seconds`, afterwards."""
+    def now():
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime, sum(cpu_seconds(pid) for pid in pids)
+
+    class Spent:
+        pass
+
+    spent, before = Spent(), now()
+    yield spent
+    spent.children, spent.processes = (after - start for after, start in zip(now(), before))
 
 
 class System:
@@ -100,13 +118,25 @@ def alone(a, system, window):
 
 
 def bare(a, system, window):
-    return program(a, window, *system.bare(window))
+    with processor_time(system.node.pid) as spent:
+        measured = program(a, window, *system.bare(window))
+    measured["node_us"] = 1e6 * spent.processes / max(1, measured["acknowledged"])
+    return measured
+
+
+def by_arithmetic(own_us, relay, bare):
+    """What a program could reach at the most over HTTP that spends so much of a processor's time on an event, as a part of what the bare program reaches: load and sink have to be paid for out
+    of the same processors (as with the relay), and the node (as with the bare program)."""
+    processors = len(os.sched_getaffinity(0))
+    return processors * 1e6 / (relay["http_us"] + bare["node_us"] + own_us) / bare["rate"]
 
 
 def loaded(a, peer, sink):
     """A load after a shorter one that warms up; each ends when all that was accepted has been delivered, or nothing has come for DRAIN_S."""
     for seconds in (1, a.seconds):
-        measured = load(a, peer, sink.port, 1, "max", seconds, conns=CONNS, drain=DRAIN_S)
+        with processor_time(sink.process.pid) as spent:
+            measured = load(a, peer, sink.port, 1, "max", seconds, conns=CONNS, drain=DRAIN_S)
+        measured["http_us"] = 1e6 * (spent.children + spent.processes) / max(1, measured["accepted"])
         if measured["lost"]:
             print(f"{peer.name}: {measured['lost']} of {measured['accepted']} accepted events were not delivered within {DRAIN_S} s of the last that was", file=sys.stderr)
     return measured
@@ -147,7 +177,11 @@ def rates(a, system):
                                     ("leat in memory", memory_bus, "e2e_rate", ""), ("relay", relay, "e2e_rate", "")):
         ratios = [l["e2e_rate"] / o[key] for l, o in zip(leat, others)]
         rows.append((f"{system.name} 1 -> 1 / {name}", f"{100 * median(ratios):.0f} %", spread(ratios), goal))
+    for name, own in (("nothing", lambda r, w: 0), ("what the relay and the bare program spend", lambda r, w: r["cpu_us"] + w["cpu_us"])):
+        shares = [by_arithmetic(own(r, w), r, w) for r, w in zip(relay, waiting)]
+        rows.append((f"{system.name}: by arithmetic the most that a program could reach over HTTP here that spent {name}", f"{100 * median(shares):.0f} %", spread(shares), ""))
     return rows + [
+        (f"{system.name}: CPU of an event without leat", f"load and sink {median(r['http_us'] for r in relay):.1f} us", f"the node {median(r['node_us'] for r in waiting):.1f} us", ""),
         (f"{system.name} 1 -> 1 CPU per event", f"{median(r['cpu_us'] for r in leat):.1f} us",
          f"bare {median(r['cpu_us'] for r in waiting):.1f} us, in memory {median(r['cpu_us'] for r in memory_bus):.1f} us, relay {median(r['cpu_us'] for r in relay):.1f} us", ""),
         (f"{system.name} 1 -> 1 accepted and lost", str(sum(r["lost"] for r in leat)), "", "0"),
