@@ -20,6 +20,7 @@
 #include "api/api.h"
 #include "data_dir.h"
 #include "engine.h"
+#include "happenings.h"
 #include "log.h"
 #include "places.h"
 #include "resource/store.h"
@@ -41,6 +42,7 @@ struct server {
     struct store *store;
     struct resource_table *table;
     struct engine *engine;
+    struct happenings *happenings;
     struct http_server *api_server;
     struct http_listener *api_listener;
     struct api api;
@@ -411,6 +413,7 @@ static enum err start_api(struct server *s, struct diag *d)
     s->api = (struct api){.table = s->table,
                           .store = s->store,
                           .engine = s->engine,
+                          .happenings = s->happenings,
                           .health_only = s->options->health_only,
                           .read_only = s->options->shared,
                           .changed = table_changed,
@@ -521,7 +524,10 @@ static enum err start(struct server *s, struct diag *d)
         e = load(s);
         if (e != OK)
             return diag_set(d, e == ERR_CONFLICT ? ERR_INVALID : e, "%s; nothing was started", load_refused(e));
+        e = happenings_new(s->loop, s->table, &s->happenings);
     }
+    if (e == OK)
+        happenings_note_quarantine(s->happenings);
     if (e == OK)
         e = start_engine(s, d);
     if (e == OK)
@@ -537,6 +543,7 @@ static void clean_up(struct server *s)
     http_server_free(s->api_server);
     api_watches_free(&s->api);
     engine_free(s->engine);
+    happenings_free(s->happenings);
     store_close(s->store, s->table ? resource_table_version(s->table) : 0);
     resource_table_free(s->table);
     data_dir_close(s->data);

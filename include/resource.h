@@ -75,9 +75,12 @@ const struct kind *kind_at(size_t i); /* NULL after the last */
 const cJSON *kind_definition(size_t i);
 const struct kind *kind_of_definitions(void);
 bool kind_is_definition(const struct kind *k);
+/* core/v1 Event: kept in memory only, never in the store, of no use in a file, and nothing that a plan is made of. */
+bool kind_is_passing(const struct kind *k);
 /* What a column's path leads to (broker/resource/json_path.c); NULL: nothing. */
 const cJSON *json_path(const cJSON *at, const char *path);
-/* A cell as text: "" when there is nothing; elements of a list with commas between. */
+/* A cell as text: "" when there is nothing; elements of a list with commas between; what refers to an object as
+ * "kind/name", in small letters. */
 struct buf;
 void kind_column_put(const struct kind_column *column, const cJSON *object, struct buf *out);
 
@@ -188,6 +191,10 @@ uint64_t resource_table_version(const struct resource_table *t);
 enum resource_change { RESOURCE_ADDED, RESOURCE_MODIFIED, RESOURCE_DELETED };
 typedef void resource_told_fn(void *arg, const struct resource *r, enum resource_change change, const cJSON *before);
 void resource_table_listen(struct resource_table *t, resource_told_fn *told, void *arg);
+/* The status of an object is about to be another, be it of a plan, a report or the user's own: told to one listener,
+ * who must not change the table from there. `before` may be NULL. `told` NULL: nobody listens any more. */
+typedef void resource_status_fn(void *arg, const struct resource *r, const cJSON *before, const cJSON *after);
+void resource_table_listen_status(struct resource_table *t, resource_status_fn *told, void *arg);
 /* Replaces status (taken over); no new generation; a no-op takes no new version. */
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
 /* Sets one condition of status.conditions with its transition time, and Ready from the kind's dependents.

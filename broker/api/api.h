@@ -12,10 +12,12 @@
 #define API_WHO_MAX 64 /* an address as text */
 
 struct store;
+struct happenings;
 struct api { /* the argument of api_handler; outlives the server */
     struct resource_table *table;
     struct store *store; /* the table's */
     struct engine *engine;
+    struct happenings *happenings;
     bool health_only;           /* no resources, and nothing under /leat */
     bool read_only;             /* resources come from files alone: several processes share them */
     void (*changed)(void *arg); /* the table was written to */

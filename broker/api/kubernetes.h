@@ -119,6 +119,8 @@ void api_etag(struct slice body, char out[API_ETAG_BYTES]);
 void api_refuse_of(struct http_request *r, const struct api_target *t, enum err e, const struct diag *d);
 /* Reads dryRun; false: the request has been answered (400). */
 bool api_dry_run(struct http_request *r, bool *dry);
+/* The table was written to, by a write of this kind: Events are nothing to a plan (resources.c). */
+void api_changed(struct api *a, const struct kind *kind);
 /* Whether an object is to go now: it was deleted, and has no finalizer left (remove.c). */
 bool api_is_finalized(const struct resource *r);
 

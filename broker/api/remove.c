@@ -89,7 +89,7 @@ static void remove_one(struct api *a, struct http_request *r, const struct api_t
     else
         answer_gone(r, t, uid);
     if (!dry)
-        a->changed(a->arg);
+        api_changed(a, t->kind);
 }
 
 /* ---- collections ---- */
@@ -157,7 +157,7 @@ static void remove_all(struct api *a, struct http_request *r, const struct api_t
     else
         answer_gone(r, t, "");
     if (!owned && !m.dry)
-        a->changed(a->arg);
+        api_changed(a, t->kind);
     api_selection_fini(&m.selection);
 }
 

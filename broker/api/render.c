@@ -149,12 +149,18 @@ static bool put_whole(cJSON *tree, const cJSON *object)
     return true;
 }
 
+/* The name comes first, but where the kind has its own place for it (Events, at the end of the wide form). */
+static bool names_itself(const struct kind *k)
+{
+    return k->column_count && strcmp(k->columns[k->column_count - 1].name, "Name") == 0;
+}
+
 static bool fill_row(const struct api_listing *l, cJSON *row, const cJSON *object)
 {
     static const struct kind_column name = {"Name", "string", ".metadata.name", 0},
                                     age = {"Age", "date", ".metadata.creationTimestamp", 0};
     cJSON *cells = cJSON_AddArrayToObject(row, "cells"), *inside;
-    bool good = cells && cell_add(l, cells, object, &name);
+    bool good = cells && (names_itself(l->kind) || cell_add(l, cells, object, &name));
     for (size_t i = 0; i < l->kind->column_count && good; i++)
         good = cell_add(l, cells, object, &l->kind->columns[i]);
     if (good && l->kind->column_count == 0)
@@ -196,7 +202,7 @@ static bool put_column(cJSON *list, const char *name, const char *type, const ch
 static bool put_columns(struct api_listing *l)
 {
     cJSON *list = cJSON_AddArrayToObject(l->tree, "columnDefinitions");
-    bool good = list && put_column(list, "Name", "string", "name", 0, "The object's name.");
+    bool good = list && (names_itself(l->kind) || put_column(list, "Name", "string", "name", 0, "The object's name."));
     for (size_t i = 0; i < l->kind->column_count && good; i++) {
         const struct kind_column *c = &l->kind->columns[i];
         good = put_column(list, c->name, c->type, "", c->priority, c->json_path);

@@ -40,6 +40,12 @@ void api_refuse(struct http_request *r, enum err e, const struct diag *d)
     }
 }
 
+void api_changed(struct api *a, const struct kind *kind)
+{
+    if (!kind_is_passing(kind))
+        a->changed(a->arg);
+}
+
 /* ---- reading ---- */
 
 /* A definition of a kind by its name; NULL: there is none. */

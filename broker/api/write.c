@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../happenings.h"
 #include "../resource/check.h"
 #include "kubernetes.h"
 #include "patch.h"
@@ -268,6 +269,8 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
     const struct resource *stored = NULL;
     char who[API_WHO_MAX];
     http_request_peer(w->request, who, sizeof who);
+    if (w->create && kind_is_passing(w->target->kind))
+        happenings_make_room(w->api->happenings);
     enum err e = w->create ? resource_create(t, who, w->target->kind, object, &stored, d)
                            : resource_replace(t, who, w->target->kind, object, &stored, d);
     if (e != OK)
@@ -275,7 +278,7 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
     answer(w, w->create ? 201 : 200, stored);
     if (api_is_finalized(stored))
         e = resource_delete(t, who, stored->kind, stored->namespace_name, stored->name, d);
-    w->api->changed(w->api->arg);
+    api_changed(w->api, w->target->kind);
     return OK; /* it has been answered: should the removal fail, the next write of it tries again */
 }
 

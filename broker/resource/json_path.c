@@ -4,6 +4,7 @@
  *
  *     .status.address.url    .status.conditions[?(@.type=="Ready")].status
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +48,16 @@ const cJSON *json_path(const cJSON *at, const char *path)
     return at;
 }
 
+static void put_reference(const cJSON *v, struct buf *out)
+{
+    const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "kind")),
+               *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "name"));
+    for (; kind && name && *kind; kind++)
+        buf_put_char(out, (char)tolower((unsigned char)*kind));
+    if (kind && name)
+        buf_printf(out, "/%s", name);
+}
+
 void kind_column_put(const struct kind_column *column, const cJSON *object, struct buf *out)
 {
     const cJSON *v = json_path(object, column->json_path), *each;
@@ -64,4 +75,6 @@ void kind_column_put(const struct kind_column *column, const cJSON *object, stru
             buf_printf(out, "%s%s", before, each->valuestring);
             before = ",";
         }
+    else
+        put_reference(v, out);
 }

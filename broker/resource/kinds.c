@@ -183,6 +183,11 @@ bool kind_is_definition(const struct kind *k)
     return k == kind_of_definitions();
 }
 
+bool kind_is_passing(const struct kind *k)
+{
+    return k->group[0] == 0 && strcmp(k->kind, "Event") == 0;
+}
+
 static bool version_is(const struct kind *k, const char *api_version)
 {
     size_t n = strlen(k->group);

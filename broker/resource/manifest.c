@@ -105,6 +105,9 @@ static void load_object(struct loader *l, cJSON *object)
                      there ? "must be text" : "is missing");
     } else if (!kind_find(version, name)) {
         unknown_kind(l, object, version, name);
+    } else if (!l->api && kind_is_passing(kind_find(version, name))) {
+        object_label(l, object, name, true, label, sizeof label);
+        load_problem(l, true, at, label, NULL, "what happened once is nothing to declare; ignored");
     } else {
         const struct kind *kind = kind_find(version, name);
         object_label(l, object, name, kind->namespaced, label, sizeof label);

@@ -469,6 +469,20 @@ static void bus(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
+/* As Kubernetes has it: an Event lies where its object lies; those of objects without a namespace in "default". */
+static void event(struct check *c, cJSON *object)
+{
+    size_t before, inner;
+    cJSON *about = rule_enter(c, object, "involvedObject", &before);
+    const char *of = json_text(about, "namespace");
+    cJSON *there = rule_enter(c, about, "namespace", &inner);
+    const char *wanted = of && *of ? of : "default";
+    if (c->own_namespace && *c->own_namespace && strcmp(c->own_namespace, wanted) != 0)
+        check_error(c, there ? there : about, "is not the namespace of the Event, %.100s", c->own_namespace);
+    path_up(c, inner);
+    path_up(c, before);
+}
+
 /* ---- the table ---- */
 
 static const struct rule {
@@ -516,6 +530,7 @@ static const struct rule {
     {"eventing.knative.dev", "KafkaSink", NULL, {"topic", "numPartitions", "replicationFactor", NULL}},
     {"", "Secret", secret, {NULL}},
     {"", "Service", service, {NULL}},
+    {"", "Event", event, {NULL}},
 };
 
 static const struct rule *rule_of(const struct kind *kind)

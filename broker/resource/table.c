@@ -145,6 +145,12 @@ void resource_table_listen(struct resource_table *t, resource_told_fn *told, voi
     t->told_arg = arg;
 }
 
+void resource_table_listen_status(struct resource_table *t, resource_status_fn *told, void *arg)
+{
+    t->status_told = told;
+    t->status_arg = arg;
+}
+
 static void version_take(struct resource_table *t, struct entry *e, enum resource_change change, const cJSON *before)
 {
     e->public.version = ++t->version;
@@ -423,6 +429,8 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
         cJSON_Delete(status);
         return ERR_NOMEM;
     }
+    if (t->status_told)
+        t->status_told(t->status_arg, r, old, status);
     /* The new one is the last; the old one, which was found first till now, goes. */
     if (old)
         cJSON_Delete(cJSON_DetachItemViaPointer(e->public.object, (cJSON *)(uintptr_t)old));

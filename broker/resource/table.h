@@ -51,6 +51,8 @@ struct resource_table {
     struct map faults;      /* faults.c: by key of the plan */
     resource_told_fn *told; /* NULL: nobody listens */
     void *told_arg;
+    resource_status_fn *status_told; /* likewise */
+    void *status_arg;
     /* table_kept.c */
     struct store *store; /* NULL: nothing is kept */
     struct map absent;   /* "group/kind/ns/name" → struct entry: identities of files' objects that may come back */
@@ -124,8 +126,9 @@ bool table_now(const struct resource_table *t, char *out, size_t size);
 
 #define CONDITION_WEBHOOK "WebhookConfigured" /* written while a source runs, kept when the plan is compiled anew */
 
-#define CONDITION_BUILT_IN "BuiltIn"      /* of kinds that are kept and not run: False */
-#define CONDITION_DELIVERING "Delivering" /* of what is paused: False, for people; Ready repeats its reason */
+#define CONDITION_BUILT_IN "BuiltIn"        /* of kinds that are kept and not run: False */
+#define CONDITION_DELIVERING "Delivering"   /* of what is paused: False, for people; Ready repeats its reason */
+#define CONDITION_HEALTHY "DeliveryHealthy" /* whether its subscriber takes what it gets (health.c); never in Ready */
 #define CONDITION_START "StartHeeded" /* False: a new one begins with the latest, whatever was asked for; likewise */
 
 /* What its conditions go by: its kind, or "Broker of Kafka" (of RabbitMQ), whose conditions are others. */

@@ -72,6 +72,8 @@ struct store_change kept_change(const char *who, const struct entry *before, con
 enum err kept_write(struct resource_table *t, const char *who, const struct entry *before, const struct entry *e,
                     const cJSON *after, struct diag *d)
 {
+    if (kind_is_passing(e->public.kind))
+        return kept_version_reserve(t, d);
     const struct store_change change = kept_change(who, before, e, after);
     return t->store ? store_write(t->store, &change, 1, t->version + 1, d) : OK;
 }

@@ -460,7 +460,7 @@ static void test_kinds(void **state)
         assert_ptr_equal(kind_by_plural(k->group, k->version, k->plural), k);
         assert_true(k->column_count > 0);
     }
-    assert_int_equal(count, 45);
+    assert_int_equal(count, 46);
     assert_null(kind_find("v1", "Channel"));
     assert_null(kind_by_plural("", "v1", "channels"));
     static const char *const words[][2] = {{"channel", "messaging.knative.dev"},

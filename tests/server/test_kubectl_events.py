@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""core/v1 Events of what happens to a resource, as the real kubectl shows them, and on the wire. Every check with kubectl runs a new one and an old one."""
+
+import sqlite3
+
+import pytest
+
+from broker import MESSAGING, channel, subscription
+from kubectl import NEW, OLD, Kubectl
+from leat import wait_for
+from test_kubectl_watching import Watch
+
+EVENTS = "/api/v1/namespaces/default/events"
+NOWHERE = "http://127.0.0.1:1/"
+
+
+def lost(name="lost", namespace="default"):
+    """A Subscription whose Channel is not there."""
+    return subscription(name, "nothing", NOWHERE, namespace=namespace)
+
+
+def events(broker, path=EVENTS, **about):
+    """Events whose involvedObject has these fields."""
+    items = broker.ask("GET", path).json()["items"]
+    return [e for e in items if all(e["involvedObject"].get(k) == v for k, v in about.items())]
+
+
+def wait_event(broker, reason, count=1, **about):
+    """The one Event with this reason, as soon as it counts so much."""
+    return wait_for(lambda: next((e for e in events(broker, **about) if e["reason"] == reason and e["count"] >= count), None), f"the Event {reason}")
+
+
+@pytest.fixture(scope="module")
+def broker(serve_module):
+    broker = serve_module([channel("orders"), lost(), lost("other", "elsewhere")])
+    wait_event(broker, "ChannelNotFound", name="lost")
+    wait_for(lambda: events(broker, "/api/v1/namespaces/elsewhere/events"), "the other Event")
+    return broker
+
+
+@pytest.fixture(scope="module", params=[NEW, OLD], ids=["new", "old"])
+def kubectl(request, broker, tmp_path_factory):
+    return Kubectl(request.param, broker.api, tmp_path_factory.mktemp("home"))
+
+
+# ---- what kubectl shows ----
+
+
+def test_describe(kubectl):
+    out = kubectl.good("describe", "subscription.messaging.knative.dev", "lost").out
+    events = out.partition("\nEvents:\n")[2].split("\n")
+    assert events[0].split() == ["Type", "Reason", "Age", "From", "Message"]
+    assert events[2].split()[:2] == ["Warning", "ChannelNotFound"] and "leat" in events[2] and "Channel default/nothing is not declared" in events[2], out
+
+
+def test_describe_of_what_is_well(kubectl):
+    assert "Events:" in kubectl.good("describe", "channel.messaging.knative.dev", "orders").out and "<none>" in kubectl.good("describe", "channel.messaging.knative.dev", "orders").out
+
+
+def test_get_events(kubectl):
+    rows = kubectl.good("get", "events", "--field-selector", "involvedObject.name=lost").rows
+    assert list(rows[0]) == ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert (rows[0]["TYPE"], rows[0]["REASON"], rows[0]["OBJECT"]) == ("Warning", "ChannelNotFound", "subscription/lost") and rows[0]["LAST SEEN"][-1] in "smh"
+
+
+def test_get_events_wide(kubectl):
+    rows = kubectl.good("get", "ev", "-o", "wide", "--field-selector", "involvedObject.name=lost").rows
+    assert list(rows[0])[-3:] == ["FIRST SEEN", "COUNT", "NAME"] and rows[0]["NAME"].startswith("lost.") and rows[0]["SOURCE"] == "leat"
+
+
+def test_kubectl_events(kubectl):
+    assert "ChannelNotFound" in kubectl.good("events", "--for", "subscription.messaging.knative.dev/lost", "--types=Warning").out
+    assert "No events found" in kubectl.good("events", "--types=Normal").out + kubectl.good("events", "--types=Normal").err
+
+
+def test_of_all_namespaces(kubectl):
+    assert {r["NAMESPACE"] for r in kubectl.good("get", "events", "-A").rows} >= {"default", "elsewhere"}
+
+
+@pytest.mark.parametrize("field,good,bad", [("name", "lost", "x"), ("namespace", "default", "x"), ("kind", "Subscription", "Channel"), ("apiVersion", MESSAGING, "v1")])
+def test_field_selectors(broker, field, good, bad):
+    def names(value):
+        return [e["involvedObject"]["name"] for e in broker.ask("GET", f"{EVENTS}?fieldSelector=involvedObject.name%3Dlost,involvedObject.{field}%3D{value}").json()["items"]]
+
+    assert names(good) == ["lost"] and names(bad) == []
+
+
+def test_by_uid_type_and_reason(broker):
+    uid = broker.ask("GET", f"/apis/{MESSAGING}/namespaces/default/subscriptions/lost").json()["metadata"]["uid"]
+    found = broker.ask("GET", f"{EVENTS}?fieldSelector=involvedObject.uid%3D{uid},type%3DWarning,reason%3DChannelNotFound").json()["items"]
+    assert len(found) == 1 and found[0]["involvedObject"]["uid"] == uid
+    assert broker.ask("GET", f"{EVENTS}?fieldSelector=involvedObject.bogus%3Dx").status == 400
+
+
+# ---- how they come and go ----
+
+
+def test_a_condition_turns_and_turns_back(serve):
+    """Aggregated: the same again is the same Event."""
+    broker = serve([])
+    broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/subscriptions", lost())
+    first = wait_event(broker, "ChannelNotFound")
+    with Watch(broker, EVENTS, resourceVersion=first["metadata"]["resourceVersion"]) as watch:
+        broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/channels", channel("nothing"))
+        told = watch.next()
+        assert told["type"] == "ADDED" and (told["object"]["type"], told["object"]["reason"]) == ("Normal", "ChannelReady"), told
+        broker.ask("DELETE", f"/apis/{MESSAGING}/namespaces/default/channels/nothing")
+        told = watch.until("MODIFIED", first["metadata"]["name"])["object"]
+    assert told["count"] == 2 and told["firstTimestamp"] == first["firstTimestamp"] and told["metadata"]["uid"] == first["metadata"]["uid"]
+    assert len(events(broker, name="lost")) == 2
+
+
+def test_pause_and_resume(serve):
+    broker = serve([channel("orders"), subscription("s", "orders", NOWHERE)])
+    where = "/leat/v1/subscriptions/default/subscription/s"
+    assert broker.ask("POST", where + "/pause").status == 200
+    paused = wait_event(broker, "Paused", name="s")
+    assert paused["type"] == "Normal" and "leat resume" in paused["message"]
+    assert broker.ask("POST", where + "/resume").status == 200
+    assert wait_event(broker, "Resumed", name="s")["type"] == "Normal"
+
+
+def test_they_are_kept_in_memory_only(serve, tmp_path):
+    broker = serve([lost()], "--data-dir", tmp_path / "data")
+    first = wait_event(broker, "ChannelNotFound")
+    broker.stop()
+    broker = serve([lost()], "--data-dir", tmp_path / "data")
+    again = wait_event(broker, "ChannelNotFound")
+    assert again["metadata"]["uid"] != first["metadata"]["uid"] and len(events(broker)) == 1
+    assert not [c for c in broker.ask("GET", "/leat/v1/audit").json()["items"] if c.get("kind") == "Event"]
+
+
+def test_quarantined_ones(serve, tmp_path):
+    broker = serve([], "--data-dir", tmp_path / "data")
+    assert broker.ask("POST", "/api/v1/namespaces/default/configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}}).status == 201
+    broker.stop()
+    with sqlite3.connect(tmp_path / "data/resources.db") as db:
+        db.execute("UPDATE objects SET object = '{' WHERE name = 'c'")
+    broker = serve([], "--data-dir", tmp_path / "data")
+    assert wait_event(broker, "Quarantined", name="c", kind="ConfigMap")["type"] == "Warning"
+
+
+# ---- those of clients ----
+
+
+def note(name="n", namespace="default", about="default", **more):
+    return {"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace}, "involvedObject": {"kind": "Channel", "namespace": about, "name": "orders", "apiVersion": MESSAGING}, "reason": "Seen", "message": "by a client", "type": "Normal", "count": 1, "source": {"component": "test"}, "eventTime": None, "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z", "reportingComponent": "", "reportingInstance": "", **more}
+
+
+def test_a_client_makes_changes_and_deletes_one(broker, kubectl):
+    about = broker.ask("GET", f"/apis/{MESSAGING}/namespaces/default/channels/orders").json()["metadata"]["uid"]
+    one = note()
+    one["involvedObject"]["uid"] = about
+    assert broker.ask("POST", EVENTS, one).status == 201
+    patch = {"count": 2, "message": "again", "lastTimestamp": "2026-01-01T00:00:01Z"}
+    done = broker.ask("PATCH", f"{EVENTS}/n", patch, headers={"Content-Type": "application/strategic-merge-patch+json"})
+    assert done.status == 200 and done.json()["count"] == 2, done
+    assert "again" in kubectl.good("describe", "channel.messaging.knative.dev", "orders").out
+    assert kubectl.good("delete", "event", "n").out.startswith('event "n" deleted')
+    assert broker.ask("GET", f"{EVENTS}/n").status == 404
+
+
+def test_one_that_lies_elsewhere_is_refused(broker):
+    done = broker.ask("POST", EVENTS, note(about="elsewhere"))
+    assert done.status == 422 and "involvedObject.namespace" in done.text, done
+    assert broker.ask("POST", EVENTS, {k: v for k, v in note().items() if k != "involvedObject"}).status == 422
+
+
+def test_one_makes_no_plan(serve):
+    broker = serve([])
+    before = broker.count_lines("plan.compiled")
+    assert broker.ask("POST", EVENTS, note()).status == 201
+    assert broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/channels", channel("c")).status == 201
+    wait_for(lambda: broker.count_lines("plan.compiled") == before + 1, "the Channel's plan")
+    assert broker.ask("GET", f"{EVENTS}/n").status == 200
+
+
+def test_one_in_a_file_is_left_out(serve):
+    broker = serve([note(), channel("orders")])
+    assert events(broker) == [] and any("nothing to declare" in line for line in broker.stderr)
