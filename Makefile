@@ -49,9 +49,9 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# What no event passes is made small: the command line, resources and the engine; of broker/ these are the files on an event's way.
+# What no event passes, or what waits for a far service anyway, is made small: the command line, resources, the engine and sources; of broker/ these are the files on an event's way.
 HOT := ingress entry shard targets routing tap observe injector park parked
-$(B)/cli/%.o $(B)/broker/%.o: CFLAGS += $(if $(SAN),,-Os)
+$(B)/cli/%.o $(B)/broker/%.o $(B)/sources/%.o $(B)/clients/kube%.o $(B)/clients/pubsub%.o: CFLAGS += $(if $(SAN),,-Os)
 $(HOT:%=$(B)/broker/%.o): CFLAGS += $(if $(SAN),,-O2)
 
 # The schemas are the only ones there are: the program embeds deploy/crds/ whole, packed, in the order that crds_embedded.c names.
