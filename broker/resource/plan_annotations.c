@@ -121,6 +121,8 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
                : is(r, ANNOTATION_ORDER, "none") ? ORDER_NONE
                : plan_kafka_ordered(r, channel)  ? ORDER_KEY
                                                  : ORDER_NONE;
+    if (s->order == ORDER_NONE && plan_bus_is(p, bus, "pubsub"))
+        plan_subscription_param(p, s, "order", "none");
     s->dedup_window_ns = duration(r, ANNOTATION_DEDUP);
     s->batch_max = number(r, ANNOTATION_BATCH_EVENTS);
     s->batch_wait_ns = duration(r, ANNOTATION_BATCH_WAIT);

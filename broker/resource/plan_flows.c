@@ -131,6 +131,10 @@ static bool link_resolve(struct planner *p, const struct resource *r, const stru
     const cJSON *delivery;
     const char *ns = r->namespace_name, *what = "";
     bool good = resolve_destination(p, ns, l->subscriber, &out->subscriber, why);
+    if (good && l->to && !l->to->planned) {
+        *why = l->to->why;
+        return false;
+    }
     if (good && l->to) {
         out->reply = target_channel(l->to);
     } else if (good) {

@@ -20,7 +20,8 @@
 
 static bool of_2018(const struct resource *r)
 {
-    return strcmp(r->kind->group, "channels.knative.dev") == 0 || strcmp(r->kind->group, FLOWS) == 0;
+    return strcmp(r->kind->group, "channels.knative.dev") == 0 ||
+           (strcmp(r->kind->group, FLOWS) == 0 && strcmp(r->kind->kind, "Flow") == 0);
 }
 
 const char *plan_pubsub_topic_name(struct planner *p, const struct resource *r, const struct channel_form *form,

@@ -71,6 +71,7 @@ struct pub_job { /* lies in the asker's structure until `done` ran */
     enum err err;
     bool away;    /* the service was not there: that says nothing of what was asked */
     bool existed; /* it was there before */
+    bool ordered; /* the subscription keeps the order of a key */
     bool orphan;  /* a subscription whose topic was deleted: it keeps what it has, and gets nothing any more */
     bool anew;    /* such a one is empty: it may be deleted and made anew */
     struct bus_channel *channel;

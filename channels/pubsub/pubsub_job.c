@@ -190,17 +190,21 @@ static void looked(void *arg, const struct pubsub_answer *a)
         of_other_topic(j, said.topic);
         return;
     }
-    if (!said.ordered && j->channel->settings.ordered && s->state == PUB_MAKING)
-        pub_notice(j->bus, 1, "SubscriptionUnordered",
-                   "subscription %s is there and was made without message ordering, so events of one key may come in "
-                   "any order; delete it, and it is made anew",
-                   s->id);
+    j->ordered = said.ordered;
+    if (!said.ordered && s->ordered) {
+        j->err = ERR_CONFLICT;
+        snprintf(j->text, sizeof j->text,
+                 "subscription %.100s was made without message ordering, which Pub/Sub cannot change: delete it when "
+                 "nothing waits in it, and it is made anew, or ask for no order",
+                 s->id);
+    }
     finish(j);
 }
 
 static void created(void *arg, const struct pubsub_answer *a)
 {
     struct pub_job *j = arg;
+    j->ordered = j->subscription->ordered;
     if (!a->err) {
         answered(arg, a);
     } else if (a->err == ERR_EXISTS) {
@@ -216,7 +220,7 @@ static void create(struct pub_job *j)
     const struct pubsub_subscription_settings settings = {.topic = j->channel->settings.topic,
                                                           .ack_deadline_s = j->bus->settings.lease_s,
                                                           .retention_s = j->bus->settings.retention_s,
-                                                          .ordering = j->channel->settings.ordered,
+                                                          .ordering = j->subscription->ordered,
                                                           .never_expires = true};
     asked(j, pubsub_subscription_create(j->bus->client, j->subscription->id, &settings, created, j, NULL));
 }

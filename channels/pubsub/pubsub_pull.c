@@ -67,7 +67,7 @@ static enum err event_of(const struct bus_subscription *s, const struct pubsub_r
     return ce_pubsub_wrap(&r->message, &rules, out, NULL);
 }
 
-static struct pub_entry *entry_new(struct bus_subscription *s, const struct pubsub_received *r)
+static struct pub_entry *entry_new(struct bus_subscription *s, const struct pubsub_received *r, bool keeps_order)
 {
     const struct ce_event *event = NULL;
     struct pub_entry *e = calloc(1, sizeof *e + r->ack_id.len + 1);
@@ -85,7 +85,7 @@ static struct pub_entry *entry_new(struct bus_subscription *s, const struct pubs
     e->entry.event = event;
     e->entry.number = ++s->numbers;
     e->entry.attempt = r->delivery_attempt ? r->delivery_attempt : 1;
-    e->entry.lane = (uint8_t)lanes_of(s->channel->settings.ordered ? r->message.ordering_key : (struct slice){0});
+    e->entry.lane = (uint8_t)lanes_of(keeps_order ? r->message.ordering_key : (struct slice){0});
     return e;
 }
 
@@ -214,8 +214,11 @@ static void take(struct bus_subscription *s, const struct pubsub_answer *a)
     struct list fresh, *l;
     size_t bytes = 0;
     list_init(&fresh);
+    pthread_mutex_lock(&s->lanes.lock);
+    bool keeps_order = s->keeps_order;
+    pthread_mutex_unlock(&s->lanes.lock);
     for (size_t i = 0; i < a->received_count; i++) {
-        struct pub_entry *e = entry_new(s, &a->received[i]);
+        struct pub_entry *e = entry_new(s, &a->received[i], keeps_order);
         if (!e)
             continue;
         bytes += ce_event_size(e->entry.event);

@@ -207,25 +207,38 @@ void pub_channel_settings_fini(struct pub_channel_settings *s)
 /* ---- of a subscription ---- */
 
 /* `overflow` is for buses with a bound of their own. */
-enum err pub_subscription_id(const struct pub_settings *bus, const char *channel, struct slice name,
-                             const struct bus_param *params, size_t count, char **out, struct diag *d)
+static enum err subscription_read(const struct bus_param *p, const char **id, bool *any, struct diag *d)
+{
+    if (strcmp(p->name, "subscription") == 0)
+        *id = p->value;
+    else if (strcmp(p->name, "order") == 0)
+        return word_read(p, "key", "none", any, d);
+    else if (strcmp(p->name, "overflow") != 0)
+        return diag_set(d, ERR_INVALID,
+                        "unknown parameter \"%s\" of a subscription on a pubsub bus; it knows subscription and order",
+                        p->name);
+    return OK;
+}
+
+enum err pub_subscription_settings_read(const struct pub_settings *bus, const char *channel,
+                                        const struct pub_channel_settings *of, struct slice name,
+                                        const struct bus_param *params, size_t count,
+                                        struct pub_subscription_settings *out, struct diag *d)
 {
     const char *given = NULL;
     char *text = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(params[i].name, "subscription") == 0)
-            given = params[i].value;
-        else if (strcmp(params[i].name, "overflow") != 0)
-            return diag_set(d, ERR_INVALID,
-                            "unknown parameter \"%s\" of a subscription on a pubsub bus; it knows subscription",
-                            params[i].name);
-    }
-    *out = NULL;
+    bool any = false;
+    enum err e = OK;
+    for (size_t i = 0; i < count && !e; i++)
+        e = subscription_read(&params[i], &given, &any, d);
+    if (e)
+        return e;
+    *out = (struct pub_subscription_settings){.ordered = of->ordered && (of->one_part || !any)};
     if (given)
-        return id_make("subscription", "subscriptions", bus->prefix, given, out, d);
+        return id_make("subscription", "subscriptions", bus->prefix, given, &out->id, d);
     if (asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name)) < 0)
         return diag_set(d, ERR_NOMEM, "out of memory");
-    enum err e = id_make("subscription", "subscriptions", bus->prefix, dotted(text), out, d);
+    e = id_make("subscription", "subscriptions", bus->prefix, dotted(text), &out->id, d);
     free(text);
     return e;
 }

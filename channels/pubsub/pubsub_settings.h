@@ -25,7 +25,9 @@
  *     mode                    as above
  *     partitions=1            as bus.h says
  * Of a subscription:
- *     subscription            its id; default leat.NS.CHANNEL.CURSOR */
+ *     subscription            its id; default leat.NS.CHANNEL.CURSOR
+ *     order                   key (default); none: its events come in any order, and none waits for another of its key.
+ *                             Not where the channel has one partition. The service keeps it as it was made */
 /* clang-format on */
 
 struct pub_settings {
@@ -49,8 +51,15 @@ void pub_settings_fini(struct pub_settings *s);
 enum err pub_channel_settings_read(const struct pub_settings *bus, struct slice name, const struct bus_param *params,
                                    size_t count, struct pub_channel_settings *out, struct diag *d) must_check;
 void pub_channel_settings_fini(struct pub_channel_settings *s);
-/* The id of a subscription; `channel` is the channel's name. Owned by the caller. */
-enum err pub_subscription_id(const struct pub_settings *bus, const char *channel, struct slice name,
-                             const struct bus_param *params, size_t count, char **out, struct diag *d) must_check;
+
+struct pub_subscription_settings {
+    char *id;     /* owned */
+    bool ordered; /* the service hands out an event of a key when the one before it was acknowledged */
+};
+/* `channel` is the channel's name, `of` what was read of it. */
+enum err pub_subscription_settings_read(const struct pub_settings *bus, const char *channel,
+                                        const struct pub_channel_settings *of, struct slice name,
+                                        const struct bus_param *params, size_t count,
+                                        struct pub_subscription_settings *out, struct diag *d) must_check;
 
 #endif

@@ -58,12 +58,14 @@ static struct pub_loop *home_of(struct pub_bus *k, const char *id)
     return &k->loops[siphash13(fixed, slice_str(id)) % k->env.loop_count];
 }
 
-/* Takes the id in any case. */
-static struct bus_subscription *subscription_new(struct bus_channel *c, struct slice name, char *id)
+/* Takes the settings in any case. */
+static struct bus_subscription *subscription_new(struct bus_channel *c, struct slice name,
+                                                 const struct pub_subscription_settings *settings)
 {
     struct pub_bus *k = c->bus;
     struct bus_subscription *s = calloc(1, sizeof *s);
     char *copy = strndup(name.ptr ? name.ptr : "", name.len);
+    char *id = settings->id;
     struct pub_loop *home = home_of(k, id);
     if (!s || !copy || post_new(home->loop, pub_pull_arrived, s, &s->post)) {
         free(copy);
@@ -75,6 +77,7 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     s->bus = k;
     s->name = copy;
     s->id = id;
+    s->ordered = s->keeps_order = settings->ordered;
     s->home = home;
     lanes_init(&s->lanes, clock_system(), heard);
     list_init(&s->closing_link);
@@ -100,7 +103,7 @@ static void refused(struct bus_subscription *s, const struct pub_job *j)
         pub_channel_suspect(s->channel);
 }
 
-static void is_made(struct bus_subscription *s, bool existed)
+static void is_made(struct bus_subscription *s, bool existed, bool keeps_order)
 {
     if (s->reason[0] && !s->ops &&
         !pub_notice(s->bus, 0, "SubscriptionWell", "subscription %s: %s is well again", s->name, s->id))
@@ -113,6 +116,7 @@ static void is_made(struct bus_subscription *s, bool existed)
     }
     pthread_mutex_lock(&s->lanes.lock);
     s->made = true;
+    s->keeps_order = keeps_order;
     s->orphan = s->bare = false;
     if (existed && !s->existed_ns && !s->known)
         s->existed_ns = pub_now();
@@ -144,7 +148,7 @@ static void made(struct pub_job *j)
         return;
     }
     if (!err) {
-        is_made(s, j->existed);
+        is_made(s, j->existed, j->ordered);
     } else {
         if (j->orphan)
             is_orphan(s);
@@ -222,6 +226,8 @@ static void begin(struct loop_task *t)
     struct bus_subscription *s = container_of(t, struct bus_subscription, begin);
     if (s->state == PUB_WAITING)
         start(s);
+    else if (s->state == PUB_READY) /* something else is wanted of it */
+        make(s);
 }
 
 static struct bus_subscription *find(struct bus_channel *c, struct slice name)
@@ -239,34 +245,36 @@ enum err pub_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
                        struct bus_subscription **out, struct bus_op *op, struct diag *d)
 {
     struct pub_bus *k = pub_of(b);
-    char *id = NULL;
+    struct pub_subscription_settings settings;
     (void)filter, (void)from; /* a topic keeps nothing for a subscription that is new: it begins now */
     if (pub_bus_closed(k))
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
-    enum err e = pub_subscription_id(&k->settings, c->name, name, params, count, &id, d);
+    enum err e = pub_subscription_settings_read(&k->settings, c->name, &c->settings, name, params, count, &settings, d);
     if (e)
         return e;
     struct bus_subscription *s = find(c, name);
-    bool fresh = !s, other = s && strcmp(s->id, id) != 0;
+    bool fresh = !s, other = s && strcmp(s->id, settings.id) != 0;
     if (fresh)
-        s = subscription_new(c, name, id);
+        s = subscription_new(c, name, &settings);
     else
-        free(id);
+        free(settings.id);
     if (other)
         return diag_set(d, ERR_INVALID, "subscription: it has another one, and cannot change it while it is there");
     if (!s)
         return diag_set(d, ERR_NOMEM, "out of memory");
+    bool gets_order = !fresh && settings.ordered && !s->ordered;
+    s->ordered = settings.ordered;
     s->refs++;
     *out = s;
     op->text = NULL;
-    if (s->state == PUB_READY && !fresh) {
+    if (s->state == PUB_READY && !fresh && !gets_order) {
         bus_op_end(control_of(s), op, OK);
         return OK;
     }
     op->owner = s->ops;
     s->ops = op;
-    if (fresh || s->state == PUB_REFUSED) {
-        s->state = PUB_WAITING;
+    if (fresh || gets_order || s->state == PUB_REFUSED) {
+        s->state = s->state == PUB_READY ? PUB_READY : PUB_WAITING;
         loop_defer(control_of(s), &s->begin);
     }
     return OK;

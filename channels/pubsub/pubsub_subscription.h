@@ -28,6 +28,7 @@ struct bus_subscription {
     enum pub_state state;
     bool remove, busy;
     bool counted_in; /* in its channel's subscription_count */
+    bool ordered;    /* wanted so */
     struct loop_task begin;
     struct list closing_link; /* of bus.closing */
     struct bus_op *ops, *going;
@@ -38,6 +39,7 @@ struct bus_subscription {
 
     struct lanes lanes;  /* with its lock, under which are: */
     bool made;           /* it is there */
+    bool keeps_order;    /* and hands out the events of a key one after the other */
     bool close, closed;  /* control wants it let go; H has */
     bool known;          /* how many there are was known, when: */
     bool count;          /* control wants it known */

@@ -33,12 +33,12 @@ THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_s
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "clients_kafka", "clients_rabbitmq_link", "clients_rabbitmq_hostile", "broker_engine")
 FETCHED = {"kubectl": "kubectl", "kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients", "container_image (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
-BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ")  # beside memory; as `serve --bus` takes them
+BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ", "pubsub,emulator=$LEAT_PUBSUB,project=leat-tests")  # beside memory; as `serve --bus` takes them
 ADAPTERS = ("kafka", "rabbitmq", "pubsub", "kubernetes")  # beside those that need nothing, rows of server adapters
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
 LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it",
-        "server knative_delivery (rabbitmq)", "crash of a rabbitmq and of leat on it")
+        "server knative_delivery (rabbitmq)", "server knative_delivery (pubsub)", "crash of a rabbitmq and of leat on it")
 AGAIN_MAX = 3  # suites that are run once more: when more fail, the machine is not the reason
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_t10_no_upgrade_on_the_way(door, version):
     assert door.delivered({**event("v"), "ce-specversion": version}).event["specversion"] == version
 
 
-@pytest.mark.parametrize("size", [36_864, 1 << 20, 10 << 20])
+@pytest.mark.parametrize("size", [36_864, 1 << 20, *([] if os.environ.get("LEAT_BUS", "").startswith("pubsub") else [10 << 20])])  # a Pub/Sub request has 10 MB at most, in base64
 def test_t16_long_events(door, size):
     body = b"X" * size
     got = door.delivered({**event("long"), "Content-Type": "text/plain"}, body)

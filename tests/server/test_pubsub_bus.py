@@ -8,7 +8,7 @@ import time
 import pytest
 
 from broker import Broker, channel, event, prefix_of, subscription
-from leat import Client, wait_for
+from leat import Client, Reply, wait_for
 from real.pubsub import PROJECT, PubSub
 from recorder import fail_first, held
 from topology import condition, hear, ready, terms
@@ -67,7 +67,7 @@ def names(service, kind, broker):
 
 def test_a_channel_is_a_topic_and_a_subscription_one_of_it(ours, service, recorder):
     sub = recorder["sub"]
-    broker = ours(one(sub.url))
+    broker = ours(one(sub.url, annotations={"leat.dev/order": "key"}))
     assert names(service, "topics", broker) == ["leat.default.c"]
     [id] = names(service, "subscriptions", broker)
     assert id.startswith("leat.default.s.")
@@ -92,6 +92,37 @@ def test_events_of_a_key_come_in_their_order(ours, recorder):
             assert client.request("POST", "/channels/default/c", b"v", event(str(i), partitionkey="k")).status == 202
     sub.wait_ids({str(i) for i in range(40)})
     assert [r.id for r in sub.requests] == [str(i) for i in range(40)]
+
+
+def test_an_event_in_hand_holds_up_none_of_its_key_where_no_order_is_asked_for(ours, recorder):
+    """They come from several loops, too: the second and third while the first has no answer yet."""
+    gate = threading.Event()
+    sub = recorder.add("sub", lambda request, nth: Reply(202, hold=gate if request.id == "0" else None))
+    broker = ours(one(sub.url), "--loops", "3")
+    accepted(broker, "0", partitionkey="k")
+    sub.wait_ids({"0"})
+    accepted(broker, "1", "2", partitionkey="k")
+    sub.wait_ids({"0", "1", "2"})
+    gate.set()
+    assert sorted(sub.ids) == ["0", "1", "2"]
+
+
+def test_order_that_is_given_up_stays_and_order_that_the_service_did_not_begin_with_is_refused(ours, recorder):
+    sub = recorder["sub"]
+    keyed = {"annotations": {"leat.dev/order": "key"}}
+    broker = ours(one(sub.url, **keyed))
+    broker.reload(one(sub.url))
+    ready(broker, *one(sub.url))
+    accepted(broker, "a", partitionkey="k")
+    sub.wait_ids({"a"})
+    broker.reload([*one(sub.url), subscription("none", "c", sub.url)])
+    ready(broker, subscription("none", "c", sub.url))
+    broker.reload([*one(sub.url), subscription("none", "c", sub.url, **keyed)])
+    wait_for(lambda: "made without message ordering" in str(condition(broker, "Subscription", "none", "Ready")), "the condition to say so")
+    accepted(broker, "b", partitionkey="k")
+    wait_for(lambda: sub.ids.count("b") == 2, "both to get it all the same")
+    broker.reload([*one(sub.url), subscription("none", "c", sub.url)])
+    ready(broker, subscription("none", "c", sub.url))
 
 
 def test_what_somebody_else_publishes_comes_too(ours, service, recorder):

@@ -49,8 +49,62 @@ static void test_today(void **state)
     assert_string_equal(channel_params(p, C("c")), "topic=leat.default.c partitions=1");
     assert_string_equal(channel_params(p, C("theirs")), "topic=projects/other/topics/orders topic.external=true");
     assert_string_equal(channel_params(p, C("named")), "topic=orders");
-    snprintf(text, sizeof text, "subscription=leat.default.s.%s", rig_subscription(p, "s")->cursor);
+    snprintf(text, sizeof text, "subscription=leat.default.s.%s order=none", rig_subscription(p, "s")->cursor);
     assert_string_equal(subscription_params(p, "s"), text);
+    done(t, p);
+}
+
+static void test_order(void **state)
+{
+    static const char *const cases[][2] = {{"none", " order=none"}, {"key", ""}, {"strict", ""}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char manifest[1000], text[200];
+        snprintf(manifest, sizeof manifest,
+                 CHANNEL("c", "leat.dev/partitions: '1'") DOC
+                 "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s, annotations: "
+                 "{leat.dev/order: %s}}\nspec: {channel: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: "
+                 "c}, subscriber: {uri: 'http://h/'}}\n",
+                 cases[i][0]);
+        struct resource_table *t = rig_table(manifest, clock_system());
+        struct plan *p = plan_on_pubsub(t);
+        snprintf(text, sizeof text, "subscription=leat.default.s.%s%s", rig_subscription(p, "s")->cursor, cases[i][1]);
+        assert_string_equal(subscription_params(p, "s"), text);
+        done(t, p);
+    }
+}
+
+#define SEQUENCE                                                                                                       \
+    DOC "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: "                 \
+        "'http://h/0'}, {uri: 'http://h/1'}]}\n"
+
+/* Each step has a topic of its own. */
+static void test_a_sequence(void **state)
+{
+    (void)state;
+    struct resource_table *t = rig_table(SEQUENCE, clock_system());
+    struct plan *p = plan_on_pubsub(t);
+    assert_int_equal(p->channel_count, 2);
+    assert_string_equal(channel_params(p, p->channels[0].key), "topic=leat.default.q-kn-sequence-0");
+    assert_string_equal(channel_params(p, p->channels[1].key), "topic=leat.default.q-kn-sequence-1");
+    assert_string_equal(rig_condition(rig_get(t, "sequence", "q"), "Ready"), "True");
+    done(t, p);
+}
+
+/* A step whose topic is somebody else's is nowhere, and the one before it keeps its events. */
+static void test_a_sequence_without_one_of_its_topics(void **state)
+{
+    (void)state;
+    struct resource_table *t =
+        rig_table(CHANNEL("c", "leat.dev/pubsub-topic: leat.default.q-kn-sequence-1") SEQUENCE, clock_system());
+    struct plan *p = plan_on_pubsub(t);
+    const char *said = rig_condition(rig_get(t, "sequence", "q"), "SubscriptionsReady");
+    if (!strstr(said, "the topic leat.default.q-kn-sequence-1 is that of Channel default/c"))
+        fail_msg("%s", said);
+    for (size_t i = 0; i < p->subscription_count; i++) {
+        assert_true(p->subscriptions[i].paused);
+        assert_int_equal(p->subscriptions[i].reply.kind, PLAN_TARGET_NONE);
+    }
     done(t, p);
 }
 
@@ -66,12 +120,12 @@ static void test_2018(void **state)
     assert_string_equal(bus_of(p, C18("a"))->type, "pubsub");
     assert_string_equal(bus_params(p, C18("a")), "emulator=localhost:8085 project=a-project");
     assert_string_equal(channel_params(p, C18("a")), "topic=channel-pipe-default-a");
-    assert_string_equal(subscription_params(p, "s"), "subscription=subscription-pipe-default-s");
+    assert_string_equal(subscription_params(p, "s"), "subscription=subscription-pipe-default-s order=none");
     assert_string_equal(rig_condition(rig_get(t, "bus", "pipe"), "Ready"), "True");
     /* One that is not declared is the default bus, where that is Pub/Sub. */
     assert_string_equal(bus_of(p, C18("free"))->key, "pubsub");
     assert_string_equal(channel_params(p, C18("free")), "topic=channel-gcppubsub-default-free");
-    assert_string_equal(subscription_params(p, "t"), "subscription=subscription-gcppubsub-default-t");
+    assert_string_equal(subscription_params(p, "t"), "subscription=subscription-gcppubsub-default-t order=none");
     done(t, p);
 }
 
@@ -112,9 +166,9 @@ static void test_2018_that_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_today),
-        cmocka_unit_test(test_2018),
-        cmocka_unit_test(test_2018_that_is_wrong),
+        cmocka_unit_test(test_today),      cmocka_unit_test(test_order),
+        cmocka_unit_test(test_a_sequence), cmocka_unit_test(test_a_sequence_without_one_of_its_topics),
+        cmocka_unit_test(test_2018),       cmocka_unit_test(test_2018_that_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
