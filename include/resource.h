@@ -23,13 +23,14 @@
 
 /* ---- problems: everything that is wrong, not just the first ---- */
 struct problem {
-    bool warning;     /* else an error */
-    bool unknown;     /* a field that no schema knows was left out (object_parse_pruned) */
-    char *file;       /* NULL: not from a file */
-    int line, column; /* 0: not known */
-    char *object;     /* "Channel default/orders" or NULL */
-    char *path;       /* "spec.delivery.retry" or NULL */
-    char *text;       /* what is wrong, what was expected, what to do */
+    bool warning;       /* else an error */
+    bool unknown;       /* a field that no schema knows was left out (object_parse_pruned) */
+    const char *reason; /* Kubernetes' word for what is wrong with the field; static; NULL: FieldValueInvalid */
+    char *file;         /* NULL: not from a file */
+    int line, column;   /* 0: not known */
+    char *object;       /* "Channel default/orders" or NULL */
+    char *path;         /* "spec.delivery.retry" or NULL */
+    char *text;         /* what is wrong, what was expected, what to do */
 };
 struct problems {
     struct problem *list;

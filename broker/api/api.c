@@ -153,6 +153,19 @@ static bool plain_page(struct api *a, struct http_request *r, struct slice path)
     return true;
 }
 
+/* Refuses by Content-Length, before the body is read, in the words of the API. */
+static bool too_large(struct http_request *r)
+{
+    uint64_t length;
+    struct slice value;
+    if (!http_request_header(r, "content-length", &value) || decimal_parse(value, UINT64_MAX, &length) != OK ||
+        length <= MANIFEST_BYTES_MAX)
+        return false;
+    api_status(r, 413, "RequestEntityTooLarge", "the body has %llu bytes, and an object may have 1 MiB",
+               (unsigned long long)length);
+    return true;
+}
+
 static void head(struct http_request *r, void *arg)
 {
     const struct api *a = arg;
@@ -163,7 +176,8 @@ static void head(struct http_request *r, void *arg)
         return;
     if (!a->health_only && (slice_has_prefix(path, SLICE("/api/")) || slice_has_prefix(path, SLICE("/apis/")) ||
                             slice_has_prefix(path, SLICE("/leat/")))) {
-        http_request_allow_body(r, MANIFEST_BYTES_MAX);
+        if (!too_large(r))
+            http_request_allow_body(r, MANIFEST_BYTES_MAX);
         return;
     }
     if (a->health_only)

@@ -117,7 +117,9 @@ void api_etag(struct slice body, char out[API_ETAG_BYTES]);
 
 /* The error of a write as Kubernetes says it, with details. */
 void api_refuse_of(struct http_request *r, const struct api_target *t, enum err e, const struct diag *d);
-/* Reads dryRun; false: the request has been answered (400). */
+/* 422 for a parameter, or an option in a body, whose value is none of those that there are. Always false. */
+bool api_refuse_parameter(struct http_request *r, const char *name, struct slice value);
+/* Reads dryRun; false: the request has been answered (422). */
 bool api_dry_run(struct http_request *r, bool *dry);
 /* The table was written to, by a write of this kind: Events are nothing to a plan (resources.c). */
 void api_changed(struct api *a, const struct kind *kind);

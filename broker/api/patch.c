@@ -278,7 +278,7 @@ static enum err run(struct work *w, const cJSON *operation)
     if (strcmp(op, "move") == 0 || strcmp(op, "copy") == 0)
         return from ? with_from(w, op, from, path)
                     : diag_set(w->diag, ERR_INVALID, "the operation \"%s\" needs \"from\"", op);
-    return diag_set(w->diag, ERR_INVALID, "there is no operation \"%.40s\"", op);
+    return diag_set(w->diag, ERR_CONFLICT, "there is no operation \"%.40s\"", op);
 }
 
 enum err json_patch(cJSON **target, const cJSON *patch, struct diag *d)

@@ -10,6 +10,22 @@
 #include "../resource/check.h"
 #include "kubernetes.h"
 
+/* Whether what depends on the object is to go first or last means nothing, but a word for it must be one of the three
+ * that there are; else the request has been answered. */
+static bool check_policy(struct http_request *r, const cJSON *options)
+{
+    struct buf text;
+    const char *said = json_text(options, "propagationPolicy");
+    buf_init(&text, 64);
+    struct slice policy = said                                       ? slice_str(said)
+                          : api_query(r, "propagationPolicy", &text) ? buf_slice(&text)
+                                                                     : SLICE("");
+    bool good = !policy.len || slice_eq(policy, SLICE("Background")) || slice_eq(policy, SLICE("Foreground")) ||
+                slice_eq(policy, SLICE("Orphan")) || api_refuse_parameter(r, "propagationPolicy", policy);
+    buf_fini(&text);
+    return good;
+}
+
 /* Whether the body's preconditions hold: else, or when the body is none, the request has been answered. */
 static bool check_options(struct http_request *r, const struct api_target *t, const struct resource *found, bool *dry)
 {
@@ -20,14 +36,14 @@ static bool check_options(struct http_request *r, const struct api_target *t, co
     const char *uid = json_text(wanted, "uid"), *version = json_text(wanted, "resourceVersion");
     bool good = false;
     if (body.len && !cJSON_IsObject(options))
-        api_status_of(r, 400, "BadRequest", t, NULL, "the body is no DeleteOptions in JSON");
+        api_status(r, 400, "BadRequest", "the body is no DeleteOptions in JSON");
     else if (found && uid && strcmp(uid, found->uid) != 0)
         api_status_of(r, 409, "Conflict", t, NULL,
                       "Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, found->uid);
     else if (found && version && strcmp(version, metadata_text(found->object, "resourceVersion")) != 0)
         api_status_of(r, 409, "Conflict", t, NULL, "the resourceVersion in the precondition is not the object's");
     else
-        good = api_dry_run(r, dry);
+        good = api_dry_run(r, dry) && check_policy(r, options);
     *dry = *dry || cJSON_GetArraySize(run) > 0;
     cJSON_Delete(options);
     return good;
@@ -51,7 +67,9 @@ static void answer_gone(struct http_request *r, const struct api_target *t, cons
     buf_put_str(&body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{"
                        "\"name\":");
     buf_put_json_string(&body, slice_str(t->name));
-    buf_printf(&body, ",\"group\":\"%s\",\"kind\":\"%s\",\"uid\":\"%s\"}}\n", t->kind->group, t->kind->plural, uid);
+    if (t->kind->group[0])
+        buf_printf(&body, ",\"group\":\"%s\"", t->kind->group);
+    buf_printf(&body, ",\"kind\":\"%s\",\"uid\":\"%s\"}}\n", t->kind->plural, uid);
     api_json_text(r, 200, &body);
 }
 
@@ -112,6 +130,28 @@ static const struct resource *next(const struct removal *m, size_t *cursor)
     return r;
 }
 
+/* What is there before it goes, as a list in JSON: the answer. */
+static void put_list(const struct removal *m, struct buf *out)
+{
+    const struct api_form whole = {.as = API_AS_IS};
+    struct api_listing l = {0};
+    cJSON *all = cJSON_CreateArray(); /* what the listing refers to */
+    size_t cursor = 0;
+    const struct resource *r;
+    bool good = all && api_listing_begin(&l, m->api, m->target->kind, &whole);
+    while (good && (r = next(m, &cursor))) {
+        cJSON *shown = api_shown(r);
+        good = shown && cJSON_AddItemToArray(all, shown) && api_listing_add(&l, shown);
+    }
+    good = good && api_listing_end(&l, resource_table_version(m->api->table), NULL, 0);
+    char *text = good ? cJSON_PrintUnformatted(l.tree) : NULL;
+    if (text)
+        buf_put_str(out, text);
+    cJSON_free(text);
+    api_listing_fini(&l);
+    cJSON_Delete(all);
+}
+
 /* Nothing is removed where one of them is a file's; that one, or NULL. */
 static const struct resource *find_owned(const struct removal *m)
 {
@@ -149,13 +189,20 @@ static void remove_all(struct api *a, struct http_request *r, const struct api_t
     if (!check_options(r, t, NULL, &m.dry) || !api_selection_read(r, t->kind, &m.selection))
         return;
     const struct resource *owned = find_owned(&m);
-    enum err e = owned ? diag_set(&d, ERR_CONFLICT, "%s \"%s\" belongs to the file %s; nothing was deleted",
-                                  t->kind->plural, owned->name, owned->origin)
-                       : remove_each(&m, &d);
+    struct buf list;
+    buf_init(&list, SIZE_MAX);
+    if (!owned)
+        put_list(&m, &list);
+    enum err e = !owned && !list.len ? ERR_NOMEM
+                 : owned ? diag_set(&d, ERR_CONFLICT, "%s \"%s\" belongs to the file %s; nothing was deleted",
+                                    t->kind->plural, owned->name, owned->origin)
+                         : remove_each(&m, &d);
     if (e != OK)
         api_refuse_of(r, t, e, &d);
     else
-        answer_gone(r, t, "");
+        api_json_text(r, 200, &list);
+    if (e != OK)
+        buf_fini(&list);
     if (!owned && !m.dry)
         api_changed(a, t->kind);
     api_selection_fini(&m.selection);

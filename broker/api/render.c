@@ -33,8 +33,10 @@ cJSON *api_shown(const struct resource *found)
 {
     cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(), *fields = managed_fields(found), *each;
     bool good = object && metadata && fields;
+    /* Kubernetes counts the generations of its own kinds of old for nobody. */
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(found->object, "metadata"))
-        good = good && json_refer(metadata, each);
+        good =
+            good && ((!found->kind->group[0] && strcmp(each->string, "generation") == 0) || json_refer(metadata, each));
     if (good && cJSON_AddItemToObject(metadata, "managedFields", fields))
         fields = NULL;
     cJSON_ArrayForEach(each, found->object) {
@@ -103,6 +105,8 @@ static bool cell_add(const struct api_listing *l, cJSON *cells, const cJSON *obj
     struct buf text;
     if (strcmp(column->type, "date") == 0)
         return cell_age(cells, v, l->now_ns);
+    if (strcmp(column->type, "integer") == 0 && !cJSON_IsNumber(v)) /* how many it has */
+        return cJSON_AddItemToArray(cells, cJSON_CreateNumber(cJSON_GetArraySize(v)));
     if (!v || cJSON_IsNull(v))
         return cJSON_AddItemToArray(cells, cJSON_CreateNull());
     if (cJSON_IsNumber(v) || cJSON_IsBool(v))
@@ -166,7 +170,7 @@ static bool fill_row(const struct api_listing *l, cJSON *row, const cJSON *objec
     if (good && l->kind->column_count == 0)
         good = cell_add(l, cells, object, &age);
     if (!good || l->form.row == API_ROW_NONE)
-        return good;
+        return good && cJSON_AddNullToObject(row, "object");
     inside = added(row, "object", cJSON_CreateObject());
     return inside &&
            (l->form.row == API_ROW_OBJECT ? put_whole(inside, object) : put_metadata_only(inside, &l->form, object));

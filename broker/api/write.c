@@ -31,10 +31,22 @@ struct write {
 
 /* ---- what is asked for ---- */
 
-static bool refuse_parameter(struct http_request *r, const char *name, struct slice value)
+bool api_refuse_parameter(struct http_request *r, const char *name, struct slice value)
 {
-    api_status(r, 400, "BadRequest", "%s: Unsupported value: \"%.*s\"", name, value.len > 40 ? 40 : (int)value.len,
-               value.ptr ? value.ptr : "");
+    static const struct {
+        const char *method;
+        struct kind options;
+    } kinds[] = {{"POST", {.group = "meta.k8s.io", .kind = "CreateOptions"}},
+                 {"PUT", {.group = "meta.k8s.io", .kind = "UpdateOptions"}},
+                 {"PATCH", {.group = "meta.k8s.io", .kind = "PatchOptions"}},
+                 {"DELETE", {.group = "meta.k8s.io", .kind = "DeleteOptions"}}};
+    size_t i = 0;
+    while (i < 3 && !slice_eq(http_request_method(r), slice_str(kinds[i].method)))
+        i++;
+    const struct api_target options = {.kind = &kinds[i].options};
+    api_status_of(r, 422, "Invalid", &options, api_causes("FieldValueNotSupported", "Unsupported value", name),
+                  "%s.meta.k8s.io \"\" is invalid: %s: Unsupported value: \"%.*s\"", kinds[i].options.kind, name,
+                  value.len > 40 ? 40 : (int)value.len, value.ptr ? value.ptr : "");
     return false;
 }
 
@@ -43,7 +55,8 @@ bool api_dry_run(struct http_request *r, bool *dry)
     struct buf text;
     buf_init(&text, 64);
     *dry = api_query(r, "dryRun", &text) && text.len;
-    bool good = !*dry || slice_eq(buf_slice(&text), SLICE("All")) || refuse_parameter(r, "dryRun", buf_slice(&text));
+    bool good =
+        !*dry || slice_eq(buf_slice(&text), SLICE("All")) || api_refuse_parameter(r, "dryRun", buf_slice(&text));
     buf_fini(&text);
     return good;
 }
@@ -61,7 +74,7 @@ static bool read_options(struct write *w)
     else if (slice_eq(buf_slice(&text), SLICE("Ignore")))
         w->fields = FIELDS_IGNORE;
     else if (there && !slice_eq(buf_slice(&text), SLICE("Warn")))
-        good = refuse_parameter(w->request, "fieldValidation", buf_slice(&text));
+        good = api_refuse_parameter(w->request, "fieldValidation", buf_slice(&text));
     buf_fini(&text);
     return good;
 }
@@ -113,8 +126,7 @@ static void add_cause(cJSON *causes, const struct problem *p)
 {
     cJSON *cause = cJSON_CreateObject();
     bool good = cause && causes &&
-                cJSON_AddStringToObject(
-                    cause, "reason", strcmp(p->text, "is missing") == 0 ? "FieldValueRequired" : "FieldValueInvalid") &&
+                cJSON_AddStringToObject(cause, "reason", p->reason ? p->reason : "FieldValueInvalid") &&
                 cJSON_AddStringToObject(cause, "message", p->text) &&
                 cJSON_AddStringToObject(cause, "field", p->path ? p->path : "") && cJSON_AddItemToArray(causes, cause);
     if (!good)
@@ -146,8 +158,36 @@ static bool says_its_kind(struct slice body, struct api_target *t)
     return says;
 }
 
+static void refuse_kind(struct write *w, const char *kind, const char *name)
+{
+    struct kind said = *w->target->kind;
+    struct api_target named = {.kind = &said};
+    said.kind = kind;
+    snprintf(named.name, sizeof named.name, "%s", name ? name : "");
+    api_status_of(w->request, 422, "Invalid", &named, api_causes("FieldValueInvalid", "is another kind", "kind"),
+                  "kind: Invalid value: \"%.100s\": must be %s", kind, w->target->kind->kind);
+}
+
+/* A body of a kind that there is not, in the version of the path; false when it is not that. */
+static bool refuse_unknown_kind(struct write *w, struct slice body)
+{
+    struct buf version;
+    cJSON *tree = body.len <= MANIFEST_BYTES_MAX ? cJSON_ParseWithLength(body.ptr, body.len) : NULL;
+    const char *said = json_text(tree, "apiVersion"), *kind = json_text(tree, "kind");
+    buf_init(&version, 2 * API_NAME_MAX);
+    api_version_put(w->target->kind, &version);
+    bool unknown = said && kind && !kind_find(said, kind) && slice_eq(buf_slice(&version), slice_str(said));
+    if (unknown)
+        refuse_kind(w, kind, metadata_text(tree, "name"));
+    buf_fini(&version);
+    cJSON_Delete(tree);
+    return unknown;
+}
+
 static void refuse_body(struct write *w, struct slice body)
 {
+    if (refuse_unknown_kind(w, body))
+        return;
     struct api_target named = *w->target;
     struct buf text;
     cJSON *causes = cJSON_CreateArray();
@@ -175,9 +215,9 @@ static bool refuse_unknown(struct write *w)
             buf_printf(&text, "%s%s", said++ ? ", " : "", w->problems.list[i].text);
     const struct kind *k = w->target->kind;
     if (said)
-        api_status_of(w->request, 400, "BadRequest", w->target, NULL,
-                      "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.*s", k->kind,
-                      k->version, k->kind, SLICE_ARG(buf_slice(&text)));
+        api_status(w->request, 400, "BadRequest",
+                   "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.*s", k->kind, k->version,
+                   k->kind, SLICE_ARG(buf_slice(&text)));
     buf_fini(&text);
     return said > 0;
 }
@@ -234,13 +274,13 @@ static cJSON *read_object(struct write *w, struct slice body)
     else if (e != OK || w->problems.errors > 0)
         refuse_body(w, body);
     else if (kind != t->kind)
-        api_status(r, 422, "Invalid", "kind: Invalid value: \"%s\": must be %s", kind->kind, t->kind->kind);
+        refuse_kind(w, kind->kind, name);
     else if (t->namespace_name[0] && space && strcmp(space, t->namespace_name) != 0)
-        api_status_of(r, 400, "BadRequest", t, NULL,
-                      "the namespace of the provided object does not match the namespace sent on the request");
+        api_status(r, 400, "BadRequest",
+                   "the namespace of the provided object does not match the namespace sent on the request");
     else if (t->name[0] && name && strcmp(name, t->name) != 0)
-        api_status_of(r, 400, "BadRequest", t, NULL,
-                      "the name of the object (%s) does not match the name on the URL (%s)", name, t->name);
+        api_status(r, 400, "BadRequest", "the name of the object (%s) does not match the name on the URL (%s)", name,
+                   t->name);
     else
         wrong = false;
     if (!wrong)
@@ -256,6 +296,9 @@ static enum err try(struct write *w, cJSON *object, struct diag *d)
     enum err e = w->create ? resource_try_create(t, w->target->kind, object, d)
                            : resource_try_replace(t, w->target->kind, object, d);
     const struct resource shown = {.kind = w->target->kind, .object = object};
+    if (e == OK && w->create) /* what is not stored has no version */
+        cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"),
+                                                "resourceVersion");
     if (e == OK)
         answer(w, w->create ? 201 : 200, &shown);
     if (e == OK)
@@ -282,11 +325,45 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
     return OK; /* it has been answered: should the removal fail, the next write of it tries again */
 }
 
+/* What is being deleted can be let go, not be held by more; true when the request has been answered. */
+static bool refuse_holding(struct write *w, const cJSON *object)
+{
+    const struct api_target *t = w->target;
+    const struct resource *found = w->create ? NULL : resource_get(w->api->table, t->kind, t->namespace_name, t->name);
+    if (!found || !metadata_text(found->object, "deletionTimestamp"))
+        return false;
+    const cJSON *held = cJSON_GetObjectItemCaseSensitive(json_object(found->object, "metadata"), "finalizers"),
+                *wanted = cJSON_GetObjectItemCaseSensitive(json_object(object, "metadata"), "finalizers"), *each, *old;
+    cJSON_ArrayForEach(each, wanted) {
+        bool there = false;
+        cJSON_ArrayForEach(old, held)
+            there = there || cJSON_Compare(old, each, true);
+        if (there)
+            continue;
+        api_status_of(w->request, 422, "Invalid", t,
+                      api_causes("FieldValueForbidden", "Forbidden", "metadata.finalizers"),
+                      "%s%s%s \"%s\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the "
+                      "object is being deleted",
+                      t->kind->kind, t->kind->group[0] ? "." : "", t->kind->group, t->name);
+        return true;
+    }
+    return false;
+}
+
 static void write_object(struct write *w, struct slice body)
 {
     struct diag d = {0};
+    if (body.len > MANIFEST_BYTES_MAX) { /* a patch made it so */
+        api_status(w->request, 413, "RequestEntityTooLarge", "the object would have %zu bytes, and may have 1 MiB",
+                   body.len);
+        return;
+    }
     problems_init(&w->problems);
     cJSON *object = read_object(w, body);
+    if (object && refuse_holding(w, object)) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
     enum err e = !object ? OK : w->dry ? try(w, object, &d) : store(w, object, &d);
     if (e != OK) {
         struct api_target named = *w->target;
@@ -308,8 +385,8 @@ static struct slice media_type(const struct http_request *r, struct slice fallba
 
 static void unknown_format(struct write *w, const char *accepted)
 {
-    api_status_of(w->request, 415, "UnsupportedMediaType", w->target, NULL,
-                  "the body of the request was in an unknown format - accepted media types include: %s", accepted);
+    api_status(w->request, 415, "UnsupportedMediaType",
+               "the body of the request was in an unknown format - accepted media types include: %s", accepted);
 }
 
 static void take_protobuf(struct write *w, struct slice body)
@@ -325,7 +402,7 @@ static void take_protobuf(struct write *w, struct slice body)
     else if (e == ERR_UNSUPPORTED)
         unknown_format(w, "application/json");
     else
-        api_status_of(w->request, 400, "BadRequest", w->target, NULL, "%s", d.text);
+        api_status(w->request, 400, "BadRequest", "%s", d.text);
     buf_fini(&text);
 }
 
@@ -394,7 +471,7 @@ static void patch(struct write *w, struct slice body)
         api_status(w->request, 422, "Invalid", "the server rejected our request due to an error in our request: %s",
                    d.text);
     else if (e == ERR_INVALID)
-        api_status_of(w->request, 400, "BadRequest", t, NULL, "%s", d.text[0] ? d.text : "the patch is too deep");
+        api_status(w->request, 400, "BadRequest", "%s", d.text[0] ? d.text : "the patch is too deep");
     else
         api_status(w->request, 500, "InternalError", "out of memory");
     cJSON_free(text);

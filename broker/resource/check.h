@@ -40,6 +40,9 @@ void check_error(struct check *c, const cJSON *node, const char *format, ...) __
 void check_error_key(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void check_warn(struct check *c, const cJSON *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Gives the error that was found last its reason (struct problem; static). */
+void check_reason(struct check *c, const char *reason);
+
 /* A field that is left out, at the present path. */
 void check_unknown(struct check *c, const cJSON *node);
 

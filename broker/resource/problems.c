@@ -154,6 +154,13 @@ void check_warn(struct check *c, const cJSON *node, const char *format, ...)
     va_end(args);
 }
 
+void check_reason(struct check *c, const char *reason)
+{
+    struct problems *p = c->problems;
+    if (p->count > 0 && p->count <= PROBLEMS_MAX)
+        p->list[p->count - 1].reason = reason;
+}
+
 void check_unknown(struct check *c, const cJSON *node)
 {
     char text[700];

@@ -85,8 +85,10 @@ static void check_metadata(struct check *c, const struct kind *kind, cJSON *obje
         const cJSON *name = rule_enter(c, metadata, "name", &inner);
         bool label =
             kind->group[0] == 0 && (strcmp(kind->kind, "Namespace") == 0 || strcmp(kind->kind, "Service") == 0);
-        if (!name && !rule_member(metadata, "generateName"))
+        if (!name && !rule_member(metadata, "generateName")) {
             check_error_key(c, metadata, "is missing: an object needs a name");
+            check_reason(c, "FieldValueRequired");
+        }
         check_name(c, name, !label);
         path_up(c, inner);
         cJSON *ns = rule_enter(c, metadata, "namespace", &inner);
@@ -101,6 +103,7 @@ static void check_metadata(struct check *c, const struct kind *kind, cJSON *obje
             check_name(c, ns, false);
         }
         path_up(c, inner);
+        rule_labels(c, metadata);
     }
     path_up(c, before);
 }

@@ -60,4 +60,7 @@ void rule_sink_source(struct check *c, cJSON *object);
 void rule_ping_source(struct check *c, cJSON *object);
 void rule_api_server_source(struct check *c, cJSON *object);
 
+/* The labels in metadata (labels.c). */
+void rule_labels(struct check *c, cJSON *metadata);
+
 #endif

@@ -112,6 +112,7 @@ static void wrong_type(struct check *c, const char *type, const cJSON *node)
             hint = i % 2 ? "; write false" : "; write true";
     check_error(c, node, "must be %s, not %s%s%s", type_wanted(type), type_of(node),
                 shown(c, node, value, sizeof value), hint);
+    check_reason(c, "FieldValueTypeInvalid");
 }
 
 /* ---- strings and numbers ---- */
@@ -187,6 +188,7 @@ static void check_enum(struct check *c, const cJSON *allowed, const cJSON *node)
     else
         check_error(c, node, "must be one of: %s%s%s", list, n >= sizeof list ? " ..." : "",
                     shown(c, node, value, sizeof value));
+    check_reason(c, "FieldValueNotSupported");
 }
 
 /* ---- mappings and lists ---- */
@@ -290,6 +292,7 @@ static void check_required(struct check *c, const cJSON *schema, const cJSON *no
             continue;
         size_t before = path_down(c, name->valuestring);
         check_error_key(c, node, "is missing");
+        check_reason(c, "FieldValueRequired");
         path_up(c, before);
     }
 }
