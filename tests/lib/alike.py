@@ -18,6 +18,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 AGE = re.compile(r"\d+[smhd](\d+[smh])?|<invalid>")
 EMPTY = (("continue", ""), ("details", {}), ("creationTimestamp", None))  # which say what their absence says
 UNSEEN = ("managedFields", "storageVersionHash", "description")  # who wrote what (server-side apply has tests of its own), a cluster's inner matter, texts for people
+FILLED = ("URL", "Ready", "Reason")  # columns out of a status, which leat's controllers fill in when they come to it
 SHOWN_MAX = 120  # characters of a value in a difference
 
 
@@ -96,6 +97,8 @@ def plain_leaf(key, value, namespace):
 
 
 def plain(value, namespace, key="", drop=()):
+    if isinstance(value, dict) and value.get("kind") == "Table" and value.get("columnDefinitions"):
+        value = {**value, "rows": [{**row, "cells": [None if c["name"] in FILLED else cell for c, cell in zip(value["columnDefinitions"], row["cells"])]} for row in value["rows"]]}
     if isinstance(value, dict):
         return {k: plain(v, namespace, k, drop) for k, v in sorted(value.items()) if k not in (*UNSEEN, *drop) and (k, v) not in EMPTY}
     if isinstance(value, list):

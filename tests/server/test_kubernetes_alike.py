@@ -319,7 +319,7 @@ def found(peers):
         def answer(peer):
             made = peer.ask(post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}), namespace, [])
             assert made.code == 201, made
-            return form(peer.run(CASES[name], namespace), namespace, ABSENT if "status" not in name else (), name in BARE)
+            return form(peer.run(CASES[name], namespace), namespace, ABSENT, name in BARE)
         with concurrent.futures.ThreadPoolExecutor(2) as both_at_once:
             forms = list(both_at_once.map(answer, peers))
         return {(name, place): both for place, both in of_answers(*forms).items()}
