@@ -56,8 +56,9 @@ struct kind {
     const char *const *categories;  /* NULL-terminated: "all", "knative" ... */
     const cJSON *labels;            /* of its definition, such as duck.knative.dev/source; may be NULL */
     bool namespaced;
-    bool has_status;     /* has the subresource status, which only leat writes */
-    const cJSON *schema; /* openAPIV3Schema */
+    bool has_status;           /* has the subresource status, which only leat writes */
+    const struct kind *stored; /* of several versions the one that objects are kept in; itself when it is that one */
+    const cJSON *schema;       /* openAPIV3Schema */
     const struct kind_column *columns;
     size_t column_count;
 };
@@ -78,6 +79,10 @@ const struct kind *kind_of_definitions(void);
 bool kind_is_definition(const struct kind *k);
 /* core/v1 Event: kept in memory only, never in the store, of no use in a file, and nothing that a plan is made of. */
 bool kind_is_passing(const struct kind *k);
+/* Makes an object of one version of a kind one of another of its versions (broker/resource/convert.c). What the other
+ * version has no field for goes along in an annotation, and comes back from there. false: no memory; the object is then
+ * of no use. */
+bool object_convert(cJSON *object, const struct kind *from, const struct kind *to) must_check;
 /* What a column's path leads to (broker/resource/json_path.c); NULL: nothing. */
 const cJSON *json_path(const cJSON *at, const char *path);
 /* A cell as text: "" when there is nothing; elements of a list with commas between; what refers to an object as
@@ -98,7 +103,8 @@ size_t manifest_count(const struct manifest *m);
 const cJSON *manifest_object(const struct manifest *m, size_t i);
 const struct kind *manifest_kind(const struct manifest *m, size_t i);
 /* One JSON text (an API body, at most MANIFEST_BYTES_MAX): parsed, kind looked up, defaulted, validated. `unknown`
- * fields are errors. *out is the caller's (cJSON_Delete). `namespace_name` as above. */
+ * fields are errors. *out is the caller's (cJSON_Delete), in the version that is kept, *kind the one that it was
+ * written in. `namespace_name` as above. */
 enum err object_parse(struct slice json, const char *namespace_name, cJSON **out, const struct kind **kind,
                       struct problems *p) must_check;
 /* The same, but a field that is not known is left out, with a warning that has its `unknown` set. */

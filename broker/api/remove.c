@@ -73,11 +73,14 @@ static void answer_gone(struct http_request *r, const struct api_target *t, cons
     api_json_text(r, 200, &body);
 }
 
-static void answer_marked(struct http_request *r, const struct resource *found)
+static void answer_marked(struct api *a, struct http_request *r, const struct api_target *t,
+                          const struct resource *found)
 {
-    cJSON *tree = api_shown(found);
+    const struct api_form whole = {.as = API_AS_IS};
+    cJSON *shown = api_shown(found), *tree = shown ? api_render(a, t->kind, &whole, shown) : NULL;
     api_json(r, 200, tree);
     cJSON_Delete(tree);
+    cJSON_Delete(shown);
 }
 
 static void remove_one(struct api *a, struct http_request *r, const struct api_target *t)
@@ -103,7 +106,7 @@ static void remove_one(struct api *a, struct http_request *r, const struct api_t
         return;
     }
     if (marks)
-        answer_marked(r, found);
+        answer_marked(a, r, t, found);
     else
         answer_gone(r, t, uid);
     if (!dry)

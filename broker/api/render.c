@@ -144,13 +144,37 @@ static bool put_metadata_only(cJSON *tree, const struct api_form *f, const cJSON
            put_version(tree, "meta.k8s.io", f->version) && json_refer(tree, metadata);
 }
 
-static bool put_whole(cJSON *tree, const cJSON *object)
+/* The object in the version of `kind`; NULL: no memory, or it is in that version already (*same). */
+static cJSON *converted(const struct kind *kind, const cJSON *object, bool *same)
+{
+    *same = kind == kind->stored;
+    cJSON *copy = *same ? NULL : cJSON_Duplicate(object, true);
+    if (copy && object_convert(copy, kind->stored, kind))
+        return copy;
+    cJSON_Delete(copy);
+    return NULL;
+}
+
+static bool put_whole(cJSON *tree, const struct kind *kind, const cJSON *object)
 {
     const cJSON *each;
+    bool same, good = true;
+    cJSON *other = converted(kind, object, &same);
+    if (!same && !other)
+        return false;
+    if (other) {
+        while (good && other->child) {
+            cJSON *moved = cJSON_DetachItemViaPointer(other, other->child);
+            good = cJSON_AddItemToObject(tree, moved->string, moved);
+            if (!good)
+                cJSON_Delete(moved);
+        }
+        cJSON_Delete(other);
+        return good;
+    }
     cJSON_ArrayForEach(each, object)
-        if (!json_refer(tree, each))
-            return false;
-    return true;
+        good = good && json_refer(tree, each);
+    return good;
 }
 
 /* The name comes first, but where the kind has its own place for it (Events, at the end of the wide form). */
@@ -159,21 +183,32 @@ static bool names_itself(const struct kind *k)
     return k->column_count && strcmp(k->columns[k->column_count - 1].name, "Name") == 0;
 }
 
-static bool fill_row(const struct api_listing *l, cJSON *row, const cJSON *object)
+/* The cells of a row; an object of another version is seen as the columns of this one see it. */
+static bool put_cells(const struct api_listing *l, cJSON *cells, const cJSON *object)
 {
     static const struct kind_column name = {"Name", "string", ".metadata.name", 0},
                                     age = {"Age", "date", ".metadata.creationTimestamp", 0};
-    cJSON *cells = cJSON_AddArrayToObject(row, "cells"), *inside;
-    bool good = cells && (names_itself(l->kind) || cell_add(l, cells, object, &name));
+    bool same, good = cells != NULL;
+    cJSON *other = converted(l->kind, object, &same);
+    const cJSON *seen = other ? other : object;
+    good = good && (same || other) && (names_itself(l->kind) || cell_add(l, cells, seen, &name));
     for (size_t i = 0; i < l->kind->column_count && good; i++)
-        good = cell_add(l, cells, object, &l->kind->columns[i]);
+        good = cell_add(l, cells, seen, &l->kind->columns[i]);
     if (good && l->kind->column_count == 0)
-        good = cell_add(l, cells, object, &age);
+        good = cell_add(l, cells, seen, &age);
+    cJSON_Delete(other);
+    return good;
+}
+
+static bool fill_row(const struct api_listing *l, cJSON *row, const cJSON *object)
+{
+    cJSON *cells = cJSON_AddArrayToObject(row, "cells"), *inside;
+    bool good = put_cells(l, cells, object);
     if (!good || l->form.row == API_ROW_NONE)
         return good && cJSON_AddNullToObject(row, "object");
     inside = added(row, "object", cJSON_CreateObject());
-    return inside &&
-           (l->form.row == API_ROW_OBJECT ? put_whole(inside, object) : put_metadata_only(inside, &l->form, object));
+    return inside && (l->form.row == API_ROW_OBJECT ? put_whole(inside, l->kind, object)
+                                                    : put_metadata_only(inside, &l->form, object));
 }
 
 bool api_listing_add(struct api_listing *l, const cJSON *object)
@@ -185,7 +220,7 @@ bool api_listing_add(struct api_listing *l, const cJSON *object)
     }
     return l->form.as == API_TABLE      ? fill_row(l, row, object)
            : l->form.as == API_METADATA ? put_metadata_only(row, &l->form, object)
-                                        : put_whole(row, object);
+                                        : put_whole(row, l->kind, object);
 }
 
 /* ---- lists ---- */
@@ -269,7 +304,7 @@ cJSON *api_render(const struct api *a, const struct kind *kind, const struct api
         return NULL;
     }
     cJSON *tree = cJSON_CreateObject();
-    if (tree && (f->as == API_METADATA ? put_metadata_only(tree, f, object) : put_whole(tree, object)))
+    if (tree && (f->as == API_METADATA ? put_metadata_only(tree, f, object) : put_whole(tree, kind, object)))
         return tree;
     cJSON_Delete(tree);
     return NULL;

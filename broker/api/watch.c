@@ -177,7 +177,7 @@ static const char *seen_as(const struct watch *w, const struct journal_record *r
 
 static void tell(struct watch *w, const struct journal_record *r)
 {
-    if (w->form.as == API_AS_IS && !w->selection.labels && !w->selection.fields) {
+    if (w->form.as == API_AS_IS && w->target.kind == r->kind && !w->selection.labels && !w->selection.fields) {
         if (write_line(w, change_name(r->change), slice_str(r->object)) != OK)
             finish(w);
         return;

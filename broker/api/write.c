@@ -100,7 +100,8 @@ static void answer(struct write *w, int status, const struct resource *found)
     struct http_header headers[1 + API_WARNINGS_MAX] = {{SLICE("Content-Type"), SLICE("application/json")}};
     struct buf texts[API_WARNINGS_MAX];
     size_t count = 0;
-    cJSON *tree = api_shown(found);
+    const struct api_form whole = {.as = API_AS_IS};
+    cJSON *shown = api_shown(found), *tree = shown ? api_render(w->api, w->target->kind, &whole, shown) : NULL;
     char *body = tree ? cJSON_PrintUnformatted(tree) : NULL;
     for (size_t i = 0; i < w->problems.count && count < API_WARNINGS_MAX && w->fields != FIELDS_IGNORE; i++) {
         if (!w->problems.list[i].warning)
@@ -118,6 +119,7 @@ static void answer(struct write *w, int status, const struct resource *found)
         buf_fini(&texts[i]);
     cJSON_free(body);
     cJSON_Delete(tree);
+    cJSON_Delete(shown);
 }
 
 /* ---- refusals ---- */
@@ -273,6 +275,10 @@ static cJSON *read_object(struct write *w, struct slice body)
         wrong = true;
     else if (e != OK || w->problems.errors > 0)
         refuse_body(w, body);
+    else if (kind != t->kind && kind->stored == t->kind->stored)
+        api_status_of(r, 400, "BadRequest", t, NULL,
+                      "the API version in the data (%s/%s) does not match the expected API version (%s/%s)",
+                      kind->group, kind->version, t->kind->group, t->kind->version);
     else if (kind != t->kind)
         refuse_kind(w, kind->kind, name);
     else if (t->namespace_name[0] && space && strcmp(space, t->namespace_name) != 0)
@@ -460,7 +466,7 @@ static void patch(struct write *w, struct slice body)
         return;
     }
     cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = cJSON_Duplicate(found->object, true);
-    enum err e = !object ? ERR_NOMEM
+    enum err e = !object || !object_convert(object, t->kind->stored, t->kind) ? ERR_NOMEM
                  : !tree ? diag_set(&d, ERR_INVALID, "the patch is no JSON")
                          : apply(&object, tree, &d);
     char *text = e == OK ? cJSON_PrintUnformatted(object) : NULL;

@@ -54,6 +54,7 @@
 #define ANNOTATION_DELIVERY_ORDER "kafka.eventing.knative.dev/delivery.order" /* of a Trigger: ordered, unordered */
 #define ANNOTATION_PARALLELISM "rabbitmq.eventing.knative.dev/parallelism"    /* of a Trigger: how many are under way */
 #define BROKER_CLASS_DEFAULT "MTChannelBasedBroker"
+#define CHANNEL_TEMPLATE_DEFAULT "Channel" /* the kind of channelTemplate that stands for the default bus */
 #define BROKER_CLASS_KAFKA "Kafka"
 #define BROKER_CLASS_KAFKA_NAMESPACED "KafkaNamespaced" /* the same here: there are no pods to put into a namespace */
 #define BROKER_CLASS_RABBITMQ "RabbitMQBroker"

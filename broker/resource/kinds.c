@@ -93,8 +93,17 @@ static void on_document(void *arg, cJSON *root)
         return;
     }
     const cJSON *spec = json_object(root, "spec"), *version;
-    cJSON_ArrayForEach(version, cJSON_GetObjectItemCaseSensitive(spec, "versions"))
+    const struct kind *stored = NULL;
+    size_t first = all.count;
+    cJSON_ArrayForEach(version, cJSON_GetObjectItemCaseSensitive(spec, "versions")) {
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(version, "storage")))
+            stored = &all.kinds[all.count];
         kind_add(spec, version);
+    }
+    for (size_t i = first; i < all.count; i++)
+        all.kinds[i].stored = stored;
+    if (!stored)
+        snprintf(all.broken, sizeof all.broken, "no version of %s is the stored one", text(root, "kind"));
 }
 
 static void on_mistake(void *arg, struct place at, const char *why)
@@ -174,7 +183,8 @@ const struct kind *kind_of_definitions(void)
                                   .short_names = short_names,
                                   .categories = none,
                                   .columns = columns_of,
-                                  .column_count = 2};
+                                  .column_count = 2,
+                                  .stored = &k};
     return &k;
 }
 

@@ -32,7 +32,7 @@ static void load_problem(struct loader *l, bool warning, struct place at, const 
         l->nomem = true;
 }
 
-static bool manifest_add(struct loader *l, cJSON *object, const struct kind *kind, struct place at)
+static bool manifest_add(struct loader *l, cJSON *object, const struct kind *written, struct place at)
 {
     struct manifest *m = l->manifest;
     if (!array_reserve(&m->items, &m->cap, m->count + 1, sizeof *m->items))
@@ -40,7 +40,7 @@ static bool manifest_add(struct loader *l, cJSON *object, const struct kind *kin
     char *file = l->file ? strdup(l->file) : NULL;
     if (l->file && !file)
         return false;
-    m->items[m->count++] = (struct manifest_item){object, kind, file, at};
+    m->items[m->count++] = (struct manifest_item){object, written->stored, written, file, at};
     return true;
 }
 
@@ -118,8 +118,11 @@ static void load_object(struct loader *l, cJSON *object)
                           .prune = l->prune,
                           .namespace_name = l->namespace_name};
         c.secret = kind->group[0] == 0 && strcmp(kind->kind, "Secret") == 0;
+        size_t errors = l->problems->errors;
         schema_apply_object(&c, kind, object);
-        rules_apply(&c, kind, object);
+        if (l->problems->errors == errors && !object_convert(object, kind, kind->stored))
+            c.nomem = true;
+        rules_apply(&c, kind->stored, object);
         l->nomem = l->nomem || c.nomem;
         if (!l->nomem && manifest_add(l, object, kind, at))
             return;
@@ -390,7 +393,7 @@ static enum err parse_one(struct slice json, const char *namespace_name, bool pr
     bool good = !l.nomem && m.count == 1 && p->errors == errors;
     if (good) {
         *out = m.items[0].object;
-        *kind = m.items[0].kind;
+        *kind = m.items[0].written;
     } else if (m.count) {
         cJSON_Delete(m.items[0].object);
     }

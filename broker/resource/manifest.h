@@ -10,9 +10,9 @@
 
 struct manifest {
     struct manifest_item {
-        cJSON *object; /* owned */
-        const struct kind *kind;
-        char *file; /* owned; NULL when it did not come from one */
+        cJSON *object;                     /* owned */
+        const struct kind *kind, *written; /* the version that is kept, and the one that it was written in */
+        char *file;                        /* owned; NULL when it did not come from one */
         struct place at;
     } * items;
     size_t count, cap;

@@ -15,7 +15,7 @@ bool plan_template_bus(struct planner *p, const cJSON *template, size_t *bus, st
     *bus = 0;
     if (kind && strcmp(kind, "InMemoryChannel") == 0)
         return true;
-    if (!kind || strcmp(kind, "Channel") == 0) {
+    if (!kind || strcmp(kind, CHANNEL_TEMPLATE_DEFAULT) == 0) {
         *bus = plan_bus(p, type, type, p->options->default_bus_params, p->options->default_bus_param_count);
         return true;
     }
@@ -58,8 +58,8 @@ void plan_messaging_channels(struct planner *p)
 static void put_backing(struct planner *p, cJSON *status, const struct resource *r)
 {
     const char *kind = json_text(json_object(json_object(r->object, "spec"), "channelTemplate"), "kind");
-    if (!kind)
-        return;
+    if (!kind || strcmp(kind, CHANNEL_TEMPLATE_DEFAULT) == 0)
+        return; /* there is no other object behind it */
     cJSON *ref = put_object(p, status, "channel");
     put_text(p, ref, "apiVersion", "messaging.knative.dev/v1");
     put_text(p, ref, "kind", kind);

@@ -287,6 +287,18 @@ void rule_channel_today(struct check *c, cJSON *object)
     path_up(c, before);
 }
 
+/* One that says nothing of its bus says so, as Knative's admission has it: `kn channel describe` fails without. */
+static void channel_today(struct check *c, cJSON *object)
+{
+    cJSON *spec = rule_object(c, object, "spec");
+    if (spec && !rule_member(spec, "channelTemplate")) {
+        cJSON *template = rule_object(c, spec, "channelTemplate");
+        rule_default(c, template, "apiVersion", "messaging.knative.dev/v1");
+        rule_default(c, template, "kind", CHANNEL_TEMPLATE_DEFAULT);
+    }
+    rule_channel_today(c, object);
+}
+
 static void subscription_today(struct check *c, cJSON *object)
 {
     size_t before, inner;
@@ -508,7 +520,7 @@ static const struct rule {
     {"eventing.knative.dev", "EventTransform", rule_event_transform, {NULL}},
     {"flows.knative.dev", "Sequence", rule_sequence, {"channelTemplate", NULL}},
     {"flows.knative.dev", "Parallel", rule_parallel, {"channelTemplate", NULL}},
-    {"messaging.knative.dev", "Channel", rule_channel_today, {"channelTemplate", NULL}},
+    {"messaging.knative.dev", "Channel", channel_today, {"channelTemplate", NULL}},
     {"messaging.knative.dev", "InMemoryChannel", rule_channel_today, {NULL}},
     {"messaging.knative.dev",
      "KafkaChannel",

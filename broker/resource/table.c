@@ -259,6 +259,7 @@ static enum err create_begin(struct resource_table *t, const struct kind *kind, 
                              struct diag *d)
 {
     char words[200];
+    kind = kind->stored;
     resource_words(kind, words, sizeof words);
     if (!name_generate(t, object))
         return diag_set(d, ERR_NOMEM, "no memory");
@@ -336,7 +337,6 @@ static enum err replace_begin(struct resource_table *t, const struct kind *kind,
     *changed = true;
     if (!object_continue(e, object, changed))
         return diag_set(d, ERR_NOMEM, "no memory");
-    *changed = *changed || e->public.kind != kind;
     object_version_set(object, *changed ? t->version + 1 : e->public.version);
     *out = e;
     return OK;
@@ -361,7 +361,7 @@ enum err resource_replace(struct resource_table *t, const char *who, const struc
         err = kept_write(t, who, e, e, object, d);
         if (err != OK)
             return err;
-        entry_replace(t, e, kind, object);
+        entry_replace(t, e, kind->stored, object);
     } else {
         cJSON_Delete(object);
     }

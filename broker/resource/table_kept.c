@@ -103,11 +103,11 @@ static const struct kind *kind_of(const struct store_row *row, const cJSON *tree
     const char *version = json_text(tree, "apiVersion");
     const struct kind *k = version ? kind_find(version, row->kind) : NULL, *each;
     if (k && strcmp(k->group, row->group) == 0)
-        return k;
+        return k->stored;
     k = NULL;
     for (size_t i = 0; !k && (each = kind_at(i)); i++)
         if (strcmp(each->kind, row->kind) == 0 && strcmp(each->group, row->group) == 0)
-            k = each;
+            k = each->stored;
     return k;
 }
 
@@ -332,7 +332,7 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
     bool good = e && (origin || !row->origin) && object_version_reserve(object) && table_reserve(t, 1);
     if (good) {
         e->origin = origin;
-        e->public.kind = kind;
+        e->public.kind = kind->stored;
         e->public.object = object;
         e->public.quarantined = quarantined;
         e->public.paused_ns = row->paused_ns;

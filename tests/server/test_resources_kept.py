@@ -294,7 +294,7 @@ def test_the_trail(start, tmp_path):
         (file, "create", "Channel", "default", "f"),
     ]
     update = trail[2]
-    assert "spec" not in update["before"] and update["after"]["spec"]["delivery"]["retry"] == 4 and "status" not in update["after"]
+    assert "delivery" not in update["before"]["spec"] and update["after"]["spec"]["delivery"]["retry"] == 4 and "status" not in update["after"]
     assert "before" not in trail[3] and "after" not in trail[1] and trail[1]["before"]["spec"] == update["after"]["spec"]
     assert [e["time"] for e in trail] == sorted((e["time"] for e in trail), reverse=True)
     assert [e["name"] for e in audit(broker, "?kind=Channel&name=f")] == ["f", "f"]
@@ -342,7 +342,7 @@ def test_audit_for_people(start, run_leat):
 
 # ---- quarantine ----
 
-GOOD = {"apiVersion": MESSAGING, "kind": "Channel", "metadata": {"name": "p", "namespace": "default"}, "spec": {"delivery": {"retry": 3}}}
+GOOD = {"apiVersion": MESSAGING, "kind": "Channel", "metadata": {"name": "p", "namespace": "default"}, "spec": {"channelTemplate": {"apiVersion": MESSAGING, "kind": "Channel"}, "delivery": {"retry": 3}}}
 POISONS = {
     "no JSON": lambda o: "{",
     "nothing": lambda o: "",

@@ -190,8 +190,8 @@ static void test_objects(void **state)
     }
     assert_int_equal(
         parse(
-            "{\"apiVersion\":\"messaging.knative.dev/v1\",\"kind\":\"Channel\",\"metadata\":{\"generateName\":\"c-\"},"
-            "\"spec\":null,\"status\":{\"namespaces\":null}}",
+            "{\"apiVersion\":\"messaging.knative.dev/v1\",\"kind\":\"InMemoryChannel\",\"metadata\":{\"generateName\":"
+            "\"c-\"},\"spec\":null,\"status\":{\"namespaces\":null}}",
             &object, &said),
         OK);
     assert_string_equal(said, "");
