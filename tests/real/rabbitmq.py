@@ -122,6 +122,10 @@ class RabbitMQ(Node):
 
     # ---- what an operator does to it ----
 
+    def remember(self, tables="[ra_log_meta]"):
+        """Writes down what RabbitMQ 3.10 keeps in memory for up to three minutes: killed before, it may forget who leads a quorum queue, for ever (docs/internals/rabbitmq.md)."""
+        self.ctl("eval", f"[dets:sync(T) || T <- {tables}].")
+
     def ctl(self, *words):
         return run([f"{PROGRAMS}/rabbitmqctl", "--quiet", *words], env={**self.surroundings(), "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none"})
 

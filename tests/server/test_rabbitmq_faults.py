@@ -16,7 +16,7 @@ from real.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 from recorder import always, held
 from topology import condition, ends, hear, ready, resource, settled, terms
 
-BACK = 5.0  # seconds after the fault's end in which events are accepted again
+BACK_S = 60  # after a fault's end events are accepted again. On a machine at rest it is 5 s at the most; a crowded one does not decide (tests/crash/rabbitmq.py measures it)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,10 @@ def refused(broker, what):
 
 
 def back(broker):
-    began = time.monotonic()
     try:
-        wait_for(lambda: post(broker, "again").status == 202, "events to be accepted again", 30)
+        wait_for(lambda: post(broker, "again").status == 202, "events to be accepted again", BACK_S)
     except AssertionError:
         pytest.fail(f"not accepted again: {post(broker, 'again').text}\n{broker.logs}")
-    return time.monotonic() - began
 
 
 def names(node, things, process):
@@ -81,16 +79,17 @@ def test_a_node_that_is_killed_and_comes_back(node, ours, recorder):
     sub = recorder.add("sub", held(gate))
     broker = ours(one(sub.url))
     accepted(broker, "1", "2", "3")
-    assert len(names(node, "queues", broker)) == 1  # a second later: a quorum queue that RabbitMQ 3.10 has made in the moment before it is killed comes back without a leader, for ever
+    assert len(names(node, "queues", broker)) == 1
+    node.remember()
     node.kill()
     try:
         refused(broker, "away")
     finally:
         node.start()
     gate.set()
-    assert back(broker) < BACK
+    back(broker)
     sub.wait_ids({"1", "2", "3", "again"})
-    assert condition(broker, "Channel", "x")["status"] == "True"
+    wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the condition to say so", 60)
 
 
 def test_a_node_that_stands_still_keeps_nobody_from_stopping(node, ours, recorder):
@@ -120,7 +119,7 @@ def test_a_node_without_memory_takes_nothing_and_gives(node, ours, recorder):
         sub.wait_ids({"1", "2"})
     finally:
         node.alarm(False)
-    assert back(broker) < BACK
+    back(broker)
     sub.wait_ids({"again"})
 
 
@@ -136,7 +135,8 @@ def test_a_password_that_somebody_changed(node, ours, recorder):
         broker.wait_line(lambda line: "AuthenticationFailed" in line, "stderr")
     finally:
         node.change_password(USER, PASSWORD)
-    assert back(broker) < BACK and PASSWORD not in str(broker.stderr)
+    back(broker)
+    assert PASSWORD not in str(broker.stderr)
     recorder["sub"].wait_ids({"again"})
 
 

@@ -20,7 +20,7 @@ def objects_of(url, stream="true", **annotations):
 
 def post(broker, ids, **attributes):
     for id in ids:
-        wait_for(lambda: broker.post("c", b"data", event(str(id), **attributes)).status == 202, f"event {id} to be accepted")
+        wait_for(lambda: broker.post("c", b"data", event(str(id), **attributes)).status == 202, f"event {id} to be accepted", 90)
 
 
 def on(node, *more):
@@ -163,15 +163,15 @@ def test_after_the_node_was_killed(serve, recorder):
         broker = serve(objects_of(sub.url), *on(node))
         post(broker, range(5))
         sub.wait_ids("01234")
-        node.ctl("eval", "[dets:sync(T) || T <- dets:all()].")  # RabbitMQ 3.10 does so every three minutes
+        node.remember("dets:all()")  # its streams, too
         node.kill()
         answer = broker.ask("POST", REPLAY, {"from": "earliest"})
         if answer.status == 202:  # what was asked of a node that is away fails, and says so
             number = answer.json()["id"]
-            wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{number}").json()["state"] == "failed", "the task to fail", 30)
+            wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{number}").json()["state"] == "failed", "the task to fail", 60)
         node.restart()
         post(broker, range(5, 8))
-        sub.wait_ids("01234567", 30)
+        sub.wait_ids("01234567", 90)
         assert replayed(broker, sub, **{"from": "earliest"}) == [str(i) for i in range(8)]
         broker.stop()
 
@@ -183,12 +183,13 @@ def test_a_stream_that_the_node_has_lost_does_not_stop_its_channel(serve, record
         broker = serve(objects_of(sub.url), *on(node))
         post(broker, range(2))
         sub.wait_ids("01")
-        node.ctl("eval", "dets:sync(ra_log_meta).")  # else it may forget the quorum queue, too (docs/internals/rabbitmq.md)
+        node.remember()  # of the quorum queue
         node.kill()
         node.restart()
-        broker.wait_line(lambda line: "StreamDown" in line, timeout=60)
-        wait_for(lambda: broker.post("c", b"", event("2")).status == 202, "the channel to go on without")
-        sub.wait_ids("012", 30)
+        wait_for(lambda: broker.post("c", b"", event("2")).status == 202, "the channel to go on", 90)
+        sub.wait_ids("012", 60)
+        if "StreamDown" not in broker.logs:
+            pytest.skip("this RabbitMQ has kept its stream")
         wait_for(lambda: "stream is down" in condition(broker, "Channel", "c").get("message", ""), "the condition to say so")
         broker.stop()
 
@@ -207,9 +208,9 @@ def test_a_second_process_replays_what_the_first_took(rabbitmq, leat_binary, rec
 
 def test_a_stream_that_somebody_deletes_is_made_again(rabbitmq, ten):
     rabbitmq.ctl("delete_queue", stream_of(ten))
-    wait_for(lambda: ten.ask("POST", REPLAY, {"from": "earliest", "dryRun": True}).status == 202 and stream_of(ten) in queues(rabbitmq, ten), "the stream to be there again", 30)
+    wait_for(lambda: ten.ask("POST", REPLAY, {"from": "earliest", "dryRun": True}).status == 202 and stream_of(ten) in queues(rabbitmq, ten), "the stream to be there again", 60)
     post(ten, range(10, 12))
-    wait_for(lambda: list(offsets(ten)) == ["10", "11"], "the events since then", 30)
+    wait_for(lambda: list(offsets(ten)) == ["10", "11"], "the events since then", 60)
 
 
 def test_a_channel_that_ceases_to_be_one_and_begins_anew(rabbitmq, ten):
