@@ -318,6 +318,26 @@ const char *http_listener_address(const struct http_listener *l)
     return l->address;
 }
 
+static bool is_loopback(const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
+    return a->ss_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == IN_LOOPBACKNET));
+}
+
+bool http_listener_is_loopback(const struct http_listener *l)
+{
+    for (size_t i = 0; i < l->socket_count; i++) {
+        struct sockaddr_storage a = {0};
+        socklen_t len = sizeof a;
+        if (getsockname(l->sockets[i].watch.fd, (struct sockaddr *)&a, &len) != 0 || !is_loopback(&a))
+            return false;
+    }
+    return true;
+}
+
 void http_listener_close(struct http_listener *l)
 {
     if (!l)

@@ -147,7 +147,11 @@ static enum err make_directories(const char *path, struct diag *d)
 
 static bool is_harmless(const char *name)
 {
-    return *name == '.' || strcmp(name, "lock") == 0 || strcmp(name, "lost+found") == 0;
+    static const char *const names[] = {"lock", "tokens", "lost+found"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return *name == '.';
 }
 
 /* A directory that has something else in it, and no format, is somebody else's. */
@@ -305,15 +309,19 @@ static enum err begin(int dir, const char *path, int lock, struct diag *d)
     return e == OK ? sign_lock(lock, path, d) : e;
 }
 
-static enum err open_there(const char *path, int *lock, struct diag *d)
+enum err data_dir_make(const char *path, struct diag *d)
 {
     enum err e = check_format(path, d);
     if (e != OK && e != ERR_NOTFOUND)
         return e;
     bool fresh = e == ERR_NOTFOUND;
     e = make_directories(path, d);
-    if (e == OK && fresh) /* before the first byte: it may be somebody's home */
-        e = check_empty(path, d);
+    return e == OK && fresh ? check_empty(path, d) : e; /* before the first byte: it may be somebody's home */
+}
+
+static enum err open_there(const char *path, int *lock, struct diag *d)
+{
+    enum err e = data_dir_make(path, d);
     if (e != OK)
         return e;
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -421,9 +421,17 @@ static enum err start_api(struct server *s, struct diag *d)
     list_init(&s->api.tails);
     if (!s->options->api)
         return OK;
-    enum err e = http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server);
-    return e == OK ? http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d)
-                   : diag_set(d, e, "out of memory");
+    s->api.access.open_metrics = s->options->open_metrics;
+    enum err e =
+        s->options->health_only ? OK : access_open(&s->api.access, s->options->tokens, s->options->data_dir, d);
+    if (e != OK)
+        return e;
+    if (http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server) != OK)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    e = http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d);
+    return e == OK && !s->options->health_only
+               ? access_require(&s->api.access, http_listener_is_loopback(s->api_listener), s->options->api, d)
+               : e;
 }
 
 /* The default bus: what the options say, else the log where there is a place for it. A log that names no directory is
@@ -542,6 +550,7 @@ static void clean_up(struct server *s)
     http_listener_close(s->api_listener);
     http_server_free(s->api_server);
     api_watches_free(&s->api);
+    access_close(&s->api.access);
     engine_free(s->engine);
     happenings_free(s->happenings);
     store_close(s->store, s->table ? resource_table_version(s->table) : 0);

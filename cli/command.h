@@ -94,9 +94,9 @@ bool colours_on(int fd);
 
 /* One per file. */
 extern const struct command command_serve, command_validate, command_apply, command_get, command_delete, command_audit,
-    command_send, command_listen, command_explain, command_tail, command_dlq, command_replay, command_pause,
-    command_resume, command_run_with_sink, command_task, command_filter, command_cesql, command_source, command_log,
-    command_doctor, command_bench, command_version, command_completion, command_man, command_help;
+    command_send, command_listen, command_explain, command_tail, command_dlq, command_token, command_replay,
+    command_pause, command_resume, command_run_with_sink, command_task, command_filter, command_cesql, command_source,
+    command_log, command_doctor, command_bench, command_version, command_completion, command_man, command_help;
 
 /* Options that every client verb takes. */
 #define CLIENT_OPTIONS                                                                                                 \

@@ -25,6 +25,7 @@ const struct command *const commands[] = {
     &command_pause,
     &command_resume,
     &command_task,
+    &command_token,
     &command_source,
     &command_run_with_sink,
     &command_log,

@@ -24,6 +24,11 @@ static const struct option_spec options[] = {
      true},
     {"ingress", 0, "ADDR", "Where events come in. Default: 127.0.0.1:8080. Port 0 picks one and prints it.", false},
     {"api", 0, "ADDR", "Where resources, health and metrics are. Default: 127.0.0.1:8001.", false},
+    {"tokens", 0, "FILE",
+     "Who may use the API, as `leat token create` writes it; then a token is asked for on the loopback address too. "
+     "Default: tokens in the data directory, for an --api that other machines reach.",
+     false},
+    {"open-metrics", 0, NULL, "Let /metrics be read without a token.", false},
     {"hooks", 0, "ADDR", "A listener of their own for webhooks. Default: /hooks on the ingress listener.", false},
     {"hooks-url", 0, "URL",
      "Where the world reaches the webhooks, so that they can be registered (https://hooks.example.org).", false},
@@ -249,6 +254,8 @@ static int run(const struct invocation *in)
     struct serve_options o = {
         .ingress = option_value(in, "ingress", "127.0.0.1:8080"),
         .api = option_value(in, "api", "127.0.0.1:8001"),
+        .tokens = option_value(in, "tokens", NULL),
+        .open_metrics = option_given(in, "open-metrics"),
         .hooks = option_value(in, "hooks", NULL),
         .hooks_url = option_value(in, "hooks-url", NULL),
         .proxy = option_value(in, "proxy", NULL),

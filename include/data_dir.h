@@ -5,6 +5,7 @@
  *
  *     DATA/format         "leat data 1"
  *     DATA/lock           held locked by the process that serves; its number is the content
+ *     DATA/tokens         who may use the API (tokens.h)
  *     DATA/resources.db   objects (SQLite)
  *     DATA/kubernetes/    what sources of that kind have told
  *     DATA/log/           events of the default bus
@@ -20,6 +21,10 @@
 /* Where the data are: `given` (--data-dir; may be NULL), else the first of $STATE_DIRECTORY, else $XDG_STATE_HOME/leat,
  * else ~/.local/state/leat. Absolute, the caller's (free). ERR_INVALID with *d when nothing says it; ERR_NOMEM. */
 enum err data_dir_choose(const char *given, char **out, struct diag *d) must_check;
+
+/* Makes the directory when it is not there (0700), for who puts something there before it is served first. Errors as of
+ * data_dir_open. */
+enum err data_dir_make(const char *path, struct diag *d) must_check;
 
 struct data_dir;
 /* Makes the directory when it is not there (0700), checks its format and takes the lock. Errors say what to do.

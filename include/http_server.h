@@ -58,6 +58,8 @@ enum err http_listener_open(struct loop *control, const char *address, struct ht
                             size_t server_count, struct http_listener **out, struct diag *d) must_check;
 /* "127.0.0.1:41234": what was bound. Lives as long as the listener. */
 const char *http_listener_address(const struct http_listener *l);
+/* Whether only this machine reaches it: all its sockets are bound to loopback addresses. */
+bool http_listener_is_loopback(const struct http_listener *l);
 /* Stops accepting. NULL is fine. Before the servers are freed. */
 void http_listener_close(struct http_listener *l);
 

@@ -111,7 +111,7 @@ static void readyz(struct api *a, struct http_request *r)
     buf_init(&why, 65536);
     bool ready = engine_ready(a->engine, &why);
     struct slice query = http_request_query(r);
-    if (ready && !slice_has_prefix(query, SLICE("verbose")))
+    if ((ready && !slice_has_prefix(query, SLICE("verbose"))) || !access_knows(&a->access, r))
         buf_clear(&why);
     buf_put_str(&why, ready ? "ok\n" : "not ready\n");
     answer(r, ready ? 200 : 503, text_type, &why);
@@ -122,6 +122,8 @@ static void metrics(struct api *a, struct http_request *r)
     struct buf body;
     buf_init(&body, 64u << 20);
     engine_metrics(a->engine, &body);
+    if (!a->health_only)
+        access_metrics(&a->access, &body);
     answer(r, 200, metrics_type, &body);
 }
 
@@ -171,6 +173,8 @@ static void head(struct http_request *r, void *arg)
     const struct api *a = arg;
     struct slice path = http_request_path(r);
     bool get = slice_eq(http_request_method(r), SLICE("GET"));
+    if (!a->health_only && !access_admit(&((struct api *)arg)->access, r))
+        return;
     if (get &&
         (plain_page(arg, r, path) || (!a->health_only && (api_discovery(arg, r, path) || api_openapi(arg, r, path)))))
         return;
@@ -203,6 +207,13 @@ static const struct {
     {NULL, "/leat/v1/tasks", true, api_tasks},
     {NULL, "/leat/v1/subscriptions", true, api_subscriptions},
 };
+
+const char *api_page_at(size_t i, const char **method)
+{
+    bool there = i < sizeof pages / sizeof pages[0];
+    *method = there ? pages[i].method : NULL;
+    return there ? pages[i].path : NULL;
+}
 
 /* Whether the path is the page's, or lies below it. */
 static bool lies_at(struct slice path, const char *page, bool below)

@@ -6,10 +6,11 @@
 #define LEAT_BROKER_API_H
 
 #include "../engine.h"
+#include "access.h"
 #include "http_server.h"
 #include "resource.h"
 
-#define API_WHO_MAX 64 /* an address as text */
+#define API_WHO_MAX ACCESS_WHO_MAX
 
 struct store;
 struct happenings;
@@ -20,6 +21,7 @@ struct api { /* the argument of api_handler; outlives the server */
     struct happenings *happenings;
     bool health_only;           /* no resources, and nothing under /leat */
     bool read_only;             /* resources come from files alone: several processes share them */
+    struct access access;       /* who may do what; not asked with health_only */
     void (*changed)(void *arg); /* the table was written to */
     void *arg;
     struct list tails; /* open ones; tail_count of them */
@@ -60,6 +62,10 @@ void api_tail_stop(struct api *a);
 /* The server stops: every watch ends. Then, when no request is left: what they read goes (watch.c). */
 void api_watches_stop(struct api *a);
 void api_watches_free(struct api *a);
+
+/* The i-th of leat's own pages, and its method (NULL: it looks by itself); NULL after the last. For tests: each of them
+ * must be known to the decision who may (routes.c). */
+const char *api_page_at(size_t i, const char **method);
 
 /* Answers a request under /api or /apis whose body, if any, is whole (resources.c). */
 void api_resources(struct api *a, struct http_request *r);

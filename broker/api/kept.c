@@ -110,7 +110,7 @@ static void delete_one(struct api *a, struct http_request *r, struct slice id)
     struct diag d = {0};
     char who[API_WHO_MAX];
     uint64_t number;
-    http_request_peer(r, who, sizeof who);
+    access_who(&a->access, r, who);
     enum err e = decimal_parse(id, INT64_MAX, &number) == OK
                      ? resource_stranger_delete(a->table, who, (int64_t)number, &d)
                      : diag_set(&d, ERR_NOTFOUND, "the last part of the path is no number of an object in quarantine");

@@ -6,7 +6,10 @@
  *     Namespace { 1: metadata }
  *     Secret    { 1: metadata, 2: data, 3: type, 4: stringData, 5: immutable }
  *     ConfigMap { 1: metadata, 2: data, 3: binaryData, 4: immutable }
- *     ObjectMeta { 1: name, 2: generateName, 3: namespace, 11: labels, 12: annotations }
+ *     SelfSubjectAccessReview { 2: spec { 1: resourceAttributes { 1: namespace, 2: verb, 3: group, 4: version,
+ *                               5: resource, 6: subresource, 7: name }, 2: nonResourceAttributes { 1: path, 2: verb } }
+ * } SelfSubjectRulesReview  { 2: spec { 1: namespace } } ObjectMeta { 1: name, 2: generateName, 3: namespace, 11:
+ * labels, 12: annotations }
  *
  * Maps are repeated { 1: key, 2: value }. Empty texts are written there, and left out here. Other fields are skipped.
  */
@@ -185,12 +188,53 @@ static bool put_nothing(struct object *o, struct slice message)
     return true;
 }
 
+/* Texts of a message as an object under this name: texts[i] is the field i + 1. */
+static bool put_texts(struct object *o, const char *name, struct slice message, const char *const *texts)
+{
+    begin(o, slice_str(name));
+    buf_put_char(o->out, '{');
+    struct object inside = {o->out, ""};
+    bool good = true;
+    for (uint64_t i = 0; good && texts[i]; i++)
+        good = put_text(&inside, texts[i], message, i + 1);
+    buf_put_char(o->out, '}');
+    return good;
+}
+
+static bool put_access_review(struct object *o, struct slice message)
+{
+    static const char *const resource[] = {"namespace", "verb",        "group", "version",
+                                           "resource",  "subresource", "name",  NULL},
+                             *const page[] = {"path", "verb", NULL};
+    struct slice spec, of_resource, of_page;
+    if (!find(message, 2, &spec) || !find(spec, 1, &of_resource) || !find(spec, 2, &of_page))
+        return false;
+    begin(o, SLICE("spec"));
+    buf_put_char(o->out, '{');
+    struct object inside = {o->out, ""};
+    bool good = (!of_resource.len || put_texts(&inside, "resourceAttributes", of_resource, resource)) &&
+                (!of_page.len || put_texts(&inside, "nonResourceAttributes", of_page, page));
+    buf_put_char(o->out, '}');
+    return good;
+}
+
+static bool put_rules_review(struct object *o, struct slice message)
+{
+    static const char *const texts[] = {"namespace", NULL};
+    struct slice spec;
+    return find(message, 2, &spec) && put_texts(o, "spec", spec, texts);
+}
+
 enum err kubernetes_protobuf_read(struct slice body, struct buf *out, struct diag *d)
 {
     static const struct {
-        const char *kind;
+        const char *version, *kind;
         bool (*put)(struct object *o, struct slice message);
-    } kinds[] = {{"Namespace", put_nothing}, {"Secret", put_secret}, {"ConfigMap", put_config_map}};
+    } kinds[] = {{"v1", "Namespace", put_nothing},
+                 {"v1", "Secret", put_secret},
+                 {"v1", "ConfigMap", put_config_map},
+                 {"authorization.k8s.io/v1", "SelfSubjectAccessReview", put_access_review},
+                 {"authorization.k8s.io/v1", "SelfSubjectRulesReview", put_rules_review}};
     struct slice type, version, kind, message;
     if (!slice_has_prefix(body, slice_of("k8s\0", 4)))
         return diag_set(d, ERR_INVALID, "the body is no protobuf of Kubernetes: it does not begin with k8s and a 0");
@@ -198,13 +242,14 @@ enum err kubernetes_protobuf_read(struct slice body, struct buf *out, struct dia
     if (!find(body, 1, &type) || !find(body, 2, &message) || !find(type, 1, &version) || !find(type, 2, &kind))
         return diag_set(d, ERR_INVALID, "the protobuf of the body is broken");
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!slice_eq(version, SLICE("v1")) || !slice_eq_str(kind, kinds[i].kind))
+        if (!slice_eq_str(version, kinds[i].version) || !slice_eq_str(kind, kinds[i].kind))
             continue;
         struct object o = {out, ","};
-        buf_printf(out, "{\"apiVersion\":\"v1\",\"kind\":\"%s\"", kinds[i].kind);
+        buf_printf(out, "{\"apiVersion\":\"%s\",\"kind\":\"%s\"", kinds[i].version, kinds[i].kind);
         bool good = put_metadata(&o, message) && kinds[i].put(&o, message);
         buf_put_char(out, '}');
         return good ? OK : diag_set(d, ERR_INVALID, "the protobuf of the object is broken");
     }
-    return diag_set(d, ERR_UNSUPPORTED, "protobuf is read of Namespace, Secret and ConfigMap alone; send JSON");
+    return diag_set(d, ERR_UNSUPPORTED,
+                    "protobuf is read of Namespace, Secret, ConfigMap and reviews alone; send JSON");
 }

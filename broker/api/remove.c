@@ -95,7 +95,7 @@ static void remove_one(struct api *a, struct http_request *r, const struct api_t
     }
     if (!check_options(r, t, found, &dry))
         return;
-    http_request_peer(r, who, sizeof who);
+    access_who(&a->access, r, who);
     snprintf(uid, sizeof uid, "%s", found->uid);
     bool marks = finalizers(found) && !found->origin;
     enum err e = dry     ? OK
@@ -172,7 +172,7 @@ static enum err remove_each(const struct removal *m, struct diag *d)
     const struct resource *r;
     char who[API_WHO_MAX];
     enum err e = OK;
-    http_request_peer(m->request, who, sizeof who);
+    access_who(&m->api->access, m->request, who);
     while (e == OK && !m->dry && (r = next(m, &cursor))) {
         if (finalizers(r)) {
             e = resource_mark_deleted(m->api->table, who, r, d);

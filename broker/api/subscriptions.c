@@ -263,7 +263,7 @@ static void pause_or_resume(struct api *a, struct http_request *r, const struct 
                    object->name, SLICE_ARG(part));
         return;
     }
-    http_request_peer(r, who, sizeof who);
+    access_who(&a->access, r, who);
     enum err e = resource_pause(a->table, who, object, pause, &d);
     if (e == OK) {
         answer_paused(r, t, object);

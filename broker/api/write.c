@@ -317,7 +317,7 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
     struct resource_table *t = w->api->table;
     const struct resource *stored = NULL;
     char who[API_WHO_MAX];
-    http_request_peer(w->request, who, sizeof who);
+    access_who(&w->api->access, w->request, who);
     if (w->create && kind_is_passing(w->target->kind))
         happenings_make_room(w->api->happenings);
     enum err e = w->create ? resource_create(t, who, w->target->kind, object, &stored, d)

@@ -37,6 +37,7 @@ FAMILIES = {  # name: type, labels of each series
     "leat_bus_commits_total": ("counter", ("bus",)),
     "leat_bus_committed_records_total": ("counter", ("bus",)),
     "leat_bus_lost_records_total": ("counter", ("bus",)),
+    "leat_api_refused_total": ("counter", ("reason",)),
     "process_resident_memory_bytes": ("gauge", ()),
     "leat_build_info": ("gauge", ("version",)),
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Access to the API: who asks (by a token, or by being on this machine), whether he may (roles.h), and what he is told
+ * when not. docs/access.md is the user's page. On the control loop.
+ */
+#ifndef LEAT_BROKER_API_ACCESS_H
+#define LEAT_BROKER_API_ACCESS_H
+
+#include "err.h"
+#include "http_server.h"
+#include "roles.h"
+
+#define ACCESS_WHO_MAX 128 /* a token's name, and an address as text */
+
+struct access {                /* of a server; zeroed: everybody may do everything */
+    struct token_file *tokens; /* owned; NULL: there are none */
+    bool required;             /* who has no token is refused */
+    bool open_metrics;         /* but not of /metrics */
+    uint64_t unauthenticated, forbidden;
+    uint64_t log_next_ns, unsaid; /* of refusals: a line a second */
+};
+
+/* The tokens are in `file`, else (NULL) in the file "tokens" of `data_dir` (may be NULL), if it is there. Who names a
+ * file means it: then a token is required. ERR_INVALID with *d: something is wrong with it; ERR_NOMEM. */
+enum err access_open(struct access *a, const char *file, const char *data_dir, struct diag *d) must_check;
+/* The listener is there: unless it is `local`, tokens are required. ERR_INVALID when they are, and there are none: *d
+ * says what to do. `address` is what the user wrote. */
+enum err access_require(struct access *a, bool local, const char *address, struct diag *d) must_check;
+void access_close(struct access *a);
+
+struct access_caller {
+    const char *name; /* of the token; NULL: nobody, who may do everything where no token is required */
+    enum role role;
+    const char *namespace_name; /* "": all */
+};
+/* Whether the request may go on; false: it has been answered (401, 403). */
+bool access_admit(struct access *a, struct http_request *r);
+/* Who sent it; of a request that was admitted. What it borrows holds until the next request is looked at. */
+struct access_caller access_caller_of(struct access *a, const struct http_request *r);
+/* The same for the log of changes: "ci 10.0.0.7", or the address alone. */
+void access_who(struct access *a, const struct http_request *r, char out[ACCESS_WHO_MAX]);
+/* Whether a page for everybody may go into details: /readyz of a server that asks for tokens may not. */
+bool access_knows(struct access *a, const struct http_request *r);
+/* Series of counters, for /metrics. */
+void access_metrics(const struct access *a, struct buf *out);
+
+#endif
