@@ -20,13 +20,21 @@ static void cell(const cJSON *object, const struct kind_column *column, char *ou
     buf_fini(&text);
 }
 
-/* Who an object belongs to: a file of `serve -f`, or "api". */
+/* Who an object belongs to: a file of `serve -f`, which is the manager of no fields but the whole, or "api". */
 static const char *owner_of(const cJSON *object)
 {
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata"),
                 *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(metadata, "managedFields"), 0);
     const char *manager = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(first, "manager"));
-    return manager ? manager : "";
+    return manager && !cJSON_GetObjectItemCaseSensitive(first, "fieldsV1") ? manager : "api";
+}
+
+/* Who manages which fields is long, and nobody's to write; a file is told all the same. */
+static void managers_hide(cJSON *object)
+{
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
+    if (strcmp(owner_of(object), "api") == 0)
+        cJSON_DeleteItemFromObjectCaseSensitive(metadata, "managedFields");
 }
 
 enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
@@ -120,6 +128,10 @@ static void print_one_or_list(struct client *cl, const struct invocation *in, co
                               bool one, enum output form)
 {
     if (form == OUTPUT_JSON || form == OUTPUT_YAML) {
+        cJSON *item;
+        managers_hide(tree);
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(tree, "items"))
+            managers_hide(item);
         print_tree(tree, form);
         return;
     }

@@ -125,11 +125,12 @@ struct resource {
     const char *namespace_name; /* "" when cluster scoped */
     const char *name;
     const char *uid;
-    const char *origin; /* the file that owns it; NULL: made over the API */
-    uint64_t version;   /* metadata.resourceVersion */
-    bool quarantined;   /* what was stored of it is not valid: it is shown, with a condition, and takes no part */
-    int64_t paused_ns;  /* wall time: since when an operator has paused its deliveries; 0: nobody has */
-    cJSON *object;      /* the whole of it with status; change only through the table */
+    const char *origin;  /* the file that owns it; NULL: made over the API */
+    uint64_t version;    /* metadata.resourceVersion */
+    bool quarantined;    /* what was stored of it is not valid: it is shown, with a condition, and takes no part */
+    int64_t paused_ns;   /* wall time: since when an operator has paused its deliveries; 0: nobody has */
+    const char *managed; /* metadata.managedFields as JSON, which is not in the object; NULL: nobody's */
+    cJSON *object;       /* the whole of it with status; change only through the table */
 };
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
 void resource_table_free(struct resource_table *t);
@@ -149,9 +150,10 @@ enum err resource_table_keep(struct resource_table *t, struct store *store,
  * its objects (they are copied). On conflict with an object of the API: ERR_CONFLICT with a problem, nothing changed;
  * nor when the store refuses (store.h). */
 enum err resource_table_sync(struct resource_table *t, const struct manifest *m, struct problems *p) must_check;
-/* Over the API: `object` is taken over on OK. `who` asks for it, for the trail of changes. ERR_EXISTS, ERR_NOTFOUND,
- * ERR_CONFLICT (owned by a file, or metadata.resourceVersion stale), ERR_INVALID (immutable field), or what the store
- * says, with *d; then nothing has changed. */
+/* Over the API: `object` is taken over on OK. Its metadata.managedFields, when that is one node of raw text
+ * (cJSON_CreateRaw), is taken out and stands beside it; without it they stay as they are. `who` asks for it, for the
+ * trail of changes. ERR_EXISTS, ERR_NOTFOUND, ERR_CONFLICT (owned by a file, or metadata.resourceVersion stale),
+ * ERR_INVALID (immutable field), or what the store says, with *d; then nothing has changed. */
 enum err resource_create(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
                          const struct resource **out, struct diag *d) must_check;
 enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,

@@ -10,14 +10,10 @@
 
 #define STATUS_BYTES_MAX 65536
 
-void api_status_of(struct http_request *r, int code, const char *reason, const struct api_target *t, cJSON *causes,
-                   const char *format, ...)
+#define MESSAGE_MAX 8192
+
+static cJSON *status_tree(int code, const char *reason, const char *message)
 {
-    va_list args;
-    char message[8192];
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
     cJSON *tree = cJSON_CreateObject();
     cJSON_AddStringToObject(tree, "kind", "Status");
     cJSON_AddStringToObject(tree, "apiVersion", "v1");
@@ -25,7 +21,38 @@ void api_status_of(struct http_request *r, int code, const char *reason, const s
     cJSON_AddStringToObject(tree, "status", code < 400 ? "Success" : "Failure");
     cJSON_AddStringToObject(tree, "message", message);
     cJSON_AddStringToObject(tree, "reason", reason);
-    cJSON *details = cJSON_AddObjectToObject(tree, "details");
+    return tree;
+}
+
+void api_status_options(struct http_request *r, int code, const char *reason, const char *options, cJSON *causes,
+                        const char *format, ...)
+{
+    va_list args;
+    char message[MESSAGE_MAX];
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    cJSON *tree = status_tree(code, reason, message), *details = cJSON_AddObjectToObject(tree, "details");
+    if (options) {
+        cJSON_AddStringToObject(details, "group", "meta.k8s.io");
+        cJSON_AddStringToObject(details, "kind", options);
+    }
+    if (!causes || !cJSON_AddItemToObject(details, "causes", causes))
+        cJSON_Delete(causes);
+    cJSON_AddNumberToObject(tree, "code", code);
+    api_json(r, code, tree);
+    cJSON_Delete(tree);
+}
+
+void api_status_of(struct http_request *r, int code, const char *reason, const struct api_target *t, cJSON *causes,
+                   const char *format, ...)
+{
+    va_list args;
+    char message[MESSAGE_MAX];
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    cJSON *tree = status_tree(code, reason, message), *details = cJSON_AddObjectToObject(tree, "details");
     if (t->name[0])
         cJSON_AddStringToObject(details, "name", t->name);
     if (t->kind->group[0])

@@ -105,6 +105,9 @@ void api_selection_fini(struct api_selection *s);
 /* A Status object about one object, with details; causes (taken over) may be NULL. */
 void api_status_of(struct http_request *r, int code, const char *reason, const struct api_target *t, cJSON *causes,
                    const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* The same about no object: about the parameters of a request ("PatchOptions"), or about nothing (NULL). */
+void api_status_options(struct http_request *r, int code, const char *reason, const char *options, cJSON *causes,
+                        const char *format, ...) __attribute__((format(printf, 6, 7)));
 /* A list with one cause; NULL without memory, which only means less detail. */
 cJSON *api_causes(const char *reason, const char *message, const char *field);
 /* 404 for the target. */

@@ -14,30 +14,40 @@
 
 /* ---- owners ---- */
 
-/* Who owns an object is told where Kubernetes has it: as the manager of its fields. It is in answers only: what comes
- * back with an object is forgotten (table_object.c). */
+/* Who owns an object's fields (managed.h), which stands beside it: a reference. A file that owns all of it is told in
+ * the same place, as a manager without a list of fields. NULL: no memory. */
 static cJSON *managed_fields(const struct resource *found)
 {
+    if (!found->origin) {
+        cJSON *node = cJSON_CreateNull();
+        if (node) {
+            node->type = cJSON_Raw | cJSON_IsReference;
+            node->valuestring = (char *)(uintptr_t)found->managed;
+        }
+        return node;
+    }
     cJSON *list = cJSON_CreateArray(), *entry = cJSON_CreateObject();
     if (!list || !entry || !cJSON_AddItemToArray(list, entry)) {
         cJSON_Delete(entry);
         cJSON_Delete(list);
         return NULL;
     }
-    cJSON_AddStringToObject(entry, "manager", found->origin ? found->origin : "api");
-    cJSON_AddStringToObject(entry, "operation", found->origin ? "Apply" : "Update");
+    cJSON_AddStringToObject(entry, "manager", found->origin);
+    cJSON_AddStringToObject(entry, "operation", "Apply");
     return list;
 }
 
 cJSON *api_shown(const struct resource *found)
 {
-    cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(), *fields = managed_fields(found), *each;
-    bool good = object && metadata && fields;
+    bool owned = found->origin || found->managed;
+    cJSON *object = cJSON_CreateObject(), *metadata = cJSON_CreateObject(),
+          *fields = owned ? managed_fields(found) : NULL, *each;
+    bool good = object && metadata && (fields || !owned);
     /* Kubernetes counts the generations of its own kinds of old for nobody. */
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(found->object, "metadata"))
         good =
             good && ((!found->kind->group[0] && strcmp(each->string, "generation") == 0) || json_refer(metadata, each));
-    if (good && cJSON_AddItemToObject(metadata, "managedFields", fields))
+    if (good && fields && cJSON_AddItemToObject(metadata, "managedFields", fields))
         fields = NULL;
     cJSON_ArrayForEach(each, found->object) {
         if (strcmp(each->string, "metadata") != 0)

@@ -12,22 +12,13 @@
 
 #include "../happenings.h"
 #include "../resource/check.h"
-#include "kubernetes.h"
 #include "patch.h"
 #include "protobuf.h"
 #include "text.h"
+#include "write.h"
 
 #define PROBLEMS_SAID_MAX 20 /* in one message; more are of no help */
 #define WARNING_MAX 300      /* bytes of one */
-
-struct write {
-    struct api *api;
-    struct http_request *request;
-    const struct api_target *target;
-    bool create, dry;
-    enum { FIELDS_WARN, FIELDS_STRICT, FIELDS_IGNORE } fields;
-    struct problems problems;
-};
 
 /* ---- what is asked for ---- */
 
@@ -356,7 +347,7 @@ static bool refuse_holding(struct write *w, const cJSON *object)
     return false;
 }
 
-static void write_object(struct write *w, struct slice body)
+void write_object(struct write *w, struct slice body)
 {
     struct diag d = {0};
     if (body.len > MANIFEST_BYTES_MAX) { /* a patch made it so */
@@ -370,7 +361,8 @@ static void write_object(struct write *w, struct slice body)
         cJSON_Delete(object);
         object = NULL;
     }
-    enum err e = !object ? OK : w->dry ? try(w, object, &d) : store(w, object, &d);
+    enum err e = object ? write_manage(w, object, &d) : OK;
+    e = !object || e != OK ? e : w->dry ? try(w, object, &d) : store(w, object, &d);
     if (e != OK) {
         struct api_target named = *w->target;
         const char *name = metadata_text(object, "name");
@@ -466,7 +458,9 @@ static void patch(struct write *w, struct slice body)
         return;
     }
     cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = cJSON_Duplicate(found->object, true);
-    enum err e = !object || !object_convert(object, t->kind->stored, t->kind) ? ERR_NOMEM
+    bool whole = object && object_convert(object, t->kind->stored, t->kind) &&
+                 (apply != json_patch || write_show_managed(found, object));
+    enum err e = !whole  ? ERR_NOMEM
                  : !tree ? diag_set(&d, ERR_INVALID, "the patch is no JSON")
                          : apply(&object, tree, &d);
     char *text = e == OK ? cJSON_PrintUnformatted(object) : NULL;
@@ -494,9 +488,11 @@ bool api_write(struct api *a, struct http_request *r, const struct api_target *t
     if (!post && !put && !change)
         return false;
     w.create = post;
-    if (!read_options(&w))
+    if (!read_options(&w) || !write_read_manager(&w))
         return true;
-    if (change)
+    if (change && slice_eq_nocase(media_type(r, SLICE("")), SLICE("application/apply-patch+yaml")))
+        write_apply(&w, body);
+    else if (change)
         patch(&w, body);
     else
         take_object(&w, body);

@@ -399,8 +399,9 @@ static void github_source(struct check *c, cJSON *object)
 }
 
 /* As an API server keeps it: what stringData says is under data, in base64, so that nothing shows a secret as it is. */
-static void move_plain(struct check *c, cJSON *object)
+bool secret_plain_move(cJSON *object)
 {
+    bool good = true;
     cJSON *plain = cJSON_DetachItemFromObjectCaseSensitive(object, "stringData"), *data = rule_member(object, "data");
     if (cJSON_IsObject(plain) && !data)
         data = cJSON_AddObjectToObject(object, "data");
@@ -412,12 +413,12 @@ static void move_plain(struct check *c, cJSON *object)
         base64_put(&b, slice_str(value->valuestring));
         char *text = buf_take_string(&b);
         cJSON_DeleteItemFromObjectCaseSensitive(data, value->string);
-        if (!text || !cJSON_AddStringToObject(data, value->string, text))
-            c->nomem = true;
+        good = good && text && cJSON_AddStringToObject(data, value->string, text);
         free(text);
     }
-    c->nomem = c->nomem || (cJSON_IsObject(plain) && !data);
+    good = good && (data || !cJSON_IsObject(plain));
     cJSON_Delete(plain);
+    return good;
 }
 
 static void secret(struct check *c, cJSON *object)
@@ -432,7 +433,7 @@ static void secret(struct check *c, cJSON *object)
         path_up(c, inner);
     }
     path_up(c, before);
-    move_plain(c, object);
+    c->nomem = !secret_plain_move(object) || c->nomem;
 }
 
 static void service(struct check *c, cJSON *object)

@@ -39,6 +39,11 @@ void rule_event_transform(struct check *c, cJSON *object);
 void rule_sequence(struct check *c, cJSON *object);
 void rule_parallel(struct check *c, cJSON *object);
 
+/* ---- rules.c ---- */
+
+/* What a Secret's stringData says comes under data, in base64. false: no memory. */
+bool secret_plain_move(cJSON *object);
+
 /* ---- rules_kafka.c ---- */
 
 void rule_kafka_channel(struct check *c, cJSON *object);

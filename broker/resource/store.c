@@ -7,6 +7,7 @@
  *              `absent_since`: a file's object that its file no longer had when leat started; kept for its identity,
  *              gone after STORE_ABSENT_NS.
  *              `planned`: not NULL while the last plan has subscriptions of it, which may hold events.
+ *              `managed`: who owns its fields (metadata.managedFields), NULL where that is nobody's.
  *     audit    one row a change, the newest STORE_AUDIT_MAX; its numbers have no gaps, since only the oldest go
  *     cursors  key of a subscription in a plan → name on the bus
  *     places   key of a source in a plan → up to where it has done its work
@@ -37,7 +38,8 @@
 static const char schema[] =
     "CREATE TABLE objects (id INTEGER PRIMARY KEY, api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT "
     "NULL, name TEXT NOT NULL, uid TEXT NOT NULL, generation INTEGER NOT NULL, created TEXT NOT NULL, origin TEXT, "
-    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, planned INTEGER, UNIQUE (api_group, kind, "
+    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, planned INTEGER, managed TEXT, UNIQUE (api_group, "
+    "kind, "
     "namespace, "
     "name)) STRICT;"
     "CREATE TABLE audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, "
@@ -52,13 +54,15 @@ static const char *const texts[STATEMENT_COUNT] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
-    [OBJECT_EACH] = "SELECT api_group, kind, namespace, name, uid, generation, created, origin, object, "
-                    "absent_since, id, paused_at, planned FROM objects ORDER BY api_group, kind, namespace, name",
-    [OBJECT_PUT] = "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object) "
-                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (api_group, kind, namespace, name) DO "
-                   "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), planned = iif(uid = ?5, planned, NULL), uid "
-                   "= ?5, generation = ?6, created = ?7, "
-                   "origin = ?8, object = ?9, absent_since = NULL",
+    [OBJECT_EACH] =
+        "SELECT api_group, kind, namespace, name, uid, generation, created, origin, object, "
+        "absent_since, id, paused_at, planned, managed FROM objects ORDER BY api_group, kind, namespace, name",
+    [OBJECT_PUT] =
+        "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object, "
+        "managed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (api_group, kind, namespace, name) DO "
+        "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), planned = iif(uid = ?5, planned, NULL), uid "
+        "= ?5, generation = ?6, created = ?7, "
+        "origin = ?8, object = ?9, managed = ?10, absent_since = NULL",
     [OBJECT_DELETE] = "DELETE FROM objects WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
     [OBJECT_DELETE_ID] = "DELETE FROM objects WHERE id = ?1",
     [OBJECT_ABSENT] = "UPDATE objects SET absent_since = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND "
@@ -218,6 +222,10 @@ static enum err add_columns(struct store *s, struct diag *d)
     enum err e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'planned'", &there, d);
     if (e == OK && !there)
         e = execute(s, "ALTER TABLE objects ADD COLUMN planned INTEGER", d);
+    if (e == OK)
+        e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'managed'", &there, d);
+    if (e == OK && !there)
+        e = execute(s, "ALTER TABLE objects ADD COLUMN managed TEXT", d);
     return e == OK ? execute(s, PLACES, d) : e;
 }
 
@@ -398,7 +406,8 @@ enum err store_each(struct store *s, enum err (*row)(void *arg, const struct sto
                                     .object = {column(st, 8), (size_t)sqlite3_column_bytes(st, 8)},
                                     .absent = sqlite3_column_type(st, 9) != SQLITE_NULL,
                                     .paused_ns = sqlite3_column_int64(st, 11),
-                                    .planned = sqlite3_column_type(st, 12) != SQLITE_NULL};
+                                    .planned = sqlite3_column_type(st, 12) != SQLITE_NULL,
+                                    .managed = (const char *)sqlite3_column_text(st, 13)};
         e = sqlite3_errcode(s->db) == SQLITE_NOMEM ? diag_set(d, ERR_NOMEM, "out of memory") : row(arg, &r);
     }
     sqlite3_reset(st);
@@ -433,6 +442,7 @@ static enum err put_object(struct store *s, const struct store_change *c, struct
     store_bind_text(st, 7, text_in(metadata, "creationTimestamp"));
     store_bind_text(st, 8, c->origin);
     store_bind_text(st, 9, json);
+    store_bind_text(st, 10, c->managed && *c->managed ? c->managed : NULL);
     enum err e = store_run(s, st, d);
     sqlite3_clear_bindings(st);
     cJSON_free(json);

@@ -36,6 +36,7 @@ struct store_row {
     int64_t generation;
     const char *created; /* metadata.creationTimestamp */
     struct slice object; /* JSON */
+    const char *managed; /* metadata.managedFields of it, in JSON; NULL: nobody's */
     bool absent;         /* its file went away while no leat ran: nothing but its identity counts */
     int64_t paused_ns;   /* wall time: since when its deliveries are paused; 0: they are not */
     bool planned;        /* the last plan had its subscriptions */
@@ -50,6 +51,7 @@ struct store_change {
     const char *origin;          /* of the next state; NULL: the API's */
     const char *who;             /* "127.0.0.1", "m.yaml": for the trail; NULL: nothing that it would tell of */
     const cJSON *before, *after; /* NULL: it is new; it goes */
+    const char *managed;         /* metadata.managedFields of the next state, in JSON; NULL or "": nobody's */
     bool status;                 /* is the user's too, and kept: that of kinds which others fill elsewhere */
     bool absent;                 /* it goes, but its identity is kept for STORE_ABSENT_NS */
     /* Not STORE_OBJECT: the object stays as it is; its deliveries are paused, or go on; a plan has its subscriptions,

@@ -44,6 +44,8 @@ void entry_free(struct entry *e)
         return;
     cJSON_Delete(e->public.object);
     cJSON_Delete(e->next_status);
+    cJSON_free(e->managed);
+    cJSON_free(e->next_managed);
     free(e->origin);
     free(e->cursor);
     free(e);
@@ -211,6 +213,7 @@ void entry_replace(struct resource_table *t, struct entry *e, const struct kind 
     e->public.object = object;
     e->public.kind = kind;
     e->public.quarantined = false;
+    entry_managed_keep(e);
     entry_view(e);
     table_version_take(t, e, before);
     cJSON_Delete(before);
@@ -293,11 +296,13 @@ enum err resource_create(struct resource_table *t, const char *who, const struct
     enum err err = create_begin(t, kind, object, &e, d);
     if (err != OK)
         return err;
+    object_managed_take(e, object);
     err = kept_write(t, who, NULL, e, object, d);
     if (err != OK) {
         entry_forget(e);
         return err;
     }
+    entry_managed_keep(e);
     table_version_take(t, e, NULL);
     table_insert(t, e);
     kept_absent_forget(t, e);
@@ -337,6 +342,7 @@ static enum err replace_begin(struct resource_table *t, const struct kind *kind,
     *changed = true;
     if (!object_continue(e, object, changed))
         return diag_set(d, ERR_NOMEM, "no memory");
+    *changed = *changed || object_managed_differs(e, object);
     object_version_set(object, *changed ? t->version + 1 : e->public.version);
     *out = e;
     return OK;
@@ -358,9 +364,12 @@ enum err resource_replace(struct resource_table *t, const char *who, const struc
     if (err != OK)
         return err;
     if (changed) {
+        object_managed_take(e, object);
         err = kept_write(t, who, e, e, object, d);
-        if (err != OK)
+        if (err != OK) {
+            entry_managed_forget(e);
             return err;
+        }
         entry_replace(t, e, kind->stored, object);
     } else {
         cJSON_Delete(object);

@@ -16,6 +16,8 @@
 struct entry {
     struct resource public;
     char *origin;               /* owned; NULL: made over the API */
+    char *managed;              /* owned (cJSON's): who owns which fields; NULL: nobody */
+    char *next_managed;         /* owned likewise: of the write under way; NULL: it stays, "": nobody */
     bool told;                  /* the listener knows of it, or it was there before there was one */
     bool seen;                  /* by the sync under way */
     bool planned, planned_kept; /* the last plan has it: its subscriptions may hold events; the store says so */
@@ -88,6 +90,13 @@ bool object_mark_deleted(struct resource_table *t, cJSON *object);
 /* Room for any version; then setting one cannot fail. false: no memory. */
 bool object_version_reserve(cJSON *object);
 void object_version_set(cJSON *object, uint64_t version);
+/* Takes metadata.managedFields out of an object that is to be the entry's next state. */
+void object_managed_take(struct entry *e, cJSON *object);
+/* Whether an object says of its managers what the entry does not. */
+bool object_managed_differs(const struct entry *e, const cJSON *object);
+/* Puts what was taken in force, or forgets it. */
+void entry_managed_keep(struct entry *e);
+void entry_managed_forget(struct entry *e);
 /* Points the public view into the object. */
 void entry_view(struct entry *e);
 

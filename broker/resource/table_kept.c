@@ -66,6 +66,7 @@ struct store_change kept_change(const char *who, const struct entry *before, con
                                  .who = who,
                                  .before = before ? before->public.object : NULL,
                                  .after = after,
+                                 .managed = e->next_managed ? e->next_managed : e->managed,
                                  .status = kind_status_kept(r->kind)};
 }
 
@@ -317,6 +318,21 @@ enum err resource_stranger_delete(struct resource_table *t, const char *who, int
 
 /* ---- loading ---- */
 
+/* Who owns its fields: a list in JSON, or nobody. false: no memory. */
+static bool read_managed(struct entry *e, const char *text)
+{
+    struct json_value v;
+    if (!text || json_check(slice_str(text), MANIFEST_DEPTH_MAX, &v, NULL) != OK || v.type != JSON_ARRAY)
+        return true;
+    cJSON *node = cJSON_CreateRaw(text);
+    if (!node)
+        return false;
+    e->public.managed = e->managed = node->valuestring;
+    node->valuestring = NULL;
+    cJSON_Delete(node);
+    return true;
+}
+
 static enum err add_entry(struct load *l, const struct store_row *row, const struct kind *kind, cJSON *object,
                           bool quarantined)
 {
@@ -329,7 +345,8 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
         version = t->version;
     absent_key(kind, row->namespace_name, row->name, &key);
     char *origin = row->origin ? text_of(row->origin) : NULL;
-    bool good = e && (origin || !row->origin) && object_version_reserve(object) && table_reserve(t, 1);
+    bool good = e && (origin || !row->origin) && read_managed(e, row->managed) && object_version_reserve(object) &&
+                table_reserve(t, 1);
     if (good) {
         e->origin = origin;
         e->public.kind = kind->stored;
@@ -348,6 +365,8 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
     buf_fini(&key);
     if (good)
         return OK;
+    if (e)
+        cJSON_free(e->managed);
     free(origin);
     free(e);
     cJSON_Delete(object);

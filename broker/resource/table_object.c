@@ -53,6 +53,53 @@ void entry_view(struct entry *e)
     assert(r->name && r->uid);
 }
 
+/* ---- managers ---- */
+
+static cJSON *managed_of(const cJSON *object)
+{
+    cJSON *node = cJSON_GetObjectItemCaseSensitive(json_object(object, "metadata"), "managedFields");
+    return cJSON_IsRaw(node) ? node : NULL;
+}
+
+bool object_managed_differs(const struct entry *e, const cJSON *object)
+{
+    const cJSON *node = managed_of(object);
+    return node && strcmp(node->valuestring, e->managed ? e->managed : "") != 0;
+}
+
+void object_managed_take(struct entry *e, cJSON *object)
+{
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata"), *node = managed_of(object);
+    if (!node)
+        return;
+    assert(!e->next_managed);
+    e->next_managed = node->valuestring;
+    node->valuestring = NULL;
+    cJSON_Delete(cJSON_DetachItemViaPointer(metadata, node));
+}
+
+void entry_managed_keep(struct entry *e)
+{
+    if (!e->next_managed)
+        return;
+    cJSON_free(e->managed);
+    e->managed = e->next_managed;
+    e->next_managed = NULL;
+    if (!*e->managed) {
+        cJSON_free(e->managed);
+        e->managed = NULL;
+    }
+    e->public.managed = e->managed;
+}
+
+void entry_managed_forget(struct entry *e)
+{
+    cJSON_free(e->next_managed);
+    e->next_managed = NULL;
+}
+
+/* ---- versions ---- */
+
 /* Room for the longest number, so that putting a version in force cannot fail. */
 bool object_version_reserve(cJSON *object)
 {
@@ -68,10 +115,11 @@ void object_version_set(cJSON *object, uint64_t version)
     snprintf(v->valuestring, strlen("18446744073709551615") + 1, "%llu", (unsigned long long)version);
 }
 
-/* What only answers show (api/resources.c) is not the object's. */
+/* What only answers show is not the object's. */
 static void shown_forget(cJSON *metadata)
 {
-    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "managedFields");
+    if (!cJSON_IsRaw(cJSON_GetObjectItemCaseSensitive(metadata, "managedFields")))
+        cJSON_DeleteItemFromObjectCaseSensitive(metadata, "managedFields");
     cJSON_DeleteItemFromObjectCaseSensitive(metadata, "selfLink");
 }
 

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Server-side apply over HTTP: PATCH with application/apply-patch+yaml. The body (JSON or YAML) is what the applier
+ * wants to be so and no more; what comes of it and the present object (managed.h) is printed and read like a body, so
+ * that the checks are those of every write.
+ *
+ * For kubectl, as in Kubernetes: what its annotation last-applied-configuration says was applied by itself, so it
+ * conflicts with nobody; and where the annotation is there it is kept up, so that one may go back.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../resource/check.h"
+#include "../resource/rules.h"
+#include "write.h"
+
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+#define BEFORE "before-first-apply" /* who owned what is there when it is applied for the first time */
+#define CAUSES_MAX 100              /* of an answer; its message tells how many there are */
+
+/* ---- the body ---- */
+
+struct reader {
+    cJSON *tree;
+    size_t documents;
+    char mistake[200];
+};
+
+static void on_document(void *arg, cJSON *root)
+{
+    struct reader *r = arg;
+    if (r->documents++ == 0)
+        r->tree = root;
+    else
+        cJSON_Delete(root);
+}
+
+static void on_mistake(void *arg, struct place at, const char *text)
+{
+    struct reader *r = arg;
+    if (!r->mistake[0])
+        snprintf(r->mistake, sizeof r->mistake, "line %d, column %d: %.150s", at.line, at.column, text);
+}
+
+/* What is applied; NULL when the request has been answered. */
+static cJSON *read_body(struct write *w, struct slice body)
+{
+    struct reader r = {0};
+    struct places places;
+    struct slice text = slice_trim(body);
+    if (body.len > MANIFEST_BYTES_MAX) {
+        api_status(w->request, 413, "RequestEntityTooLarge", "the object is larger than 1 MiB");
+        return NULL;
+    }
+    places_init(&places);
+    struct reading reading = {
+        .places = &places, .nodes_left = MANIFEST_NODES_MAX, .document = on_document, .mistake = on_mistake, .arg = &r};
+    enum err e = text.len && *text.ptr == '{' ? json_read(body, &reading) : yaml_read(body, &reading);
+    places_fini(&places);
+    if (e == OK && !r.mistake[0] && r.documents == 1 && cJSON_IsObject(r.tree))
+        return r.tree;
+    if (e != OK)
+        api_status(w->request, 500, "InternalError", "out of memory");
+    else
+        api_status_of(w->request, 400, "BadRequest", w->target, NULL, "error decoding YAML: %s",
+                      r.mistake[0] ? r.mistake : "the body must be one object");
+    cJSON_Delete(r.tree);
+    return NULL;
+}
+
+static bool says_another(const char *said, const char *wanted)
+{
+    return said && *said && strcmp(said, wanted) != 0;
+}
+
+/* Whether it may be applied here; else the request has been answered. */
+static bool check_body(struct write *w, const cJSON *applied)
+{
+    const struct api_target *t = w->target;
+    const char *version = json_text(applied, "apiVersion"), *kind = json_text(applied, "kind"),
+               *name = metadata_text(applied, "name"), *space = metadata_text(applied, "namespace");
+    if (!version || !kind || kind_find(version, kind) != t->kind)
+        api_status_of(w->request, 400, "BadRequest", t, NULL, "invalid object type: %s, Kind=%s",
+                      version ? version : "", kind ? kind : "");
+    else if (says_another(name, t->name))
+        api_status_of(w->request, 400, "BadRequest", t, NULL,
+                      "the name of the object (%s) does not match the name on the URL (%s)", name, t->name);
+    else if (t->kind->namespaced && says_another(space, t->namespace_name))
+        api_status_of(w->request, 400, "BadRequest", t, NULL,
+                      "the namespace of the provided object does not match the namespace sent on the request");
+    else if (cJSON_GetObjectItemCaseSensitive(json_object(applied, "metadata"), "managedFields"))
+        api_status_of(w->request, 400, "BadRequest", t, NULL, "metadata.managedFields must be nil");
+    else
+        return true;
+    return false;
+}
+
+/* The place that the path names, and a Secret's values where they are kept. false: no memory. */
+static bool complete(const struct write *w, cJSON *applied)
+{
+    const struct api_target *t = w->target;
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(applied, "metadata");
+    if (!cJSON_IsObject(metadata)) {
+        cJSON_DeleteItemFromObjectCaseSensitive(applied, "metadata");
+        metadata = cJSON_AddObjectToObject(applied, "metadata");
+    }
+    bool good = metadata != NULL;
+    if (good && !json_text(metadata, "name"))
+        good = cJSON_AddStringToObject(metadata, "name", t->name);
+    if (good && t->kind->namespaced && !json_text(metadata, "namespace"))
+        good = cJSON_AddStringToObject(metadata, "namespace", t->namespace_name);
+    if (good && t->kind->group[0] == 0 && strcmp(t->kind->kind, "Secret") == 0)
+        good = secret_plain_move(applied);
+    return good;
+}
+
+/* ---- conflicts ---- */
+
+static bool put_cause(cJSON *causes, const char *message, const char *field)
+{
+    cJSON *cause = cJSON_CreateObject();
+    if (causes && cause && cJSON_AddStringToObject(cause, "reason", "FieldManagerConflict") &&
+        cJSON_AddStringToObject(cause, "message", message) && cJSON_AddStringToObject(cause, "field", field) &&
+        cJSON_AddItemToArray(causes, cause))
+        return true;
+    cJSON_Delete(cause);
+    return false;
+}
+
+static void refuse_conflicts(struct write *w, const struct conflicts *c)
+{
+    struct buf message, with;
+    const struct manager *last = NULL;
+    cJSON *causes = cJSON_CreateArray();
+    buf_init(&message, 1 << 20);
+    buf_printf(&message, "Apply failed with %zu conflict%s: ", c->count, c->count == 1 ? "" : "s");
+    for (size_t i = 0; i < c->count && i < CAUSES_MAX; i++) {
+        const struct conflict *each = &c->list[i];
+        buf_init(&with, 8192);
+        manager_put(each->with, &with);
+        if (c->count == 1)
+            buf_printf(&message, "conflict with %.*s: %s", SLICE_ARG(buf_slice(&with)), each->path);
+        else if (each->with != last)
+            buf_printf(&message, "%sconflicts with %.*s:\n- %s", last ? "\n" : "", SLICE_ARG(buf_slice(&with)),
+                       each->path);
+        else
+            buf_printf(&message, "\n- %s", each->path);
+        last = each->with;
+        char said[512];
+        snprintf(said, sizeof said, "conflict with %.*s", SLICE_ARG(buf_slice(&with)));
+        (void)put_cause(causes, said, each->path); /* without memory there is less detail */
+        buf_fini(&with);
+    }
+    api_status_options(w->request, 409, "Conflict", NULL, causes, "%.*s", SLICE_ARG(buf_slice(&message)));
+    buf_fini(&message);
+}
+
+/* ---- kubectl ---- */
+
+/* What kubectl applied by itself, according to its annotation: no conflict of its own. */
+static const struct fields *own_already(const struct write *w, struct fields_work *work, const struct shape *s,
+                                        const struct resource *live)
+{
+    const char *text = live && strcmp(w->manager, "kubectl") == 0 ? annotation(live->object, LAST_APPLIED) : NULL;
+    cJSON *tree = text ? cJSON_Parse(text) : NULL;
+    const struct fields *own = cJSON_IsObject(tree) ? shape_applied(work, s, tree) : NULL;
+    cJSON_Delete(tree);
+    return own;
+}
+
+/* The annotation tells what is applied now. false: no memory. */
+static bool keep_last_applied(const struct write *w, const struct resource *live, cJSON *object, const cJSON *applied)
+{
+    if (!live || strcmp(w->manager, "kubectl") != 0 || !annotation(live->object, LAST_APPLIED))
+        return true;
+    cJSON *notes =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "annotations");
+    char *text = cJSON_IsObject(notes) ? cJSON_PrintUnformatted(applied) : NULL;
+    bool good = !cJSON_IsObject(notes) || text;
+    if (text) {
+        cJSON_DeleteItemFromObjectCaseSensitive(notes, LAST_APPLIED);
+        good = cJSON_AddStringToObject(notes, LAST_APPLIED, text);
+    }
+    cJSON_free(text);
+    return good;
+}
+
+/* ---- applying ---- */
+
+/* Who owns what now; where that is not known, somebody does who is no more. */
+static enum err managers_of(struct write *w, struct managed *m, const struct shape *s, const struct resource *live)
+{
+    if (!live)
+        return OK;
+    enum err e = managed_read_text(m, live->managed);
+    if (e == ERR_NOMEM || m->count)
+        return e;
+    struct manager before = write_manager(w, m->work, false);
+    before.name = BEFORE;
+    before.subresource = "";
+    return managed_update(m, s, NULL, live->object, &before, write_now(w, m->work));
+}
+
+static void apply(struct write *w, struct fields_work *work, const cJSON *applied, bool force)
+{
+    const struct api_target *t = w->target;
+    const struct shape shape = {.kind = t->kind};
+    const struct resource *live = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
+    const struct manager who = write_manager(w, work, true);
+    struct managed m;
+    struct conflicts conflicts = {0};
+    cJSON *object = live ? cJSON_Duplicate(live->object, true) : cJSON_CreateObject();
+    managed_init(&m, work);
+    enum err e = object && (!live || object_convert(object, t->kind->stored, t->kind)) ? OK : ERR_NOMEM;
+    if (e == OK && (!live || !live->origin)) { /* a file's object will be refused */
+        e = managers_of(w, &m, &shape, live);
+        if (e == OK)
+            e = managed_apply(&m, &shape, object, applied, &who, force, own_already(w, work, &shape, live), &conflicts);
+    }
+    char *text = e == OK && keep_last_applied(w, live, object, applied) ? cJSON_PrintUnformatted(object) : NULL;
+    w->create = !live;
+    w->applied = &m;
+    if (text)
+        write_object(w, slice_str(text));
+    else if (e == ERR_CONFLICT)
+        refuse_conflicts(w, &conflicts);
+    else
+        api_status(w->request, 500, "InternalError", "out of memory");
+    cJSON_free(text);
+    cJSON_Delete(object);
+}
+
+void write_apply(struct write *w, struct slice body)
+{
+    if (!w->named) {
+        api_status_options(
+            w->request, 422, "Invalid", "PatchOptions",
+            api_causes("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"),
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+        return;
+    }
+    cJSON *applied = read_body(w, body);
+    struct fields_work work = {0};
+    if (!applied)
+        return;
+    if (check_body(w, applied)) {
+        work.arena = arena_new();
+        if (work.arena && complete(w, applied))
+            apply(w, &work, applied, api_query_yes(w->request, "force"));
+        else
+            api_status(w->request, 500, "InternalError", "out of memory");
+    }
+    arena_free(work.arena);
+    cJSON_Delete(applied);
+}
