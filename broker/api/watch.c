@@ -25,7 +25,7 @@
 
 #define WATCHES_MAX 2000              /* open at once */
 #define BUFFERED_MAX (4u << 20)       /* bytes that wait for a slow client: the largest object, and some more */
-#define WALK_BUFFERED_MAX (1u << 20)  /* of these the walk takes so many; the rest is for changes meanwhile */
+#define WALK_BUFFERED_MAX (64u << 10) /* the walk goes on below it, so that a thousand of them cost what they need */
 #define WALK_REST_NS (10 * NS_PER_MS) /* until a client that is slow is looked after again */
 #define TIME_S_DEFAULT 3600           /* kubectl get -w takes the end of a watch for its own */
 #define BOOKMARK_NS (60 * NS_PER_S)
@@ -53,7 +53,6 @@ struct watch {
     bool columns_sent, bookmarks, ended;
     bool walking, tells_end;                                         /* of the walk, by a bookmark */
     char walked_ns[API_NAME_MAX + 1], walked_name[API_NAME_MAX + 1]; /* where the walk is; names "": at the beginning */
-    size_t walk_room;
     struct loop_timer walk, bookmark, end;
 };
 
@@ -231,45 +230,51 @@ static void walk_end(struct watch *w)
         write_bookmark(w, true);
 }
 
-/* One object, or the end; false: the client is to take what it has first. */
-static bool walk_step(struct watch *w)
+#define WALK_STEPS 256 /* objects in one turn, so that others have theirs */
+
+/* Whether the client is to take what it has first. */
+static bool walk_rests(const struct watch *w, size_t told)
 {
-    const struct api_target *t = &w->target;
-    struct resource_table *table = w->of->api->table;
-    size_t cursor = w->walked_name[0] ? resource_behind(table, t->kind, w->walked_ns, w->walked_name) : 0;
-    const struct resource *r = resource_next(table, t->kind, t->namespace_name[0] ? t->namespace_name : NULL, &cursor);
-    if (!r) {
-        walk_end(w);
-        return true;
-    }
-    if (w->walk_room == 0)
-        return false;
-    snprintf(w->walked_ns, sizeof w->walked_ns, "%s", r->namespace_name);
-    snprintf(w->walked_name, sizeof w->walked_name, "%s", r->name);
-    if ((t->name[0] && strcmp(t->name, r->name) != 0) || !api_selection_matches(&w->selection, r->object))
-        return true;
-    cJSON *shown = api_shown(r);
-    if (shown)
-        write_object(w, "ADDED", shown);
-    else
-        finish(w);
-    cJSON_Delete(shown);
-    w->walk_room--;
-    return true;
+    return told == WALK_STEPS || http_stream_waiting(w->request) >= WALK_BUFFERED_MAX;
 }
 
-#define WALK_STEPS 256 /* objects in one turn, so that others have theirs */
+/* The next objects, from this place in the table on, which stays as it is meanwhile; or the end. */
+static void walk_part(struct watch *w, size_t cursor)
+{
+    const struct api_target *t = &w->target;
+    const char *scope = t->namespace_name[0] ? t->namespace_name : NULL;
+    const struct resource *r;
+    size_t told = 0;
+    while (w->walking && !walk_rests(w, told)) {
+        if (!(r = resource_next(w->of->api->table, t->kind, scope, &cursor))) {
+            walk_end(w);
+            return;
+        }
+        snprintf(w->walked_ns, sizeof w->walked_ns, "%s", r->namespace_name);
+        snprintf(w->walked_name, sizeof w->walked_name, "%s", r->name);
+        if ((t->name[0] && strcmp(t->name, r->name) != 0) || !api_selection_matches(&w->selection, r->object))
+            continue;
+        cJSON *shown = api_shown(r);
+        if (shown)
+            write_object(w, "ADDED", shown);
+        else
+            finish(w);
+        cJSON_Delete(shown);
+        told++;
+    }
+}
 
 static void walk_on(struct loop_timer *t)
 {
     struct watch *w = container_of(t, struct watch, walk);
     read_on(w); /* what changed before this step is told by where the walk was then */
-    size_t waiting = http_stream_waiting(w->request);
-    w->walk_room = waiting < WALK_BUFFERED_MAX ? WALK_STEPS : 0;
-    while (w->walking && walk_step(w))
-        ;
+    bool waits = http_stream_waiting(w->request) > 0;
     if (w->walking)
-        loop_timer_start(w->of->loop, &w->walk, waiting ? WALK_REST_NS : 0);
+        walk_part(w, w->walked_name[0]
+                         ? resource_behind(w->of->api->table, w->target.kind, w->walked_ns, w->walked_name)
+                         : 0);
+    if (w->walking)
+        loop_timer_start(w->of->loop, &w->walk, waits ? WALK_REST_NS : 0);
 }
 
 /* ---- life ---- */
