@@ -72,6 +72,8 @@ static size_t transmit(struct http_request *r, struct iovec *parts, size_t count
 {
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
     ssize_t n;
+    if (r->tls)
+        return http_tls_send(r, parts->iov_base, parts->iov_len);
     do
         n = count == 1 ? send(r->fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) /* cheaper */
                        : sendmsg(r->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -110,7 +112,7 @@ static void put(struct http_request *r, struct slice head, struct slice body)
     size_t n = 0;
     if (r->broken)
         return;
-    if (r->phase == HTTP_COMPLETE && r->out.len == 0) {
+    if (r->phase == HTTP_COMPLETE && r->out.len == 0 && !r->tls) { /* TLS has them in one piece, from the buffer */
         struct iovec parts[2] = {{(void *)(uintptr_t)head.ptr, head.len}, {(void *)(uintptr_t)body.ptr, body.len}};
         n = transmit(r, parts, body.len ? 2 : 1);
     }

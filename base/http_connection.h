@@ -7,6 +7,7 @@
  *   http_request.c   a request's way in      http_answer.c    its way out
  *   http_stream.c    answers without end     http_deadline.c  lists of deadlines, the lingering close
  *   http_guard.c     what a clean head is    http_parse.c     chunks
+ *   http_tls.c       TLS underneath          http_asked.c     what handlers read
  *
  * Invariants:
  *  1. What a handler was shown of a request (lines, path, body) stays where it is until the request is over: a block is
@@ -82,6 +83,8 @@ struct http_block {
 struct http_request {
     struct http_server *server;
     int fd;                  /* owned */
+    struct ssl_st *tls;      /* owned: all bytes pass through it; NULL: a plain connection */
+    bool tls_open;           /* its handshake is over, and nothing has gone wrong with it */
     struct loop_watch watch; /* of none when the client of a held request has gone */
     struct list link;        /* in server->open */
     struct list todo;        /* in server->settle or server->more, or in none */
@@ -163,6 +166,23 @@ void http_request_drop(struct http_request *r);
 void http_request_refuse(struct http_request *r, int status, const char *text);
 /* Goes on with what is there: sends, ends the request, begins the next. The connection may be gone afterwards. */
 void http_request_settle(struct http_request *r);
+
+/* Goes on in a later turn: with what there is, or with what TLS has unwrapped already. It may be gone afterwards. */
+void http_request_again(struct http_request *r);
+
+/* ---- http_tls.c ---- */
+/* The connection speaks TLS: false without memory; http_tls_end then, too. */
+bool http_tls_start(struct http_request *r);
+/* Whether the handshake is over and the socket's event is for the connection; else the connection may be gone. */
+bool http_tls_ready(struct http_request *r);
+/* As recv: 0 is the client's end, EAGAIN: nothing now. */
+ssize_t http_tls_recv(struct http_request *r, char *at, size_t room);
+/* How many bytes were taken, as transmit has it. */
+size_t http_tls_send(struct http_request *r, const char *bytes, size_t len);
+/* Whether there are bytes that no event of the socket will tell of. */
+bool http_tls_pending(const struct http_request *r);
+/* Says the end, where that is still possible, and frees it; the socket stays. */
+void http_tls_end(struct http_request *r);
 
 /* ---- http_answer.c ---- */
 /* Sends what waits, as far as it goes now. */

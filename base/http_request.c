@@ -15,7 +15,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +41,12 @@ enum err http_request_open(struct http_server *s, int fd)
     list_init(&r->due.link);
     buf_init(&r->out, SIZE_MAX);
     buf_init(&r->body, SIZE_MAX);
-    enum err e = loop_watch_add(s->loop, &r->watch, fd, EPOLLIN, ready);
+    enum err e = s->options.tls && !http_tls_start(r) ? ERR_NOMEM : OK;
+    if (e == OK)
+        e = loop_watch_add(s->loop, &r->watch, fd, EPOLLIN, ready);
     if (e != OK) {
+        if (r->tls)
+            http_tls_end(r);
         close(fd);
         free(r);
         return e;
@@ -91,6 +94,8 @@ void http_request_drop(struct http_request *r)
     list_remove(&r->todo);
     loop_watch_remove(s->loop, &r->watch);
     http_count(s->stats.connections_open, (uint64_t)-1);
+    if (r->tls)
+        http_tls_end(r);
     if (r->linger && !r->broken && !s->stopping)
         http_linger_start(s, r->fd);
     else
@@ -387,6 +392,14 @@ static bool send_answer(struct http_request *r)
     return true;
 }
 
+static void later(struct http_request *r)
+{
+    struct http_server *s = r->server;
+    list_push_back(&s->more, &r->todo);
+    if (!loop_timer_armed(&s->more_timer))
+        loop_timer_start(s->loop, &s->more_timer, 0);
+}
+
 /* What it waits for now, and until when. */
 static void wait(struct http_request *r)
 {
@@ -408,6 +421,8 @@ static void wait(struct http_request *r)
     uint32_t events = (room && !r->eof ? EPOLLIN : 0u) | (r->out.len && r->phase == HTTP_SENDING ? EPOLLOUT : 0u);
     if (loop_watch_change(r->server->loop, &r->watch, events) != OK)
         (void)shutdown(r->fd, SHUT_RDWR);
+    if (r->tls && events & EPOLLIN && http_tls_pending(r))
+        later(r);
 }
 
 /* What is broken ends, too; but a handler keeps the request that it holds. */
@@ -418,7 +433,6 @@ static bool ends(const struct http_request *r)
 
 void http_request_settle(struct http_request *r)
 {
-    struct http_server *s = r->server;
     unsigned row = 0;
     list_remove(&r->todo);
     for (bool more = true; more;) {
@@ -441,9 +455,7 @@ void http_request_settle(struct http_request *r)
         case HTTP_SENDING:
             more = send_answer(r);
             if (more && r->phase == HTTP_IDLE && r->block && ++row == HTTP_ROW_MAX) {
-                list_push_back(&s->more, &r->todo);
-                if (!loop_timer_armed(&s->more_timer))
-                    loop_timer_start(s->loop, &s->more_timer, 0);
+                later(r);
                 return;
             }
         }
@@ -486,11 +498,13 @@ static void ready(struct loop_watch *w, uint32_t events)
     struct http_request *r = container_of(w, struct http_request, watch);
     char *at;
     size_t room;
+    if (r->tls && !http_tls_ready(r))
+        return;
     if (!(events & EPOLLIN)) {
         if (events & (EPOLLHUP | EPOLLERR))
             lost(r);
     } else if (find_room(r, &at, &room)) {
-        ssize_t n = recv(r->fd, at, room, MSG_DONTWAIT);
+        ssize_t n = r->tls ? http_tls_recv(r, at, room) : recv(r->fd, at, room, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0)
@@ -507,84 +521,10 @@ static void ready(struct loop_watch *w, uint32_t events)
     http_request_settle(r);
 }
 
-/* ---- what handlers read ---- */
-
-struct slice http_request_method(const struct http_request *r)
+void http_request_again(struct http_request *r)
 {
-    return r->head.plan.method;
-}
-
-struct slice http_request_path(const struct http_request *r)
-{
-    return r->head.plan.path;
-}
-
-struct slice http_request_query(const struct http_request *r)
-{
-    return r->head.plan.query;
-}
-
-struct slice http_request_host(const struct http_request *r)
-{
-    return r->head.plan.host;
-}
-
-const struct http_header *http_request_headers(const struct http_request *r, size_t *count)
-{
-    *count = r->head.line_count;
-    return r->head.lines;
-}
-
-bool http_request_header(const struct http_request *r, const char *name, struct slice *out)
-{
-    return http_header_find(r->head.lines, r->head.line_count, name, out);
-}
-
-struct slice http_request_body(const struct http_request *r)
-{
-    return slice_of(r->in_place ? r->block->bytes + r->body_at : r->body.ptr, r->body_len);
-}
-
-struct loop *http_request_loop(const struct http_request *r)
-{
-    return r->server->loop;
-}
-
-void http_request_peer(const struct http_request *r, char *out, size_t size)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
-    if (getpeername(r->fd, (struct sockaddr *)&address, &len) != 0 ||
-        getnameinfo((struct sockaddr *)&address, len, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
-        snprintf(out, size, "unknown");
-}
-
-void *http_request_arg(const struct http_request *r)
-{
-    return r->server->arg;
-}
-
-void http_request_allow_body(struct http_request *r, size_t bytes_max)
-{
-    r->body_max = bytes_max;
-}
-
-void http_request_set_state(struct http_request *r, void *state)
-{
-    r->state = state;
-}
-
-void *http_request_state(const struct http_request *r)
-{
-    return r->state;
-}
-
-void http_request_set_route(struct http_request *r, void *route)
-{
-    r->route = route;
-}
-
-void *http_request_route(const struct http_request *r)
-{
-    return r->route;
+    if (r->tls && http_tls_pending(r))
+        ready(&r->watch, EPOLLIN);
+    else
+        http_request_settle(r);
 }

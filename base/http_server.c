@@ -137,7 +137,7 @@ static void run_more(struct loop_timer *t)
     list_init(&now);
     list_splice_back(&now, &s->more);
     for (struct list *l; (l = list_pop_front(&now));)
-        http_request_settle(container_of(l, struct http_request, todo));
+        http_request_again(container_of(l, struct http_request, todo));
 }
 
 /* ---- life ---- */

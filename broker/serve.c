@@ -43,8 +43,7 @@ struct server {
     struct resource_table *table;
     struct engine *engine;
     struct happenings *happenings;
-    struct http_server *api_server;
-    struct http_listener *api_listener;
+    struct api_front front;
     struct api api;
     struct loop_watch signals;
     struct loop_task recompile, give_up;
@@ -145,6 +144,8 @@ static void recompile_later(struct loop_timer *t)
 
 static void reload(struct server *s)
 {
+    if (s->front.tls)
+        http_tls_reload(s->front.tls);
     if (s->stopping) {
         log_line(LOG_WARN, "serve.reload", "result=refused text=stopping");
         return;
@@ -165,20 +166,21 @@ static void reload(struct server *s)
 static void say_ready(struct server *s)
 {
     const char *hooks = engine_hooks(s->engine),
-               *api = s->api_listener ? http_listener_address(s->api_listener) : "none";
+               *api = s->front.listener ? http_listener_address(s->front.listener) : "none";
+    const char *scheme = s->front.tls ? "https://" : "http://";
     s->ready_said = true;
     if (s->data)
         printf("data %s\n", data_dir_path(s->data));
     if (s->options->ingress)
         printf("ingress %s\n", s->ingress_url);
-    if (s->api_listener)
-        printf("%s http://%s\n", s->options->health_only ? "health" : "api", api);
+    if (s->front.listener)
+        printf("%s %s%s\n", s->options->health_only ? "health" : "api", scheme, api);
     if (hooks)
         printf("hooks http://%s\n", hooks);
     printf("ready\n");
     fflush(stdout);
     log_line(LOG_INFO, "serve.ready", "ingress=%s api=%s%s", s->options->ingress ? s->ingress_url : "none",
-             s->api_listener ? "http://" : "", api);
+             s->front.listener ? scheme : "", api);
 }
 
 /* Webhooks are registered, and clocks run, by another process: that is no fault, and nothing that this one knows. */
@@ -409,7 +411,6 @@ static enum err start_engine(struct server *s, struct diag *d)
 
 static enum err start_api(struct server *s, struct diag *d)
 {
-    const struct http_server_options o = {.flag_head_bytes = NULL};
     s->api = (struct api){.table = s->table,
                           .store = s->store,
                           .engine = s->engine,
@@ -419,19 +420,7 @@ static enum err start_api(struct server *s, struct diag *d)
                           .changed = table_changed,
                           .arg = s};
     list_init(&s->api.tails);
-    if (!s->options->api)
-        return OK;
-    s->api.access.open_metrics = s->options->open_metrics;
-    enum err e =
-        s->options->health_only ? OK : access_open(&s->api.access, s->options->tokens, s->options->data_dir, d);
-    if (e != OK)
-        return e;
-    if (http_server_new(s->loop, &o, &api_handler, &s->api, &s->api_server) != OK)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    e = http_listener_open(s->loop, s->options->api, &s->api_server, 1, &s->api_listener, d);
-    return e == OK && !s->options->health_only
-               ? access_require(&s->api.access, http_listener_is_loopback(s->api_listener), s->options->api, d)
-               : e;
+    return s->options->api ? api_listen(&s->api, s->loop, s->options, &s->front, d) : OK;
 }
 
 /* The default bus: what the options say, else the log where there is a place for it. A log that names no directory is
@@ -547,10 +536,7 @@ static void clean_up(struct server *s)
 {
     if (s->loop)
         loop_timer_stop(s->loop, &s->recompile_later);
-    http_listener_close(s->api_listener);
-    http_server_free(s->api_server);
-    api_watches_free(&s->api);
-    access_close(&s->api.access);
+    api_front_close(&s->api, &s->front);
     engine_free(s->engine);
     happenings_free(s->happenings);
     store_close(s->store, s->table ? resource_table_version(s->table) : 0);

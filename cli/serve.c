@@ -24,6 +24,10 @@ static const struct option_spec options[] = {
      true},
     {"ingress", 0, "ADDR", "Where events come in. Default: 127.0.0.1:8080. Port 0 picks one and prints it.", false},
     {"api", 0, "ADDR", "Where resources, health and metrics are. Default: 127.0.0.1:8001.", false},
+    {"api-cert", 0, "FILE",
+     "The API speaks https with this certificate (PEM, with its chain); read again when it changes. Needs --api-key.",
+     false},
+    {"api-key", 0, "FILE", "The certificate's private key (PEM).", false},
     {"tokens", 0, "FILE",
      "Who may use the API, as `leat token create` writes it; then a token is asked for on the loopback address too. "
      "Default: tokens in the data directory, for an --api that other machines reach.",
@@ -254,6 +258,8 @@ static int run(const struct invocation *in)
     struct serve_options o = {
         .ingress = option_value(in, "ingress", "127.0.0.1:8080"),
         .api = option_value(in, "api", "127.0.0.1:8001"),
+        .api_cert = option_value(in, "api-cert", NULL),
+        .api_key = option_value(in, "api-key", NULL),
         .tokens = option_value(in, "tokens", NULL),
         .open_metrics = option_given(in, "open-metrics"),
         .hooks = option_value(in, "hooks", NULL),
@@ -269,6 +275,8 @@ static int run(const struct invocation *in)
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||
         !read_size(in, "trace-bytes", 0, TRACE_BYTES_MAX, &o.trace_bytes))
         return EXIT_CODE_USAGE;
+    if (!o.api_cert != !o.api_key)
+        return usage_error(in->command, "--api-cert and --api-key go together.");
     char *data_dir = NULL;
     if (!read_data_dir(in, &data_dir))
         return EXIT_CODE_USAGE;

@@ -17,7 +17,21 @@ struct http_server;   /* one loop's share */
 struct http_listener; /* the socket, on the control loop */
 struct http_request;
 
+/* A certificate and its key in files (PEM), for servers that speak https: TLS 1.2 and 1.3, HTTP/1.1. Any number of
+ * servers and threads. The process must ignore SIGPIPE. */
+struct http_tls;
+/* What came of looking at files that have changed: OK, or why the old ones go on to count. On any thread, under a lock
+ * that new connections need. */
+typedef void http_tls_report_fn(void *arg, enum err e, const char *why);
+/* ERR_INVALID with *d: they cannot be read, or do not belong together. `report` may be NULL. */
+enum err http_tls_new(const char *certificate_file, const char *key_file, http_tls_report_fn *report, void *arg,
+                      struct http_tls **out, struct diag *d) must_check;
+/* Reads the files now; else it happens with the next connection after they have changed. Connections stay. */
+void http_tls_reload(struct http_tls *t);
+void http_tls_free(struct http_tls *t); /* after the servers; NULL is fine */
+
 struct http_server_options {
+    struct http_tls *tls;        /* borrowed, outlives the server; NULL: plain HTTP */
     size_t head_bytes_max;       /* request line and headers, with 64 bytes more for each line; 431 beyond. 0: 32 KiB */
     uint64_t head_timeout_ns;    /* absolute, from the first byte; 408 beyond. 0: 10 s */
     uint64_t body_timeout_ns;    /* absolute, from the end of the head; 408 beyond. 0: 30 s */
@@ -106,6 +120,7 @@ void http_stream_end(struct http_request *r);
 struct http_server_stats {
     uint64_t connections_accepted, connections_open, connections_refused, requests;
     uint64_t refused_guard, refused_timeout, refused_too_large, refused_head; /* 400 by the guard, 408, 413, 431 */
+    uint64_t refused_tls; /* connections that ended in their handshake, other than by its deadline */
 };
 /* Any thread; each figure by itself is exact. */
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);

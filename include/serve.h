@@ -15,14 +15,15 @@
 struct serve_options {
     const char *const *paths; /* files and folders of manifests; may be none */
     size_t path_count;
-    const char *data_dir;      /* whole path; NULL: everything in memory */
-    const char *ingress, *api; /* "127.0.0.1:8080", "127.0.0.1:8001"; NULL: there is none */
-    bool health_only;          /* `api` serves health, metrics and version, and no resources */
-    const char *tokens;        /* who may use `api`; NULL: the file "tokens" in data_dir, if it is there */
-    bool open_metrics;         /* /metrics is for everybody, also where a token is required */
-    const char *hooks;         /* a listener of their own for webhooks; NULL: on ingress */
-    const char *hooks_url;     /* where the world reaches it, without a slash at the end; NULL: not known */
-    const char *bus;           /* the backend of channels that name none; NULL: log, and memory without data_dir */
+    const char *data_dir;           /* whole path; NULL: everything in memory */
+    const char *ingress, *api;      /* "127.0.0.1:8080", "127.0.0.1:8001"; NULL: there is none */
+    bool health_only;               /* `api` serves health, metrics and version, and no resources */
+    const char *api_cert, *api_key; /* files (PEM): `api` speaks https; NULL: plain HTTP */
+    const char *tokens;             /* who may use `api`; NULL: the file "tokens" in data_dir, if it is there */
+    bool open_metrics;              /* /metrics is for everybody, also where a token is required */
+    const char *hooks;              /* a listener of their own for webhooks; NULL: on ingress */
+    const char *hooks_url;          /* where the world reaches it, without a slash at the end; NULL: not known */
+    const char *bus;                /* the backend of channels that name none; NULL: log, and memory without data_dir */
     const struct bus_param *bus_params;
     size_t bus_param_count;
     const char *const *resolve;               /* "NAME.NS=URL", NULL-terminated */

@@ -31,6 +31,20 @@ struct api { /* the argument of api_handler; outlives the server */
 
 extern const struct http_handler api_handler;
 
+/* What listens for it (front.c). */
+struct serve_options;
+struct api_front {
+    struct http_server *server;
+    struct http_listener *listener;
+    struct http_tls *tls; /* NULL: plain HTTP */
+};
+/* Opens what `o` names, and settles who may use it; errors say what to do. What was opened is closed below, also after
+ * a failure. */
+enum err api_listen(struct api *a, struct loop *loop, const struct serve_options *o, struct api_front *out,
+                    struct diag *d) must_check;
+/* Closes it, and frees what its requests needed. */
+void api_front_close(struct api *a, struct api_front *f);
+
 /* The state of a request that is answered later, as a member of the caller's structure: told when the request is
  * closed, be it before its answer. */
 struct api_later {

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the tests of `leat serve`; Broker and what it is fed with are in tests/lib/broker.py."""
 
+import subprocess
 import uuid
 
 import pytest
 
 from broker import Broker
 from leat import Leat
+from pairs import certificate
 from recorder import Recorder
 
 
@@ -135,3 +137,16 @@ def pubsub_topic(pubsub):
     yield name
     if pubsub.look("topics", name):
         pubsub.remove("topics", name)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return certificate(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory, leat_binary):
+    """The file, and a token of each role."""
+    file = tmp_path_factory.mktemp("tokens") / "tokens"
+    make = lambda role: subprocess.run([leat_binary, "token", "create", "--role", role, "--tokens", file], check=True, capture_output=True, text=True).stdout.strip()
+    return file, {role: make(role) for role in ("view", "edit", "admin")}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real kubectl with tokens, over https: what each role may, and what kubectl says of it."""
+
+import pytest
+
+from broker import channel
+from kubectl import NEW, OLD, Kubectl
+from leat import DEADLINE
+
+
+@pytest.fixture(scope="module")
+def broker(serve_module, pair, tokens):
+    return serve_module([channel("c")], "--api-cert", pair[0], "--api-key", pair[1], "--tokens", tokens[0])
+
+
+@pytest.mark.parametrize("program", [NEW, OLD], ids=["new", "old"])
+def test_kubectl_with_tokens(broker, pair, tokens, tmp_path, program):
+    def kubectl(role):
+        k = Kubectl(program, broker.api, tmp_path)
+        words = k.words
+        k.words = lambda *args: [*words("--certificate-authority", pair[0], "--token", tokens[1][role]), *map(str, args)]
+        return k
+
+    view, edit, admin = (kubectl(role) for role in ("view", "edit", "admin"))
+    assert "c" in view.good("get", "channels").out
+    refused = view("delete", "channel.messaging.knative.dev", "c")
+    assert refused.code == 1 and 'Error from server (Forbidden): channels.messaging.knative.dev "c" is forbidden: User "view" cannot delete resource "channels" in API group "messaging.knative.dev"' in refused.err
+    assert "(Forbidden)" in view("get", "secrets").err and edit.good("get", "secrets").code == 0
+    assert view("auth", "can-i", "delete", "channels").out == "no - its role is view" and edit.good("auth", "can-i", "delete", "channels").out == "yes"
+    assert view("auth", "can-i", "get", "/metrics").out == "yes" and admin.good("auth", "can-i", "*", "*").out == "yes"
+    assert "view" in view.good("auth", "whoami").out and "leat:role:view" in view.good("auth", "whoami").out
+    assert "dlq.leat.dev" in view.good("auth", "can-i", "--list").out
+    stranger = Kubectl(program, broker.api, tmp_path)("--certificate-authority", pair[0], "get", "channels")
+    assert stranger.code == 1 and "channel" not in stranger.out  # it asks for a name and a password instead
+    watching = view.start("get", "channels.messaging.knative.dev", "-w", "-o", "name")
+    try:
+        assert watching.stdout.readline().strip() == "channel.messaging.knative.dev/c"
+        edit.good("create", "-f", "-", stdin=channel("seen"))
+        assert watching.stdout.readline().strip() == "channel.messaging.knative.dev/seen"
+    finally:
+        watching.terminate()
+        watching.wait(DEADLINE)
+        edit.good("delete", "channel.messaging.knative.dev", "seen")
