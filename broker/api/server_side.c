@@ -63,8 +63,8 @@ static cJSON *read_body(struct write *w, struct slice body)
     if (e != OK)
         api_status(w->request, 500, "InternalError", "out of memory");
     else
-        api_status_of(w->request, 400, "BadRequest", w->target, NULL, "error decoding YAML: %s",
-                      r.mistake[0] ? r.mistake : "the body must be one object");
+        api_status(w->request, 400, "BadRequest", "error decoding YAML: %s",
+                   r.mistake[0] ? r.mistake : "the body must be one object");
     cJSON_Delete(r.tree);
     return NULL;
 }
@@ -81,16 +81,16 @@ static bool check_body(struct write *w, const cJSON *applied)
     const char *version = json_text(applied, "apiVersion"), *kind = json_text(applied, "kind"),
                *name = metadata_text(applied, "name"), *space = metadata_text(applied, "namespace");
     if (!version || !kind || kind_find(version, kind) != t->kind)
-        api_status_of(w->request, 400, "BadRequest", t, NULL, "invalid object type: %s, Kind=%s",
-                      version ? version : "", kind ? kind : "");
+        api_status(w->request, 400, "BadRequest", "invalid object type: %s, Kind=%s", version ? version : "",
+                   kind ? kind : "");
     else if (says_another(name, t->name))
-        api_status_of(w->request, 400, "BadRequest", t, NULL,
-                      "the name of the object (%s) does not match the name on the URL (%s)", name, t->name);
+        api_status(w->request, 400, "BadRequest", "the name of the object (%s) does not match the name on the URL (%s)",
+                   name, t->name);
     else if (t->kind->namespaced && says_another(space, t->namespace_name))
-        api_status_of(w->request, 400, "BadRequest", t, NULL,
-                      "the namespace of the provided object does not match the namespace sent on the request");
+        api_status(w->request, 400, "BadRequest",
+                   "the namespace of the provided object does not match the namespace sent on the request");
     else if (cJSON_GetObjectItemCaseSensitive(json_object(applied, "metadata"), "managedFields"))
-        api_status_of(w->request, 400, "BadRequest", t, NULL, "metadata.managedFields must be nil");
+        api_status(w->request, 400, "BadRequest", "metadata.managedFields must be nil");
     else
         return true;
     return false;

@@ -267,9 +267,9 @@ static cJSON *read_object(struct write *w, struct slice body)
     else if (e != OK || w->problems.errors > 0)
         refuse_body(w, body);
     else if (kind != t->kind && kind->stored == t->kind->stored)
-        api_status_of(r, 400, "BadRequest", t, NULL,
-                      "the API version in the data (%s/%s) does not match the expected API version (%s/%s)",
-                      kind->group, kind->version, t->kind->group, t->kind->version);
+        api_status(r, 400, "BadRequest",
+                   "the API version in the data (%s/%s) does not match the expected API version (%s/%s)", kind->group,
+                   kind->version, t->kind->group, t->kind->version);
     else if (kind != t->kind)
         refuse_kind(w, kind->kind, name);
     else if (t->namespace_name[0] && space && strcmp(space, t->namespace_name) != 0)

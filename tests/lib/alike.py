@@ -15,7 +15,7 @@ from real.kubernetes import ADMIN
 
 SECONDS = 60  # for an answer: only a hanging server meets it
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-AGE = re.compile(r"\d+[smhd](\d+[smh])?|<invalid>")
+AGE = re.compile(r"\d+[smhdy](\d+[smhd])?|<invalid>")
 EMPTY = (("continue", ""), ("details", {}), ("creationTimestamp", None))  # which say what their absence says
 UNSEEN = ("managedFields", "storageVersionHash", "description")  # who wrote what (server-side apply has tests of its own), a cluster's inner matter, texts for people
 FILLED = ("URL", "Ready", "Reason")  # columns out of a status, which leat's controllers fill in when they come to it

@@ -25,6 +25,8 @@ ABSENT = ("status",)  # what leat's own controllers write; the other server has 
 GROUP = "/apis/messaging.knative.dev/v1"
 CHANNELS, SUBSCRIPTIONS = GROUP + "/namespaces/{ns}/channels", GROUP + "/namespaces/{ns}/subscriptions"
 MAPS, SECRETS = "/api/v1/namespaces/{ns}/configmaps", "/api/v1/namespaces/{ns}/secrets"
+EVENTS = "/api/v1/namespaces/{ns}/events"
+APPLY = "application/apply-patch+yaml"
 MERGE, PATCH, STRATEGIC = (f"application/{kind}+json" for kind in ("merge-patch", "json-patch", "strategic-merge-patch"))
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 PARTIAL, PARTIALS = ("application/json;as=PartialObjectMetadata%s;v=v1;g=meta.k8s.io,application/json" % word for word in ("", "List"))
@@ -77,6 +79,16 @@ def without_version(answers):
     thing = answers[0].json
     del thing["metadata"]["resourceVersion"]
     return {**thing, "spec": {**thing["spec"], "delivery": {"retry": 9}}}
+
+
+def applied(thing, by="one"):
+    """Server-side apply of the channel a."""
+    return patch(CHANNELS + "/a?fieldManager=" + by, thing, APPLY)
+
+
+def event(namespace="{ns}"):
+    return {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": {"apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "name": "a", "namespace": namespace},
+            "reason": "Tried", "message": "m", "type": "Normal", "source": {"component": "test"}, "firstTimestamp": "2026-01-02T03:04:05Z", "lastTimestamp": "2026-01-02T03:04:05Z", "count": 1}
 
 
 def another_uid(answers):
@@ -212,6 +224,30 @@ CASES = {
     "strategic patch of ours": [A, patch(CHANNELS + "/a", RETRY, STRATEGIC)],
     "strategic patch of core": [*named_maps("a"), patch(MAPS + "/a", {"data": {"k": None, "l": "m"}}, STRATEGIC)],
     "a patch of no kind": [A, patch(CHANNELS + "/a", RETRY, "application/json")],
+    # server-side apply
+    "apply": [applied(channel())],
+    "apply of YAML": [applied(b"apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: a}\nspec: {delivery: {retry: 3}}\n")],
+    "apply again": [applied(channel()), applied(channel(spec=RETRY["spec"]))],
+    "apply of the same": [applied(channel()), applied(channel())],
+    "apply of less": [applied(channel(spec=RETRY["spec"])), applied(channel())],
+    "apply against another": [applied(channel(spec=RETRY["spec"])), applied(channel(spec={"delivery": {"retry": 4}}), by="other")],
+    "apply against another, by force": [applied(channel(spec=RETRY["spec"])), applied(channel(spec={"delivery": {"retry": 4}}), by="other&force=true")],
+    "apply by nobody": [applied(channel(), by="")],
+    "apply of what is invalid": [applied(channel(spec={"delivery": {"retry": "x"}}))],
+    "apply of an unknown field, strict": [applied(channel(spec={"bogus": 1}), by="one&fieldValidation=Strict")],
+    "apply with managed fields": [applied({**channel(), "metadata": {"name": "a", "managedFields": [{"manager": "x", "operation": "Apply", "apiVersion": "messaging.knative.dev/v1"}]}})],
+    "apply by another name": [applied(channel("b"))],
+    "apply of another kind": [applied({**channel(), "kind": "InMemoryChannel"})],
+    "apply of no object": [applied(b"[]")],
+    "apply, dry": [applied(channel(), by="one&dryRun=All")],
+    "apply with an old version": [applied(channel()), applied(channel(resourceVersion="1"))],
+    "apply of core": [patch(MAPS + "/a?fieldManager=one", config(), APPLY)],
+    "force without apply": [A, patch(CHANNELS + "/a?force=true", RETRY)],
+    # events
+    "create of an event": [post(EVENTS, event())],
+    "create of an event elsewhere": [post(EVENTS, event("elsewhere"))],
+    "list of events by their object": [post(EVENTS, event()), get(EVENTS + "?fieldSelector=involvedObject.name%3Da,involvedObject.kind%3DChannel")],
+    "list of a table of events": [post(EVENTS, event()), get(EVENTS, TABLE)],
     # delete
     "delete": [A, delete(CHANNELS + "/a")],
     "delete of core": [*named_maps("a"), delete(MAPS + "/a")],
