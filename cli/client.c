@@ -239,6 +239,11 @@ cJSON *api_send(struct client *cl, const char *method, const char *url, const cJ
     return tree;
 }
 
+const char *kind_word(size_t i)
+{
+    return kind_at(i) ? kind_at(i)->plural : NULL;
+}
+
 const char *metadata_of(const cJSON *object, const char *name)
 {
     return cJSON_GetStringValue(

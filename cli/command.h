@@ -76,6 +76,9 @@ int usage_error(const struct command *c, const char *format, ...) __attribute__(
 /* Prints "leat VERB: MESSAGE" to standard error; returns `code`. */
 int fail(const struct command *c, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The i-th kind, for completion of verbs that use kinds. */
+const char *kind_word(size_t i);
+
 /* -o text|json, of verbs that have no other forms; false (said) when it is neither. */
 bool wants_json(const struct invocation *in, bool *json);
 
@@ -93,10 +96,11 @@ void help_all(void);
 bool colours_on(int fd);
 
 /* One per file. */
-extern const struct command command_serve, command_validate, command_apply, command_get, command_delete, command_audit,
-    command_send, command_listen, command_explain, command_tail, command_dlq, command_token, command_replay,
-    command_pause, command_resume, command_run_with_sink, command_task, command_filter, command_cesql, command_source,
-    command_log, command_doctor, command_bench, command_version, command_completion, command_man, command_help;
+extern const struct command command_serve, command_validate, command_apply, command_get, command_describe, command_wait,
+    command_export, command_graph, command_delete, command_audit, command_send, command_listen, command_explain,
+    command_tail, command_dlq, command_token, command_replay, command_pause, command_resume, command_run_with_sink,
+    command_task, command_filter, command_cesql, command_source, command_log, command_doctor, command_bench,
+    command_version, command_completion, command_man, command_help;
 
 /* Options that every client verb takes. */
 #define CLIENT_OPTIONS                                                                                                 \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * `leat explain`: where an event went, as a tree: the channels that took it, for each subscription what became of it,
- * and each attempt under it with its time after the event's arrival.
+ * and each attempt under it with its time after the event's arrival. A word that names a kind is explain_kind.c's.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -11,12 +11,16 @@
 
 #include "client.h"
 #include "clock.h"
+#include "explain_kind.h"
 #include "text.h"
 
 static const struct option_spec options[] = {
     CLIENT_OPTIONS,
     {"source", 0, "URI", "The event's source. Ids are unique per source only.", false},
     {"all", 0, NULL, "Also every subscription whose filter does not match. Default: the first 20.", false},
+    {"event", 0, NULL, "The word is an event's id, also when it names a kind.", false},
+    {"recursive", 0, NULL, "Of a kind: the fields of its fields too.", false},
+    {"api-version", 0, "GROUP/VERSION", "Of a kind: this version of it. Default: the preferred one.", false},
     {"output", 'o', "text|json", "Default: text.", false},
     {0},
 };
@@ -254,7 +258,15 @@ static int run(const struct invocation *in)
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
     if (in->operand_count == 0)
-        return usage_error(in->command, "expected the id of an event.");
+        return usage_error(in->command, "expected the id of an event, or a kind such as trigger.spec.filter.");
+    const char *path, *version = option_value(in, "api-version", NULL);
+    const struct kind *kind = explain_kind_of(in->operands[0], version, &path);
+    bool of_event = source || option_given(in, "event") || option_given(in, "all");
+    if (kind && !of_event)
+        return explain_kind(in, kind, path, json);
+    if (version || option_given(in, "recursive"))
+        return usage_error(in->command, "'%s' is no kind%s%s. `leat get` lists them.", in->operands[0],
+                           version ? " of " : "", version ? version : "");
     struct client *cl = client_new(in->command);
     if (!cl)
         return EXIT_CODE_FAILED;
@@ -278,16 +290,23 @@ static int run(const struct invocation *in)
 
 const struct command command_explain = {
     .name = "explain",
-    .summary = "Show where an event went",
-    .operands = "EVENT-ID",
+    .summary = "Show where an event went, or what a kind's fields are",
+    .operands = "EVENT-ID|KIND[.FIELD...]",
     .operand_max = 1,
     .text = "For each channel that took the event: its subscriptions, whether their filters match (and if not, which "
             "part says no), each attempt with time,\n"
             "code, duration and the first bytes of the answer, and how it ended. `leat send` prints the id. The server "
             "remembers the latest events, as many as\n"
-            "fit what `leat serve --trace-bytes` allows.",
+            "fit what `leat serve --trace-bytes` allows.\n"
+            "A word that names a kind, with or without the path of a field, is told of from the schemas that the "
+            "program brings, and no server is asked. An event\n"
+            "whose id is such a word is meant with --event, --source or --all.",
     .examples = "  leat explain 3f2504e0-4f89-41d3-9a0c-0305e82c3301\n"
+                "  leat explain trigger.spec.filters\n"
+                "  leat explain sequence --recursive\n"
                 "  leat explain 42 --source /shop -o json",
     .options = options,
+    .uses_kinds = true,
+    .word = kind_word,
     .run = run,
 };

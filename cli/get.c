@@ -199,11 +199,6 @@ static int run_get(const struct invocation *in)
     return get_them(in, form);
 }
 
-static const char *word(size_t i)
-{
-    return kind_at(i) ? kind_at(i)->plural : NULL;
-}
-
 static const struct option_spec get_options[] = {
     CLIENT_OPTIONS,
     {"all-namespaces", 'A', NULL, "All namespaces.", false},
@@ -221,6 +216,6 @@ const struct command command_get = {
     .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json",
     .options = get_options,
     .uses_kinds = true,
-    .word = word,
+    .word = kind_word,
     .run = run_get,
 };

@@ -79,6 +79,8 @@ const struct kind *kind_of_definitions(void);
 bool kind_is_definition(const struct kind *k);
 /* core/v1 Event: kept in memory only, never in the store, of no use in a file, and nothing that a plan is made of. */
 bool kind_is_passing(const struct kind *k);
+/* The schema of metadata, the same for all kinds. */
+const cJSON *kind_metadata_schema(void);
 /* Makes an object of one version of a kind one of another of its versions (broker/resource/convert.c). What the other
  * version has no field for goes along in an annotation, and comes back from there. false: no memory; the object is then
  * of no use. */

@@ -67,8 +67,6 @@ const char *annotation(const cJSON *object, const char *name);
  * (cJSON's own function leaks where memory ends.) false: no memory. */
 bool json_refer(cJSON *object, const cJSON *member);
 
-/* The schema of metadata. */
-const cJSON *kind_metadata_schema(void);
 /* Whether an unknown kind is somebody else's, to be left alone (*why says so), rather than a slip in one of ours. */
 bool kind_foreign(const char *api_version, const char *kind, const char **why);
 /* Whether two kinds are versions of one: the same object is seen through both. */

@@ -11,7 +11,7 @@ import pytest
 from broker import channel, event, github_source, subscription
 from leat import Leat, free_port, in_terminal, request
 
-VERBS = ["serve", "validate", "apply", "get", "delete", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "run", "log", "doctor", "bench", "help", "version", "completion", "man"]
+VERBS = ["serve", "validate", "apply", "get", "describe", "wait", "export", "graph", "delete", "explain", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "run", "log", "doctor", "bench", "help", "version", "completion", "man"]
 COLOUR = "\033["
 
 
@@ -87,6 +87,22 @@ def test_an_unknown_verb(run, verb, like):
         (["completion", "bash", "zsh"], ["'zsh'"]),
         (["validate", "-o", "xml", "x"], ["xml"]),
         (["apply"], ["-f"]),
+        (["describe"], ["KIND/NAME"]),
+        (["describe", "channel"], ["channel/NAME"]),
+        (["wait"], ["KIND/NAME"]),
+        (["wait", "channel"], ["channel", "KIND/NAME"]),
+        (["wait", "nothing/x"], ["nothing"]),
+        (["wait", "channel/x", "--for", "rain"], ["rain", "condition=NAME"]),
+        (["wait", "channel/x", "--for", "jsonpath={x"], ["jsonpath"]),
+        (["wait", "channel/x", "--for", "condition="], ["condition=NAME"]),
+        (["wait", "channel/x", "--timeout", "soon"], ["soon"]),
+        (["export", "-o", "xml"], ["xml"]),
+        (["export", "nothings"], ["nothings"]),
+        (["graph", "-o", "svg"], ["svg", "dot"]),
+        (["explain"], ["trigger.spec.filter"]),
+        (["explain", "trigger.spec.nothing"], ["nothing", "brokerRef"]),
+        (["explain", "nothing", "--recursive"], ["nothing"]),
+        (["explain", "trigger", "--api-version", "eventing.knative.dev/v9"], ["eventing.knative.dev/v9"]),
         (["delete"], ["KIND/NAME"]),
         (["delete", "channel"], ["channel/NAME"]),
         (["completion"], ["bash"]),
