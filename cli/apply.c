@@ -57,7 +57,7 @@ static bool apply_one(struct client *cl, const struct invocation *in, const cJSO
 
 static int apply_all(const struct invocation *in, const struct manifest *m)
 {
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = EXIT_CODE_OK;
     if (!cl)
         return EXIT_CODE_FAILED;

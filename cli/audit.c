@@ -144,7 +144,7 @@ static int audit(const struct invocation *in, enum output form)
     struct buf url;
     int status;
     buf_init(&url, 8192);
-    struct client *cl = put_query(in, &url) ? client_new(in->command) : NULL;
+    struct client *cl = put_query(in, &url) ? client_new(in) : NULL;
     if (!cl) {
         buf_fini(&url);
         return EXIT_CODE_USAGE;

@@ -16,6 +16,7 @@
 
 struct client {
     const struct command *command;
+    struct client_identity identity;
     struct loop *loop;
     struct http_client *http;
     /* The request under way. */
@@ -28,10 +29,15 @@ struct client {
     bool done, good;
 };
 
-struct client *client_new(const struct command *c)
+struct client *client_new(const struct invocation *in)
 {
-    const struct http_client_options options = {.connections_max = 1};
+    const struct command *c = in->command;
     struct client *cl = calloc(1, sizeof *cl);
+    if (cl && !client_identity_read(in, &cl->identity)) {
+        client_free(cl);
+        return NULL;
+    }
+    const struct http_client_options options = {.connections_max = 1, .ca_file = cl ? cl->identity.ca : NULL};
     if (!cl || loop_new(clock_system(), 64, &cl->loop) != OK || http_client_new(cl->loop, &options, &cl->http) != OK) {
         fail(c, EXIT_CODE_FAILED, "out of memory.");
         client_free(cl);
@@ -68,6 +74,7 @@ void client_free(struct client *cl)
         return;
     http_client_free(cl->http);
     loop_free(cl->loop);
+    client_identity_fini(&cl->identity);
     free(cl);
 }
 
@@ -146,8 +153,10 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
         return false;
     }
     buf_init(&head, 1u << 20);
-    buf_printf(&head, "%s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\nContent-Length: %zu\r\n%s\r\n", method,
+    buf_printf(&head, "%s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\nContent-Length: %zu\r\n%s", method,
                SLICE_ARG(parsed.target), SLICE_ARG(parsed.authority), LEAT_VERSION, body.len, extra ? extra : "");
+    client_identity_put(&cl->identity, url, &head);
+    buf_put_str(&head, "\r\n");
     cl->exchange =
         (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
     cl->answer = out;

@@ -13,8 +13,9 @@
 #include "resource.h"
 
 struct client;
-/* Makes a client for http(s) requests. Says what is wrong and returns NULL on failure. */
-struct client *client_new(const struct command *c);
+/* Makes a client for http(s) requests, with the token and the certificates that the command line names. Says what is
+ * wrong and returns NULL on failure. */
+struct client *client_new(const struct invocation *in);
 void client_free(struct client *cl);
 
 /* What to do when nobody answers, as a sentence, in place of the one about `leat serve`; a literal. */
@@ -43,7 +44,19 @@ enum stream_end {
     STREAM_ENDED,   /* by the server, with an answer that was all right */
     STREAM_FAILED   /* said: no answer, an error as the answer, or one that broke off */
 };
-enum stream_end client_stream(const struct command *c, const char *url, client_line_fn *line, void *arg);
+enum stream_end client_stream(const struct invocation *in, const char *url, client_line_fn *line, void *arg);
+
+/* Who one is to the server, and whom one trusts. */
+struct client_identity {
+    struct buf token;   /* empty: none */
+    const char *ca;     /* a file; NULL: the system's */
+    const char *server; /* the token is for it alone: other addresses do not see it */
+};
+/* --token, --token-file, $LEAT_TOKEN; --ca. False (said) when it is no token. */
+bool client_identity_read(const struct invocation *in, struct client_identity *out);
+void client_identity_fini(struct client_identity *i);
+/* "Authorization: Bearer ...", with CR LF, of a request to this URL; nothing where there is no token for it. */
+void client_identity_put(const struct client_identity *i, const char *url, struct buf *out);
 
 /* Appends "?NAME=VALUE", or "&NAME=VALUE" when there is a query already, percent-coded. */
 void url_put_query(struct buf *url, const char *name, struct slice value);

@@ -63,6 +63,8 @@ struct given {
 
 /* The last value given for --name, or `fallback`. Asserts that the table has it. */
 const char *option_value(const struct invocation *in, const char *name, const char *fallback);
+/* Whether the command's table has it. */
+bool option_known(const struct command *c, const char *name);
 bool option_given(const struct invocation *in, const char *name);
 /* Values of a repeating option in order: *cursor from 0; NULL at the end. */
 const char *option_next(const struct invocation *in, const char *name, size_t *cursor);
@@ -98,13 +100,22 @@ bool colours_on(int fd);
 /* One per file. */
 extern const struct command command_serve, command_validate, command_apply, command_get, command_describe, command_wait,
     command_export, command_graph, command_delete, command_audit, command_send, command_listen, command_explain,
-    command_tail, command_dlq, command_token, command_replay, command_pause, command_resume, command_run_with_sink,
-    command_task, command_filter, command_cesql, command_source, command_log, command_doctor, command_bench,
-    command_version, command_completion, command_man, command_help;
+    command_tail, command_dlq, command_token, command_kubeconfig, command_replay, command_pause, command_resume,
+    command_run_with_sink, command_task, command_filter, command_cesql, command_source, command_log, command_doctor,
+    command_bench, command_version, command_completion, command_man, command_help;
 
-/* Options that every client verb takes. */
-#define CLIENT_OPTIONS                                                                                                 \
+/* Options that every client verb takes: where the server is, and who one is to it. */
+#define SERVER_OPTIONS                                                                                                 \
     {"server", 0, "URL", "The server's API. Default: $LEAT_SERVER, else http://127.0.0.1:8001.", false},               \
+        {"token", 0, "TOKEN", "Who you are to a server that asks (others see it in ps). Default: $LEAT_TOKEN.",        \
+         false},                                                                                                       \
+        {"token-file", 0, "FILE", "The file that holds the token.", false},                                            \
+    {                                                                                                                  \
+        "ca", 0, "FILE", "Certificates (PEM) to trust for an https server. Default: the system's.", false              \
+    }
+/* And of those about things in a namespace. */
+#define CLIENT_OPTIONS                                                                                                 \
+    SERVER_OPTIONS,                                                                                                    \
     {                                                                                                                  \
         "namespace", 'n', "NS", "The namespace. Default: default.", false                                              \
     }

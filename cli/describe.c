@@ -174,7 +174,7 @@ static int run(const struct invocation *in)
         return EXIT_CODE_USAGE;
     if (!name)
         return usage_error(in->command, "say which one: %s/NAME.", kind->singular);
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     buf_init(&url, 8192);

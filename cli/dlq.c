@@ -148,7 +148,7 @@ static int with_client(const struct invocation *in, int (*work)(const struct inv
     bool json;
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = cl ? work(in, cl, json) : EXIT_CODE_FAILED;
     client_free(cl);
     return code;
@@ -258,7 +258,7 @@ static int export_events(const struct invocation *in, struct client *cl, bool as
 
 static int run_export(const struct invocation *in)
 {
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = cl ? export_events(in, cl, true) : EXIT_CODE_FAILED;
     client_free(cl);
     return code;

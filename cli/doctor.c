@@ -80,7 +80,7 @@ static int run(const struct invocation *in)
 
 static const struct option_spec options[] = {
     {"data-dir", 0, "DIR", DATA_DIR_HELP, false},
-    {"server", 0, "URL", "The server's API. Default: $LEAT_SERVER, else http://127.0.0.1:8001.", false},
+    SERVER_OPTIONS,
     {"output", 'o', "FORM", "text or json. Default: text.", false},
     {0},
 };

@@ -101,8 +101,8 @@ static void say_listeners(struct doctor *k)
                    k->pid);
     else if (l.everywhere)
         doctor_say(k, VERDICT_WARN, "listeners",
-                   "Give --ingress and --api an address, or see that a firewall keeps strangers out: the API asks "
-                   "nobody who he is",
+                   "Give --ingress and --api an address, or see that a firewall keeps strangers out: ingress "
+                   "asks nobody who he is",
                    "%s: open to every network of this machine", l.text);
     else
         doctor_say(k, VERDICT_PASS, "listeners", NULL, "%s", l.text);
@@ -256,8 +256,13 @@ static void say_hot(struct talk *t, const char *check, const char *family, uint6
 
 static void say_hot_spots(struct talk *t)
 {
-    if (!get(t, "/metrics") || t->answer.status != 200)
+    if (!get(t, "/metrics"))
         return;
+    if (t->answer.status != 200) {
+        doctor_say(t->k, VERDICT_WARN, "metrics", "Give --token, of a role that may read them (docs/access.md)",
+                   "%s/metrics answers %d", server_url(t->k->in), t->answer.status);
+        return;
+    }
     say_hot(t, "backlog", "leat_backlog_events", BACKLOG_MUCH,
             "See whether the subscriber is slow or down: `leat explain ID` of one of its events", "a long backlog");
     say_hot(t, "parked", "leat_parked_events", 1, "`leat dlq list` says why; `leat dlq redrive` sends them again",
@@ -266,7 +271,7 @@ static void say_hot_spots(struct talk *t)
 
 void doctor_server(struct doctor *k)
 {
-    struct talk t = {.k = k, .client = client_new(k->in->command)};
+    struct talk t = {.k = k, .client = client_new(k->in)};
     if (!t.client)
         return;
     client_tell(t.client, &t.told);

@@ -267,7 +267,7 @@ static int run(const struct invocation *in)
     if (version || option_given(in, "recursive"))
         return usage_error(in->command, "'%s' is no kind%s%s. `leat get` lists them.", in->operands[0],
                            version ? " of " : "", version ? version : "");
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     buf_init(&url, 1u << 20);

@@ -163,7 +163,7 @@ static int run(const struct invocation *in)
         cJSON_AddStringToObject(whole, "kind", "List");
         x.list = cJSON_AddArrayToObject(whole, "items");
     }
-    x.client = client_new(in->command);
+    x.client = client_new(in);
     int code = !x.client || (json && !x.list) ? EXIT_CODE_FAILED : run_kinds(&x);
     if (code == EXIT_CODE_OK && json)
         print_tree(whole, OUTPUT_JSON);

@@ -174,7 +174,7 @@ static int get_them(const struct invocation *in, enum output form)
         return quarantine_get(in, form);
     if (!parse_reference(in, &kind, &name))
         return EXIT_CODE_USAGE;
-    if (!(cl = client_new(in->command)))
+    if (!(cl = client_new(in)))
         return EXIT_CODE_FAILED;
     buf_init(&url, 8192);
     object_url(&url, server_url(in), kind, option_given(in, "all-namespaces") ? NULL : namespace_of(in), name);

@@ -182,7 +182,7 @@ static int run(const struct invocation *in)
     bool json = strcmp(form, "json") == 0, good = true;
     if (!json && strcmp(form, "dot") != 0)
         return usage_error(in->command, "-o: '%s' is neither dot nor json.", form);
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     for (size_t i = 0; good && (k = kind_at(i)); i++)

@@ -170,6 +170,14 @@ const char *option_value(const struct invocation *in, const char *name, const ch
     return last;
 }
 
+bool option_known(const struct command *c, const char *name)
+{
+    for (const struct option_spec *o = c->options; o && o->name; o++)
+        if (strcmp(o->name, name) == 0)
+            return true;
+    return false;
+}
+
 bool option_given(const struct invocation *in, const char *name)
 {
     for (size_t i = 0; i < in->given_count; i++)

@@ -29,7 +29,7 @@ static int one(const struct invocation *in, struct client *cl, size_t operand, c
 /* All of them, also after one that did not work: in an emergency the others count. */
 static int each(const struct invocation *in, const char *verb, const char *done)
 {
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int worst = cl ? EXIT_CODE_OK : EXIT_CODE_FAILED;
     for (size_t i = 0; cl && (i == 0 || i < in->operand_count); i++) {
         int code = one(in, cl, i, verb, done);

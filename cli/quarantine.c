@@ -40,7 +40,7 @@ int quarantine_get(const struct invocation *in, enum output form)
 {
     struct buf url;
     int status;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     buf_init(&url, 8192);
@@ -69,7 +69,7 @@ int quarantine_delete(const struct invocation *in)
         return usage_error(in->command, "say which one: " QUARANTINED "/ID. Those without an ID are deleted as what "
                                         "they are: KIND/NAME.");
     id += *id == '/';
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     buf_init(&url, 8192);

@@ -34,7 +34,7 @@ static bool ask_address(const struct invocation *in, const char *word, struct bu
         usage_error(in->command, "--sink: say which one: %s/NAME.", kind->singular);
         return false;
     }
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return false;
     buf_init(&url, 8192);

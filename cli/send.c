@@ -348,7 +348,7 @@ static int run(const struct invocation *in)
                            option_value(in, "wait", "0"), WAIT_MAX);
     buf_init(&p.time, 64);
     buf_init(&p.target, 8192);
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (cl)
         client_be_patient(cl, seconds * NS_PER_S);
     int code = !cl ? EXIT_CODE_FAILED : github ? send_github(in, cl, &p) : make_and_send(in, cl, &p);

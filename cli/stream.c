@@ -15,6 +15,7 @@
 
 struct stream {
     const struct command *command;
+    struct client_identity identity;
     const char *url;
     struct loop *loop;
     struct http_client *http;
@@ -113,12 +114,14 @@ static enum err turn_to_the_end(struct stream *s, const struct http_url *url)
 
 static enum err run(struct stream *s, const struct http_url *url)
 {
-    const struct http_client_options options = {.connections_max = 1};
+    const struct http_client_options options = {.connections_max = 1, .ca_file = s->identity.ca};
     struct buf head;
     int fd = -1;
     buf_init(&head, 1u << 20);
-    buf_printf(&head, "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\n\r\n", SLICE_ARG(url->target),
+    buf_printf(&head, "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: leat/%s\r\n", SLICE_ARG(url->target),
                SLICE_ARG(url->authority), LEAT_VERSION);
+    client_identity_put(&s->identity, s->url, &head);
+    buf_put_str(&head, "\r\n");
     s->exchange =
         (struct http_exchange){.done = ended, .data = taken, .head = buf_slice(&head), .timeout_ns = STREAM_NS};
     enum err e = buf_error(&head);
@@ -140,13 +143,18 @@ static enum err run(struct stream *s, const struct http_url *url)
     return e;
 }
 
-enum stream_end client_stream(const struct command *c, const char *url, client_line_fn *line, void *arg)
+enum stream_end client_stream(const struct invocation *in, const char *url, client_line_fn *line, void *arg)
 {
+    const struct command *c = in->command;
     struct diag d = {0};
     struct http_url parsed;
     struct stream s = {.command = c, .url = url, .line = line, .arg = arg, .end = STREAM_FAILED, .signals = {.fd = -1}};
     if (http_url_parse(slice_str(url), &parsed, &d) != OK) {
         fail(c, EXIT_CODE_USAGE, "%s: %s", url, d.text);
+        return STREAM_FAILED;
+    }
+    if (!client_identity_read(in, &s.identity)) {
+        http_url_fini(&parsed);
         return STREAM_FAILED;
     }
     buf_init(&s.rest, LINE_MAX_BYTES);
@@ -156,6 +164,7 @@ enum stream_end client_stream(const struct command *c, const char *url, client_l
         s.end = STREAM_FAILED;
     }
     buf_fini(&s.rest);
+    client_identity_fini(&s.identity);
     http_url_fini(&parsed);
     return s.end;
 }

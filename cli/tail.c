@@ -105,7 +105,7 @@ static int watch(const struct invocation *in, struct tail *t)
     if (filter)
         url_put_query(&url, "filter", slice_str(filter));
     buf_put_char(&url, '\0');
-    enum stream_end end = buf_error(&url) == OK ? client_stream(in->command, url.ptr, on_line, t) : STREAM_FAILED;
+    enum stream_end end = buf_error(&url) == OK ? client_stream(in, url.ptr, on_line, t) : STREAM_FAILED;
     if (end == STREAM_ENDED && !t->told)
         fail(in->command, EXIT_CODE_FAILED, "the server ended it without a reason.");
     buf_fini(&url);

@@ -143,7 +143,7 @@ static int send_order(const struct invocation *in, struct buf *url, const struct
 {
     struct client_answer answer;
     struct json_value json;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = EXIT_CODE_FAILED;
     if (cl && ask(cl, in, "POST", url, buf_slice(body), &answer, &json)) {
         uint64_t id = member_number(json, "id");
@@ -175,7 +175,7 @@ int ask_order(const struct invocation *in, const char *prefix, const char *say, 
 /* ---- verbs ---- */
 
 static const struct option_spec task_options[] = {
-    {"server", 0, "URL", "The server's API. Default: $LEAT_SERVER, else http://127.0.0.1:8001.", false},
+    SERVER_OPTIONS,
     {"output", 'o', "FORM", "text or json. Default: text.", false},
     {0},
 };
@@ -215,7 +215,7 @@ static int run_list(const struct invocation *in)
     bool json;
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     ask_url(&url, in, "/leat/v1/tasks");
@@ -261,7 +261,7 @@ static int one(const struct invocation *in, const char *method)
     bool json;
     if (!wants_json(in, &json) || !read_id(in, &id))
         return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;
     bool good = look(cl, in, method, id, &answer, &v);
@@ -290,7 +290,7 @@ static int run_wait(const struct invocation *in)
     uint64_t id;
     if (!read_id(in, &id))
         return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = cl ? watch(cl, in, id) : EXIT_CODE_FAILED;
     client_free(cl);
     return code;

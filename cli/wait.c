@@ -185,7 +185,7 @@ static int run(const struct invocation *in)
     for (size_t i = 0; i < in->operand_count; i++)
         if (!read_reference(in, i, &kind, &name))
             return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in->command);
+    struct client *cl = client_new(in);
     int code = cl ? EXIT_CODE_OK : EXIT_CODE_FAILED;
     if (cl)
         client_be_patient(cl, ns);

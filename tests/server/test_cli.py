@@ -11,7 +11,7 @@ import pytest
 from broker import channel, event, github_source, subscription
 from leat import Leat, free_port, in_terminal, request
 
-VERBS = ["serve", "validate", "apply", "get", "describe", "wait", "export", "graph", "delete", "explain", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "source", "run", "log", "doctor", "bench", "help", "version", "completion", "man"]
+VERBS = ["serve", "validate", "apply", "get", "describe", "wait", "export", "graph", "delete", "explain", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "token", "kubeconfig", "source", "run", "log", "doctor", "bench", "help", "version", "completion", "man"]
 COLOUR = "\033["
 
 

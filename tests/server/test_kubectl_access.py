@@ -41,3 +41,17 @@ def test_kubectl_with_tokens(broker, pair, tokens, tmp_path, program):
         watching.terminate()
         watching.wait(DEADLINE)
         edit.good("delete", "channel.messaging.knative.dev", "seen")
+
+
+@pytest.mark.parametrize("program", [NEW, OLD], ids=["new", "old"])
+def test_kubectl_with_what_leat_kubeconfig_prints(broker, pair, tokens, run, tmp_path, program):
+    code, text, said = run("kubeconfig", "--server", broker.api, "--ca", pair[0], "--token", tokens[1]["edit"])
+    assert code == 0, said
+    file = tmp_path / "kubeconfig"
+    file.write_text(text + "\n")
+    kubectl = Kubectl(program, broker.api, tmp_path)
+    kubectl.words = lambda *args: [str(w) for w in (program, "--kubeconfig", file, *args)]
+    assert kubectl.good("get", "channels", "-o", "name").out == "channel.messaging.knative.dev/c"
+    assert kubectl.good("config", "current-context").out == "leat"
+    assert kubectl.good("apply", "-f", "-", stdin=channel("here", kind="InMemoryChannel")).out.endswith("created")
+    assert kubectl.good("delete", "inmemorychannel.messaging.knative.dev", "here").code == 0
