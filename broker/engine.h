@@ -119,6 +119,7 @@ struct engine_subscription {
     bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
     unsigned under_way;
     bool paused;                  /* nobody drains it */
+    bool ordered;                 /* it asks for an order */
     unsigned replays;             /* into it: it stays until they have ended */
     struct engine_share shares[]; /* by shard */
 };

@@ -268,6 +268,7 @@ void engine_subscribe_all(struct engine *e)
     for (size_t i = 0; i < p->subscription_count; i++) {
         struct engine_subscription *s = e->next->subscriptions[i];
         s->failed = false;
+        s->ordered = p->subscriptions[i].order != ORDER_NONE;
         subscribe(s, &p->subscriptions[i]);
         if (!e->options.forever)
             subscribe_parked(s);

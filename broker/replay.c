@@ -21,6 +21,8 @@ static bool all_done(const struct replay *r)
 /* Where it would have to go on; false when there is nothing left of it, or it has not begun. */
 static bool left(const struct replay *r, uint64_t *offset)
 {
+    if (r->rewind.handle) /* it has no offsets */
+        return false;
     *offset = r->released != UINT64_MAX ? r->released : r->next.offset;
     return !all_done(r) && (r->released != UINT64_MAX || r->next.kind == BUS_START_OFFSET);
 }
@@ -33,7 +35,9 @@ static void explain(const struct replay *r, bool canceled)
     char on[64] = "";
     if (left(r, &offset))
         snprintf(on, sizeof on, "; --from %llu goes on", (unsigned long long)offset);
-    if (r->error != OK)
+    if (r->error != OK && r->why[0])
+        snprintf(t->message, sizeof t->message, "%.250s", r->why);
+    else if (r->error != OK)
         snprintf(t->message, sizeof t->message, "the channel could not be read: %s%s", err_name(r->error), on);
     else if (r->injector.no_stream)
         snprintf(t->message, sizeof t->message,
@@ -114,6 +118,29 @@ static void begin(struct engine_fresh *f, const struct bus_probe *probe)
     loop_post_reserved(r->injector.home->loop, &r->letter);
 }
 
+/* Not by pages of offsets, but by a subscription of its own. */
+static bool rewinds(const struct engine_channel *c, const struct replay_order *order)
+{
+    return !order->parked && c->bus->bus->capabilities & BUS_CAP_REWIND;
+}
+
+/* Both would have the subscription replay/CURSOR. */
+static bool is_replayed(const struct engine *e, const struct engine_subscription *s)
+{
+    list_each(l, tmp, &e->replays)
+        if (container_of(l, struct replay, link)->subscription == s)
+            return true;
+    return false;
+}
+
+static enum err can_rewind(const struct engine *e, const struct engine_subscription *s,
+                           const struct replay_order *order)
+{
+    if (order->from.kind == BUS_START_OFFSET || order->to_offset != UINT64_MAX)
+        return ERR_INVALID;
+    return is_replayed(e, s) ? ERR_EXISTS : OK;
+}
+
 static enum err can_be_read(const struct engine_channel *c)
 {
     struct bus *bus = c->bus->bus;
@@ -132,7 +159,8 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         return ERR_UNAVAILABLE;
     if (order->parked && !s->parked_handle)
         return ERR_UNAVAILABLE;
-    enum err err = can_be_read(order->parked ? s->parked : s->channel);
+    bool rewound = rewinds(s->channel, order);
+    enum err err = rewound ? can_rewind(e, s, order) : can_be_read(order->parked ? s->parked : s->channel);
     if (err)
         return err;
     struct replay *r = replay_new(e, s, order);
@@ -149,10 +177,21 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
                                     .subscription = s,
                                     .task = r->task,
                                     .interval_ns = r->order.interval_ns};
+    if (rewound) {
+        err = replay_rewind(r);
+        if (err) {
+            task_end(&e->tasks, r->task, TASK_FAILED);
+            r->order.filter = NULL;
+            replay_free(r);
+            return err;
+        }
+    }
     s->replays++;
     r->channel->replays++;
     list_push_back(&e->replays, &r->link);
     *out = r->task;
+    if (rewound)
+        return OK;
     r->fresh = (struct engine_fresh){.engine = e, .bus = r->past->bus, .channel = r->past->handle, .done = begin};
     engine_fresh_start(&r->fresh);
     return OK;

@@ -33,7 +33,8 @@ struct replay_order {
 
 /* Starts the task; `order`'s filter is taken over on OK. Only what the channel has now is replayed. The subscription
  * and its channel stay until the task has ended. ERR_UNSUPPORTED: its bus cannot be browsed; ERR_UNAVAILABLE: it is not
- * ready; ERR_CLOSED: stopping; ERR_FULL: too many tasks; ERR_NOMEM. */
+ * ready; ERR_INVALID: by offset, which its bus does not have (BUS_CAP_REWIND); ERR_EXISTS: there, one at a time;
+ * ERR_CLOSED: stopping; ERR_FULL: too many tasks; ERR_NOMEM. */
 enum err replay_start(struct engine *e, struct engine_subscription *s, const char *what, struct replay_order *order,
                       struct task **out) must_check;
 

@@ -23,7 +23,7 @@ static bool is_to_come(const struct replay *r, const struct ce_event *event)
     return ce_event_attribute(event, SLICE("leatdeliverat"), &a) && rfc3339_parse(a.value, &at) == OK && at > r->now_ns;
 }
 
-static bool counts(const struct replay *r, const struct ce_event *event)
+bool replay_counts(const struct replay *r, const struct ce_event *event)
 {
     return (!r->own || filter_match(r->own, event)) && (!r->order.filter || filter_match(r->order.filter, event)) &&
            !is_to_come(r, event);
@@ -36,16 +36,25 @@ static void put_text(struct buf *out, const char *name, struct slice value)
 }
 
 /* What a dry run says of an event. */
-static void show(struct replay *r, const struct ce_event *event, uint64_t offset, int64_t wall_ns)
+static void show(struct replay *r, const struct ce_event *event, const uint64_t *offset, int64_t wall_ns)
 {
     struct buf *out = &r->shown;
-    buf_printf(out, "%s{\"offset\":%llu,\"appendedAt\":\"", out->len ? ",\n" : "", (unsigned long long)offset);
+    buf_printf(out, "%s{", out->len ? ",\n" : "");
+    if (offset)
+        buf_printf(out, "\"offset\":%llu,", (unsigned long long)*offset);
+    buf_put_str(out, "\"appendedAt\":\"");
     rfc3339_put(out, wall_ns, 3);
     buf_put_char(out, '"');
     put_text(out, "type", ce_event_type(event));
     put_text(out, "source", ce_event_source(event));
     put_text(out, "id", ce_event_id(event));
     buf_put_char(out, '}');
+}
+
+void replay_counted(struct replay *r, const struct ce_event *event, const uint64_t *offset, int64_t wall_ns)
+{
+    if (count_next(&r->task->done) <= REPLAY_SHOWN_MAX)
+        show(r, event, offset, wall_ns);
 }
 
 /* What was parked goes as it was before. */
@@ -73,14 +82,12 @@ static void page_event(void *arg, const struct ce_event *event, uint64_t offset,
     }
     r->next = (struct bus_start){.kind = BUS_START_OFFSET, .offset = offset + 1};
     atomic_store_explicit(&r->task->at, offset, memory_order_relaxed);
-    if (!counts(r, event))
+    if (!replay_counts(r, event))
         return;
-    if (r->order.dry_run) {
-        if (count_next(&r->task->done) <= REPLAY_SHOWN_MAX)
-            show(r, event, offset, wall_ns);
-    } else {
+    if (r->order.dry_run)
+        replay_counted(r, event, &offset, wall_ns);
+    else
         take(r, event, offset);
-    }
 }
 
 /* ---- pages ---- */
@@ -121,9 +128,8 @@ static void page_read(struct replay *r)
 
 /* ---- injecting ---- */
 
-static void injected(struct dispatch_injection *i, enum dispatch_end how)
+void replay_slot_ended(struct replay_slot *slot, enum dispatch_end how)
 {
-    struct replay_slot *slot = i->owner;
     struct replay *r = slot->replay;
     slot->busy = false;
     r->injector.under_way--;
@@ -133,10 +139,17 @@ static void injected(struct dispatch_injection *i, enum dispatch_end how)
         count(&r->task->done);
     else if (slot->offset < r->released)
         r->released = slot->offset;
+}
+
+static void injected(struct dispatch_injection *i, enum dispatch_end how)
+{
+    struct replay_slot *slot = i->owner;
+    struct replay *r = slot->replay;
+    replay_slot_ended(slot, how);
     r->injector.advance(&r->injector);
 }
 
-static struct replay_slot *free_slot(struct replay *r)
+struct replay_slot *replay_free_slot(struct replay *r)
 {
     for (size_t i = 0; i < INJECTIONS_MAX; i++)
         if (!r->slots[i].busy)
@@ -147,7 +160,7 @@ static struct replay_slot *free_slot(struct replay *r)
 /* False: not now; the end of one under way, or the injector, goes on. */
 static bool begin_one(struct replay *r)
 {
-    struct replay_slot *slot = free_slot(r);
+    struct replay_slot *slot = replay_free_slot(r);
     const struct replay_event *event = &r->events[r->at];
     if (!slot || !injector_due(&r->injector))
         return false;

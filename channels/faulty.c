@@ -145,7 +145,9 @@ static enum err open_inner(const struct bus_ops *ops, const struct bus_env *env,
     uint64_t hold_ms_max = f->inner->hold_ms_max;
     if (s->hold_ms_max < hold_ms_max)
         hold_ms_max = s->hold_ms_max;
-    f->base = (struct bus){.ops = &bus_faulty, .capabilities = f->inner->capabilities, .hold_ms_max = hold_ms_max};
+    f->base = (struct bus){.ops = &bus_faulty,
+                           .capabilities = f->inner->capabilities & ~(unsigned)BUS_CAP_REWIND,
+                           .hold_ms_max = hold_ms_max};
     *out = &f->base;
     return OK;
 }

@@ -132,6 +132,8 @@ enum err stream_attach(struct lanes *l, struct loop *loop, size_t index, const s
 void stream_detach(struct bus *b, struct bus_stream *st, struct bus_op *op);
 void stream_credit(struct bus *b, struct bus_stream *st, unsigned n);
 void stream_settle(struct bus *b, struct bus_stream *st, struct bus_token token, enum bus_settle how);
+/* The entry of a delivery that is not settled; borrowed. */
+struct lane_entry *stream_entry(const struct bus_stream *st, struct bus_token token);
 /* Without its loop: the bus is freed. */
 void stream_free(struct bus_stream *st);
 

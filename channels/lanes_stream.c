@@ -212,6 +212,12 @@ void stream_settle(struct bus *b, struct bus_stream *st, struct bus_token token,
         wake(st);
 }
 
+struct lane_entry *stream_entry(const struct bus_stream *st, struct bus_token token)
+{
+    assert(token.a < st->flights.count && st->flights.at[token.a].generation == token.b);
+    return st->flights.at[token.a].entry;
+}
+
 /* ---- credit ---- */
 
 /* What all of the streams may have at once, and the owner asks the system for. */

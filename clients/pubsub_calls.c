@@ -194,6 +194,8 @@ static void put_subscription(struct pubsub_call *call, const struct pubsub_subsc
         buf_put_str(&call->body, ",\"enableMessageOrdering\":true");
     if (s->never_expires)
         buf_put_str(&call->body, ",\"expirationPolicy\":{}");
+    else if (s->expires_s)
+        buf_printf(&call->body, ",\"expirationPolicy\":{\"ttl\":\"%llus\"}", (unsigned long long)s->expires_s);
     buf_put_char(&call->body, '}');
 }
 

@@ -31,6 +31,8 @@ enum bus_capability {
     BUS_CAP_SHARED = 1u << 5,   /* several processes may drain one subscription */
     BUS_CAP_FILTER =
         1u << 6, /* keeps for a subscription only what its filter lets pass; elsewhere the dispatcher filters */
+    BUS_CAP_REWIND = 1u << 7, /* where not BROWSE: a new subscription begins in the past, by time, where its channel
+                               * keeps one; reading the past is subscribing by a name that begins with "replay/" */
 };
 
 struct bus;
@@ -155,11 +157,16 @@ struct bus_ops {
 
     /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses
      * nothing. Idempotent by name within its channel: the same name gives the same subscription, once more referenced,
-     * and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription, earliest
-     * is latest. ERR_INVALID with *d on a bad parameter. `name` is "NS/NAME" or a UID: whatever is stable.
+     * and the parameters given last count. `start` NULL: latest. Where nothing is kept before a subscription (neither
+     * BROWSE nor REWIND, or its channel keeps no past), earliest is latest. ERR_INVALID with *d on a bad parameter.
+     * `name` is "NS/NAME" or a UID: whatever is stable.
      * `filter` (NULL: everything; the bus takes a reference): where BUS_CAP_FILTER, events that are appended after op's
      * OK are kept for this subscription only if they match; subscribing again with another filter changes it from then
-     * on, and what was kept already stays. Elsewhere it is ignored. */
+     * on, and what was kept already stays. Elsewhere it is ignored.
+     * Where REWIND, one called "replay/NAME" is made to be drained and removed: it begins at `start` (a time,
+     * earliest), also where one of that name was left by a process that was killed; the channel does not depend on it,
+     * and no probe of the channel counts it. ERR_UNSUPPORTED by op: the channel keeps no past. Left behind, it goes by
+     * itself. */
     enum err (*subscribe)(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,
                           struct filter *filter, const struct bus_param *params, size_t count,
                           struct bus_subscription **out, struct bus_op *op, struct diag *d);
@@ -200,6 +207,10 @@ struct bus_ops {
     enum err (*read)(struct bus *b, struct bus_channel *c, const struct bus_start *from, size_t most,
                      void (*deliver)(void *arg, const struct ce_event *event, uint64_t offset, int64_t wall_ns),
                      void *arg, struct bus_op *op, struct loop *loop);
+
+    /* Where REWIND (NULL elsewhere): when the event of this delivery was appended, as the system behind the bus knows
+     * it: wall clock. On the stream's loop, before the token is settled. */
+    int64_t (*appended_at)(struct bus *b, struct bus_stream *stream, struct bus_token token);
 
     /* NULL where BUS_CAP_BROWSE speaks for all channels. Somebody is going to read this one: ERR_UNSUPPORTED where its
      * events cannot be read again. OK: its probe is `counting` until its `end` is one of now; where that cannot be

@@ -116,7 +116,8 @@ struct pubsub_subscription_settings {
     uint64_t retention_s;    /* of what is not acknowledged: 600 to 31 days; 0: the service's 7 days */
     bool retain_acked;       /* acknowledged ones are kept as long, for a seek */
     bool ordering;           /* messages of one ordering key come in order */
-    bool never_expires;      /* else the service removes a subscription that nobody used for 31 days */
+    bool never_expires;      /* else the service removes a subscription that nobody used for 31 days, */
+    uint64_t expires_s;      /* or so long: a day at least; 0: 31 days */
 };
 enum err pubsub_subscription_create(struct pubsub_client *c, const char *subscription,
                                     const struct pubsub_subscription_settings *settings, pubsub_done_fn *done,

@@ -215,6 +215,14 @@ static void start(struct api *a, struct http_request *r, const struct order_targ
         refuse_bus(r, s, t->what);
     else if (e == ERR_UNAVAILABLE)
         api_status(r, 503, "ServiceUnavailable", "%s is not ready yet; try again", t->what);
+    else if (e == ERR_INVALID)
+        api_status(r, 400, "BadRequest",
+                   "%s is on the bus %s, whose events have no offsets: say from and to as times, or from earliest",
+                   t->what, s->bus->key);
+    else if (e == ERR_EXISTS)
+        api_status(r, 409, "Conflict",
+                   "%s is being replayed, and its bus can do that once at a time: wait for that task, or cancel it",
+                   t->what);
     else
         order_refuse(r, e, t->what);
 }

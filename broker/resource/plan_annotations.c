@@ -167,7 +167,7 @@ static bool browses(const struct plan_bus *b)
     for (size_t i = 0; i < b->param_count; i++)
         if (strcmp(b->params[i].name, "inner") == 0)
             ops = bus_find(b->params[i].value);
-    return ops && ops->capabilities & BUS_CAP_BROWSE;
+    return ops && ops->capabilities & (BUS_CAP_BROWSE | BUS_CAP_REWIND);
 }
 
 static void put_start(struct planner *p, cJSON *status, const struct resource *r, const struct channel_plan *channel)

@@ -49,12 +49,15 @@ const char *plan_pubsub_subscription_name(struct planner *p, const struct resour
                      s->cursor);
 }
 
-/* A capacity or a retention of a channel means nothing there. */
+/* A capacity of a channel means nothing there. */
 void plan_pubsub_annotations(struct planner *p, struct channel_plan *c, const struct resource *r)
 {
     const char *partitions = annotation(r->object, ANNOTATION_PARTITIONS);
     if (partitions && strcmp(partitions, "1") == 0)
         plan_channel_param(p, c, "partitions", "1");
+    const char *age = annotation(r->object, ANNOTATION_RETENTION_AGE);
+    if (age)
+        plan_channel_param(p, c, "retention-age", age);
 }
 
 /* ---- the bus of 2018 ---- */

@@ -331,6 +331,12 @@ static enum err pub_attach(struct bus *b, struct bus_subscription *s, struct loo
     return stream_attach(&s->lanes, loop, (size_t)(pub_loop_find(k, loop) - k->loops), callbacks, arg, &k->closed, out);
 }
 
+static int64_t pub_appended_at(struct bus *b, struct bus_stream *stream, struct bus_token token)
+{
+    (void)b;
+    return container_of(stream_entry(stream, token), struct pub_entry, entry)->published_ns;
+}
+
 /* ---- freeing: no loop runs ---- */
 
 static void pub_fini(struct bus *b)
@@ -362,7 +368,8 @@ static void pub_fini(struct bus *b)
 
 const struct bus_ops bus_pubsub = {
     .name = "pubsub",
-    .capabilities = BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_SHARED,
+    .capabilities =
+        BUS_CAP_DURABLE | BUS_CAP_SYNCED | BUS_CAP_ORDERED | BUS_CAP_ACK_EACH | BUS_CAP_SHARED | BUS_CAP_REWIND,
     .hold_ms_max = 6ull * 24 * 3600 * 1000, /* leases are renewed for ever; the default retention is 7 days */
     .open = pub_open,
     .check = pub_check,
@@ -377,6 +384,7 @@ const struct bus_ops bus_pubsub = {
     .detach = stream_detach,
     .credit = stream_credit,
     .settle = stream_settle,
+    .appended_at = pub_appended_at,
     .stop = pub_stop,
     .fini = pub_fini,
     .probe = pub_probe,

@@ -162,7 +162,7 @@ void pub_channel_checked(struct bus_channel *c)
         return;
     list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
-        if (s->state != PUB_GOING && (s->state != PUB_READY || s->busy))
+        if (s->state != PUB_GOING && !s->passing && (s->state != PUB_READY || s->busy))
             return;
     }
     atomic_store(&c->suspect, false);

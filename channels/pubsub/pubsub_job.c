@@ -6,6 +6,8 @@
  *     subscription   create ─ there already ─→ get: is it one of our topic, and in order?
  *                       ↑                        │ its topic was deleted: an orphan; when it is empty: delete
  *                       └────────────────────────┘
+ *     one that begins in the past: does the topic keep one? ─→ create ─→ seek; a replay's that is there is deleted
+ * first
  *
  * Each is idempotent. A job that cannot even be asked ends at the end of the turn.
  */
@@ -19,6 +21,8 @@
 
 #define JSON_DEPTH 16
 #define DELETED_TOPIC "_deleted-topic_"
+#define PASSING_S (24ull * 3600)      /* until a replay's that was left behind goes: the service's least */
+#define PAST_S_MAX (31ll * 24 * 3600) /* a topic keeps nothing longer */
 
 /* ---- beginning and end ---- */
 
@@ -89,7 +93,7 @@ static void removed(void *arg, const struct pubsub_answer *a)
 
 void pub_job_topic(struct pub_job *j, struct bus_channel *c, pub_job_fn *done)
 {
-    const struct pubsub_topic_settings settings = {0};
+    const struct pubsub_topic_settings settings = {.retention_s = c->settings.past_s};
     struct pubsub_client *client = c->bus->client;
     begin(j, c, NULL, done);
     asked(j, c->settings.external ? pubsub_topic_get(client, c->settings.topic, answered, j, NULL)
@@ -105,6 +109,7 @@ void pub_job_topic_remove(struct pub_job *j, struct bus_channel *c, pub_job_fn *
 /* ---- subscriptions ---- */
 
 static void create(struct pub_job *j);
+static void begins(struct pub_job *j);
 
 /* "projects/P/topics/T" or "T" of the client's project: whether they are the same. */
 static bool is_topic(const struct pub_job *j, const char *said)
@@ -201,14 +206,87 @@ static void looked(void *arg, const struct pubsub_answer *a)
     finish(j);
 }
 
+/* ---- where a new one begins ---- */
+
+static void stays(struct pub_job *j, const char *why)
+{
+    struct bus_subscription *s = j->subscription;
+    if (s->passing) {
+        j->err = ERR_UNSUPPORTED;
+        snprintf(j->text, sizeof j->text, "%.300s", why);
+        finish(j);
+        return;
+    }
+    s->sought = true;
+    pub_notice(j->bus, 1, "StartNotHeeded", "subscription %s begins with the events from now on: %s", s->id, why);
+}
+
+static void sought(void *arg, const struct pubsub_answer *a)
+{
+    struct pub_job *j = arg;
+    struct bus_subscription *s = j->subscription;
+    if (a->err == ERR_UNSUPPORTED && !s->passing) {
+        stays(j, a->text ? a->text : err_name(a->err));
+    } else if (a->err) {
+        failed(j, a);
+        return;
+    }
+    j->existed = !a->err; /* something may be in it */
+    s->sought = true;
+    finish(j);
+}
+
+/* It is there. */
+static void begins(struct pub_job *j)
+{
+    struct bus_subscription *s = j->subscription;
+    if (s->sought) {
+        finish(j);
+        return;
+    }
+    int64_t oldest_ns = clock_wall_ns(j->bus->clock) - PAST_S_MAX * (int64_t)NS_PER_S,
+            at_ns = s->from.kind == BUS_START_TIME ? s->from.wall_ns : 0;
+    asked(j, pubsub_seek(j->bus->client, s->id, at_ns > oldest_ns ? at_ns : oldest_ns, sought, j, NULL));
+}
+
+/* Whether the topic keeps a past at all; one that does not takes a seek all the same, and nothing comes. */
+static void topic_looked(void *arg, const struct pubsub_answer *a)
+{
+    struct pub_job *j = arg;
+    struct json_value all, v;
+    char why[300];
+    if (a->err) {
+        failed(j, a);
+        return;
+    }
+    bool keeps = !json_check(a->body, JSON_DEPTH, &all, NULL) && all.type == JSON_OBJECT &&
+                 json_find(all, (const char *const[]){"messageRetentionDuration", NULL}, &v);
+    if (!keeps) {
+        snprintf(why, sizeof why,
+                 "topic %.80s keeps nothing of what has passed; `gcloud pubsub topics update %.80s "
+                 "--message-retention-duration=1d` lets it from then on",
+                 j->channel->settings.topic, j->channel->settings.topic);
+        stays(j, why);
+    }
+    if (keeps || !j->subscription->passing)
+        create(j);
+}
+
 static void created(void *arg, const struct pubsub_answer *a)
 {
     struct pub_job *j = arg;
-    j->ordered = j->subscription->ordered;
-    if (!a->err) {
-        answered(arg, a);
+    struct bus_subscription *s = j->subscription;
+    j->ordered = s->ordered;
+    s->ours |= !a->err;
+    if (!a->err || (a->err == ERR_EXISTS && s->ours && !s->sought)) {
+        pub_heard(j->bus, a);
+        begins(j);
+    } else if (a->err == ERR_EXISTS && s->passing) { /* left by a process that was killed */
+        pub_heard(j->bus, a);
+        asked(j, pubsub_subscription_delete(j->bus->client, s->id, deleted, j, NULL));
     } else if (a->err == ERR_EXISTS) {
         pub_heard(j->bus, a);
+        s->sought = true; /* where it stood */
         asked(j, pubsub_subscription_get(j->bus->client, j->subscription->id, looked, j, NULL));
     } else {
         failed(j, a);
@@ -217,19 +295,30 @@ static void created(void *arg, const struct pubsub_answer *a)
 
 static void create(struct pub_job *j)
 {
+    bool passing = j->subscription->passing;
     const struct pubsub_subscription_settings settings = {.topic = j->channel->settings.topic,
                                                           .ack_deadline_s = j->bus->settings.lease_s,
-                                                          .retention_s = j->bus->settings.retention_s,
+                                                          .retention_s =
+                                                              passing ? PASSING_S : j->bus->settings.retention_s,
                                                           .ordering = j->subscription->ordered,
-                                                          .never_expires = true};
+                                                          .never_expires = !passing,
+                                                          .expires_s = passing ? PASSING_S : 0};
     asked(j, pubsub_subscription_create(j->bus->client, j->subscription->id, &settings, created, j, NULL));
 }
 
 void pub_job_subscription(struct pub_job *j, struct bus_subscription *s, bool anew, pub_job_fn *done)
 {
-    begin(j, s->channel, s, done);
+    struct bus_channel *c = s->channel;
+    begin(j, c, s, done);
     j->anew = anew;
-    create(j);
+    j->ordered = s->ordered;
+    j->existed = s->passing && s->sought; /* it is made once: one that went meanwhile is no longer what was asked for */
+    if (j->existed)
+        loop_defer(j->bus->env.control, &j->task);
+    else if (!s->sought && !s->ours)
+        asked(j, pubsub_topic_get(c->bus->client, c->settings.topic, topic_looked, j, NULL));
+    else
+        create(j);
 }
 
 void pub_job_subscription_remove(struct pub_job *j, struct bus_channel *c, const char *id, pub_job_fn *done)

@@ -89,7 +89,7 @@ static struct bus_subscription *call_end(struct pub_call *c)
 static bool is_gone(struct bus_subscription *s, const struct pubsub_answer *a)
 {
     pub_heard(s->bus, a);
-    if (a->err == ERR_NOTFOUND)
+    if (a->err == ERR_NOTFOUND && !s->passing)
         pub_channel_suspect(s->channel);
     return a->err == ERR_NOTFOUND;
 }

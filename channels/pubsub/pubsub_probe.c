@@ -61,7 +61,7 @@ static void add_channel(struct bus_channel *c, struct bus_probe *out)
     list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
         struct bus_probe one = {.healthy = true};
-        if (s->state == PUB_GOING)
+        if (s->state == PUB_GOING || s->passing)
             continue;
         add_subscription(s, &one);
         bus_probe_join(&sum, &one);

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
+
 #define PULL_BYTES (4u << 20)        /* an answer of more, and the next pull asks for fewer messages */
 #define LEASE_MORE_NS (5 * NS_PER_S) /* until what others had has come back: their leases, and this */
 #define EMPTIES 2                    /* short pulls in a row that find nothing, for there to be nothing */
@@ -84,6 +86,8 @@ static struct pub_entry *entry_new(struct bus_subscription *s, const struct pubs
     list_init(&e->out);
     e->entry.event = event;
     e->entry.number = ++s->numbers;
+    if (rfc3339_parse(r->message.publish_time, &e->published_ns))
+        e->published_ns = 0;
     e->entry.attempt = r->delivery_attempt ? r->delivery_attempt : 1;
     e->entry.lane = (uint8_t)lanes_of(keeps_order ? r->message.ordering_key : (struct slice){0});
     return e;
@@ -239,7 +243,7 @@ static void take(struct bus_subscription *s, const struct pubsub_answer *a)
 
 static void refused(struct bus_subscription *s, const struct pubsub_answer *a, bool away)
 {
-    if (a->err == ERR_NOTFOUND) {
+    if (a->err == ERR_NOTFOUND && !s->passing) {
         pub_channel_suspect(s->channel);
     } else if (a->err == ERR_TOO_LARGE) {
         s->pull_max = s->asked > 4 ? s->asked / 4 : 1;

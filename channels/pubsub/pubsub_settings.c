@@ -14,6 +14,7 @@
 #define LEASE_S 20
 #define DAY_S (24ull * 3600)
 #define RETENTION_S (7 * DAY_S)
+#define PAST_S DAY_S
 
 /* ---- values ---- */
 
@@ -48,6 +49,16 @@ static enum err seconds_read(const struct bus_param *p, uint64_t least, uint64_t
         return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %s", p->name, p->value, range);
     *out = ns / NS_PER_S;
     return OK;
+}
+
+/* Of a topic. */
+static enum err past_read(const struct bus_param *p, uint64_t *out, struct diag *d)
+{
+    if (strcmp(p->value, "0") == 0) {
+        *out = 0;
+        return OK;
+    }
+    return seconds_read(p, 600, 31 * DAY_S, "from 10m to 744h, or 0", out, d);
 }
 
 static enum err text_read(const struct bus_param *p, char **out, struct diag *d)
@@ -101,6 +112,8 @@ static enum err bus_read(const struct bus_param *p, struct pub_settings *out, st
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "retention") == 0)
         return seconds_read(p, 600, 31 * DAY_S, "from 10m to 744h", &out->retention_s, d);
+    if (strcmp(p->name, "retention-age") == 0)
+        return past_read(p, &out->past_s, d);
     if (strcmp(p->name, "ack.deadline") == 0) {
         enum err e =
             seconds_read(p, PUBSUB_ACK_DEADLINE_S_MIN, PUBSUB_ACK_DEADLINE_S_MAX, "from 10s to 600s", &lease_s, d);
@@ -110,7 +123,7 @@ static enum err bus_read(const struct bus_param *p, struct pub_settings *out, st
     return diag_set(d, ERR_INVALID,
                     "unknown parameter \"%s\" of a pubsub bus; beside those of the connection (project, credentials, "
                     "credentials.file, emulator, endpoint, token.url, metadata, tls.ca) it knows prefix, mode, buffer, "
-                    "ack.deadline and retention",
+                    "ack.deadline, retention and retention-age",
                     p->name);
 }
 
@@ -120,7 +133,8 @@ enum err pub_settings_read(const struct bus_param *params, size_t count, struct 
                              .mode = CE_MODE_BINARY,
                              .buffer = BUFFER_BYTES,
                              .lease_s = LEASE_S,
-                             .retention_s = RETENTION_S};
+                             .retention_s = RETENTION_S,
+                             .past_s = PAST_S};
     enum err e = s.prefix ? OK : diag_set(d, ERR_NOMEM, "out of memory");
     char *tried = NULL;
     for (size_t i = 0; i < count && !e; i++)
@@ -153,14 +167,16 @@ static enum err channel_read(const struct bus_param *p, struct pub_channel_setti
         return word_read(p, "false", "true", &out->external, d);
     else if (strcmp(p->name, "mode") == 0)
         return mode_read(p, &out->mode, d);
+    else if (strcmp(p->name, "retention-age") == 0)
+        return past_read(p, &out->past_s, d);
     else if (strcmp(p->name, "partitions") == 0) {
         enum err e = word_read(p, "1", "1", &one, d);
         out->one_part = one;
         return e;
     } else
         return diag_set(d, ERR_INVALID,
-                        "unknown parameter \"%s\" of a channel on a pubsub bus; it knows topic, topic.external, mode "
-                        "and partitions",
+                        "unknown parameter \"%s\" of a channel on a pubsub bus; it knows topic, topic.external, "
+                        "mode, retention-age and partitions",
                         p->name);
     return OK;
 }
@@ -181,11 +197,13 @@ static enum err topic_default(struct pub_channel_settings *s, const char *prefix
 enum err pub_channel_settings_read(const struct pub_settings *bus, struct slice name, const struct bus_param *params,
                                    size_t count, struct pub_channel_settings *out, struct diag *d)
 {
-    struct pub_channel_settings s = {.mode = bus->mode, .ordered = !slice_has_prefix(name, SLICE("dead-letter/"))};
+    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
+    struct pub_channel_settings s = {.mode = bus->mode, .ordered = !dead, .dead = dead, .past_s = bus->past_s};
     const char *topic = NULL;
     enum err e = OK;
     for (size_t i = 0; i < count && !e; i++)
         e = channel_read(&params[i], &s, &topic, d);
+    s.past_s = dead ? 0 : s.past_s;
     if (!e && s.external && !topic)
         e = diag_set(d, ERR_INVALID, "topic.external is true, so topic must say which");
     if (!e)
@@ -233,10 +251,12 @@ enum err pub_subscription_settings_read(const struct pub_settings *bus, const ch
         e = subscription_read(&params[i], &given, &any, d);
     if (e)
         return e;
-    *out = (struct pub_subscription_settings){.ordered = of->ordered && (of->one_part || !any)};
+    bool passing = slice_has_prefix(name, SLICE("replay/"));
+    *out = (struct pub_subscription_settings){.ordered = of->ordered && (of->one_part || !any), .passing = passing};
     if (given)
         return id_make("subscription", "subscriptions", bus->prefix, given, &out->id, d);
-    if (asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name)) < 0)
+    if ((passing ? asprintf(&text, "leat-%.*s", SLICE_ARG(name))
+                 : asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name))) < 0)
         return diag_set(d, ERR_NOMEM, "out of memory");
     e = id_make("subscription", "subscriptions", bus->prefix, dotted(text), &out->id, d);
     free(text);

@@ -18,13 +18,15 @@
  *     ack.deadline            10s to 600s, default 20s: how long the service waits for a process that is gone until it
  *                             hands out anew what that one had
  *     retention               10m to 31d, default 7d: how long the service keeps what nobody acknowledged
+ *     retention-age           10m to 31d, or 0; default 1d: how long topics that are made keep what has passed, for
+ *                             replays
  * Of a channel:
  *     topic                   its id; default leat.NS.NAME, dead letters leat-dead-letter.CURSOR
  *     topic.external          true: it is somebody else's: it must be there, is never made or removed; by its full name
  *                             also one of another project
- *     mode                    as above
+ *     mode, retention-age     as above; dead letters keep nothing
  *     partitions=1            as bus.h says
- * Of a subscription:
+ * Of a subscription (one called replay/CURSOR is leat-replay.CURSOR):
  *     subscription            its id; default leat.NS.CHANNEL.CURSOR
  *     order                   key (default); none: its events come in any order, and none waits for another of its key.
  *                             Not where the channel has one partition. The service keeps it as it was made */
@@ -35,13 +37,14 @@ struct pub_settings {
     enum ce_mode mode;
     uint64_t buffer; /* bytes */
     unsigned lease_s;
-    uint64_t retention_s;
+    uint64_t retention_s, past_s; /* past_s: of topics; 0: nothing */
 };
 
 struct pub_channel_settings {
-    char *topic; /* owned, with the bus's prefix unless external */
-    bool external, one_part;
-    bool ordered; /* events have ordering keys: not those of dead letters, which come in no order */
+    char *topic;                   /* owned, with the bus's prefix unless external */
+    bool external, one_part, dead; /* dead: it is for dead letters */
+    bool ordered;                  /* events have ordering keys: not those of dead letters, which come in no order */
+    uint64_t past_s;               /* of what has passed; 0: nothing */
     enum ce_mode mode;
 };
 
@@ -55,6 +58,7 @@ void pub_channel_settings_fini(struct pub_channel_settings *s);
 struct pub_subscription_settings {
     char *id;     /* owned */
     bool ordered; /* the service hands out an event of a key when the one before it was acknowledged */
+    bool passing; /* a replay's: always made anew, and it goes when nobody uses it */
 };
 /* `channel` is the channel's name, `of` what was read of it. */
 enum err pub_subscription_settings_read(const struct pub_settings *bus, const char *channel,

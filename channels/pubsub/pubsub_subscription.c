@@ -60,7 +60,8 @@ static struct pub_loop *home_of(struct pub_bus *k, const char *id)
 
 /* Takes the settings in any case. */
 static struct bus_subscription *subscription_new(struct bus_channel *c, struct slice name,
-                                                 const struct pub_subscription_settings *settings)
+                                                 const struct pub_subscription_settings *settings,
+                                                 const struct bus_start *from)
 {
     struct pub_bus *k = c->bus;
     struct bus_subscription *s = calloc(1, sizeof *s);
@@ -78,6 +79,9 @@ static struct bus_subscription *subscription_new(struct bus_channel *c, struct s
     s->name = copy;
     s->id = id;
     s->ordered = s->keeps_order = settings->ordered;
+    s->passing = settings->passing;
+    s->from = from ? *from : (struct bus_start){.kind = BUS_START_LATEST};
+    s->sought = s->from.kind == BUS_START_LATEST || s->from.kind == BUS_START_OFFSET || c->settings.dead;
     s->home = home;
     lanes_init(&s->lanes, clock_system(), heard);
     list_init(&s->closing_link);
@@ -110,7 +114,7 @@ static void is_made(struct bus_subscription *s, bool existed, bool keeps_order)
         s->bus->untold = true;
     s->reason[0] = '\0';
     s->state = PUB_READY;
-    if (!s->counted_in) {
+    if (!s->counted_in && !s->passing) {
         s->counted_in = true;
         atomic_fetch_add(&s->channel->subscription_count, 1);
     }
@@ -246,7 +250,7 @@ enum err pub_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
 {
     struct pub_bus *k = pub_of(b);
     struct pub_subscription_settings settings;
-    (void)filter, (void)from; /* a topic keeps nothing for a subscription that is new: it begins now */
+    (void)filter;
     if (pub_bus_closed(k))
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     enum err e = pub_subscription_settings_read(&k->settings, c->name, &c->settings, name, params, count, &settings, d);
@@ -255,7 +259,7 @@ enum err pub_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
     struct bus_subscription *s = find(c, name);
     bool fresh = !s, other = s && strcmp(s->id, settings.id) != 0;
     if (fresh)
-        s = subscription_new(c, name, &settings);
+        s = subscription_new(c, name, &settings, from);
     else
         free(settings.id);
     if (other)

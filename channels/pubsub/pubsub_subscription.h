@@ -11,6 +11,7 @@
 struct pub_entry { /* one delivery of the service */
     struct lane_entry entry;
     struct list out;      /* H: of its subscription's, while the service waits for us */
+    int64_t published_ns; /* wall clock, the service's */
     uint64_t deadline_ns; /* H: when the lease runs out, at the earliest */
     uint64_t renewal;     /* H: the renewal that is under way for it; 0: none */
     bool settled;         /* H: it is in acks or acking */
@@ -27,8 +28,12 @@ struct bus_subscription {
     unsigned refs;
     enum pub_state state;
     bool remove, busy;
-    bool counted_in; /* in its channel's subscription_count */
-    bool ordered;    /* wanted so */
+    bool counted_in;       /* in its channel's subscription_count */
+    bool ordered;          /* wanted so */
+    bool passing;          /* a replay's: constant */
+    bool sought;           /* it begins where it is to begin */
+    bool ours;             /* it was made here, and is to begin elsewhere */
+    struct bus_start from; /* where that is */
     struct loop_task begin;
     struct list closing_link; /* of bus.closing */
     struct bus_op *ops, *going;
