@@ -155,6 +155,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     list_init(&e->replays);
     loop_timer_init(&e->timer, NULL);
     engine_places_init(e);
+    engine_health_init(e);
     struct prng random;
     prng_seed_system(&random);
     e->trace_key[0] = prng_next(&random);
@@ -398,6 +399,7 @@ void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_r
     e->stopped_arg = arg;
     e->stop_deadline_ns = loop_now_ns(e->control) + e->options.drain_ns;
     engine_faults_stop(e);
+    engine_health_stop(e);
     if (!posts(e))
         close_listeners(e);
     task_cancel_all(&e->tasks);

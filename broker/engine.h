@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "happenings.h"
 #include "http_client.h"
 #include "http_server.h"
 #include "map.h"
@@ -93,7 +94,21 @@ struct engine_channel {
 struct engine_share {
     struct shard_stream *stream; /* NULL: none there */
     struct dispatch_counters counters;
-    char apart[64]; /* from the next shard's: no cache line is written by two */
+    _Atomic(struct engine_trouble *) trouble; /* owned: the latest, until the look takes it (engine_health.c) */
+    char apart[64];                           /* from the next shard's: no cache line is written by two */
+};
+
+/* How its deliveries go, as it was looked at last (engine_health.c). */
+struct engine_health {
+    enum { ENGINE_HEALTH_UNKNOWN, ENGINE_HEALTH_GOOD, ENGINE_HEALTH_BAD } state;
+    const char *reason;                                         /* of what is bad; a literal */
+    char *told;                                                 /* owned: the words that were told last */
+    uint64_t told_ns;                                           /* monotonic */
+    struct engine_trouble *trouble;                             /* owned: the latest */
+    uint64_t delivered, failed, dead_lettered, parked, expired; /* counted so far */
+    uint64_t dropped, parked_dropped;                           /* likewise, by the bus */
+    bool drops_known;                                           /* the bus has been asked before */
+    bool waited;                                                /* once for what was said of the first failure */
 };
 
 struct engine_subscription {
@@ -111,6 +126,7 @@ struct engine_subscription {
     int64_t since_ns; /* wall time: made then in this process */
     char *params;     /* as the bus got them last; owned */
     struct engine_fault fault;
+    struct engine_health health;
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
     bool ready, parked_ready, wanted;
@@ -194,6 +210,11 @@ struct engine_reports {
     uint64_t (*place)(void *arg, const char *key);
     /* How the source of this key stands: reason NULL, all is well; else what its condition is to say. */
     void (*source_state)(void *arg, const char *key, const char *reason, const char *message);
+    /* To what a key stands for, at most once a second of each reason. NULL: nobody asks; likewise the next. */
+    void (*happened)(void *arg, const char *key, const struct happening *what);
+    /* Whether the subscriber of this subscription takes what it gets; `message` (borrowed) may be NULL where it does.
+     * At most once a second each. */
+    void (*healthy)(void *arg, const char *key, bool good, const char *reason, const char *message);
     void *arg;
 };
 void engine_set_reports(struct engine *e, const struct engine_reports *reports);
@@ -244,6 +265,8 @@ size_t engine_shard_count(const struct engine *e);
 struct shard *engine_shard(const struct engine *e, size_t i);
 
 /* ---- for shards ---- */
+/* The shard's own loop: what a stream's sink said last, of its own share. */
+void engine_trouble_put(struct engine_share *share, const struct dispatch_trouble *what);
 /* Control loop: a source told how it stands (struct source_host). */
 void engine_source_state(struct engine *e, const char *key, const char *reason, const char *message);
 /* Control loop: an observation of a channel, by its number. */

@@ -265,6 +265,7 @@ static void register_all(struct engine *e)
     if (e->reports.applied)
         e->reports.applied(e->reports.arg, e->current->plan);
     engine_faults_plan_done(e);
+    engine_health_watch(e);
     engine_plan_done(e);
 }
 

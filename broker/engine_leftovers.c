@@ -30,6 +30,7 @@ void engine_subscription_free(struct engine_subscription *s)
     free(s->label_name);
     free(s->params);
     engine_fault_fini(&s->fault);
+    engine_health_fini(s);
     filter_unref(s->filter);
     free(s);
 }

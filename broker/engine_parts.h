@@ -27,6 +27,8 @@ struct engine {
     struct loop_timer places;                  /* engine_places.c */
     /* engine_faults.c */
     struct loop_timer again, look;
+    struct loop_timer health; /* engine_health.c */
+    unsigned health_looks;
     bool again_wanted; /* something of the plan being applied failed that may come right by itself */
     unsigned agains;   /* how often it was applied again without all coming right */
     unsigned fault_lines, fault_lines_held;
@@ -111,6 +113,14 @@ void engine_faults_plan_done(struct engine *e);
 void engine_look_soon(struct engine *e);
 /* A bus said something good: what failed is tried again now, not when its wait is over. */
 void engine_again_soon(struct engine *e);
+
+/* ---- engine_health.c: whether subscribers take what they get ---- */
+
+void engine_health_init(struct engine *e);
+/* Looks once a second from now on, as long as there is a subscription. */
+void engine_health_watch(struct engine *e);
+void engine_health_stop(struct engine *e);
+void engine_health_fini(struct engine_subscription *s);
 
 /* ---- channels and subscriptions ---- */
 

@@ -227,22 +227,6 @@ static void source_report(void *arg, const char *key, bool ready, const char *re
         log_line(LOG_WARN, "source.webhook", "source=%s error=condition_not_set", key);
 }
 
-/* The reason in the condition, for whoever asks by machine. */
-static const char *reason_of(enum err err)
-{
-    switch (err) {
-    case ERR_UNAVAILABLE:
-    case ERR_TIMEOUT:
-        return "BusUnavailable"; /* it comes right by itself */
-    case ERR_DENIED:
-        return "NotAuthorized";
-    case ERR_NOTFOUND:
-        return "NotFoundOnBus";
-    default:
-        return "BusRefused";
-    }
-}
-
 /* What the bus refused becomes a condition, and goes from it when the bus takes it. */
 static void made(void *arg, const char *key, enum err err, const char *text)
 {
@@ -250,7 +234,7 @@ static void made(void *arg, const char *key, enum err err, const char *text)
     char message[500] = "";
     if (err != OK)
         snprintf(message, sizeof message, "the bus refused it (%s)%s%s", err_name(err), *text ? ": " : "", text);
-    if (resource_report(s->table, key, err == OK ? NULL : reason_of(err), message) != OK)
+    if (resource_report(s->table, key, err == OK ? NULL : resource_report_reason(err), message) != OK)
         log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
 }
 
@@ -378,6 +362,19 @@ static void source_state(void *arg, const char *key, const char *reason, const c
         log_line(LOG_WARN, "source.report", "source=%s error=condition_not_set", log_value(key));
 }
 
+static void happened(void *arg, const char *key, const struct happening *what)
+{
+    struct server *s = arg;
+    happenings_note_key(s->happenings, key, what);
+}
+
+static void healthy(void *arg, const char *key, bool good, const char *reason, const char *message)
+{
+    struct server *s = arg;
+    if (resource_report_health(s->table, key, good, reason, message) != OK)
+        log_line(LOG_WARN, "plan.report", "key=%s error=condition_not_set", log_value(key));
+}
+
 static enum err start_engine(struct server *s, struct diag *d)
 {
     const struct serve_options *o = s->options;
@@ -397,8 +394,8 @@ static enum err start_engine(struct server *s, struct diag *d)
         .register_sources = o->sources,
         .forever = o->forever,
     };
-    const struct engine_reports reports = {source_report, applied, made,         bus_failed, observed,
-                                           keep_places,   place,   source_state, s};
+    const struct engine_reports reports = {source_report, applied,      made,     bus_failed, observed, keep_places,
+                                           place,         source_state, happened, healthy,    s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

@@ -44,6 +44,11 @@ static void failed(struct shard *s, const char *what, const char *key, enum err 
 
 /* ---- streams ---- */
 
+static void trouble(void *arg, const struct dispatch_trouble *latest)
+{
+    engine_trouble_put(arg, latest);
+}
+
 /* Fills a dispatch_spec whose sinks are new references; release_spec gives them back. */
 static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p,
                           struct shard_stream *stream, struct dispatch_spec *spec)
@@ -65,6 +70,8 @@ static enum err make_spec(struct shard *s, struct routing *r, const struct plan_
         .trace_subject = stream->subscription->subject,
         .park = park_event,
         .park_arg = &stream->park,
+        .trouble = trouble,
+        .trouble_arg = &stream->subscription->shares[s->index],
         .counters = &stream->subscription->shares[s->index].counters,
     };
     if (engine_options_of(s->engine)->forever) {

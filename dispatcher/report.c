@@ -26,6 +26,11 @@ static void say(struct dispatch_stream *s)
              log_value(s->terms->spec.name), r->failed, r->dead_lettered, r->parked, r->park_failed,
              r->replies_malformed, log_value(r->texts ? r->texts->url : ""), r->status, err_name(r->err),
              log_value(r->texts ? r->texts->detail : ""));
+    const struct dispatch_spec *spec = &s->terms->spec;
+    const struct dispatch_trouble latest = {r->texts ? r->texts->url : "", r->status, r->err,
+                                            r->texts ? r->texts->detail : ""};
+    if (spec->trouble)
+        spec->trouble(spec->trouble_arg, &latest);
     r->failed = r->dead_lettered = r->parked = r->park_failed = r->replies_malformed = 0;
 }
 

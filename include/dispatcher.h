@@ -104,6 +104,14 @@ struct dispatch_failure {
     const struct dispatch_failure *cause; /* when the dead letter sink failed: what had led there; else NULL */
 };
 
+/* The latest failure of a stream. Borrowed for the call to `trouble`. */
+struct dispatch_trouble {
+    const char *destination; /* URL; empty: none (parking fails) */
+    int status;              /* 0: no answer */
+    enum err err;
+    const char *detail; /* the beginning of what was answered, or why there was no answer; may be empty */
+};
+
 /* What a stream does. Everything is copied or referenced at start and update. One of `subscriber` and `reply` must be
  * there; `name`, `park` and `counters` too, and `counters` stays the same at updates. */
 struct dispatch_spec {
@@ -132,6 +140,10 @@ struct dispatch_spec {
     void (*park)(void *park_arg, const struct dispatch_failure *failure, void (*parked)(void *park_arg2, enum err err),
                  void *park_arg2);
     void *park_arg;
+    /* Told of failures as the log is: the first at once, then at most once a second. On the stream's loop; NULL: nobody
+     * asks. */
+    void (*trouble)(void *trouble_arg, const struct dispatch_trouble *latest);
+    void *trouble_arg;
     struct dispatch_counters *counters; /* of one subscription on one loop; outlives its streams there */
 };
 

@@ -218,6 +218,13 @@ const struct resource *resource_by_key(const struct resource_table *t, const cha
  * made; its object's condition becomes False and stays so through later plans. `reason` NULL: it could after all. A key
  * without an object is ignored. ERR_NOMEM. */
 enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message) must_check;
+/* A reason for it by the error of a bus, for whoever asks by machine. */
+const char *resource_report_reason(enum err err);
+/* Likewise whether the subscriber behind this key takes what it gets: the condition DeliveryHealthy of a Subscription,
+ * a Trigger, or a source that delivers like one, which Ready does not depend on. Until the first report it is Unknown.
+ * A part of an object, or a kind that has no such condition, is ignored. ERR_NOMEM. */
+enum err resource_report_health(struct resource_table *t, const char *key, bool good, const char *reason,
+                                const char *message) must_check;
 /* Which of its conditions that is, by its kind; NULL: it has none such. */
 const char *resource_report_condition(const struct resource *r);
 

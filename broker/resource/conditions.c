@@ -19,13 +19,20 @@
 static const struct dependents {
     const char *group, *kind, *types[10];
 } dependents[] = {
-    {"messaging.knative.dev", "Channel", {"BackingChannelReady", "Addressable", "DeadLetterSinkResolved", NULL}},
-    {"messaging.knative.dev", "InMemoryChannel", {"DispatcherReady", "Addressable", "DeadLetterSinkResolved", NULL}},
+    {"messaging.knative.dev",
+     "Channel",
+     {"BackingChannelReady", "Addressable", "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
+    {"messaging.knative.dev",
+     "InMemoryChannel",
+     {"DispatcherReady", "ServiceReady", "EndpointsReady", "ChannelServiceReady", "Addressable",
+      "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
     {"messaging.knative.dev",
      "KafkaChannel",
      {"Addressable", "ConfigParsed", "ConfigMapUpdated", "TopicReady", "ProbeSucceeded", "Subscribers",
       "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
-    {"messaging.knative.dev", "Subscription", {"ReferencesResolved", "ChannelReady", "AddedToChannel", NULL}},
+    {"messaging.knative.dev",
+     "Subscription",
+     {"ReferencesResolved", "ChannelReady", "AddedToChannel", "OIDCIdentityCreated", NULL}},
     {"eventing.knative.dev",
      "Broker",
      {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable", "DeadLetterSinkResolved",
@@ -40,7 +47,8 @@ static const struct dependents {
       "DeadLetterSinkResolved", "EventPoliciesReady", NULL}},
     {"eventing.knative.dev",
      "Trigger",
-     {"BrokerReady", "SubscriptionReady", "DependencyReady", "SubscriberResolved", "DeadLetterSinkResolved", NULL}},
+     {"BrokerReady", "SubscriptionReady", "DependencyReady", "SubscriberResolved", "DeadLetterSinkResolved",
+      "OIDCIdentityCreated", NULL}},
     {"eventing.knative.dev",
      "KafkaSink",
      {"Addressable", "ConfigParsed", "ConfigMapUpdated", "TopicReady", "DataPlaneAvailable", "ProbeSucceeded",
@@ -62,7 +70,10 @@ static const struct dependents {
     {"sources.knative.dev", "RabbitmqSource", {"SinkProvided", "Deployed", "SecretReady", "ExchangeReady", NULL}},
     {"events.cloud.google.com", "CloudPubSubSource", {"SinkProvided", "PullSubscriptionReady", NULL}},
     {"sources.knative.dev", "ContainerSource", {"SinkBindingReady", "ReceiveAdapterReady", NULL}},
-    {"sources.knative.dev", "SinkBinding", {"SinkProvided", "SinkBindingAvailable", "OIDCIdentityCreated", NULL}},
+    {"sources.knative.dev",
+     "SinkBinding",
+     {"SinkProvided", "SinkBindingAvailable", "OIDCIdentityCreated", "OIDCTokenSecretCreated", "TrustBundlePropagated",
+      NULL}},
     {"sources.knative.dev",
      "ApiServerSource",
      {"SinkProvided", "Deployed", "SufficientPermissions", "OIDCIdentityCreated", NULL}},
@@ -177,8 +188,7 @@ static bool put_ready(cJSON *status, const char *const *types)
     return condition_put(status, "Ready", value, json_text(spoiler, "reason"), json_text(spoiler, "message"));
 }
 
-/* Every condition keeps the time of its last change of value, and takes the present one else. */
-static bool put_times(const struct resource_table *t, cJSON *status, const cJSON *old)
+bool condition_times_put(const struct resource_table *t, cJSON *status, const cJSON *old)
 {
     char now[40];
     cJSON *each;
@@ -240,8 +250,8 @@ static enum err publish(struct resource_table *t, struct entry *e)
     const char *const *types = dependents_of(r);
     cJSON *status = e->next_status;
     e->next_status = NULL;
-    if (keep_running(status, old) && faults_put(t, r, status) && (!types || put_ready(status, types)) &&
-        put_times(t, status, old))
+    if (keep_running(status, old) && health_put(r, status, old) && faults_put(t, r, status) &&
+        (!types || put_ready(status, types)) && condition_times_put(t, status, old))
         return resource_set_status(t, r, status);
     cJSON_Delete(status);
     return ERR_NOMEM;
@@ -265,7 +275,7 @@ enum err resource_set_condition(struct resource_table *t, const struct resource 
     const char *const *types = dependents_of(r);
     cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
     bool good = next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
-                put_times(t, next, old);
+                condition_times_put(t, next, old);
     if (!good) {
         cJSON_Delete(next);
         return ERR_NOMEM;

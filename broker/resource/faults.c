@@ -47,6 +47,21 @@ const char *resource_report_condition(const struct resource *r)
     return NULL;
 }
 
+const char *resource_report_reason(enum err err)
+{
+    switch (err) {
+    case ERR_UNAVAILABLE:
+    case ERR_TIMEOUT:
+        return "BusUnavailable"; /* it comes right by itself */
+    case ERR_DENIED:
+        return "NotAuthorized";
+    case ERR_NOTFOUND:
+        return "NotFoundOnBus";
+    default:
+        return "BusRefused";
+    }
+}
+
 /* The same for what a key stands for: of a Flow the object, or its feed. */
 static const char *condition_for(const struct resource *r, const char *key)
 {

@@ -20,7 +20,7 @@ static const char *sink_words(struct planner *p, const struct resource *r, const
 
 static void binding(struct planner *p, const struct resource *r)
 {
-    static const struct why no_identity = {"OIDCDisabled", NULL};
+    static const struct why no_tokens = {"OIDCDisabled", NULL}, no_bundles = {"NoTrustBundles", NULL};
     struct plan_target sink = {.kind = PLAN_TARGET_NONE};
     struct why sink_why = {0};
     cJSON *status = cJSON_CreateObject();
@@ -34,7 +34,9 @@ static void binding(struct planner *p, const struct resource *r)
                "leat changes no workload; start the subject by `leat run --sink %s -- COMMAND`, which sets K_SINK",
                good ? sink_words(p, r, &sink) : "URL");
     put_condition(p, status, "SinkBindingAvailable", false, &why);
-    put_condition(p, status, "OIDCIdentityCreated", true, &no_identity);
+    put_identity(p, status);
+    put_condition(p, status, "OIDCTokenSecretCreated", true, &no_tokens);
+    put_condition(p, status, "TrustBundlePropagated", true, &no_bundles);
     put_status(p, r, status);
 }
 

@@ -213,6 +213,7 @@ static void trigger_status(struct planner *p, const struct resource *r, const st
     put_dependency(p, status, r);
     put_condition(p, status, "SubscriberResolved", t->subscriber_good, t->subscriber_good ? NULL : &t->subscriber_why);
     put_dead_letter(p, status, t->dead_letter_given, t->dead_letter_good, &t->dead_letter, &t->dead_letter_why);
+    put_identity(p, status);
     put_subscription_place(p, status, t->made);
     put_remarks(p, status, r, t->broker);
     put_status(p, r, status);

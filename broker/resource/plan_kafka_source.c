@@ -180,8 +180,7 @@ static void put_deployed(struct planner *p, cJSON *status, const struct resource
 
 static void one(struct planner *p, const struct resource *r)
 {
-    static const struct why no_identity = {"OIDCDisabled", NULL},
-                            none = {"NoConsumers",
+    static const struct why none = {"NoConsumers",
                                     "spec.consumers is 0: deliveries are held back, and Kafka keeps the records"},
                             bad_key = {"KeyTypeUnknown", "the label " LABEL_KEY_TYPE
                                                          " must be string, int, float or byte-array; keys are taken as "
@@ -214,7 +213,7 @@ static void one(struct planner *p, const struct resource *r)
     else
         put_unknown(p, status, "InitialOffsetsCommitted", "NotResolved",
                     "it joins its group when everything it names is there");
-    put_condition(p, status, "OIDCIdentityCreated", true, &no_identity);
+    put_identity(p, status);
     put_text(p, status, "sinkUri", sink.url);
     put_attributes(p, status, r);
     put_subscription_place(p, status, s);

@@ -67,6 +67,15 @@ static void put_backing(struct planner *p, cJSON *status, const struct resource 
     put_text(p, ref, "name", r->name);
 }
 
+/* What an InMemoryChannel has of Kubernetes Services in a cluster, this process does by itself. */
+static void put_services(struct planner *p, cJSON *status)
+{
+    static const struct why none = {"NoServices", NULL};
+    put_condition(p, status, "ServiceReady", true, &none);
+    put_condition(p, status, "EndpointsReady", true, &none);
+    put_condition(p, status, "ChannelServiceReady", true, &none);
+}
+
 static void channel_status(struct planner *p, struct channel_plan *c)
 {
     const struct resource *r = c->resource;
@@ -83,6 +92,8 @@ static void channel_status(struct planner *p, struct channel_plan *c)
         put_condition(p, status, "Subscribers", true, NULL);
     } else {
         put_condition(p, status, in_memory ? "DispatcherReady" : "BackingChannelReady", c->ready, &c->why);
+        if (in_memory)
+            put_services(p, status);
         put_condition(p, status, "Addressable", c->ready, &c->why);
     }
     const cJSON *sink = json_object(c->delivery, "deadLetterSink");
@@ -182,6 +193,7 @@ static void subscription_status(struct planner *p, const struct resource *r, con
         put_unknown(p, status, "AddedToChannel", "NotResolved",
                     made ? "its events are kept until everything it names is there again"
                          : "it joins the channel when everything it names is there");
+    put_identity(p, status);
     put_subscription_place(p, status, made);
     put_remarks(p, status, r, s->channel);
     put_status(p, r, status);

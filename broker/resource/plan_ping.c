@@ -16,7 +16,6 @@ static void put_attributes(struct planner *p, cJSON *status, const struct resour
 static void one(struct planner *p, const struct resource *r)
 {
     static const char *const params[] = {"schedule", "timezone", "contentType", "data", "dataBase64"};
-    static const struct why no_identity = {"OIDCDisabled", NULL};
     const cJSON *spec = json_object(r->object, "spec");
     struct plan_target sink;
     struct why sink_why = {0}, why = {"SinkNotResolved", "it runs when it has a sink"};
@@ -33,7 +32,7 @@ static void one(struct planner *p, const struct resource *r)
     }
     put_condition(p, status, "SinkProvided", sink_ok, sink_ok ? NULL : &sink_why);
     put_condition(p, status, "Deployed", accepted, accepted ? NULL : &why);
-    put_condition(p, status, "OIDCIdentityCreated", true, &no_identity);
+    put_identity(p, status);
     if (sink_ok)
         put_text(p, status, "sinkUri", sink.url);
     put_attributes(p, status, r);

@@ -69,6 +69,12 @@ void put_policies(struct planner *p, cJSON *status)
     put_condition(p, status, "EventPoliciesReady", true, &none);
 }
 
+void put_identity(struct planner *p, cJSON *status)
+{
+    static const struct why none = {"OIDCDisabled", NULL};
+    put_condition(p, status, "OIDCIdentityCreated", true, &none);
+}
+
 void put_status(struct planner *p, const struct resource *r, cJSON *status)
 {
     if (!status || p->nomem) {

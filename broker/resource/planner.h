@@ -281,6 +281,8 @@ void put_dead_letter(struct planner *p, cJSON *status, bool sink, bool resolved,
 void put_address(struct planner *p, cJSON *status, const struct channel_plan *c);
 /* EventPoliciesReady: leat has none as yet. */
 void put_policies(struct planner *p, cJSON *status);
+/* OIDCIdentityCreated, likewise: nobody is asked who he is by such a token. */
+void put_identity(struct planner *p, cJSON *status);
 void put_text(struct planner *p, cJSON *object, const char *name, const char *value);
 cJSON *put_object(struct planner *p, cJSON *object, const char *name);
 cJSON *put_array(struct planner *p, cJSON *object, const char *name);

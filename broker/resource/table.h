@@ -146,11 +146,20 @@ const char *condition_kind(const struct resource *r);
 bool condition_put(cJSON *status, const char *type, const char *value, const char *reason, const char *message);
 /* The condition of this type; NULL when there is none. */
 cJSON *condition_find(const cJSON *status, const char *type);
+/* Every condition keeps the time of its last change of value, as the status of before has it, and takes the present one
+ * else. false: no memory. */
+bool condition_times_put(const struct resource_table *t, cJSON *status, const cJSON *old);
 /* Keeps a status under construction (takes it over) until its plan is in force: with observedGeneration, and Ready from
  * the conditions that it depends on. false: no memory. */
 bool status_keep(const struct resource *r, uint64_t plan, cJSON *status);
 /* The condition as the newest plan has it, in force or not; NULL when there is none. */
 const cJSON *status_newest(const struct resource *r, const char *type);
+
+/* ---- health.c ---- */
+
+/* What is known of an object's deliveries, from its status as it was, into the next one; Unknown where there is
+ * nothing, and nothing where it delivers nothing. false: no memory. */
+bool health_put(const struct resource *r, cJSON *status, const cJSON *old);
 
 /* ---- faults.c ---- */
 

@@ -5,10 +5,13 @@ import sqlite3
 
 import pytest
 
-from broker import MESSAGING, channel, subscription
+from broker import MESSAGING, channel, event, subscription
 from kubectl import NEW, OLD, Kubectl
-from leat import wait_for
+from leat import Reply, wait_for
+from recorder import always
+from test_bus_refuses import BUS, of_capacity
 from test_kubectl_watching import Watch
+from topology import send, sequence
 
 EVENTS = "/api/v1/namespaces/default/events"
 NOWHERE = "http://127.0.0.1:1/"
@@ -138,6 +141,75 @@ def test_quarantined_ones(serve, tmp_path):
         db.execute("UPDATE objects SET object = '{' WHERE name = 'c'")
     broker = serve([], "--data-dir", tmp_path / "data")
     assert wait_event(broker, "Quarantined", name="c", kind="ConfigMap")["type"] == "Warning"
+
+
+# ---- deliveries ----
+
+
+def test_a_delivery_fails_is_parked_and_recovers(serve, sink):
+    broker = serve([channel("orders"), subscription("s", "orders", sink.url, retry=2)])
+    broker.may_lose = True  # what is parked in memory
+    sink.default = Reply(503)
+    assert broker.post("orders").status == 202
+    failed = wait_event(broker, "DeliveryFailed", 3, name="s", kind="Subscription", apiVersion=MESSAGING)
+    assert failed["type"] == "Warning" and sink.url in failed["message"] and "answered 503" in failed["message"] and failed["count"] == 3, failed
+    parked = wait_event(broker, "EventsParked", name="s")
+    assert parked["count"] == 1 and "leat dlq" in parked["message"]
+    assert not [e for e in events(broker) if e["reason"] == "DeliveryRecovered"]
+    sink.default = Reply(202)
+    assert broker.post("orders", headers=event("2")).status == 202
+    assert wait_event(broker, "DeliveryRecovered", name="s")["type"] == "Normal"
+    assert len(events(broker)) == 3
+
+
+def test_nobody_listens(serve):
+    broker = serve([channel("orders"), subscription("s", "orders", NOWHERE, retry=0)])
+    broker.may_lose = True
+    assert broker.post("orders").status == 202
+    assert NOWHERE + " did not answer (" in wait_event(broker, "DeliveryFailed", name="s")["message"]
+
+
+def test_a_dead_letter_sink_takes_them(serve, recorder):
+    dead, bad = recorder["dead"], recorder.add("bad", always(500))
+    broker = serve([channel("orders"), subscription("s", "orders", bad.url, dead=dead.url, retry=0)])
+    for i in range(5):
+        assert broker.post("orders", headers=event(str(i))).status == 202
+    assert wait_event(broker, "EventsDeadLettered", 5, name="s")["type"] == "Warning"
+    assert wait_event(broker, "DeliveryFailed", 5, name="s")["message"].startswith(bad.url)
+
+
+def test_events_expire(serve, sink):
+    broker = serve([channel("orders"), subscription("s", "orders", sink.url)])
+    assert broker.post("orders", headers=event(expirytime="2020-01-01T00:00:00Z")).status == 202
+    assert wait_event(broker, "EventsExpired", name="s")["type"] == "Normal"
+
+
+def test_events_are_dropped(serve):
+    orders = channel("orders", capacity="16KiB")
+    orders["metadata"]["annotations"]["leat.dev/overflow"] = "drop-oldest"
+    broker = serve([orders, subscription("s", "orders", NOWHERE, annotations={"leat.dev/paused": "true"})])
+    broker.may_lose = True
+
+    def dropped():
+        for _ in range(20):
+            assert broker.post("orders", b"x" * 1000).status == 202
+        return any(e["reason"] == "EventsDropped" for e in events(broker, name="s"))
+
+    wait_for(dropped, "that it is told")
+
+
+def test_a_part_is_named(serve):
+    broker = serve([sequence("q", [NOWHERE])])
+    broker.may_lose = True
+    send(broker, "Sequence/q", b"x", event())
+    assert wait_event(broker, "DeliveryFailed", kind="Sequence", name="q")["message"].startswith("steps/0: " + NOWHERE)
+
+
+def test_what_the_bus_refuses(serve):
+    broker = serve([BUS, of_capacity("lots")])
+    assert "capacity" in wait_event(broker, "BusRefused", kind="Channel", name="old")["message"]
+    broker.reload([BUS, of_capacity("2MiB")])
+    assert wait_event(broker, "Provisioned", kind="Channel", name="old")["type"] == "Normal"
 
 
 # ---- those of clients ----

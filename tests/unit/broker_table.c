@@ -242,6 +242,7 @@ static void test_conditions(void **state)
     const struct resource *r = rig_get(t, "channel", "a");
     assert_int_equal(resource_set_condition(t, r, "BackingChannelReady", "True", NULL, NULL), OK);
     assert_string_equal(rig_condition(r, "Ready"), "Unknown"); /* others are missing */
+    assert_int_equal(resource_set_condition(t, r, "EventPoliciesReady", "True", NULL, NULL), OK);
     assert_int_equal(resource_set_condition(t, r, "Addressable", "True", NULL, NULL), OK);
     assert_int_equal(resource_set_condition(t, r, "DeadLetterSinkResolved", "Unknown", "Wait", "a moment"), OK);
     assert_string_equal(rig_condition(r, "Ready"), "Unknown Wait a moment");
@@ -259,7 +260,8 @@ static void test_conditions(void **state)
     const cJSON *each;
     cJSON_ArrayForEach(each, cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "conditions")) {
         const char *type = rig_text(each, "type"), *time = rig_text(each, "lastTransitionTime");
-        bool first = strcmp(type, "BackingChannelReady") == 0, second = strcmp(type, "DeadLetterSinkResolved") == 0;
+        bool first = strcmp(type, "BackingChannelReady") == 0 || strcmp(type, "EventPoliciesReady") == 0,
+             second = strcmp(type, "DeadLetterSinkResolved") == 0;
         assert_string_equal(time, first    ? "2018-07-31T12:00:00Z"
                                   : second ? "2018-07-31T12:00:05Z"
                                            : "2018-07-31T12:00:10Z");

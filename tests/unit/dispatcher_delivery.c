@@ -441,6 +441,15 @@ static void a_sink_that_hangs_delays_no_other_stream(void **state)
     free(other_bus);
 }
 
+static unsigned troubles;
+static void trouble(void *arg, const struct dispatch_trouble *latest)
+{
+    troubles++;
+    assert_string_equal(latest->destination, "http://subscriber.example/");
+    assert_int_equal(latest->status, 503);
+    assert_ptr_equal(arg, &troubles);
+}
+
 static void a_flood_of_failures_is_one_line_a_second(void **state)
 {
     (void)state;
@@ -448,11 +457,15 @@ static void a_flood_of_failures_is_one_line_a_second(void **state)
     RIG_SCRIPT(&r->subscriber, {.status = 503, .body = SLICE_INIT("no")});
     r->spec.delivery.retry = 100;
     r->spec.delivery.backoff_max_ns = 10 * MS;
+    r->spec.trouble = trouble;
+    r->spec.trouble_arg = &troubles;
+    troubles = 0;
     for (int i = 0; i < 20; i++)
         rig_publish(r);
     rig_start(r);
     rig_turn(r);
     assert_int_equal(rig_log_lines(r, "dispatcher.fail"), 1);
+    assert_int_equal(troubles, 1);
     rig_pass(r, 999 * MS, MS);
     assert_int_equal(rig_log_lines(r, "dispatcher.fail"), 1);
     rig_pass(r, MS, MS);
@@ -463,6 +476,7 @@ static void a_flood_of_failures_is_one_line_a_second(void **state)
     unsigned lines = rig_log_lines(r, "dispatcher.fail");
     rig_pass(r, 10 * NS_PER_S, 100 * MS);
     assert_int_equal(rig_log_lines(r, "dispatcher.fail"), lines); /* quiet again */
+    assert_int_equal(troubles, lines);                            /* whoever wants to know hears as much */
     rig_free(r);
 }
 
