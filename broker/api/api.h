@@ -26,7 +26,8 @@ struct api { /* the argument of api_handler; outlives the server */
     void *arg;
     struct list tails; /* open ones; tail_count of them */
     size_t tail_count;
-    struct api_watches *watches; /* NULL until the first request for resources */
+    struct api_watches *watches;     /* NULL until the first request for resources */
+    struct api_documents *documents; /* NULL until the first request for OpenAPI v2 */
 };
 
 extern const struct http_handler api_handler;
@@ -76,6 +77,8 @@ void api_tail_stop(struct api *a);
 /* The server stops: every watch ends. Then, when no request is left: what they read goes (watch.c). */
 void api_watches_stop(struct api *a);
 void api_watches_free(struct api *a);
+/* What was made to answer /openapi/v2 goes (openapi_v2.c). */
+void api_openapi_free(struct api *a);
 
 /* The i-th of leat's own pages, and its method (NULL: it looks by itself); NULL after the last. For tests: each of them
  * must be known to the decision who may (routes.c). */

@@ -53,6 +53,7 @@ void api_front_close(struct api *a, struct api_front *f)
     http_server_free(f->server);
     http_tls_free(f->tls);
     api_watches_free(a);
+    api_openapi_free(a);
     access_close(&a->access);
     *f = (struct api_front){0};
 }

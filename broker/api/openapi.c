@@ -5,22 +5,19 @@
  *     GET /openapi/v3                           where the document of each version is, under the hash of its content
  *     GET /openapi/v3/apis/GROUP/VERSION        operations with their parameters, and schemas: validation, explain
  *     GET /openapi/v3/api/v1
- *     GET /openapi/v2                           an empty one in protobuf, for kubectl before 1.29: it then leaves
- *                                               checking to the server
+ *     GET /openapi/v2                           all of it in one (openapi_v2.c)
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../resource/check.h"
-#include "kubernetes.h"
+#include "openapi.h"
 
-#define DOCUMENT_MAX (8u << 20)
 #define PATH_MAX_BYTES 600
 
 /* ---- schemas ---- */
 
-/* "messaging.knative.dev" → "dev.knative.messaging.v1.Channel", as Kubernetes names them. */
-static void put_schema_name(const struct kind *k, struct buf *out)
+void openapi_name_put(const struct kind *k, struct buf *out)
 {
     const char *end = k->group + strlen(k->group);
     while (end > k->group) {
@@ -48,8 +45,7 @@ static void put_gvk(const struct kind *k, struct buf *out)
     buf_printf(out, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", k->group, k->version, k->kind);
 }
 
-/* The kind's schema with what every object has beside it. */
-static void put_schema(const struct kind *k, struct buf *out)
+void openapi_schema_put(const struct kind *k, struct buf *out)
 {
     const cJSON *each, *properties = cJSON_GetObjectItemCaseSensitive(k->schema, "properties");
     buf_put_str(out, "{\"x-kubernetes-group-version-kind\":[");
@@ -83,16 +79,31 @@ static void put_path(const struct kind *k, struct buf *out)
     buf_printf(out, "%s/%s/{name}", k->namespaced ? "/namespaces/{namespace}" : "", k->plural);
 }
 
-static void put_operation(const struct kind *k, const char *method, struct buf *out)
+static void put_operation(const struct kind *k, const char *method, bool version_2, struct buf *out)
 {
     static const char *const parameters[] = {"dryRun", "fieldManager", "fieldValidation", "force"};
     buf_printf(out, "\"%s\":{\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":", method, method);
     put_gvk(k, out);
     buf_put_str(out, ",\"parameters\":[");
-    for (size_t i = 0; i < sizeof parameters / sizeof parameters[0]; i++)
-        buf_printf(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"schema\":{\"type\":\"%s\"}}", i ? "," : "",
-                   parameters[i], i == 3 ? "boolean" : "string");
+    for (size_t i = 0; i < sizeof parameters / sizeof parameters[0]; i++) {
+        const char *type = i == 3 ? "boolean" : "string";
+        buf_printf(out, "%s{\"name\":\"%s\",\"in\":\"query\",", i ? "," : "", parameters[i]);
+        buf_printf(out, version_2 ? "\"type\":\"%s\"}" : "\"schema\":{\"type\":\"%s\"}}", type);
+    }
     buf_put_str(out, "],\"responses\":{\"200\":{\"description\":\"OK\"}}}");
+}
+
+void openapi_path_put(const struct kind *k, bool version_2, struct buf *out)
+{
+    static const char *const methods[] = {"get", "put", "patch"};
+    buf_put_char(out, '"');
+    put_path(k, out);
+    buf_put_str(out, "\":{");
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        buf_put_str(out, i ? "," : "");
+        put_operation(k, methods[i], version_2, out);
+    }
+    buf_put_char(out, '}');
 }
 
 /* The document of the version that `of` is of. */
@@ -105,15 +116,8 @@ static void put_document(const struct kind *of, struct buf *out)
     for (size_t i = 0; (k = kind_at(i)); i++) {
         if (strcmp(k->group, of->group) != 0 || strcmp(k->version, of->version) != 0)
             continue;
-        buf_printf(out, "%s\"", before);
-        put_path(k, out);
-        buf_put_str(out, "\":{");
-        put_operation(k, "get", out);
-        buf_put_char(out, ',');
-        put_operation(k, "put", out);
-        buf_put_char(out, ',');
-        put_operation(k, "patch", out);
-        buf_put_char(out, '}');
+        buf_put_str(out, before);
+        openapi_path_put(k, false, out);
         before = ",";
     }
     buf_put_str(out, "},\"components\":{\"schemas\":{");
@@ -122,9 +126,9 @@ static void put_document(const struct kind *of, struct buf *out)
         if (strcmp(k->group, of->group) != 0 || strcmp(k->version, of->version) != 0)
             continue;
         buf_printf(out, "%s\"", before);
-        put_schema_name(k, out);
+        openapi_name_put(k, out);
         buf_put_str(out, "\":");
-        put_schema(k, out);
+        openapi_schema_put(k, out);
         before = ",";
     }
     buf_put_str(out, "}}}\n");
@@ -143,7 +147,7 @@ static void version_path(const struct kind *k, char out[PATH_MAX_BYTES])
 static bool hash_of(const struct kind *k, char etag[API_ETAG_BYTES])
 {
     struct buf document;
-    buf_init(&document, DOCUMENT_MAX);
+    buf_init(&document, OPENAPI_BYTES_MAX);
     put_document(k, &document);
     bool good = buf_error(&document) == OK;
     if (good)
@@ -189,35 +193,11 @@ static const struct kind *find(struct slice path)
     return NULL;
 }
 
-/* Swagger 2.0 with a title, no path and no definition, in protobuf (gnostic's OpenAPIv2.Document: 1 swagger, 2 info
- * {1 title, 2 version}, 8 paths, 9 definitions). */
-static void v2(struct http_request *r)
-{
-    static const char document[] = "\x0a\x03"
-                                   "2.0"
-                                   "\x12\x0a\x0a\x04"
-                                   "leat"
-                                   "\x12\x02"
-                                   "v1"
-                                   "\x42\x00\x4a";
-    struct slice accept = {NULL, 0};
-    bool there = http_request_header(r, "accept", &accept);
-    if (there && memmem(accept.ptr, accept.len, "protobuf", 8))
-        api_document(r, SLICE("application/com.github.proto-openapi.spec.v2.v1.0+protobuf"),
-                     slice_of(document, sizeof document), false); /* with the last byte, a 0 */
-    else
-        api_document(r, SLICE("application/json"),
-                     SLICE("{\"swagger\":\"2.0\",\"info\":{\"title\":\"leat\",\"version\":\"v1\"},\"paths\":{},"
-                           "\"definitions\":{}}\n"),
-                     false);
-}
-
 bool api_openapi(struct api *a, struct http_request *r, struct slice path)
 {
-    (void)a;
     struct slice root = SLICE("/openapi/v3");
     if (slice_eq(path, SLICE("/openapi/v2"))) {
-        v2(r);
+        openapi_v2(a, r);
         return true;
     }
     if (!slice_has_prefix(path, root))
@@ -227,7 +207,7 @@ bool api_openapi(struct api *a, struct http_request *r, struct slice path)
     if (below.len && !of)
         return false;
     struct buf body;
-    buf_init(&body, DOCUMENT_MAX);
+    buf_init(&body, OPENAPI_BYTES_MAX);
     if (of)
         put_document(of, &body);
     else

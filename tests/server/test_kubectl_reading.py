@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the real kubectl reads of a server: discovery, tables, lists, selectors, pages, explain. Every check runs a new kubectl and an old one, but for those on the wire alone."""
 
+import json
+
 import pytest
 
 from broker import MESSAGING, channel, subscription
@@ -104,6 +106,82 @@ def test_explain(kubectl):
 
 def test_explain_of_what_is_not_there(kubectl):
     assert 'field "nothing" does not exist' in kubectl("explain", "channels.spec.nothing").err
+
+
+@pytest.mark.parametrize("form", ["plaintext", "plaintext-openapiv2"])
+def test_explain_of_every_kind(kubectl, broker, form):
+    """By both versions of OpenAPI; the second one is asked for in protobuf."""
+    kinds = [(r["name"], group["name"], v["version"]) for group in broker.ask("GET", "/apis", headers={"Accept": "application/json"}).json()["groups"] for v in group["versions"] for r in broker.ask("GET", f"/apis/{group['name']}/{v['version']}").json()["resources"] if "/" not in r["name"]]
+    kinds = [k for k in kinds if k[1] != "apiextensions.k8s.io"] if form == "plaintext" else [k for k in kinds if k[1] == "eventing.knative.dev"]
+    assert len(kinds) > 5
+    for plural, group, version in kinds if kubectl.program == NEW else kinds[:3]:
+        out = kubectl.good("explain", plural, "--recursive", "--api-version", f"{group}/{version}", "--output", form).out
+        assert "FIELDS:" in out and "<" in out.split("FIELDS:")[1], (plural, out)
+
+
+def fields(message):
+    """The fields of a protobuf message: (number, wire type, value); a broken one fails."""
+
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            value, shift, at = value | (message[at] & 127) << shift, shift + 7, at + 1
+            if message[at - 1] < 128:
+                return value
+
+    at = 0
+    while at < len(message):
+        tag = varint()
+        wire = tag & 7
+        assert wire in (0, 1, 2), wire
+        size = {1: 8, 2: 0}.get(wire, 0)
+        value = varint() if wire == 0 else None
+        if wire == 2:
+            size = varint()
+        if wire:
+            value, at = message[at : at + size], at + size
+            assert len(value) == size
+        yield tag >> 3, wire, value
+
+
+def one(message, number):
+    return next(value for field, _, value in fields(message) if field == number)
+
+
+def test_openapi_v2_is_the_same_in_json_and_protobuf(broker):
+    answer = broker.ask("GET", "/openapi/v2")
+    tree = answer.json()
+    assert tree["swagger"] == "2.0" and answer.headers["content-type"] == "application/json"
+    packed = broker.ask("GET", "/openapi/v2", headers={"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"})
+    assert packed.headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert one(packed.body, 1) == b"2.0"
+
+    def same(schema, message):
+        got = list(fields(message))
+        texts = {2: "format", 4: "description", 13: "pattern"}
+        assert {texts[n]: v.decode() for n, _, v in got if n in texts} == {k: v for k, v in schema.items() if k in texts.values()}
+        assert [v.decode() for n, _, v in got if n == 19] == schema.get("required", [])
+        assert [one(v, 1).decode() for n, _, v in got if n == 22] == ([schema["type"]] if "type" in schema else [])
+        assert {one(v, 1).decode(): json.loads(one(one(v, 2), 2)) for n, _, v in got if n == 31} == {k: v for k, v in schema.items() if k.startswith("x-")}
+        assert [json.loads(one(v, 2)) for n, _, v in got if n == 20] == schema.get("enum", [])
+        inner = {one(v, 1).decode(): one(v, 2) for n, _, p in got if n == 25 for _, _, v in fields(p)}
+        assert set(inner) == set(schema.get("properties", {}))
+        for name, value in inner.items():
+            same(schema["properties"][name], value)
+        for n, _, v in got:
+            if n == 23:
+                same(schema["items"], one(v, 1))
+            if n == 21 and isinstance(schema["additionalProperties"], dict):
+                same(schema["additionalProperties"], one(v, 1))
+
+    names = {one(v, 1).decode(): one(v, 2) for _, _, v in fields(one(packed.body, 9))}
+    assert set(names) == set(tree["definitions"]) and "dev.knative.eventing.v1.Trigger" in names
+    for name, message in names.items():
+        same(tree["definitions"][name], message)
+    assert {one(v, 1).decode() for _, _, v in fields(one(packed.body, 8))} == set(tree["paths"])
+    again = broker.ask("GET", "/openapi/v2", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status == 304 and not again.body
 
 
 # ---- tables ----
