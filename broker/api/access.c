@@ -123,6 +123,11 @@ struct access_caller access_caller_of(struct access *a, const struct http_reques
     return who;
 }
 
+bool access_sees(const struct access_caller *who, struct slice namespace_name)
+{
+    return !who->namespace_name[0] || slice_eq_str(namespace_name, who->namespace_name);
+}
+
 void access_who(struct access *a, const struct http_request *r, char out[ACCESS_WHO_MAX])
 {
     char peer[64];
@@ -229,6 +234,37 @@ static void refuse_caller(struct access *a, struct http_request *r, const struct
     buf_fini(&body);
 }
 
+/* ---- web pages ---- */
+
+/* A name of this machine or network: an address, or a name that nobody can have registered in the world. */
+static bool is_near(struct slice host)
+{
+    if (host.len && host.ptr[0] == '[')
+        return true;
+    const char *colon = host.len ? memchr(host.ptr, ':', host.len) : NULL;
+    if (colon)
+        host.len = (size_t)(colon - host.ptr);
+    bool digits = true;
+    for (size_t i = 0; i < host.len; i++)
+        digits = digits && (host.ptr[i] == '.' || (host.ptr[i] >= '0' && host.ptr[i] <= '9'));
+    return digits || !memchr(host.ptr, '.', host.len) || slice_has_suffix(host, SLICE(".localhost"));
+}
+
+/* Whether a browser sends it for a page from elsewhere: it runs on this machine, but its author does not. Such a page
+ * has another origin, or a name of its own that leads here (DNS rebinding). */
+static bool is_of_foreign_page(const struct http_request *r)
+{
+    struct slice origin, host = http_request_host(r);
+    if (!is_near(host))
+        return true;
+    if (!http_request_header(r, "origin", &origin))
+        return false;
+    size_t scheme = slice_has_prefix(origin, SLICE("http://"))    ? 7
+                    : slice_has_prefix(origin, SLICE("https://")) ? 8
+                                                                  : 0;
+    return !scheme || !slice_eq(slice_from(origin, scheme), host);
+}
+
 /* ---- the gate ---- */
 
 static bool is_open(const struct access *a, struct slice method, struct slice path)
@@ -252,6 +288,8 @@ bool access_admit(struct access *a, struct http_request *r)
         return false;
     }
     access_request_read(method, path, http_request_query(r), &q);
+    if (!who.name && is_of_foreign_page(r))
+        who = (struct access_caller){"web-page", ROLE_PUBLISH, "-"};
     if (access_allows(who.role, who.namespace_name, &q))
         return true;
     refuse_caller(a, r, &who, &q);

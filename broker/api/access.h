@@ -37,7 +37,9 @@ struct access_caller {
 bool access_admit(struct access *a, struct http_request *r);
 /* Who sent it; of a request that was admitted. What it borrows holds until the next request is looked at. */
 struct access_caller access_caller_of(struct access *a, const struct http_request *r);
-/* The same for the log of changes: "ci 10.0.0.7", or the address alone. */
+/* Whether he sees what is of this namespace, on a page that shows several. */
+bool access_sees(const struct access_caller *who, struct slice namespace_name);
+/* Who sent it, for the log of changes: "ci 10.0.0.7", or the address alone. */
 void access_who(struct access *a, const struct http_request *r, char out[ACCESS_WHO_MAX]);
 /* Whether a page for everybody may go into details: /readyz of a server that asks for tokens may not. */
 bool access_knows(struct access *a, const struct http_request *r);

@@ -146,6 +146,7 @@ bool dlq_check_ids(struct dlq_call *c)
 /* ---- what is parked where ---- */
 
 struct summary {
+    struct access_caller who;
     struct buf *out;
     size_t said;
     uint64_t total;
@@ -155,7 +156,7 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct summary *summary = arg;
     const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
-    if (probe.events == 0 && probe.dropped == 0)
+    if ((probe.events == 0 && probe.dropped == 0) || !access_sees(&summary->who, order_key_split(s->key).space))
         return;
     buf_put_str(summary->out, summary->said++ ? ",\n{" : "\n{");
     order_key_put(summary->out, s->key);
@@ -168,7 +169,7 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
 void dlq_answer_summary(struct api *a, struct http_request *r)
 {
     struct buf body;
-    struct summary summary = {.out = &body};
+    struct summary summary = {.who = access_caller_of(&a->access, r), .out = &body};
     buf_init(&body, DLQ_ANSWER_BYTES_MAX);
     buf_put_str(&body, "{\"items\":[");
     engine_each_subscription(a->engine, put_subscription, &summary);

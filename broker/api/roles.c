@@ -24,6 +24,7 @@ static const struct rule {
         NAMESPACED = 1, /* only what lies in a namespace */
         WHOLE = 2,      /* no subresource */
         EVERYBODY = 4,  /* about oneself: whatever the token's namespace */
+        FILTERED = 8,   /* where the request names no namespace, the page shows what is of the token's (access_sees) */
     } where;
 } rules[] = {
     {ALL, "create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", NULL, EVERYBODY},
@@ -31,10 +32,11 @@ static const struct rule {
     {READERS, "get list watch", "*", "*", "secrets", ANY_SCOPE},
     {EDITORS, "get list watch", "", "secrets", NULL, ANY_SCOPE},
     {EDITORS, "create update patch delete deletecollection", "*", "*", NULL, NAMESPACED | WHOLE},
-    {READERS, "get list watch", ACCESS_LEAT_GROUP, "explain tail dlq tasks subscriptions", NULL, ANY_SCOPE},
+    {READERS, "get list watch", ACCESS_LEAT_GROUP, "explain tail", NULL, ANY_SCOPE},
+    {READERS, "get list watch", ACCESS_LEAT_GROUP, "dlq tasks subscriptions", NULL, FILTERED},
     {OPERATORS, "pause resume replay", ACCESS_LEAT_GROUP, "subscriptions", NULL, ANY_SCOPE},
     {OPERATORS, "redrive discard", ACCESS_LEAT_GROUP, "dlq", NULL, ANY_SCOPE},
-    {OPERATORS, "delete", ACCESS_LEAT_GROUP, "tasks", NULL, ANY_SCOPE},
+    {OPERATORS, "delete", ACCESS_LEAT_GROUP, "tasks", NULL, FILTERED},
     {ADMIN, "*", "*", "*", NULL, ANY_SCOPE},
 };
 
@@ -77,7 +79,9 @@ static bool rule_allows(const struct rule *rule, enum role role, const char *spa
         return false;
     if ((rule->where & NAMESPACED && !r->namespaced) || (rule->where & WHOLE && r->subresource[0]))
         return false;
-    return !space[0] || rule->where & EVERYBODY || strcmp(space, r->namespace_name) == 0;
+    if (rule->where & EVERYBODY || (rule->where & FILTERED && !r->namespace_name[0]))
+        return true;
+    return !space[0] || strcmp(space, r->namespace_name) == 0;
 }
 
 /* A star stands for one part of a path, two for all that follows. */

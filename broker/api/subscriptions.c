@@ -27,6 +27,7 @@
 /* ---- the list ---- */
 
 struct listing {
+    struct access_caller who;
     struct buf body;
     size_t said;
 };
@@ -36,7 +37,7 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
     struct listing *l = arg;
     const struct bus_probe backlog = engine_probe(s->bus, s->handle),
                            parked = engine_probe(s->parked->bus, s->parked_handle);
-    if (!s->wanted)
+    if (!s->wanted || !access_sees(&l->who, order_key_split(s->key).space))
         return;
     buf_put_str(&l->body, l->said++ ? ",\n{" : "\n{");
     order_key_put(&l->body, s->key);
@@ -50,7 +51,7 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
 
 static void list_all(struct api *a, struct http_request *r)
 {
-    struct listing l = {0};
+    struct listing l = {.who = access_caller_of(&a->access, r)};
     buf_init(&l.body, LIST_BYTES_MAX);
     buf_put_str(&l.body, "{\"items\":[");
     engine_each_subscription(a->engine, put_subscription, &l);

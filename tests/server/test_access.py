@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from broker import MESSAGING, Broker, channel, github_source, subscription
+from broker import MESSAGING, channel, exchange, github_source, subscription
 from leat import Client, binary, wait_for
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
@@ -86,6 +86,19 @@ def test_on_the_loopback_address_no_token_is_needed(serve):
     assert broker.ask("GET", CHANNELS, headers=bearer("x")).status == 401  # who shows one means it
 
 
+@pytest.mark.parametrize("headers, status", [
+    ({"Origin": "https://example.com"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://localhost:9"}, 403), ({"Host": "example.com"}, 403), ({"Host": "rebound.example.com:8001"}, 403),
+    ({"Host": "leat"}, 200), ({"Host": "localhost:8001"}, 200), ({"Host": "me.localhost"}, 200), ({"Host": "[::1]:8001"}, 200), ({"Host": "10.0.0.7:1"}, 200), ({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+])
+def test_web_pages_have_no_part_in_what_needs_no_token(serve, headers, status):
+    broker = serve([channel("c")])
+    lines = "".join(f"{k}: {v}\r\n" for k, v in ({"Host": "127.0.0.1"} | headers).items())
+    for method, path in (("GET", CHANNELS), ("POST", CHANNELS + "?dryRun=All")):
+        body = json.dumps(channel("new")).encode() if method == "POST" else b""
+        answer = exchange(broker.api, f"{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert answer.startswith(b"HTTP/1.1 %d" % (201 if status == 200 and method == "POST" else status)), answer
+
+
 def test_metrics_can_be_open(serve, tmp_path):
     token(tmp_path / "tokens", "--role", "admin")
     broker = serve([], "--tokens", tmp_path / "tokens", "--open-metrics")
@@ -145,15 +158,16 @@ def test_a_sample_of_the_matrix(guarded):
         ("POST", CHANNELS.replace("default", "other")): ("00011", "00000"),
         ("DELETE", CHANNELS.replace("default", "other") + "/none"): ("00011", "00000"),
         ("GET", "/leat/v1/explain?id=1"): ("10111", "00000"),
-        ("GET", "/leat/v1/dlq"): ("10111", "00000"),
+        ("GET", "/leat/v1/dlq"): ("10111", "10111"),
         ("GET", "/leat/v1/dlq/default/subscription/sub"): ("10111", "10111"),
         ("POST", "/leat/v1/dlq/default/subscription/none/redrive"): ("00111", "00111"),
         ("POST", "/leat/v1/dlq/other/subscription/none/discard"): ("00111", "00000"),
         ("POST", "/leat/v1/subscriptions/default/subscription/none/pause"): ("00111", "00111"),
         ("POST", "/leat/v1/subscriptions/default/subscription/none/replay"): ("00111", "00111"),
-        ("GET", "/leat/v1/subscriptions"): ("10111", "00000"),
-        ("GET", "/leat/v1/tasks"): ("10111", "00000"),
-        ("DELETE", "/leat/v1/tasks/7"): ("00111", "00000"),
+        ("GET", "/leat/v1/subscriptions"): ("10111", "10111"),
+        ("GET", "/leat/v1/tasks"): ("10111", "10111"),
+        ("GET", "/leat/v1/tasks/7"): ("10111", "10111"),
+        ("DELETE", "/leat/v1/tasks/7"): ("00111", "00111"),
         ("GET", "/leat/v1/tail?kind=channel&name=none"): ("10111", "10111"),
         ("GET", "/leat/v1/tail?kind=channel&name=none&namespace=other"): ("10111", "00000"),
         ("GET", "/leat/v1/audit"): ("00001", "00000"),
@@ -165,6 +179,24 @@ def test_a_sample_of_the_matrix(guarded):
     for method, path in matrix:
         seen[method, path] = tuple("".join("01"[guarded.ask(role + scope, method, path, b"{}" if method[0] == "P" else None).status not in (401, 403)] for role in ROLES) for scope in ("", "-default"))
     assert seen == matrix
+
+
+def test_lists_show_a_token_what_is_of_its_namespace(serve, tmp_path):
+    both = [thing for space in ("default", "other") for thing in (channel("c", space), subscription("s", "c", "http://127.0.0.1:1/", namespace=space, retry=0))]
+    guarded = Guarded(serve, tmp_path, both)
+    spaces = lambda who, path: sorted(item["namespace"] for item in guarded.ask(who, "GET", path).json()["items"])
+    assert spaces("view", "/leat/v1/subscriptions") == ["default", "other"] and spaces("view-default", "/leat/v1/subscriptions") == ["default"]
+    for space in ("default", "other"):
+        assert guarded.broker.post("c", b"x", namespace=space).status == 202
+    wait_for(lambda: spaces("view", "/leat/v1/dlq") == ["default", "other"], "parked events")
+    assert spaces("view-default", "/leat/v1/dlq") == ["default"]
+    started = [guarded.ask("operate", "POST", f"/leat/v1/dlq/{space}/subscription/s/redrive", {"all": True}) for space in ("default", "other")]
+    assert [a.status for a in started] == [202, 202]
+    ids = [a.json()["id"] for a in started]
+    assert [t["id"] for t in guarded.ask("view-default", "GET", "/leat/v1/tasks").json()["items"]] == [ids[0]]
+    assert [guarded.ask("operate-default", "GET", f"/leat/v1/tasks/{i}").status for i in ids] == [200, 404]
+    assert guarded.ask("operate-default", "DELETE", f"/leat/v1/tasks/{ids[1]}").status == 404
+    guarded.broker.may_lose = True
 
 
 def test_the_words_of_a_refusal_are_kubernetes_own(guarded):
