@@ -7,7 +7,9 @@
  *                  └── 401, once: a new token ──┘
  *
  * A call is in exactly one of the client's lists until its done runs; done may begin and cancel any other. Pulls have
- * connections of their own, a lane for each subscription: they last for a minute and a half where nothing comes.
+ * connections of their own, a lane for each subscription: they last for a minute and a half where nothing comes. Lanes
+ * beyond PULL_LANES_KEPT are let go with their connections when their pull has ended, since a thousand subscriptions
+ * that take turns would leave a thousand.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@
 #define CALL_NS (30 * NS_PER_S)
 #define PULL_NS (120 * NS_PER_S) /* the service answers after 90 s at the latest */
 #define CONNECTIONS_MAX 32       /* of each lane */
+#define PULL_LANES_KEPT 64
 #define HEAD_BYTES_MAX (PUBSUB_TOKEN_BYTES_MAX + 4096)
 
 /* ---- calls ---- */
@@ -45,6 +48,9 @@ void pubsub_cancel(struct pubsub_call *call)
 
 static void end(struct pubsub_call *call, const struct pubsub_answer *a)
 {
+    bool waited = call->kind == PUBSUB_PULL && !call->at_once;
+    if (waited && call->client->pulls.count > PULL_LANES_KEPT)
+        pubsub_client_pull_forget(call->client, slice_str(call->path));
     list_remove(&call->link);
     call->done(call->arg, a);
     pubsub_call_free(call);

@@ -68,6 +68,8 @@ def environment(container):
     values = {"K_SINK": "http://127.0.0.1:1/", "PORT": "0"}
     for variable in container["env"]:
         values.setdefault(variable["name"], variable.get("value", "amqp://127.0.0.1:1" if variable["name"] == "RABBIT_URL" else "some"))
+    if values.pop("GOOGLE_APPLICATION_CREDENTIALS", None):  # a file of the Secret that is mounted there
+        values["PUBSUB_EMULATOR_HOST"] = "127.0.0.1:1"
     return values
 
 

@@ -2,6 +2,8 @@
 """leat serve with its channels on Google Pub/Sub: what lies there, that nothing accepted is lost when leat is killed, that senders are told when the service is away, that it goes on by
 itself when that is back, and that an event which waits for its retry is nobody else's meanwhile. The service is Google's own fake behind its REST interface (tests/real/pubsub.py)."""
 
+import contextlib
+import pathlib
 import threading
 import time
 
@@ -271,3 +273,97 @@ def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(servic
     wait_for(lambda: post(broker, "2").status == 503, "senders to be told")
     wait_for(lambda: post(broker, "3").status == 202, "events to be accepted", 60)
     sub.wait_ids({"1", "3"})
+
+
+# ---- bounds, and a service that hangs ----
+
+
+def senders(broker, taken, stop, count=4):
+    """Threads that send until `stop` is set; what was accepted goes into `taken`."""
+
+    def send(n):
+        i = 0
+        while not stop.is_set():
+            try:
+                if post(broker, f"{n}-{i}").status == 202:
+                    taken.append(f"{n}-{i}")
+            except OSError:
+                pass
+            i += 1
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(count)]
+    for t in threads:
+        t.start()
+    return threads
+
+
+def test_a_service_that_hangs_under_load_loses_nothing_and_leases_that_ran_out_are_told(service, ours, recorder):
+    """What somebody has in hand is not kept reserved by a service that does not answer: it comes again."""
+    gate, taken, stop = threading.Event(), [], threading.Event()
+    sub = recorder.add("sub", lambda request, nth: Reply(202, hold=gate if request.id == "held" else None))
+    broker = ours(one(sub.url))
+    accepted(broker, "held")
+    sub.wait_ids({"held"})
+    threads = senders(broker, taken, stop)
+    try:
+        wait_for(lambda: len(taken) > 100, "events to be accepted")
+        service.pause()
+        broker.wait_line("LeasesLost", timeout=60)
+        service.resume()
+        before = len(taken)
+        wait_for(lambda: len(taken) > before + 100, "events to be accepted again", 60)
+    finally:
+        service.resume()
+        stop.set()
+        for t in threads:
+            t.join()
+    gate.set()
+    wait_for(lambda: set(taken) <= set(sub.ids), "all that was accepted", 60)
+    wait_for(lambda: sub.ids.count("held") > 1, "what was in hand to come again", 60)
+
+
+def test_what_waits_for_the_service_is_bounded(service, serve, recorder):
+    objects = one(recorder["sub"].url)
+    broker = serve(objects, "--bus", bus_of(service) + ",buffer=1KiB")
+    ready(broker, *objects)
+    answers = []
+
+    def send(n):
+        with contextlib.suppress(OSError):
+            answers.append(post(broker, str(n), b"v" * 400))
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    service.pause()
+    try:
+        for t in threads:
+            t.start()
+        wait_for(lambda: any(a.status == 503 and a.body.startswith(b"full") for a in answers), "one to be refused", 30)
+    finally:
+        service.resume()
+    for t in threads:
+        t.join()
+    wait_for(lambda: post(broker, "after").status == 202, "events to be accepted again", 60)
+    recorder["sub"].wait_ids({"after"})
+
+
+def connections_to(port):
+    """Established ones of this machine to that port of 127.0.0.1."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2] == f"0100007F:{port:04X}" and row[3] == "01" for row in rows)
+
+
+def test_a_thousand_subscriptions_share_their_connections(service, serve, recorder):
+    """On one loop: 64 pulls wait, the others take turns. Each subscription gets its event."""
+    sub, count = recorder["sub"], 1000
+    objects = [channel("c"), *(subscription(f"s{i}", "c", f"{sub.url}/{i}") for i in range(count))]
+    broker = serve(objects, "--bus", bus_of(service), "--loops", "1")
+    wait_for(lambda: post(broker, "x").status == 202, "the channel to take events", 120)
+    most = 0
+
+    def all_have_it():
+        nonlocal most
+        most = max(most, connections_to(service.ports["REST"]))
+        return len({r.path for r in sub.requests}) == count
+
+    wait_for(all_have_it, "each to have it", 120)
+    assert most < 250, most  # 64 pulls that wait, 64 lanes of such that are kept, and 32 each of what does not wait, of the loop and of control
