@@ -90,7 +90,7 @@ static void put_trouble(const struct engine_trouble *t, char *out, size_t size)
                  detail);
 }
 
-static void happened(struct engine_subscription *s, const struct happening *what)
+void engine_happened(struct engine_subscription *s, const struct happening *what)
 {
     const struct engine_reports *r = &s->engine->reports;
     if (r->happened)
@@ -123,7 +123,7 @@ static void tell_counts(struct engine_subscription *s, const struct counts *n, c
         struct happening what = all[i].what;
         what.count = all[i].count;
         if (what.count)
-            happened(s, &what);
+            engine_happened(s, &what);
     }
 }
 
@@ -143,7 +143,7 @@ static void turn_good(struct engine_subscription *s)
     if (s->health.state == ENGINE_HEALTH_GOOD)
         return;
     if (s->health.state == ENGINE_HEALTH_BAD)
-        happened(s, &(struct happening){.reason = "DeliveryRecovered", .message = "events are delivered again"});
+        engine_happened(s, &(struct happening){.reason = "DeliveryRecovered", .message = "events are delivered again"});
     s->health.state = ENGINE_HEALTH_GOOD;
     state_told(s, NULL, NULL);
 }
@@ -175,12 +175,12 @@ static void look_for_drops(struct engine_subscription *s)
     what.message = "events that waited were dropped: the channel is full, or keeps them no longer";
     what.count = h->drops_known && backlog.dropped > h->dropped ? backlog.dropped - h->dropped : 0;
     if (what.count)
-        happened(s, &what);
+        engine_happened(s, &what);
     what.kind = "parked";
     what.message = "parked events were dropped: there was no room for more of them";
     what.count = h->drops_known && parked.dropped > h->parked_dropped ? parked.dropped - h->parked_dropped : 0;
     if (what.count)
-        happened(s, &what);
+        engine_happened(s, &what);
     h->dropped = backlog.dropped;
     h->parked_dropped = parked.dropped;
     h->drops_known = true;

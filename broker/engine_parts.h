@@ -121,6 +121,8 @@ void engine_health_init(struct engine *e);
 void engine_health_watch(struct engine *e);
 void engine_health_stop(struct engine *e);
 void engine_health_fini(struct engine_subscription *s);
+/* Tells what happened to a subscription. */
+void engine_happened(struct engine_subscription *s, const struct happening *what);
 
 /* ---- channels and subscriptions ---- */
 

@@ -57,6 +57,22 @@ static void replay_free(struct replay *r)
     free(r);
 }
 
+/* Not of what only looks. */
+static void tell(const struct replay *r, bool bad, const char *reason, const char *message)
+{
+    if (!r->order.dry_run)
+        engine_happened(r->subscription, &(struct happening){.warning = bad, .reason = reason, .message = message});
+}
+
+static void tell_end(const struct replay *r, enum task_state state)
+{
+    const struct task *t = r->task;
+    char message[400];
+    snprintf(message, sizeof message, "task %llu %s: %llu delivered%s%s", (unsigned long long)t->id,
+             task_state_name(state), (unsigned long long)atomic_load(&t->done), t->message[0] ? "; " : "", t->message);
+    tell(r, state == TASK_FAILED, state == TASK_FAILED ? "ReplayFailed" : "ReplayEnded", message);
+}
+
 void replay_ended(struct letter *m)
 {
     struct replay *r = container_of(m, struct replay, letter);
@@ -72,6 +88,7 @@ void replay_ended(struct letter *m)
              "id=%llu kind=%s what=%s done=%llu failed=%llu text=%s", (unsigned long long)t->id, t->kind,
              log_value(t->what), (unsigned long long)atomic_load(&t->done), (unsigned long long)atomic_load(&t->failed),
              log_value(t->message));
+    tell_end(r, state);
     task_end(&e->tasks, t, state);
     list_remove(&r->link);
     r->subscription->replays--;
@@ -186,6 +203,9 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
             return err;
         }
     }
+    char message[80];
+    snprintf(message, sizeof message, "events are delivered again, as task %llu", (unsigned long long)r->task->id);
+    tell(r, false, "ReplayBegun", message);
     s->replays++;
     r->channel->replays++;
     list_push_back(&e->replays, &r->link);

@@ -212,6 +212,19 @@ def test_what_the_bus_refuses(serve):
     assert wait_event(broker, "Provisioned", kind="Channel", name="old")["type"] == "Normal"
 
 
+def test_a_replay(serve, sink, tmp_path):
+    broker = serve([channel("orders"), subscription("s", "orders", sink.url)], "--data-dir", tmp_path / "data", "--bus", "log")
+    for i in range(3):
+        assert broker.post("orders", headers=event(str(i))).status == 202
+    where = "/leat/v1/subscriptions/default/subscription/s/replay"
+    broker.wait_metric(3, "leat_deliveries_total", namespace="default", subscription="s", end="delivered")
+    assert broker.ask("POST", where, {"from": "earliest", "dryRun": True}).status == 202
+    assert broker.ask("POST", where, {"from": "earliest"}).status == 202
+    ended = wait_event(broker, "ReplayEnded", name="s")
+    assert ended["type"] == "Normal" and "3 delivered" in ended["message"] and ended["count"] == 1
+    assert wait_event(broker, "ReplayBegun", name="s")["count"] == 1
+
+
 # ---- those of clients ----
 
 
