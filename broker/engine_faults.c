@@ -155,6 +155,8 @@ void engine_faults_plan_done(struct engine *e)
         e->agains = 0;
         return;
     }
+    if (e->stopped)
+        return; /* this plan was under way when the stop came: no timer may outlive the engine */
     uint64_t wait = AGAIN_NS_MIN << (e->agains < 7 ? e->agains : 7);
     e->agains++;
     loop_timer_start(e->control, &e->again, wait < AGAIN_NS_MAX ? wait : AGAIN_NS_MAX);
