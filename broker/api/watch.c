@@ -92,8 +92,10 @@ static void write_object(struct watch *w, const char *type, const cJSON *object)
 {
     struct api_form form = w->form;
     cJSON *tree = api_render(w->of->api, w->target.kind, &form, object);
-    if (tree && form.as == API_TABLE && w->columns_sent)
-        cJSON_ReplaceItemInObjectCaseSensitive(tree, "columnDefinitions", cJSON_CreateNull());
+    if (tree && form.as == API_TABLE && w->columns_sent) {
+        cJSON_DeleteItemFromObjectCaseSensitive(tree, "columnDefinitions");
+        cJSON_AddNullToObject(tree, "columnDefinitions");
+    }
     w->columns_sent = true;
     char *text = tree ? cJSON_PrintUnformatted(tree) : NULL;
     if (!text || write_line(w, type, slice_str(text)) != OK)

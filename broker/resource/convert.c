@@ -200,15 +200,12 @@ static convert_fn *way_of(const struct kind *k, bool up)
     return NULL;
 }
 
+/* In place: cJSON 1.7.15 replaces a member without seeing that there was no memory for its name. */
 static bool put_version(cJSON *object, const struct kind *k)
 {
     char text[400];
     snprintf(text, sizeof text, "%s%s%s", k->group, *k->group ? "/" : "", k->version);
-    cJSON *version = cJSON_CreateString(text);
-    if (version && cJSON_ReplaceItemInObjectCaseSensitive(object, "apiVersion", version))
-        return true;
-    cJSON_Delete(version);
-    return false;
+    return cJSON_SetValuestring(member(object, "apiVersion"), text) != NULL;
 }
 
 bool object_convert(cJSON *object, const struct kind *from, const struct kind *to)
