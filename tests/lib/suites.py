@@ -4,7 +4,7 @@
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
 servers with that sanitizer only. Suites that want Kafka, RabbitMQ or Pub/Sub share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
-the end; a passing one is a line. What fails beside a Kafka or RabbitMQ is run once more when all else has ended: their sessions and leases run in real time, which a crowded machine may
+the end; a passing one is a line. What fails beside a Kafka or RabbitMQ, a mock of Kafka's library among them, is run once more when all else has ended: their sessions and leases run in real time, which a crowded machine may
 not give them. What fails then has failed; what passes is named as unsteady.
 """
 import concurrent.futures
@@ -224,9 +224,14 @@ def main():
         return run_all(suites)
 
 
+def in_real_time(suite):
+    """Whether sessions and leases of others are in it, of a real Kafka or of librdkafka's mock."""
+    return any(node in suite.name for node in NODES) and not suite.name.startswith("fuzz")
+
+
 def lanes(suites):
     """What runs one after the other: all suites on Kafka or RabbitMQ, whose members and brokers a crowd of them would keep from giving signs of life; each other one by itself."""
-    shared = [s for s in suites if any(node in s.name for node in NODES) and not s.name.startswith("fuzz")]
+    shared = [s for s in suites if in_real_time(s)]
     return [shared, *([s] for s in suites if s not in shared)]
 
 
@@ -245,7 +250,7 @@ def run_all(suites):
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(run_lane, lanes(suites)))
-    again = [s for s in suites if not ended[s][0] and any(wants(s, node) for node in NODES)]
+    again = [s for s in suites if not ended[s][0] and in_real_time(s)]
     if len(again) <= AGAIN_MAX:
         run_lane(again)
         for suite in again:
