@@ -66,8 +66,6 @@ void plan_feedlet_params(struct planner *p, struct plan_source *s, const struct 
     cJSON_ArrayForEach(each, words)
         plan_source_param(p, s, "command", each->valuestring);
     cJSON_Delete(words);
-    if (strcmp(r->kind->kind, "Flow") == 0) /* whose own key is its channel's */
-        s->key = plan_text(p, "%s" KEY_OF_FEED, s->key);
     plan_source_param(p, s, "uid", s->uid);
     plan_source_param(p, s, "sink", url);
     if (p->options->data_dir)

@@ -230,6 +230,9 @@ static bool add_source(struct planner *p, const struct resource *r, const cJSON 
         return false;
     cJSON *all = parameters_of(p, r->namespace_name, trigger, why);
     struct plan_source *s = all ? plan_source_add(p, r, source.type, sink) : NULL;
+    /* The own key of a Flow is its channel's. What takes webhooks has a condition of its own. */
+    if (s && strcmp(r->kind->kind, "Flow") == 0 && !source_find(source.type)->http_head)
+        s->key = plan_text(p, "%s" KEY_OF_FEED, s->key);
     if (s && strcmp(source.type, "feedlet") == 0)
         plan_feedlet_params(p, s, r, source.event_source, trigger, all, source.event_type);
     else if (s && strcmp(source.type, "kubernetes") == 0)

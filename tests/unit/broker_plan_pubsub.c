@@ -129,6 +129,27 @@ static void test_2018(void **state)
     done(t, p);
 }
 
+/* What its feed reports is in FeedReady; its own key is its channel's. */
+static void test_the_feed_of_a_flow(void **state)
+{
+    (void)state;
+    struct resource_table *t =
+        rig_table(DOC "apiVersion: flows.knative.dev/v1alpha1\nkind: Flow\nmetadata: {name: f}\nspec:\n"
+                      "  action: {targetURI: 'http://h/'}\n  trigger: {eventType: google.pubsub.topic.publish, "
+                      "resource: projects/p/topics/orders}\n" DOC
+                      "apiVersion: channels.knative.dev/v1alpha1\nkind: ClusterBus\nmetadata: {name: stub}\nspec: "
+                      "{dispatcher: {name: d, image: x/buses/stub/dispatcher}}\n",
+                  clock_system());
+    struct plan *p = plan_on(t, "memory", NULL, 0);
+    assert_int_equal(p->source_count, 1);
+    assert_string_equal(p->sources[0].key, "Flow.flows.knative.dev/default/f/#feed");
+    assert_int_equal(resource_report(t, p->sources[0].key, "PermissionDenied", "the topic is not ours"), OK);
+    const struct resource *r = rig_get(t, "flow", "f");
+    assert_string_equal(rig_condition(r, "FeedReady"), "False PermissionDenied the topic is not ours");
+    assert_string_equal(rig_condition(r, "ChannelReady"), "True");
+    done(t, p);
+}
+
 static void test_2018_that_is_wrong(void **state)
 {
     static const struct {
@@ -166,9 +187,13 @@ static void test_2018_that_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_today),      cmocka_unit_test(test_order),
-        cmocka_unit_test(test_a_sequence), cmocka_unit_test(test_a_sequence_without_one_of_its_topics),
-        cmocka_unit_test(test_2018),       cmocka_unit_test(test_2018_that_is_wrong),
+        cmocka_unit_test(test_today),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_a_sequence),
+        cmocka_unit_test(test_a_sequence_without_one_of_its_topics),
+        cmocka_unit_test(test_2018),
+        cmocka_unit_test(test_the_feed_of_a_flow),
+        cmocka_unit_test(test_2018_that_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
