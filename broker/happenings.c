@@ -62,9 +62,14 @@ const char *record_namespace(const struct record *r)
     return r->about.namespace_name[0] ? r->about.namespace_name : "default";
 }
 
+static struct record *oldest(const struct happenings *h)
+{
+    return container_of(h->by_age.next, struct record, by_age);
+}
+
 static void drop_oldest(struct happenings *h)
 {
-    struct record *r = container_of(h->by_age.next, struct record, by_age);
+    struct record *r = oldest(h);
     if (event_of(h, r))
         event_delete(h, record_namespace(r), r->name);
     record_remove(h, r);
@@ -93,7 +98,7 @@ static struct record *record_new(struct happenings *h, const struct resource *ab
     return r;
 }
 
-/* Made when it is new; NULL without memory. Objects of one name that come after each other differ by uid. */
+/* Made when it is new; NULL without memory, or room. Objects of one name that come after each other differ by uid. */
 static struct record *record_of(struct happenings *h, const struct resource *about, const struct happening *what)
 {
     struct buf key;
@@ -102,9 +107,9 @@ static struct record *record_of(struct happenings *h, const struct resource *abo
     char *text = buf_take_string(&key);
     struct record *r = text ? map_get(&h->records, slice_str(text)) : NULL;
     if (!r && text) {
-        while (h->records.count >= HAPPENINGS_MAX)
+        if (h->records.count >= HAPPENINGS_MAX && oldest(h)->last_ns + HAPPENINGS_STAY_NS <= now_ns(h))
             drop_oldest(h);
-        r = record_new(h, about, what, text);
+        r = h->records.count < HAPPENINGS_MAX ? record_new(h, about, what, text) : NULL;
     }
     free(text);
     return r;
@@ -280,8 +285,7 @@ static void sweep(struct loop_timer *t)
     struct happenings *h = container_of(t, struct happenings, sweep);
     uint64_t now = now_ns(h);
     int64_t before = clock_wall_ns(loop_clock(h->loop)) - (int64_t)HAPPENINGS_LIFE_NS;
-    while (!list_empty(&h->by_age) &&
-           container_of(h->by_age.next, struct record, by_age)->last_ns + HAPPENINGS_LIFE_NS <= now)
+    while (!list_empty(&h->by_age) && oldest(h)->last_ns + HAPPENINGS_LIFE_NS <= now)
         drop_oldest(h);
     size_t cursor = 0, left = 0;
     for (const struct resource *r; (r = resource_next(h->table, h->kind, NULL, &cursor));) {

@@ -15,7 +15,10 @@
 #include "loop.h"
 #include "resource.h"
 
-#define HAPPENINGS_MAX 2000                  /* Events of ours: some 3 KiB each; the oldest go first */
+#define HAPPENINGS_MAX 2000 /* Events of ours: some 3 KiB each; then the oldest goes for a new one */
+#define HAPPENINGS_STAY_NS                                                                                             \
+    (60 * NS_PER_S) /* since its last time one goes for another: with more objects in trouble than there is room for,  \
+                     * the Events of the first stay whole, where all would push each other out unseen */
 #define HAPPENINGS_OTHERS_MAX 500            /* Events that clients have made, likewise */
 #define HAPPENINGS_LIFE_NS (3600 * NS_PER_S) /* as in Kubernetes (--event-ttl) */
 #define HAPPENINGS_WRITE_NS (1 * NS_PER_S)   /* between two writes of one Event, and between two lots of writes */

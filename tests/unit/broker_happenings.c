@@ -184,6 +184,15 @@ static void test_an_hour_after_the_last_time(void **state)
     assert_int_equal(events(), 0);
 }
 
+static bool there(const char *reason)
+{
+    size_t cursor = 0;
+    for (const struct resource *r; (r = resource_next(table, kind_find("v1", "Event"), NULL, &cursor));)
+        if (strcmp(text_of(r, "reason"), reason) == 0)
+            return true;
+    return false;
+}
+
 static void test_a_flood_is_written_in_lots_and_bounded(void **state)
 {
     char reason[40];
@@ -198,9 +207,17 @@ static void test_a_flood_is_written_in_lots_and_bounded(void **state)
     assert_int_equal(events(), 2 * HAPPENINGS_WRITTEN_MAX);
     pass(HAPPENINGS_MAX / HAPPENINGS_WRITTEN_MAX * NS_PER_S);
     assert_int_equal(events(), HAPPENINGS_MAX);
+    assert_false(there("R2000")); /* the first ones stay, or all would push each other out */
+    warn(a, "TooSoon", NULL, "m");
+    pass(NS_PER_S);
+    assert_false(there("TooSoon"));
+    assert_true(there("R0"));
+    pass(HAPPENINGS_STAY_NS);
     warn(a, "OneMore", NULL, "m");
     pass(NS_PER_S);
-    assert_int_equal(events(), HAPPENINGS_MAX); /* the oldest went */
+    assert_int_equal(events(), HAPPENINGS_MAX);
+    assert_true(there("OneMore"));
+    assert_false(there("R0"));
 }
 
 static void test_what_somebody_deleted_counts_anew(void **state)
