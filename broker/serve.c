@@ -24,6 +24,7 @@
 #include "log.h"
 #include "places.h"
 #include "resource/store.h"
+#include "states.h"
 
 #define EVENT_BYTES_MAX (1u << 20)
 #define HEAD_BYTES_MAX                                                                                                 \
@@ -518,6 +519,8 @@ static enum err start(struct server *s, struct diag *d)
         e = load(s);
         if (e != OK)
             return diag_set(d, e == ERR_CONFLICT ? ERR_INVALID : e, "%s; nothing was started", load_refused(e));
+        if (s->options->data_dir)
+            states_sweep(s->options->data_dir, s->table);
         e = happenings_new(s->loop, s->table, &s->happenings);
     }
     if (e == OK)

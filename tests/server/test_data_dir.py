@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data directory: where it is, that it is made and locked, that what is not ours or newer is left alone, and what is said when it cannot be used."""
 
+import json
 import os
 import pathlib
 import resource
@@ -9,6 +10,8 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
+import urllib.request
 
 import pytest
 
@@ -393,3 +396,26 @@ def test_a_log_that_cannot_be_written(tmp_path, sink):
         assert request("POST", server.address("ingress") + "/channels/default/c", b"", event("after")).status == 202
         wait_for(lambda: any(r.headers["ce-id"] == "after" for r in sink.requests))
         assert {r.headers["ce-id"] for r in sink.requests} <= {*taken, "after"}
+
+
+# ---- what sources keep ----
+
+
+def test_what_a_source_kept_goes_a_week_after_its_object(tmp_path):
+    source = '{"apiVersion": "sources.knative.dev/v1", "kind": "ApiServerSource", "metadata": {"name": "s"}, "spec": {"resources": [{"apiVersion": "v1", "kind": "Event"}], "sink": {"uri": "http://127.0.0.1:9/"}}}'
+    (tmp_path / "s.json").write_text(source)
+    args = ("--data-dir", tmp_path / "data", "-f", tmp_path / "s.json")
+    with Server(*args) as server:
+        api = next(line.partition(" ")[2] for line in server.stdout if line.startswith("api "))
+        listed = json.loads(urllib.request.urlopen(f"{api}/apis/sources.knative.dev/v1/apiserversources").read())
+        uid = listed["items"][0]["metadata"]["uid"]
+    kept = tmp_path / "data/kubernetes"
+    kept.mkdir(exist_ok=True)
+    week_ago = time.time() - 7 * 24 * 3600 - 60
+    for name, old in ((uid, True), ("gone", True), ("gone.new", True), ("lately", False)):
+        if not (kept / name).exists():
+            (kept / name).write_text("leat kubernetes 1\n")
+        if old:
+            os.utime(kept / name, (week_ago, week_ago))
+    with Server(*args) as server:
+        assert {p.name for p in kept.iterdir()} == {uid, "lately"}, server.logs
