@@ -208,6 +208,15 @@ typedef void resource_status_fn(void *arg, const struct resource *r, const cJSON
 void resource_table_listen_status(struct resource_table *t, resource_status_fn *told, void *arg);
 /* Replaces status (taken over); no new generation; a no-op takes no new version. */
 enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status) must_check;
+/* Writes what others than leat say of an object in its status: what leat says itself stays as it is, the rest becomes
+ * `written` (NULL: nothing), and is kept. `managed`: metadata.managedFields as JSON, "": nobody; NULL: as it was. A
+ * no-op takes no new version. ERR_CONFLICT (owned by a file), or what the store says, with *d; then nothing has
+ * changed.
+ */
+enum err resource_write_status(struct resource_table *t, const struct resource *r, const cJSON *written,
+                               const char *managed, struct diag *d) must_check;
+/* The object as it would be then, without doing it; the caller's. ERR_NOMEM. */
+enum err resource_try_status(const struct resource *r, const cJSON *written, cJSON **out, struct diag *d) must_check;
 /* Sets one condition of status.conditions with its transition time, and Ready from the kind's dependents.
  * `reason`/`message` may be NULL. */
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,

@@ -130,7 +130,8 @@ static bool keys_sort(cJSON *keys)
 {
     cJSON *sorted[KEYS_MAX];
     size_t count = 0;
-    while (cJSON_IsObject(keys) && keys->child && count < KEYS_MAX && !keys->child->child)
+    while (cJSON_IsObject(keys) && keys->child && count < KEYS_MAX && !cJSON_IsObject(keys->child) &&
+           !cJSON_IsArray(keys->child))
         sorted[count++] = cJSON_DetachItemViaPointer(keys, keys->child);
     bool good = cJSON_IsObject(keys) && !keys->child && count > 0;
     qsort(sorted, count, sizeof *sorted, by_key);

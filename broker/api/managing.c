@@ -207,6 +207,30 @@ enum err write_manage(struct write *w, cJSON *object, struct diag *d)
     return e;
 }
 
+enum err write_manage_status(struct write *w, const struct resource *live, const cJSON *status, char **out,
+                             struct diag *d)
+{
+    struct fields_work work = {.arena = arena_new()};
+    const struct shape shape = {.kind = w->target->kind, .status = true};
+    struct managed m;
+    cJSON *after = cJSON_CreateObject();
+    enum err e = work.arena && after ? OK : ERR_NOMEM;
+    managed_init(&m, &work);
+    if (e == OK)
+        e = managed_read_text(&m, live->managed);
+    if (e == ERR_INVALID)
+        e = OK;
+    bool good = e == OK && (!status || json_refer(after, status));
+    if (good && m.count) {
+        const struct manager who = write_manager(w, &work, false);
+        e = managed_update(&m, &shape, live->object, after, &who, write_now(w, &work));
+    }
+    e = good && e == OK ? managed_put(&m, out, d) : diag_set(d, ERR_NOMEM, "out of memory");
+    cJSON_Delete(after);
+    arena_free(work.arena);
+    return e;
+}
+
 bool write_show_managed(const struct resource *found, cJSON *object)
 {
     cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");

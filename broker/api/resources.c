@@ -108,8 +108,8 @@ void api_resources(struct api *a, struct http_request *r)
     }
     if (api_read_only(a, r))
         return;
-    bool ours = t.status || kind_is_definition(t.kind); /* what the server alone writes */
-    if (ours || (!api_write(a, r, &t) && !api_remove(a, r, &t)))
+    bool ours = (t.status && !t.kind->has_status) || kind_is_definition(t.kind); /* what the server alone writes */
+    if (ours || (!api_write(a, r, &t) && (t.status || !api_remove(a, r, &t))))
         api_status_of(r, 405, "MethodNotAllowed", &t, NULL,
                       "the server does not allow this method on the requested resource");
 }

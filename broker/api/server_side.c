@@ -43,8 +43,7 @@ static void on_mistake(void *arg, struct place at, const char *text)
         snprintf(r->mistake, sizeof r->mistake, "line %d, column %d: %.150s", at.line, at.column, text);
 }
 
-/* What is applied; NULL when the request has been answered. */
-static cJSON *read_body(struct write *w, struct slice body)
+cJSON *write_read_tree(struct write *w, struct slice body)
 {
     struct reader r = {0};
     struct places places;
@@ -189,8 +188,9 @@ static bool keep_last_applied(const struct write *w, const struct resource *live
 /* ---- applying ---- */
 
 /* Who owns what now; where that is not known, somebody does who is no more. */
-static enum err managers_of(struct write *w, struct managed *m, const struct shape *s, const struct resource *live)
+static enum err managers_of(struct write *w, struct managed *m, const struct resource *live)
 {
+    const struct shape shape = {.kind = w->target->kind->stored};
     if (!live)
         return OK;
     enum err e = managed_read_text(m, live->managed);
@@ -199,58 +199,83 @@ static enum err managers_of(struct write *w, struct managed *m, const struct sha
     struct manager before = write_manager(w, m->work, false);
     before.name = BEFORE;
     before.subresource = "";
-    return managed_update(m, s, NULL, live->object, &before, write_now(w, m->work));
+    return managed_update(m, &shape, NULL, live->object, &before, write_now(w, m->work));
 }
 
-static void apply(struct write *w, struct fields_work *work, const cJSON *applied, bool force)
+bool write_apply_to(struct write *w, struct managed *m, const struct resource *live, cJSON *object,
+                    const cJSON *applied)
+{
+    struct fields_work *work = m->work;
+    const struct shape shape = {.kind = w->target->kind, .status = w->target->status};
+    const struct manager who = write_manager(w, work, true);
+    struct conflicts conflicts = {0};
+    enum err e = managers_of(w, m, live);
+    if (e == OK)
+        e = managed_apply(m, &shape, object, applied, &who, api_query_yes(w->request, "force"),
+                          own_already(w, work, &shape, live), &conflicts);
+    if (e == ERR_CONFLICT)
+        refuse_conflicts(w, &conflicts);
+    else if (e != OK)
+        api_status(w->request, 500, "InternalError", "out of memory");
+    return e == OK;
+}
+
+static void apply(struct write *w, struct fields_work *work, const cJSON *applied)
 {
     const struct api_target *t = w->target;
-    const struct shape shape = {.kind = t->kind};
     const struct resource *live = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
-    const struct manager who = write_manager(w, work, true);
     struct managed m;
-    struct conflicts conflicts = {0};
     cJSON *object = live ? cJSON_Duplicate(live->object, true) : cJSON_CreateObject();
+    bool good = object && (!live || object_convert(object, t->kind->stored, t->kind));
+    char *text = NULL;
     managed_init(&m, work);
-    enum err e = object && (!live || object_convert(object, t->kind->stored, t->kind)) ? OK : ERR_NOMEM;
-    if (e == OK && (!live || !live->origin)) { /* a file's object will be refused */
-        e = managers_of(w, &m, &shape, live);
-        if (e == OK)
-            e = managed_apply(&m, &shape, object, applied, &who, force, own_already(w, work, &shape, live), &conflicts);
-    }
-    char *text = e == OK && keep_last_applied(w, live, object, applied) ? cJSON_PrintUnformatted(object) : NULL;
     w->create = !live;
     w->applied = &m;
+    if (good && (!live || !live->origin) && !write_apply_to(w, &m, live, object, applied)) {
+        cJSON_Delete(object);
+        return; /* a file's object is refused with what is to be written */
+    }
+    if (good && keep_last_applied(w, live, object, applied))
+        text = cJSON_PrintUnformatted(object);
     if (text)
         write_object(w, slice_str(text));
-    else if (e == ERR_CONFLICT)
-        refuse_conflicts(w, &conflicts);
     else
         api_status(w->request, 500, "InternalError", "out of memory");
     cJSON_free(text);
     cJSON_Delete(object);
 }
 
-void write_apply(struct write *w, struct slice body)
+cJSON *write_read_applied(struct write *w, struct slice body)
 {
     if (!w->named) {
         api_status_options(
             w->request, 422, "Invalid", "PatchOptions",
             api_causes("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"),
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
-        return;
+        return NULL;
     }
-    cJSON *applied = read_body(w, body);
-    struct fields_work work = {0};
+    cJSON *applied = write_read_tree(w, body);
+    if (!applied)
+        return NULL;
+    bool good = check_body(w, applied);
+    if (good && complete(w, applied))
+        return applied;
+    if (good)
+        api_status(w->request, 500, "InternalError", "out of memory");
+    cJSON_Delete(applied);
+    return NULL;
+}
+
+void write_apply(struct write *w, struct slice body)
+{
+    cJSON *applied = write_read_applied(w, body);
     if (!applied)
         return;
-    if (check_body(w, applied)) {
-        work.arena = arena_new();
-        if (work.arena && complete(w, applied))
-            apply(w, &work, applied, api_query_yes(w->request, "force"));
-        else
-            api_status(w->request, 500, "InternalError", "out of memory");
-    }
+    struct fields_work work = {.arena = arena_new()};
+    if (work.arena)
+        apply(w, &work, applied);
+    else
+        api_status(w->request, 500, "InternalError", "out of memory");
     arena_free(work.arena);
     cJSON_Delete(applied);
 }

@@ -86,7 +86,7 @@ static void put_warning(const struct problem *p, struct buf *out)
     buf_put_char(out, '"');
 }
 
-static void answer(struct write *w, int status, const struct resource *found)
+void write_answer(struct write *w, int status, const struct resource *found)
 {
     struct http_header headers[1 + API_WARNINGS_MAX] = {{SLICE("Content-Type"), SLICE("application/json")}};
     struct buf texts[API_WARNINGS_MAX];
@@ -135,6 +135,18 @@ static void problems_text(const struct problems *p, struct buf *out, cJSON *caus
                    p->list[i].path ? ": " : "", p->list[i].text);
         add_cause(causes, &p->list[i]);
     }
+}
+
+void write_refuse_invalid(struct write *w)
+{
+    const struct api_target *t = w->target;
+    struct buf text;
+    cJSON *causes = cJSON_CreateArray();
+    buf_init(&text, 16384);
+    problems_text(&w->problems, &text, causes);
+    api_status_of(w->request, 422, "Invalid", t, causes, "%s%s%s \"%s\" is invalid: %.*s", t->kind->kind,
+                  t->kind->group[0] ? "." : "", t->kind->group, t->name, SLICE_ARG(buf_slice(&text)));
+    buf_fini(&text);
 }
 
 /* What a body says that it is: its name into the target; false when that is no kind. A body that does not say what it
@@ -198,7 +210,7 @@ static void refuse_body(struct write *w, struct slice body)
 }
 
 /* With fieldValidation=Strict; true when the request has been answered. */
-static bool refuse_unknown(struct write *w)
+bool write_refuse_unknown(struct write *w)
 {
     struct buf text;
     size_t said = 0;
@@ -262,7 +274,7 @@ static cJSON *read_object(struct write *w, struct slice body)
     bool wrong = true;
     if (e == ERR_NOMEM)
         api_status(r, 500, "InternalError", "out of memory");
-    else if (refuse_unknown(w))
+    else if (write_refuse_unknown(w))
         wrong = true;
     else if (e != OK || w->problems.errors > 0)
         refuse_body(w, body);
@@ -297,7 +309,7 @@ static enum err try(struct write *w, cJSON *object, struct diag *d)
         cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"),
                                                 "resourceVersion");
     if (e == OK)
-        answer(w, w->create ? 201 : 200, &shown);
+        write_answer(w, w->create ? 201 : 200, &shown);
     if (e == OK)
         cJSON_Delete(object);
     return e;
@@ -315,7 +327,7 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
                            : resource_replace(t, who, w->target->kind, object, &stored, d);
     if (e != OK)
         return e;
-    answer(w, w->create ? 201 : 200, stored);
+    write_answer(w, w->create ? 201 : 200, stored);
     if (api_is_finalized(stored))
         e = resource_delete(t, who, stored->kind, stored->namespace_name, stored->name, d);
     api_changed(w->api, w->target->kind);
@@ -375,13 +387,13 @@ void write_object(struct write *w, struct slice body)
 
 /* ---- POST, PUT ---- */
 
-static struct slice media_type(const struct http_request *r, struct slice fallback)
+struct slice write_media_type(const struct http_request *r, struct slice fallback)
 {
     struct slice type;
     return http_request_header(r, "content-type", &type) ? slice_trim(slice_split(&type, ';')) : fallback;
 }
 
-static void unknown_format(struct write *w, const char *accepted)
+void write_unknown_format(struct write *w, const char *accepted)
 {
     api_status(w->request, 415, "UnsupportedMediaType",
                "the body of the request was in an unknown format - accepted media types include: %s", accepted);
@@ -398,7 +410,7 @@ static void take_protobuf(struct write *w, struct slice body)
     else if (e == OK)
         api_status(w->request, 413, "RequestEntityTooLarge", "the object is larger than 1 MiB");
     else if (e == ERR_UNSUPPORTED)
-        unknown_format(w, "application/json");
+        write_unknown_format(w, "application/json");
     else
         api_status(w->request, 400, "BadRequest", "%s", d.text);
     buf_fini(&text);
@@ -407,18 +419,16 @@ static void take_protobuf(struct write *w, struct slice body)
 /* What POST and PUT bring is JSON, also when it does not say so. */
 static void take_object(struct write *w, struct slice body)
 {
-    struct slice type = media_type(w->request, SLICE("application/json"));
+    struct slice type = write_media_type(w->request, SLICE("application/json"));
     if (slice_eq_nocase(type, SLICE("application/json")))
         write_object(w, body);
     else if (slice_eq_nocase(type, SLICE("application/vnd.kubernetes.protobuf")))
         take_protobuf(w, body);
     else
-        unknown_format(w, "application/json");
+        write_unknown_format(w, "application/json");
 }
 
 /* ---- PATCH ---- */
-
-typedef enum err patch_fn(cJSON **target, const cJSON *patch, struct diag *d);
 
 static enum err by_merge(cJSON **target, const cJSON *patch, struct diag *d)
 {
@@ -432,6 +442,8 @@ static enum err by_strategy(cJSON **target, const cJSON *patch, struct diag *d)
                                  : diag_set(d, ERR_INVALID, "the patch is no JSON object");
 }
 
+typedef enum err patch_fn(cJSON **target, const cJSON *patch, struct diag *d);
+
 /* NULL when there is no such patch for this kind. */
 static patch_fn *patch_of(const struct kind *k, struct slice type)
 {
@@ -443,19 +455,14 @@ static patch_fn *patch_of(const struct kind *k, struct slice type)
                                                                                                       : NULL;
 }
 
-static void patch(struct write *w, struct slice body)
+cJSON *write_patched(struct write *w, const struct resource *found, struct slice body)
 {
     const struct api_target *t = w->target;
-    const struct resource *found = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
-    patch_fn *apply = patch_of(t->kind, media_type(w->request, SLICE("")));
+    patch_fn *apply = patch_of(t->kind, write_media_type(w->request, SLICE("")));
     struct diag d = {0};
-    if (!found) {
-        api_not_found(w->request, t);
-        return;
-    }
     if (!apply) {
-        unknown_format(w, "application/json-patch+json, application/merge-patch+json");
-        return;
+        write_unknown_format(w, "application/json-patch+json, application/merge-patch+json");
+        return NULL;
     }
     cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = cJSON_Duplicate(found->object, true);
     bool whole = object && object_convert(object, t->kind->stored, t->kind) &&
@@ -463,10 +470,10 @@ static void patch(struct write *w, struct slice body)
     enum err e = !whole  ? ERR_NOMEM
                  : !tree ? diag_set(&d, ERR_INVALID, "the patch is no JSON")
                          : apply(&object, tree, &d);
-    char *text = e == OK ? cJSON_PrintUnformatted(object) : NULL;
-    if (text)
-        write_object(w, slice_str(text));
-    else if (e == ERR_CONFLICT)
+    cJSON_Delete(tree);
+    if (e == OK)
+        return object;
+    if (e == ERR_CONFLICT)
         /* without details: with them kubectl would name the object, and leave out why */
         api_status(w->request, 422, "Invalid", "the server rejected our request due to an error in our request: %s",
                    d.text);
@@ -474,9 +481,26 @@ static void patch(struct write *w, struct slice body)
         api_status(w->request, 400, "BadRequest", "%s", d.text[0] ? d.text : "the patch is too deep");
     else
         api_status(w->request, 500, "InternalError", "out of memory");
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static void patch(struct write *w, struct slice body)
+{
+    const struct api_target *t = w->target;
+    const struct resource *found = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
+    if (!found) {
+        api_not_found(w->request, t);
+        return;
+    }
+    cJSON *object = write_patched(w, found, body);
+    char *text = object ? cJSON_PrintUnformatted(object) : NULL;
+    if (text)
+        write_object(w, slice_str(text));
+    else if (object)
+        api_status(w->request, 500, "InternalError", "out of memory");
     cJSON_free(text);
     cJSON_Delete(object);
-    cJSON_Delete(tree);
 }
 
 bool api_write(struct api *a, struct http_request *r, const struct api_target *t)
@@ -490,7 +514,9 @@ bool api_write(struct api *a, struct http_request *r, const struct api_target *t
     w.create = post;
     if (!read_options(&w) || !write_read_manager(&w))
         return true;
-    if (change && slice_eq_nocase(media_type(r, SLICE("")), SLICE("application/apply-patch+yaml")))
+    if (t->status)
+        write_status(&w, body);
+    else if (change && slice_eq_nocase(write_media_type(r, SLICE("")), SLICE("application/apply-patch+yaml")))
         write_apply(&w, body);
     else if (change)
         patch(&w, body);

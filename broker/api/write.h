@@ -23,6 +23,19 @@ struct write {
 /* An object in JSON is checked, and written or tried; the request is answered. */
 void write_object(struct write *w, struct slice body);
 
+/* The answer: the object, with what was left out of it as warnings. */
+void write_answer(struct write *w, int status, const struct resource *found);
+/* With fieldValidation=Strict; true when the request has been answered. */
+bool write_refuse_unknown(struct write *w);
+/* 422 with all problems as causes. */
+void write_refuse_invalid(struct write *w);
+/* 415. */
+void write_unknown_format(struct write *w, const char *accepted);
+struct slice write_media_type(const struct http_request *r, struct slice fallback);
+/* What a patch of the request's type makes of an object, in the target's version: the caller's; NULL when the request
+ * has been answered. */
+cJSON *write_patched(struct write *w, const struct resource *found, struct slice body);
+
 /* ---- managing.c ---- */
 
 /* Reads fieldManager, or who the User-Agent is; false: the request has been answered. */
@@ -37,7 +50,26 @@ const char *write_now(const struct write *w, struct fields_work *work);
  * its texts. */
 struct manager write_manager(const struct write *w, struct fields_work *work, bool apply);
 
+/* As JSON after a write of the object's status: the caller's (free). `status`: what is written; w->applied: as above.
+ */
+enum err write_manage_status(struct write *w, const struct resource *live, const cJSON *status, char **out,
+                             struct diag *d) must_check;
+
+/* ---- status.c ---- */
+
+/* PUT and PATCH of the subresource status. */
+void write_status(struct write *w, struct slice body);
+
 /* ---- server_side.c ---- */
+
+/* A body in JSON or YAML, by the bounds of every body; NULL when the request has been answered. */
+cJSON *write_read_tree(struct write *w, struct slice body);
+/* What is applied, complete; NULL when the request has been answered. */
+cJSON *write_read_applied(struct write *w, struct slice body);
+/* Applies it to `object`, the present one in the target's version; `m` becomes who owns what. False: the request has
+ * been answered. */
+bool write_apply_to(struct write *w, struct managed *m, const struct resource *live, cJSON *object,
+                    const cJSON *applied);
 
 /* PATCH with application/apply-patch+yaml. */
 void write_apply(struct write *w, struct slice body);

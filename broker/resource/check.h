@@ -49,6 +49,9 @@ void check_unknown(struct check *c, const cJSON *node);
 /* The whole object: apiVersion, kind and metadata apart, the kind's schema for the rest. */
 void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object);
 
+/* Its status alone. */
+void schema_apply_status(struct check *c, const struct kind *kind, cJSON *object);
+
 /* What schemas cannot say: names, durations, URLs, either-or. */
 void rules_apply(struct check *c, const struct kind *kind, cJSON *object);
 /* What may not change between two versions of an object; the diag names the field. */

@@ -251,7 +251,7 @@ static enum err publish(struct resource_table *t, struct entry *e)
     cJSON *status = e->next_status;
     e->next_status = NULL;
     if (keep_running(status, old) && health_put(r, status, old) && faults_put(t, r, status) &&
-        (!types || put_ready(status, types)) && condition_times_put(t, status, old))
+        (!types || put_ready(status, types)) && condition_times_put(t, status, old) && status_join_others(e, status))
         return resource_set_status(t, r, status);
     cJSON_Delete(status);
     return ERR_NOMEM;
@@ -274,6 +274,7 @@ enum err resource_set_condition(struct resource_table *t, const struct resource 
     const cJSON *old = json_object(r->object, "status");
     const char *const *types = dependents_of(r);
     cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
+    status_claim(entry_of(r), type);
     bool good = next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
                 condition_times_put(t, next, old);
     if (!good) {

@@ -379,3 +379,19 @@ void schema_apply_object(struct check *c, const struct kind *kind, cJSON *object
     if (!cJSON_GetObjectItemCaseSensitive(object, "metadata"))
         check_error(c, object, "metadata is missing; an object needs at least metadata.name");
 }
+
+void schema_apply_status(struct check *c, const struct kind *kind, cJSON *object)
+{
+    const cJSON *schema = member(member(kind->schema, "properties"), "status");
+    cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status");
+    if (cJSON_IsNull(status)) {
+        cJSON_Delete(cJSON_DetachItemViaPointer(object, status));
+        return;
+    }
+    size_t before = path_down(c, "status");
+    if (status && schema)
+        apply(c, schema, status);
+    else if (status && !cJSON_IsObject(status))
+        wrong_type(c, "object", status);
+    path_up(c, before);
+}

@@ -8,6 +8,7 @@
  *              gone after STORE_ABSENT_NS.
  *              `planned`: not NULL while the last plan has subscriptions of it, which may hold events.
  *              `managed`: who owns its fields (metadata.managedFields), NULL where that is nobody's.
+ *              `others`: what others than leat wrote into its status.
  *     audit    one row a change, the newest STORE_AUDIT_MAX; its numbers have no gaps, since only the oldest go
  *     cursors  key of a subscription in a plan → name on the bus
  *     places   key of a source in a plan → up to where it has done its work
@@ -38,7 +39,8 @@
 static const char schema[] =
     "CREATE TABLE objects (id INTEGER PRIMARY KEY, api_group TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT "
     "NULL, name TEXT NOT NULL, uid TEXT NOT NULL, generation INTEGER NOT NULL, created TEXT NOT NULL, origin TEXT, "
-    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, planned INTEGER, managed TEXT, UNIQUE (api_group, "
+    "absent_since INTEGER, paused_at INTEGER, object TEXT NOT NULL, planned INTEGER, managed TEXT, others TEXT, UNIQUE "
+    "(api_group, "
     "kind, "
     "namespace, "
     "name)) STRICT;"
@@ -56,13 +58,13 @@ static const char *const texts[STATEMENT_COUNT] = {
     [ROLLBACK] = "ROLLBACK",
     [OBJECT_EACH] =
         "SELECT api_group, kind, namespace, name, uid, generation, created, origin, object, "
-        "absent_since, id, paused_at, planned, managed FROM objects ORDER BY api_group, kind, namespace, name",
-    [OBJECT_PUT] =
-        "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object, "
-        "managed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (api_group, kind, namespace, name) DO "
-        "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), planned = iif(uid = ?5, planned, NULL), uid "
-        "= ?5, generation = ?6, created = ?7, "
-        "origin = ?8, object = ?9, managed = ?10, absent_since = NULL",
+        "absent_since, id, paused_at, planned, managed, others FROM objects ORDER BY api_group, kind, namespace, name",
+    [OBJECT_PUT] = "INSERT INTO objects (api_group, kind, namespace, name, uid, generation, created, origin, object, "
+                   "managed, others) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (api_group, "
+                   "kind, namespace, name) DO "
+                   "UPDATE SET paused_at = iif(uid = ?5, paused_at, NULL), planned = iif(uid = ?5, planned, NULL), uid "
+                   "= ?5, generation = ?6, created = ?7, "
+                   "origin = ?8, object = ?9, managed = ?10, others = ?11, absent_since = NULL",
     [OBJECT_DELETE] = "DELETE FROM objects WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
     [OBJECT_DELETE_ID] = "DELETE FROM objects WHERE id = ?1",
     [OBJECT_ABSENT] = "UPDATE objects SET absent_since = ?5 WHERE api_group = ?1 AND kind = ?2 AND namespace = ?3 AND "
@@ -218,14 +220,21 @@ static enum err make_schema(struct store *s, struct diag *d)
 /* What has come since the schema was first written. */
 static enum err add_columns(struct store *s, struct diag *d)
 {
-    int there = 0;
-    enum err e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'planned'", &there, d);
-    if (e == OK && !there)
-        e = execute(s, "ALTER TABLE objects ADD COLUMN planned INTEGER", d);
-    if (e == OK)
-        e = ask(s, "SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'managed'", &there, d);
-    if (e == OK && !there)
-        e = execute(s, "ALTER TABLE objects ADD COLUMN managed TEXT", d);
+    static const char *const columns[][2] = {
+        {"SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'planned'",
+         "ALTER TABLE objects ADD COLUMN planned INTEGER"},
+        {"SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'managed'",
+         "ALTER TABLE objects ADD COLUMN managed TEXT"},
+        {"SELECT count(*) FROM pragma_table_info('objects') WHERE name = 'others'",
+         "ALTER TABLE objects ADD COLUMN others TEXT"},
+    };
+    enum err e = OK;
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0] && e == OK; i++) {
+        int there = 0;
+        e = ask(s, columns[i][0], &there, d);
+        if (e == OK && !there)
+            e = execute(s, columns[i][1], d);
+    }
     return e == OK ? execute(s, PLACES, d) : e;
 }
 
@@ -407,7 +416,8 @@ enum err store_each(struct store *s, enum err (*row)(void *arg, const struct sto
                                     .absent = sqlite3_column_type(st, 9) != SQLITE_NULL,
                                     .paused_ns = sqlite3_column_int64(st, 11),
                                     .planned = sqlite3_column_type(st, 12) != SQLITE_NULL,
-                                    .managed = (const char *)sqlite3_column_text(st, 13)};
+                                    .managed = (const char *)sqlite3_column_text(st, 13),
+                                    .others = (const char *)sqlite3_column_text(st, 14)};
         e = sqlite3_errcode(s->db) == SQLITE_NOMEM ? diag_set(d, ERR_NOMEM, "out of memory") : row(arg, &r);
     }
     sqlite3_reset(st);
@@ -432,9 +442,11 @@ static enum err put_object(struct store *s, const struct store_change *c, struct
 {
     const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(c->after, "metadata"),
                 *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
-    char *json = store_json(c->after, c->status);
-    if (!json)
+    char *json = store_json(c->after, c->status), *others = c->others ? cJSON_PrintUnformatted(c->others) : NULL;
+    if (!json || (c->others && !others)) {
+        cJSON_free(json);
         return diag_set(d, ERR_NOMEM, "out of memory");
+    }
     sqlite3_stmt *st = store_statement(s, OBJECT_PUT);
     bind_key(st, c);
     store_bind_text(st, 5, text_in(metadata, "uid"));
@@ -442,10 +454,12 @@ static enum err put_object(struct store *s, const struct store_change *c, struct
     store_bind_text(st, 7, text_in(metadata, "creationTimestamp"));
     store_bind_text(st, 8, c->origin);
     store_bind_text(st, 9, json);
+    store_bind_text(st, 11, others);
     store_bind_text(st, 10, c->managed && *c->managed ? c->managed : NULL);
     enum err e = store_run(s, st, d);
     sqlite3_clear_bindings(st);
     cJSON_free(json);
+    cJSON_free(others);
     return e;
 }
 

@@ -37,6 +37,7 @@ struct store_row {
     const char *created; /* metadata.creationTimestamp */
     struct slice object; /* JSON */
     const char *managed; /* metadata.managedFields of it, in JSON; NULL: nobody's */
+    const char *others;  /* what others wrote into its status, in JSON; NULL: nothing */
     bool absent;         /* its file went away while no leat ran: nothing but its identity counts */
     int64_t paused_ns;   /* wall time: since when its deliveries are paused; 0: they are not */
     bool planned;        /* the last plan had its subscriptions */
@@ -51,6 +52,7 @@ struct store_change {
     const char *origin;          /* of the next state; NULL: the API's */
     const char *who;             /* "127.0.0.1", "m.yaml": for the trail; NULL: nothing that it would tell of */
     const cJSON *before, *after; /* NULL: it is new; it goes */
+    const cJSON *others;         /* what others wrote into the status of the next state; NULL: nothing */
     const char *managed;         /* metadata.managedFields of the next state, in JSON; NULL or "": nobody's */
     bool status;                 /* is the user's too, and kept: that of kinds which others fill elsewhere */
     bool absent;                 /* it goes, but its identity is kept for STORE_ABSENT_NS */

@@ -44,6 +44,7 @@ void entry_free(struct entry *e)
         return;
     cJSON_Delete(e->public.object);
     cJSON_Delete(e->next_status);
+    cJSON_Delete(e->others);
     cJSON_free(e->managed);
     cJSON_free(e->next_managed);
     free(e->origin);
@@ -221,11 +222,10 @@ void entry_replace(struct resource_table *t, struct entry *e, const struct kind 
 
 /* ---- the API ---- */
 
-static enum err owned(const struct entry *e, struct diag *d)
+enum err resource_owned(const struct resource *r, struct diag *d)
 {
-    const struct resource *r = &e->public;
     return diag_set(d, ERR_CONFLICT, "%s.%s \"%s\" belongs to the file %s; change it there", r->kind->plural,
-                    r->kind->group, r->name, e->origin);
+                    r->kind->group, r->name, r->origin);
 }
 
 /* "channels.messaging.knative.dev", "secrets" */
@@ -330,7 +330,7 @@ static enum err replace_begin(struct resource_table *t, const struct kind *kind,
     if (!e)
         return diag_set(d, ERR_NOTFOUND, "%s \"%s\" not found", words, name ? name : "");
     if (e->origin)
-        return owned(e, d);
+        return resource_owned(&e->public, d);
     if (is_stale(e, object))
         return diag_set(d, ERR_CONFLICT,
                         "Operation cannot be fulfilled on %s \"%s\": the object has been modified; please apply your "
@@ -389,7 +389,7 @@ enum err resource_delete(struct resource_table *t, const char *who, const struct
     if (!e)
         return diag_set(d, ERR_NOTFOUND, "%s \"%s\" not found", words, name);
     if (e->origin)
-        return owned(e, d);
+        return resource_owned(&e->public, d);
     enum err err = kept_write(t, who, e, e, NULL, d);
     if (err == OK)
         table_take_out(t, lower(t, kind, ns, name));
@@ -400,7 +400,7 @@ enum err resource_mark_deleted(struct resource_table *t, const char *who, const 
 {
     struct entry *e = entry_of(r);
     if (e->origin)
-        return owned(e, d);
+        return resource_owned(&e->public, d);
     if (metadata_text(r->object, "deletionTimestamp"))
         return OK;
     cJSON *object = cJSON_Duplicate(r->object, true);

@@ -17,6 +17,7 @@ struct entry {
     struct resource public;
     char *origin;               /* owned; NULL: made over the API */
     char *managed;              /* owned (cJSON's): who owns which fields; NULL: nobody */
+    cJSON *others;              /* owned: what others wrote in its status (table_status.c); NULL: nothing */
     char *next_managed;         /* owned likewise: of the write under way; NULL: it stays, "": nobody */
     bool told;                  /* the listener knows of it, or it was there before there was one */
     bool seen;                  /* by the sync under way */
@@ -127,6 +128,15 @@ void entry_cursor_leave(struct resource_table *t, struct entry *e);
 /* Has the store know which objects the plan just made has subscriptions of, so that a start knows which of them may
  * hold events. */
 enum err resource_planned_keep(struct resource_table *t, struct diag *d) must_check;
+
+/* ---- table_status.c ---- */
+
+/* Puts into a status what others wrote and it says nothing of; the rest is theirs no more. false: no memory. */
+bool status_join_others(struct entry *e, cJSON *status);
+/* A condition is leat's own from now on. */
+void status_claim(struct entry *e, const char *type);
+/* ERR_CONFLICT: the object belongs to a file. */
+enum err resource_owned(const struct resource *r, struct diag *d);
 
 /* The present time as a status has it. false: no memory. */
 bool table_now(const struct resource_table *t, char *out, size_t size);

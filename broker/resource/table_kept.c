@@ -66,6 +66,7 @@ struct store_change kept_change(const char *who, const struct entry *before, con
                                  .who = who,
                                  .before = before ? before->public.object : NULL,
                                  .after = after,
+                                 .others = e->others,
                                  .managed = e->next_managed ? e->next_managed : e->managed,
                                  .status = kind_status_kept(r->kind)};
 }
@@ -333,6 +334,22 @@ static bool read_managed(struct entry *e, const char *text)
     return true;
 }
 
+/* What others said of it, which is all its status for now. false: no memory. */
+static bool read_others(struct entry *e, const char *text, cJSON *object)
+{
+    struct json_value v;
+    if (!text || json_check(slice_str(text), MANIFEST_DEPTH_MAX, &v, NULL) != OK || v.type != JSON_OBJECT)
+        return true;
+    e->others = cJSON_Parse(text);
+    if (!e->others || cJSON_GetObjectItemCaseSensitive(object, "status"))
+        return e->others;
+    cJSON *copy = cJSON_Duplicate(e->others, true);
+    if (copy && cJSON_AddItemToObject(object, "status", copy))
+        return true;
+    cJSON_Delete(copy);
+    return false;
+}
+
 static enum err add_entry(struct load *l, const struct store_row *row, const struct kind *kind, cJSON *object,
                           bool quarantined)
 {
@@ -345,8 +362,8 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
         version = t->version;
     absent_key(kind, row->namespace_name, row->name, &key);
     char *origin = row->origin ? text_of(row->origin) : NULL;
-    bool good = e && (origin || !row->origin) && read_managed(e, row->managed) && object_version_reserve(object) &&
-                table_reserve(t, 1);
+    bool good = e && (origin || !row->origin) && read_managed(e, row->managed) && read_others(e, row->others, object) &&
+                object_version_reserve(object) && table_reserve(t, 1);
     if (good) {
         e->origin = origin;
         e->public.kind = kind->stored;
@@ -365,8 +382,10 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
     buf_fini(&key);
     if (good)
         return OK;
-    if (e)
+    if (e) {
         cJSON_free(e->managed);
+        cJSON_Delete(e->others);
+    }
     free(origin);
     free(e);
     cJSON_Delete(object);
