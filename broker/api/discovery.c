@@ -38,6 +38,11 @@ static const char *verbs(const struct writer *w, const struct kind *k)
     return "[\"create\",\"delete\",\"deletecollection\",\"get\",\"list\",\"patch\",\"update\",\"watch\"]";
 }
 
+static const char *status_verbs(const struct writer *w)
+{
+    return w->api->read_only ? "[\"get\"]" : "[\"get\",\"patch\",\"update\"]";
+}
+
 /* The kinds, and behind them that of their definitions; NULL after the last. */
 static const struct kind *served_at(size_t i)
 {
@@ -88,7 +93,7 @@ static void put_resource(const struct writer *w, const struct kind *k)
     if (k->has_status) {
         buf_put_str(w->out, ",\"subresources\":[{\"subresource\":\"status\",");
         put_response_kind(w->out, k);
-        buf_put_str(w->out, ",\"verbs\":[\"get\"]}]");
+        buf_printf(w->out, ",\"verbs\":%s}]", status_verbs(w));
     }
     buf_put_char(w->out, '}');
 }
@@ -192,9 +197,8 @@ static void put_resource_list(const struct writer *w, const struct kind *of)
         buf_put_char(w->out, '}');
         if (k->has_status)
             buf_printf(w->out,
-                       ",{\"name\":\"%s/status\",\"singularName\":\"\",\"namespaced\":%s,\"kind\":\"%s\",\"verbs\":["
-                       "\"get\"]}",
-                       k->plural, k->namespaced ? "true" : "false", k->kind);
+                       ",{\"name\":\"%s/status\",\"singularName\":\"\",\"namespaced\":%s,\"kind\":\"%s\",\"verbs\":%s}",
+                       k->plural, k->namespaced ? "true" : "false", k->kind, status_verbs(w));
         before = ",";
     }
     buf_put_str(w->out, "]}\n");
