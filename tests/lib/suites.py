@@ -39,7 +39,7 @@ LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the la
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
 LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it",
         "server knative_delivery (rabbitmq)", "server knative_delivery (pubsub)", "crash of a rabbitmq and of leat on it")
-AGAIN_MAX = 3  # suites that are run once more: when more fail, the machine is not the reason
+AGAIN_MAX = 5  # suites that are run once more: when more fail, the machine is not the reason
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
