@@ -14,9 +14,8 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "data_dir.h"
 #include "log.h"
-
-#define FOLDER "kubernetes" /* as plan_kubernetes.c names it */
 
 /* UID, or UID.new: written anew when a crash came. */
 static bool is_owned(const struct resource_table *t, const char *file)
@@ -33,7 +32,7 @@ void states_sweep(const char *data_dir, const struct resource_table *t)
 {
     char path[4096], why[100];
     const int64_t now_s = clock_wall_ns(clock_system()) / (int64_t)NS_PER_S;
-    snprintf(path, sizeof path, "%s/" FOLDER, data_dir);
+    snprintf(path, sizeof path, "%s/" DATA_DIR_KUBERNETES, data_dir);
     DIR *folder = opendir(path);
     if (!folder)
         return; /* no such source has ever run here */

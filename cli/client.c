@@ -276,6 +276,19 @@ bool parse_reference(const struct invocation *in, const struct kind **kind, cons
     return false;
 }
 
+bool parse_object(const struct invocation *in, const struct kind **kind, const char **name)
+{
+    if (in->operand_count == 0) {
+        usage_error(in->command, "say what: KIND/NAME.");
+        return false;
+    }
+    if (!parse_reference(in, kind, name))
+        return false;
+    if (!*name)
+        usage_error(in->command, "say which one: %s/NAME.", (*kind)->singular);
+    return *name != NULL;
+}
+
 bool read_output(const struct invocation *in, enum output *out)
 {
     static const char *const names[] = {"table", "json", "yaml", "name"};

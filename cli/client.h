@@ -81,6 +81,8 @@ const char *metadata_of(const cJSON *object, const char *name);
 /* "KIND/NAME" or "KIND" "NAME" from operands: the kind, and the name or NULL. False (said) when there is no such kind.
  */
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name);
+/* The same of operands that have to name one object; they may be missing. */
+bool parse_object(const struct invocation *in, const struct kind **kind, const char **name);
 
 /* A whole file, or standard input for "-", into `out` (buf_init is done here, buf_fini is the caller's). False (said)
  * when it cannot be read or is longer than `most`. */

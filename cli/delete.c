@@ -14,14 +14,10 @@ static int run_delete(const struct invocation *in)
     const char *name;
     struct buf url;
     int status;
-    if (in->operand_count == 0)
-        return usage_error(in->command, "say what: KIND/NAME.");
-    if (is_quarantined_word(in->operands[0]))
+    if (in->operand_count > 0 && is_quarantined_word(in->operands[0]))
         return quarantine_delete(in);
-    if (!parse_reference(in, &kind, &name))
+    if (!parse_object(in, &kind, &name))
         return EXIT_CODE_USAGE;
-    if (!name)
-        return usage_error(in->command, "say which one: %s/NAME.", kind->singular);
     struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;

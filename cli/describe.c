@@ -168,12 +168,8 @@ static int run(const struct invocation *in)
     bool json;
     if (!wants_json(in, &json))
         return EXIT_CODE_USAGE;
-    if (in->operand_count == 0)
-        return usage_error(in->command, "say what: KIND/NAME.");
-    if (!parse_reference(in, &kind, &name))
+    if (!parse_object(in, &kind, &name))
         return EXIT_CODE_USAGE;
-    if (!name)
-        return usage_error(in->command, "say which one: %s/NAME.", kind->singular);
     struct client *cl = client_new(in);
     if (!cl)
         return EXIT_CODE_FAILED;

@@ -16,7 +16,8 @@
 
 #include "err.h"
 
-#define DATA_DIR_FORMAT 1 /* what this program writes; it reads all from 1 on */
+#define DATA_DIR_KUBERNETES "kubernetes" /* the folder of that name */
+#define DATA_DIR_FORMAT 1                /* what this program writes; it reads all from 1 on */
 
 /* Where the data are: `given` (--data-dir; may be NULL), else the first of $STATE_DIRECTORY, else $XDG_STATE_HOME/leat,
  * else ~/.local/state/leat. Absolute, the caller's (free). ERR_INVALID with *d when nothing says it; ERR_NOMEM. */

@@ -24,6 +24,16 @@ static cJSON *status_tree(int code, const char *reason, const char *message)
     return tree;
 }
 
+/* Takes the tree and the causes, which may be NULL. */
+static void answer(struct http_request *r, int code, cJSON *tree, cJSON *details, cJSON *causes)
+{
+    if (!causes || !cJSON_AddItemToObject(details, "causes", causes))
+        cJSON_Delete(causes);
+    cJSON_AddNumberToObject(tree, "code", code);
+    api_json(r, code, tree);
+    cJSON_Delete(tree);
+}
+
 void api_status_options(struct http_request *r, int code, const char *reason, const char *options, cJSON *causes,
                         const char *format, ...)
 {
@@ -37,11 +47,7 @@ void api_status_options(struct http_request *r, int code, const char *reason, co
         cJSON_AddStringToObject(details, "group", "meta.k8s.io");
         cJSON_AddStringToObject(details, "kind", options);
     }
-    if (!causes || !cJSON_AddItemToObject(details, "causes", causes))
-        cJSON_Delete(causes);
-    cJSON_AddNumberToObject(tree, "code", code);
-    api_json(r, code, tree);
-    cJSON_Delete(tree);
+    answer(r, code, tree, details, causes);
 }
 
 void api_status_of(struct http_request *r, int code, const char *reason, const struct api_target *t, cJSON *causes,
@@ -59,11 +65,7 @@ void api_status_of(struct http_request *r, int code, const char *reason, const s
         cJSON_AddStringToObject(details, "group", t->kind->group);
     /* What is wrong with a body is said of its kind, what is wrong with a request of the resource, as in Kubernetes. */
     cJSON_AddStringToObject(details, "kind", code == 422 ? t->kind->kind : t->kind->plural);
-    if (!causes || !cJSON_AddItemToObject(details, "causes", causes))
-        cJSON_Delete(causes);
-    cJSON_AddNumberToObject(tree, "code", code);
-    api_json(r, code, tree);
-    cJSON_Delete(tree);
+    answer(r, code, tree, details, causes);
 }
 
 cJSON *api_causes(const char *reason, const char *message, const char *field)

@@ -4,11 +4,11 @@
  * cluster is reached is the process's own affair ($KUBECONFIG, or its pod's service account): spec.serviceAccountName
  * is kept and means nothing here.
  */
+#include "data_dir.h"
 #include "filters.h"
 #include "planner.h"
 
 #define GROUP "sources.knative.dev"
-#define STATES "kubernetes" /* the folder in the data directory */
 
 /* ---- label selectors, as a query has them ---- */
 
@@ -75,7 +75,7 @@ static const char *resource_list(struct planner *p, const cJSON *spec, struct wh
 static void put_state(struct planner *p, struct plan_source *s, const struct resource *r)
 {
     if (p->options->data_dir)
-        plan_source_param(p, s, "state", plan_text(p, "%s/" STATES "/%s", p->options->data_dir, r->uid));
+        plan_source_param(p, s, "state", plan_text(p, "%s/" DATA_DIR_KUBERNETES "/%s", p->options->data_dir, r->uid));
 }
 
 static bool put_filter(struct planner *p, struct plan_source *s, const cJSON *spec, struct why *why)

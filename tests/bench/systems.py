@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 from rig import BUILD, ROOT, Leat, Relay, Sink, cpu_seconds, fan_out, load, median, memory, post
 from scale import say, spread
@@ -51,15 +52,12 @@ class Peak:
 
 @contextlib.contextmanager
 def processor_time(*pids):
-    """Of these processes, and of programs that are run and waited for within: the value's `seconds`, afterwards."""
+    """Seconds of a processor that were spent within, known afterwards: by these `processes`, and by programs that were run and waited for, the `children`."""
     def now():
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return children.ru_utime + children.ru_stime, sum(cpu_seconds(pid) for pid in pids)
 
-    class Spent:
-        pass
-
-    spent, before = Spent(), now()
+    spent, before = types.SimpleNamespace(), now()
     yield spent
     spent.children, spent.processes = (after - start for after, start in zip(now(), before))
 

@@ -7,6 +7,7 @@
 
 #include "../../broker/api/patch.h"
 #include "slice.h"
+#include "tests/lib/json_names.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,20 +15,6 @@ static void must(bool holds)
 {
     if (!holds)
         abort();
-}
-
-/* Objects of the server never have a name twice, since their reader refuses that. */
-static bool is_clean(const cJSON *tree)
-{
-    const cJSON *each, *other;
-    cJSON_ArrayForEach(each, tree) {
-        for (other = each->next; other && cJSON_IsObject(tree); other = other->next)
-            if (strcmp(each->string, other->string) == 0)
-                return false;
-        if (!is_clean(each))
-            return false;
-    }
-    return true;
 }
 
 static void merge(const cJSON *document, const cJSON *patch)
@@ -46,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice rest = slice_of((const char *)data, size), first = slice_split(&rest, '\n');
     cJSON *document = cJSON_ParseWithLength(first.ptr, first.len), *patch = cJSON_ParseWithLength(rest.ptr, rest.len);
-    if (cJSON_IsObject(document) && cJSON_IsObject(patch) && is_clean(document) && is_clean(patch))
+    if (cJSON_IsObject(document) && cJSON_IsObject(patch) && names_stand_once(document) && names_stand_once(patch))
         merge(document, patch);
     if (document && patch) {
         struct diag d = {0};
