@@ -41,7 +41,7 @@ def serve(leat_binary, tmp_path_factory, sink):
 
 @pytest.fixture(scope="module")
 def serve_module(leat_binary, tmp_path_factory):
-    """As `serve`, for one process that a whole module shares."""
+    """As `serve`, for one process that a whole module shares. A fixture that asks for it asks for its sinks first: they outlive it then, for what is still under way."""
     running = []
 
     def run(objects=(), *args, **more):

@@ -66,9 +66,15 @@ def test_codes_that_are_not(retrying, status):
 
 
 @pytest.fixture(scope="module")
-def retrying_parts(serve_module):
+def sinks_of_retrying():
     with Sink() as sink, Sink() as dead:
-        yield serve_module([channel("c"), subscription("s", "c", sink.url, retry=3, dead=dead.url)]), sink, dead
+        yield sink, dead
+
+
+@pytest.fixture(scope="module")
+def retrying_parts(sinks_of_retrying, serve_module):
+    sink, dead = sinks_of_retrying
+    return serve_module([channel("c"), subscription("s", "c", sink.url, retry=3, dead=dead.url)]), sink, dead
 
 
 @pytest.fixture

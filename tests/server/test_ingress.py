@@ -22,7 +22,7 @@ def shared_sink():
 
 
 @pytest.fixture(scope="module")
-def shared(serve_module, shared_sink):
+def shared(shared_sink, serve_module):
     return serve_module(
         [
             channel("orders"),

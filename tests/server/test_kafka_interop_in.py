@@ -25,7 +25,7 @@ def sink():
 
 
 @pytest.fixture(scope="module")
-def broker(kafka, serve_module, sink):
+def broker(kafka, sink, serve_module):
     keyed = channel("keyed", kind="KafkaChannel", numPartitions=PARTITIONS)
     of_keyed = subscription("s-keyed", "keyed", sink.url)
     of_keyed["spec"]["channel"]["kind"] = "KafkaChannel"

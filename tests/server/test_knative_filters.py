@@ -79,7 +79,7 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def shared(serve_module, recorder, rows):
+def shared(recorder, rows, serve_module):
     return serve_module([mesh("b"), *(trigger(f"t{i}", "b", recorder[f"row{i}"].url, filters, legacy) for i, (_, filters, legacy, _) in enumerate(rows))])
 
 

@@ -24,7 +24,7 @@ def recorder():
 
 
 @pytest.fixture(scope="module")
-def shared(serve_module, recorder):
+def shared(recorder, serve_module):
     url = {kind: recorder[kind].url for kind in KINDS}
     objects = [mesh("broker"), trigger("all", "broker", url["Broker"]), resource("Channel", "channel", {}), hear("all-channel", "channel", url["Channel"])]
     objects += [resource("InMemoryChannel", "inmemory", {}), hear("all-inmemory", "InMemoryChannel/inmemory", url["InMemoryChannel"])]

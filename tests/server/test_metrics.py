@@ -52,7 +52,7 @@ def sink():
 
 
 @pytest.fixture(scope="module")
-def broker(serve_module, sink):
+def broker(sink, serve_module):
     return serve_module([channel("c"), channel("quiet", "other"), subscription("s", "c", sink.url, retry=1), *github_source("gh", "c")])
 
 

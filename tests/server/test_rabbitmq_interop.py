@@ -34,18 +34,18 @@ def served(rabbitmq, serve, sink, *params):
 
 
 @pytest.fixture(scope="module")
-def broker(rabbitmq, serve_module, sink):
-    return served(rabbitmq, serve_module, sink)
+def broker(rabbitmq, sink, serve_module):
+    return served(rabbitmq, sink, serve_module)
 
 
 @pytest.fixture(scope="module")
-def bare(rabbitmq, serve_module, sink):
+def bare(rabbitmq, sink, serve_module):
     """One that reads what Knative's Rabbit parts write."""
     return served(rabbitmq, serve_module, sink, "bare=true")
 
 
 @pytest.fixture(scope="module")
-def structured(rabbitmq, serve_module, sink):
+def structured(rabbitmq, sink, serve_module):
     return served(rabbitmq, serve_module, sink, "mode=structured")
 
 

@@ -82,7 +82,7 @@ def sink():
 
 
 @pytest.fixture(scope="module")
-def broker(serve_module, sink):
+def broker(sink, serve_module):
     return serve_module([channel("c"), subscription("s", "c", sink.url)])
 
 
