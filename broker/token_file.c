@@ -130,6 +130,7 @@ struct token_file {
     struct tokens tokens;
     struct stat seen; /* of what was read last; all zero: it was not there */
     bool looked, settled;
+    uint64_t version;
 };
 
 enum err token_file_new(const char *path, struct token_file **out)
@@ -159,6 +160,11 @@ const char *token_file_path(const struct token_file *f)
     return f->path;
 }
 
+uint64_t token_file_version(const struct token_file *f)
+{
+    return f->version;
+}
+
 static bool same_time(struct timespec a, struct timespec b)
 {
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
@@ -168,6 +174,17 @@ static bool same(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mode == b->st_mode &&
            a->st_uid == b->st_uid && same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
+}
+
+static bool hold_the_same(const struct tokens *a, const struct tokens *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        const struct token *x = &a->list[i], *y = &b->list[i];
+        same = strcmp(x->name, y->name) == 0 && memcmp(x->hash, y->hash, sizeof x->hash) == 0 && x->role == y->role &&
+               strcmp(x->namespace_name, y->namespace_name) == 0 && x->expires_ns == y->expires_ns;
+    }
+    return same;
 }
 
 static enum err read_again(struct token_file *f, struct diag *d)
@@ -181,6 +198,7 @@ static enum err read_again(struct token_file *f, struct diag *d)
     }
     if (e != OK && e != ERR_NOTFOUND)
         return e;
+    f->version += !hold_the_same(&f->tokens, &fresh);
     tokens_fini(&f->tokens);
     f->tokens = fresh;
     return OK;

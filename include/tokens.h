@@ -75,5 +75,7 @@ void token_file_free(struct token_file *f);
  * held before goes on to count, is in *out too, and each failure is told once: then OK until it changes again. */
 enum err token_file_fresh(struct token_file *f, const struct tokens **out, bool *changed, struct diag *d) must_check;
 const char *token_file_path(const struct token_file *f);
+/* Grows whenever what it holds is read as something else than before. */
+uint64_t token_file_version(const struct token_file *f);
 
 #endif

@@ -13,6 +13,7 @@
 #include "text.h"
 
 #define LOG_EVERY_NS NS_PER_S
+#define LOOK_EVERY_NS NS_PER_S /* until a stream on which nothing happens ends with its token */
 
 enum err access_open(struct access *a, const char *file, const char *data_dir, struct diag *d)
 {
@@ -98,21 +99,30 @@ static int64_t wall_ns(const struct http_request *r)
     return clock_wall_ns(loop_clock(http_request_loop(r)));
 }
 
-/* NULL: *who is the caller; else why he is refused. */
+/* NULL: *who is the caller, and *expires_ns when that ends; else why he is refused. */
+static const char *identify_by(const struct tokens *tokens, struct slice text, int64_t now_ns,
+                               struct access_caller *who, int64_t *expires_ns)
+{
+    const struct token *t = tokens_find(tokens, text);
+    if (!t)
+        return text.len ? "unknown token" : "no bearer token";
+    if (t->expires_ns <= now_ns)
+        return "expired token";
+    *who = (struct access_caller){t->name, t->role, t->namespace_name};
+    *expires_ns = t->expires_ns;
+    return NULL;
+}
+
+/* The same of a request, by the tokens of now. */
 static const char *identify(struct access *a, const struct http_request *r, struct access_caller *who)
 {
     struct slice text;
+    int64_t expires_ns;
     *who = (struct access_caller){.role = ROLE_ADMIN, .namespace_name = ""};
     if (!find_token(r, &text))
         return a->required ? "no token" : NULL;
     const struct tokens tokens = fresh(a);
-    const struct token *t = tokens_find(&tokens, text);
-    if (!t)
-        return text.len ? "unknown token" : "no bearer token";
-    if (t->expires_ns <= wall_ns(r))
-        return "expired token";
-    *who = (struct access_caller){t->name, t->role, t->namespace_name};
-    return NULL;
+    return identify_by(&tokens, text, wall_ns(r), who, &expires_ns);
 }
 
 struct access_caller access_caller_of(struct access *a, const struct http_request *r)
@@ -161,6 +171,15 @@ static void say(struct access *a, const struct http_request *r, const char *what
     a->unsaid = 0;
 }
 
+static void put_unauthorized(struct buf *out, const char *why)
+{
+    buf_printf(out,
+               "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":"
+               "\"Unauthorized: %s; send Authorization: Bearer TOKEN (`leat token create` makes one)\","
+               "\"reason\":\"Unauthorized\",\"code\":401}",
+               why);
+}
+
 static void refuse_stranger(struct access *a, struct http_request *r, const char *why)
 {
     static const struct http_header bare[] = {
@@ -177,17 +196,14 @@ static void refuse_stranger(struct access *a, struct http_request *r, const char
     a->unauthenticated++;
     say(a, r, "api.unauthenticated", why, "none");
     buf_init(&body, 1024);
-    buf_printf(&body,
-               "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":"
-               "\"Unauthorized: %s; send Authorization: Bearer TOKEN (`leat token create` makes one)\","
-               "\"reason\":\"Unauthorized\",\"code\":401}\n",
-               why);
+    put_unauthorized(&body, why);
+    buf_put_char(&body, '\n');
     http_respond(r, 401, given ? wrong : bare, 2, buf_slice(&body));
     buf_fini(&body);
 }
 
 /* "channels.messaging.knative.dev "a" is forbidden: User "ci" cannot delete ..." */
-static void put_forbidden(struct buf *out, const struct access_caller *who, const struct access_request *q)
+static void put_reason(struct buf *out, const struct access_caller *who, const struct access_request *q)
 {
     const char *name = who->name ? who->name : "system:anonymous";
     if (q->path.ptr && !utf8_valid(q->path)) {
@@ -209,28 +225,34 @@ static void put_forbidden(struct buf *out, const struct access_caller *who, cons
                who->namespace_name);
 }
 
+static void put_forbidden(struct buf *out, const struct access_caller *who, const struct access_request *q)
+{
+    struct buf text;
+    buf_init(&text, 16u << 10);
+    put_reason(&text, who, q);
+    buf_put_str(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+    buf_put_json_string(out, buf_slice(&text));
+    buf_put_str(out, ",\"reason\":\"Forbidden\",\"details\":{\"name\":");
+    buf_put_json_string(out, slice_str(q->name));
+    buf_put_str(out, ",\"group\":");
+    buf_put_json_string(out, slice_str(q->group));
+    buf_put_str(out, ",\"kind\":");
+    buf_put_json_string(out, slice_str(q->resource));
+    buf_put_str(out, "},\"code\":403}");
+    buf_fini(&text);
+}
+
 static void refuse_caller(struct access *a, struct http_request *r, const struct access_caller *who,
                           const struct access_request *q)
 {
     static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
-    struct buf body, text;
+    struct buf body;
     a->forbidden++;
     say(a, r, "api.forbidden", q->verb, who->name ? who->name : "none");
     buf_init(&body, 64u << 10);
-    buf_init(&text, 16u << 10);
-    put_forbidden(&text, who, q);
-    buf_put_str(&body,
-                "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
-    buf_put_json_string(&body, buf_slice(&text));
-    buf_put_str(&body, ",\"reason\":\"Forbidden\",\"details\":{\"name\":");
-    buf_put_json_string(&body, slice_str(q->name));
-    buf_put_str(&body, ",\"group\":");
-    buf_put_json_string(&body, slice_str(q->group));
-    buf_put_str(&body, ",\"kind\":");
-    buf_put_json_string(&body, slice_str(q->resource));
-    buf_put_str(&body, "},\"code\":403}\n");
+    put_forbidden(&body, who, q);
+    buf_put_char(&body, '\n');
     http_respond(r, 403, type, 1, buf_error(&body) == OK ? buf_slice(&body) : SLICE("{}\n"));
-    buf_fini(&text);
     buf_fini(&body);
 }
 
@@ -294,6 +316,98 @@ bool access_admit(struct access *a, struct http_request *r)
         return true;
     refuse_caller(a, r, &who, &q);
     return false;
+}
+
+/* ---- answers that go on ---- */
+
+/* What the same request would be refused with now; 0: it would be admitted. */
+static int refusal(const struct tokens *tokens, const struct http_request *r, int64_t *expires_ns, const char **why,
+                   struct buf *status)
+{
+    struct slice text;
+    struct access_caller who;
+    struct access_request q;
+    *why = find_token(r, &text) ? identify_by(tokens, text, wall_ns(r), &who, expires_ns) : "no token";
+    if (*why) {
+        put_unauthorized(status, *why);
+        return 401;
+    }
+    access_request_read(http_request_method(r), http_request_path(r), http_request_query(r), &q);
+    if (access_allows(who.role, who.namespace_name, &q))
+        return 0;
+    *why = "its token may not do this any more";
+    put_forbidden(status, &who, &q);
+    return 403;
+}
+
+static void look_at(struct access *a, const struct tokens *tokens, struct access_stream *s)
+{
+    struct buf status;
+    const char *why;
+    int64_t expires_ns = TOKEN_FOREVER;
+    buf_init(&status, 64u << 10);
+    int code = refusal(tokens, s->request, &expires_ns, &why, &status);
+    if (code) {
+        struct http_request *r = s->request;
+        access_release(s);
+        say(a, r, "api.stream_ended", why, "none");
+        s->lost(s, code, why, buf_error(&status) == OK ? buf_slice(&status) : SLICE("{}"));
+    } else if (expires_ns < a->looked_until_ns) {
+        a->looked_until_ns = expires_ns;
+    }
+    buf_fini(&status);
+}
+
+void access_look(struct access *a)
+{
+    if (!a->streams.next || list_empty(&a->streams))
+        return;
+    const struct tokens tokens = fresh(a);
+    const struct access_stream *any = container_of(a->streams.next, struct access_stream, link);
+    uint64_t version = a->tokens ? token_file_version(a->tokens) : 0;
+    if (version == a->looked_version && wall_ns(any->request) < a->looked_until_ns)
+        return;
+    a->looked_version = version;
+    a->looked_until_ns = TOKEN_FOREVER;
+    list_each(l, tmp, &a->streams)
+        look_at(a, &tokens, container_of(l, struct access_stream, link));
+}
+
+static void look_again(struct loop_timer *t)
+{
+    struct access *a = container_of(t, struct access, look);
+    struct loop *loop = http_request_loop(container_of(a->streams.next, struct access_stream, link)->request);
+    access_look(a);
+    if (!list_empty(&a->streams))
+        loop_timer_start(loop, t, LOOK_EVERY_NS);
+}
+
+void access_hold(struct access *a, struct access_stream *s, struct http_request *r)
+{
+    struct slice text;
+    if (!find_token(r, &text)) /* who needs no token loses none */
+        return;
+    if (!a->streams.next) {
+        list_init(&a->streams);
+        loop_timer_init(&a->look, look_again);
+    }
+    if (list_empty(&a->streams))
+        loop_timer_start(http_request_loop(r), &a->look, LOOK_EVERY_NS);
+    s->access = a;
+    s->request = r;
+    list_push_back(&a->streams, &s->link);
+    a->looked_until_ns = INT64_MIN; /* the next look is at all of them: this one's end is not known yet */
+}
+
+void access_release(struct access_stream *s)
+{
+    struct access *a = s->access;
+    if (!a)
+        return;
+    s->access = NULL;
+    list_remove(&s->link);
+    if (list_empty(&a->streams))
+        loop_timer_stop(http_request_loop(s->request), &a->look);
 }
 
 void access_metrics(const struct access *a, struct buf *out)

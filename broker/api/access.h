@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "http_server.h"
+#include "list.h"
 #include "roles.h"
 
 #define ACCESS_WHO_MAX 128 /* a token's name, and an address as text */
@@ -18,6 +19,10 @@ struct access {                /* of a server; zeroed: everybody may do everythi
     bool open_metrics;         /* but not of /metrics */
     uint64_t unauthenticated, forbidden;
     uint64_t log_next_ns, unsaid; /* of refusals: a line a second */
+    struct list streams;          /* answers that go on, of who has a token; zeroed before the first */
+    uint64_t looked_version;      /* of the tokens, when they were looked at last */
+    int64_t looked_until_ns;      /* wall time at which the first token of theirs expires */
+    struct loop_timer look;       /* runs while there are any */
 };
 
 /* The tokens are in `file`, else (NULL) in the file "tokens" of `data_dir` (may be NULL), if it is there. Who names a
@@ -27,6 +32,22 @@ enum err access_open(struct access *a, const char *file, const char *data_dir, s
  * says what to do. `address` is what the user wrote. */
 enum err access_require(struct access *a, bool local, const char *address, struct diag *d) must_check;
 void access_close(struct access *a);
+
+/* An answer that goes on (a watch, a tail), as a member of the caller's structure. */
+struct access_stream {
+    struct list link;
+    struct access *access; /* NULL: not looked after */
+    struct http_request *request;
+    /* It may go on no longer; told once. `code` and `status` (a Status as JSON, without a line feed) are what the same
+     * request would be answered now: 401, 403; `why` in a few words. May end the stream, not free it. */
+    void (*lost)(struct access_stream *s, int code, const char *why, struct slice status);
+};
+/* From now on it is looked after: at once when the tokens changed and something asks, a second later at most. */
+void access_hold(struct access *a, struct access_stream *s, struct http_request *r);
+/* Its request is closed. Fine when it was never held. */
+void access_release(struct access_stream *s);
+/* Looks whether each stream may go on: before something is told on one of them. Costs a stat of the file as a rule. */
+void access_look(struct access *a);
 
 struct access_caller {
     const char *name; /* of the token; NULL: nobody, who may do everything where no token is required */

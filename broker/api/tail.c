@@ -25,6 +25,7 @@
 
 struct tail {
     struct api_later later;
+    struct access_stream access;
     struct list link;
     struct api *api;
     struct http_request *request;
@@ -54,6 +55,9 @@ static void show(void *arg, const struct ce_event *event, int64_t wall_ns)
 {
     struct tail *t = arg;
     struct buf line;
+    access_look(&t->api->access);
+    if (!t->tap) /* just now */
+        return;
     buf_init(&line, BUFFERED_MAX);
     buf_put_str(&line, "{\"time\":\"");
     rfc3339_put(&line, wall_ns, 6);
@@ -70,26 +74,52 @@ static void show(void *arg, const struct ce_event *event, int64_t wall_ns)
     buf_fini(&line);
 }
 
-static void end(struct tail *t, const char *why)
+static void close_tap(struct tail *t)
 {
-    struct buf line;
-    if (!t->tap)
-        return;
-    if (!t->begun) {
-        t->begun = true;
-        api_status(t->request, 503, "ServiceUnavailable", "%s", why);
-    } else {
-        buf_init(&line, 1024);
-        buf_put_str(&line, "{\"end\":");
-        buf_put_json_string(&line, slice_str(why));
-        buf_put_str(&line, "}\n");
-        if (write_left_out(t) == OK && http_stream_write(t->request, buf_slice(&line)) != OK)
-            t->unwritten++; /* the client is too slow even for that, or has gone: the end itself tells it */
-        http_stream_end(t->request);
-        buf_fini(&line);
-    }
     tap_close(t->tap);
     t->tap = NULL;
+}
+
+static void end_with(struct tail *t, const char *why)
+{
+    struct buf line;
+    buf_init(&line, 1024);
+    buf_put_str(&line, "{\"end\":");
+    buf_put_json_string(&line, slice_str(why));
+    buf_put_str(&line, "}\n");
+    if (write_left_out(t) == OK && http_stream_write(t->request, buf_slice(&line)) != OK)
+        t->unwritten++; /* the client is too slow even for that, or has gone: the end itself tells it */
+    http_stream_end(t->request);
+    buf_fini(&line);
+}
+
+static void end(struct tail *t, const char *why)
+{
+    if (!t->tap)
+        return;
+    if (t->begun)
+        end_with(t, why);
+    else
+        api_status(t->request, 503, "ServiceUnavailable", "%s", why);
+    t->begun = true;
+    close_tap(t);
+}
+
+/* Its token counts no more, or not for this. */
+static void lost(struct access_stream *s, int code, const char *why, struct slice status)
+{
+    static const struct http_header type[] = {{SLICE_INIT("Content-Type"), SLICE_INIT("application/json")}};
+    struct tail *t = container_of(s, struct tail, access);
+    char text[200];
+    if (!t->tap)
+        return;
+    snprintf(text, sizeof text, "access has ended (%d): %s", code, why);
+    if (t->begun)
+        end_with(t, text);
+    else
+        http_respond(t->request, code, type, 1, status);
+    t->begun = true;
+    close_tap(t);
 }
 
 /* ---- life ---- */
@@ -108,6 +138,7 @@ static void opened(void *arg)
 static void closed(struct api_later *later)
 {
     struct tail *t = container_of(later, struct tail, later);
+    access_release(&t->access);
     tap_close(t->tap);
     list_remove(&t->link);
     t->api->tail_count--;
@@ -253,7 +284,7 @@ static enum err start(struct api *a, struct http_request *r, const struct wanted
         .event = show,
         .arg = t,
     };
-    *t = (struct tail){.later = {closed}, .api = a, .request = r, .channel = w->channel};
+    *t = (struct tail){.later = {closed}, .access = {.lost = lost}, .api = a, .request = r, .channel = w->channel};
     enum err e = tap_open(a->engine, &options, &t->tap);
     if (e != OK) {
         free(t);
@@ -261,6 +292,7 @@ static enum err start(struct api *a, struct http_request *r, const struct wanted
     }
     list_push_back(&a->tails, &t->link);
     a->tail_count++;
+    access_hold(&a->access, &t->access, r);
     http_request_set_state(r, &t->later);
     return OK;
 }

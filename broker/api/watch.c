@@ -5,7 +5,8 @@
  *
  *     {"type":"ADDED|MODIFIED|DELETED","object":{...}}    what the selectors mean, as it was after the change
  *     {"type":"BOOKMARK","object":{...}}                  nothing happened up to this resourceVersion
- *     {"type":"ERROR","object":{"kind":"Status",...}}     410: something may have been missed, list again
+ *     {"type":"ERROR","object":{"kind":"Status",...}}     410: something may have been missed, list again;
+ *                                                         401, 403: its token counts no more, or not for this
  *
  * Each watch has a place in the journal (journal.h). All of them read on at the end of the turn in which something
  * changed, so a change costs its text once, and no watch costs a thread. A client that is too slow for its buffer is
@@ -43,6 +44,7 @@ struct api_watches {
 
 struct watch {
     struct api_later later;
+    struct access_stream access;
     struct list link;
     struct api_watches *of;
     struct http_request *request;
@@ -131,6 +133,15 @@ static void write_expired(struct watch *w)
         finish(w);
 }
 
+/* Its token counts no more, or not for this. */
+static void lost(struct access_stream *s, int code, const char *why, struct slice status)
+{
+    struct watch *w = container_of(s, struct watch, access);
+    (void)code, (void)why;
+    if (!w->ended && write_line(w, "ERROR", status) == OK)
+        finish(w);
+}
+
 /* ---- changes ---- */
 
 static bool is_meant(const struct watch *w, const struct journal_record *r)
@@ -209,6 +220,7 @@ static void read_all(struct loop_task *t)
 {
     struct api_watches *s = container_of(t, struct api_watches, read);
     s->unread = 0;
+    access_look(&s->api->access); /* nothing is told to who may not see it any more */
     list_each(l, tmp, &s->all)
         read_on(container_of(l, struct watch, link));
 }
@@ -269,6 +281,7 @@ static void walk_part(struct watch *w, size_t cursor)
 static void walk_on(struct loop_timer *t)
 {
     struct watch *w = container_of(t, struct watch, walk);
+    access_look(&w->of->api->access);
     read_on(w); /* what changed before this step is told by where the walk was then */
     bool waits = http_stream_waiting(w->request) > 0;
     if (w->walking)
@@ -307,6 +320,7 @@ static void closed(struct api_later *later)
     loop_timer_stop(w->of->loop, &w->walk);
     loop_timer_stop(w->of->loop, &w->bookmark);
     loop_timer_stop(w->of->loop, &w->end);
+    access_release(&w->access);
     list_remove(&w->link);
     w->of->count--;
     api_selection_fini(&w->selection);
@@ -377,6 +391,7 @@ static void start(struct watch *w, uint64_t seconds, bool expired)
     loop_timer_init(&w->end, time_over);
     list_push_back(&w->of->all, &w->link);
     w->of->count++;
+    access_hold(&w->of->api->access, &w->access, w->request);
     http_request_set_state(w->request, &w->later);
     http_respond_stream(w->request, 200, headers, 2, BUFFERED_MAX);
     if (expired) {
@@ -402,7 +417,8 @@ void api_watch(struct api *a, struct http_request *r, const struct api_target *t
         api_status(r, 500, "InternalError", "out of memory");
         return;
     }
-    *w = (struct watch){.later = {closed}, .of = a->watches, .request = r, .target = *t, .form = *f};
+    *w = (struct watch){
+        .later = {closed}, .access = {.lost = lost}, .of = a->watches, .request = r, .target = *t, .form = *f};
     w->bookmarks = api_query_yes(r, "allowWatchBookmarks");
     bool good = a->watches->count < WATCHES_MAX;
     if (!good)
