@@ -90,12 +90,16 @@ struct engine_channel {
     _Atomic uint64_t accepted, refused_full;
 };
 
-/* A subscription's share on one shard, written by that shard alone. */
+struct engine_counters {
+    struct dispatch_counters counted;
+    char apart[64]; /* from the next shard's: no cache line is written by two */
+};
+
+/* A subscription's share on one shard, written by that shard alone, and rarely. */
 struct engine_share {
-    struct shard_stream *stream; /* NULL: none there */
-    struct dispatch_counters counters;
-    _Atomic(struct engine_trouble *) trouble; /* owned: the latest, until the look takes it (engine_health.c) */
-    char apart[64];                           /* from the next shard's: no cache line is written by two */
+    struct shard_stream *stream;                /* NULL: none there */
+    _Atomic(struct engine_counters *) counters; /* owned; NULL: nothing has been counted yet */
+    _Atomic(struct engine_trouble *) trouble;   /* owned: the latest, until the look takes it (engine_health.c) */
 };
 
 /* How its deliveries go, as it was looked at last (engine_health.c). */
@@ -139,6 +143,14 @@ struct engine_subscription {
     unsigned replays;             /* into it: it stays until they have ended */
     struct engine_share shares[]; /* by shard */
 };
+
+/* What was counted on one shard; of zeros before its first event there. Any thread. */
+static inline const struct dispatch_counters *engine_counted(const struct engine_subscription *s, size_t shard)
+{
+    static const struct dispatch_counters none;
+    const struct engine_counters *c = atomic_load_explicit(&s->shares[shard].counters, memory_order_acquire);
+    return c ? &c->counted : &none;
+}
 
 struct engine_source {
     struct list link;

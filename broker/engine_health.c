@@ -57,7 +57,7 @@ static struct counts counts_of(const struct engine_subscription *s)
 {
     struct counts sum = {0};
     for (size_t i = 0; i < s->engine->shard_count; i++) {
-        const struct dispatch_counters *c = &s->shares[i].counters;
+        const struct dispatch_counters *c = engine_counted(s, i);
         sum.delivered += get(&c->delivered);
         sum.failed += get(&c->failed_attempts);
         sum.dead_lettered += get(&c->dead_lettered);

@@ -31,6 +31,8 @@ void engine_subscription_free(struct engine_subscription *s)
     free(s->params);
     engine_fault_fini(&s->fault);
     engine_health_fini(s);
+    for (size_t i = 0; i < s->engine->shard_count; i++)
+        free(s->shares[i].counters);
     filter_unref(s->filter);
     free(s);
 }

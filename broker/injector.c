@@ -37,8 +37,12 @@ bool injector_due(struct injector *i)
 
 enum err injector_begin(struct injector *i, const struct ce_event *event, struct dispatch_injection *injection)
 {
-    struct dispatch_stream *stream = shard_stream_running(i->home, i->subscription);
-    enum err e = stream ? dispatch_stream_inject(stream, event, injection) : ERR_CLOSED;
+    struct dispatch_stream *stream;
+    enum err e = shard_stream_awake(i->home, i->subscription, &stream);
+    if (e == OK)
+        e = dispatch_stream_inject(stream, event, injection);
+    else if (e != ERR_CLOSED)
+        e = ERR_FULL; /* later there is one */
     uint64_t now = loop_now_ns(i->home->loop);
     if (e == OK) {
         i->under_way++;

@@ -202,7 +202,7 @@ static uint64_t subscription_counter(const void *thing, size_t offset)
     const struct engine_subscription *s = thing;
     uint64_t sum = 0; /* of a gauge too: what one shard took in hand it also counts down */
     for (size_t i = 0; i < s->engine->shard_count; i++)
-        sum += get((const uint64_t *)(const void *)((const char *)&s->shares[i].counters + offset));
+        sum += get((const uint64_t *)(const void *)((const char *)engine_counted(s, i) + offset));
     return sum;
 }
 
@@ -247,10 +247,9 @@ static void subscriptions(struct engine *e, struct buf *out)
             family(out, c->name, c->type, c->help);
         series(out, &r, c->name, c->extra, subscription_counter, c->offset);
     }
-    family(
-        out, "leat_deliveries_dropped_total", "counter",
-        "Events dropped from a subscription's backlog (overflow: drop-oldest, retention; messages too large for an "
-        "event), or from its full dead-letter channel.");
+    family(out, "leat_deliveries_dropped_total", "counter",
+           "Events dropped from a subscription's backlog (overflow: drop-oldest, retention; messages too large for an "
+           "event), or from its full dead-letter channel.");
     series(out, &r, "leat_deliveries_dropped_total", ",from=\"backlog\"", backlog_probe,
            offsetof(struct bus_probe, dropped));
     series(out, &r, "leat_deliveries_dropped_total", ",from=\"parked\"", parked_probe,

@@ -84,10 +84,17 @@ void shard_answer(struct shard *s);
 /* The one loop of what must not be spread: streams whose limits span loops, sessions on parked events. Always the same
  * for a cursor. */
 unsigned shard_home(const char *cursor, unsigned shard_count);
-/* The stream that drains the subscription here; NULL when there is none, or it is stopping (shard_route.c). */
-struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription);
+/* The stream that drains the subscription here, made if it was asleep (shard_stream.c). ERR_CLOSED: there is none, or
+ * it stops; else it cannot be made now. */
+enum err shard_stream_awake(const struct shard *s, const struct engine_subscription *subscription,
+                            struct dispatch_stream **out) must_check;
 /* SHARD_ROUTE and SHARD_STOP; SHARD_QUIET (shard_route.c). */
 void shard_apply(struct shard *s);
+void shard_finished_one(struct shard *s); /* of `unfinished` */
+/* The first failure is told to the engine, and the log has all of them. */
+void shard_failed(struct shard *s, const char *what, const char *key, enum err e);
+/* The streams of this routing, and none where it is NULL (shard_stream.c). */
+void shard_streams_route(struct shard *s, struct routing *r);
 void shard_quiet(struct shard *s);
 
 /* A source's part on this loop. It outlives its place in the routing until the last of its requests is closed. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Puts a routing in force on one loop: streams and sources that are new are started, those that stay are updated in
- * place, those that are gone are stopped. The order is answered when the last one has stopped; until then nothing of
- * the old plan may be freed.
+ * Puts a routing in force on one loop: sources, and streams (shard_stream.c), that are new are started, those that stay
+ * are updated in place, those that are gone are stopped. The order is answered when the last one has stopped; until
+ * then nothing of the old plan may be freed.
  */
 #include "shard.h"
 
@@ -12,175 +12,21 @@
 #include <string.h>
 
 #include "log.h"
-#include "siphash.h"
-
-#define FOREVER_WAIT_NS_MAX (30 * NS_PER_S) /* between attempts that never end: a sink that is back is found soon */
 
 #define SOURCE_MESSAGE_MAX 400 /* of a condition: a reason and what to do */
 
-struct shard_stream {
-    struct list link;
-    struct shard *shard;
-    struct engine_subscription *subscription;
-    struct dispatch_stream *stream;
-    struct park park;
-    bool wanted;
-};
-
-static void finished_one(struct shard *s)
+void shard_finished_one(struct shard *s)
 {
     assert(s->unfinished > 0);
     if (--s->unfinished == 0)
         shard_answer(s);
 }
 
-/* The first failure is told to the engine, and the log has all of them. */
-static void failed(struct shard *s, const char *what, const char *key, enum err e)
+void shard_failed(struct shard *s, const char *what, const char *key, enum err e)
 {
     log_line(LOG_ERROR, what, "key=%s loop=%u error=%s", log_value(key), s->index, err_name(e));
     if (s->order_error == OK)
         s->order_error = e;
-}
-
-/* ---- streams ---- */
-
-static void trouble(void *arg, const struct dispatch_trouble *latest)
-{
-    engine_trouble_put(arg, latest);
-}
-
-/* Fills a dispatch_spec whose sinks are new references; release_spec gives them back. */
-static enum err make_spec(struct shard *s, struct routing *r, const struct plan_subscription *p,
-                          struct shard_stream *stream, struct dispatch_spec *spec)
-{
-    const struct bus *bus = stream->subscription->channel->bus->bus;
-    *spec = (struct dispatch_spec){
-        .name = p->key,
-        .namespace_name = p->namespace_name,
-        .delivery = p->delivery,
-        .reply_must_be_event = p->reply_must_be_event,
-        .in_flight_max = p->in_flight_max,
-        .rate_interval_ns = p->rate_interval_ns,
-        .order = p->order,
-        .dedup_window_ns = p->dedup_window_ns,
-        .batch_max = p->batch_max,
-        .batch_wait_ns = p->batch_wait_ns,
-        .filter = bus->capabilities & BUS_CAP_FILTER ? NULL : p->filter,
-        .trace = s->trace,
-        .trace_subject = stream->subscription->subject,
-        .park = park_event,
-        .park_arg = &stream->park,
-        .trouble = trouble,
-        .trouble_arg = &stream->subscription->shares[s->index],
-        .counters = &stream->subscription->shares[s->index].counters,
-    };
-    if (engine_options_of(s->engine)->forever) {
-        spec->delivery.forever = true;
-        if (!p->delivery.backoff_max_ns)
-            spec->delivery.backoff_max_ns = FOREVER_WAIT_NS_MAX;
-    }
-    enum err e = shard_sink(s, r, &p->subscriber, &spec->subscriber);
-    if (e == OK)
-        e = shard_sink(s, r, &p->reply, &spec->reply);
-    if (e == OK)
-        e = shard_sink(s, r, &p->dead_letter, &spec->dead_letter);
-    return e;
-}
-
-static void release_spec(struct dispatch_spec *spec)
-{
-    sink_unref(spec->subscriber);
-    sink_unref(spec->reply);
-    sink_unref(spec->dead_letter);
-}
-
-unsigned shard_home(const char *cursor, unsigned shard_count)
-{
-    static const uint64_t key[2] = {0, 0};
-    return (unsigned)(siphash13(key, slice_str(cursor)) % shard_count);
-}
-
-struct dispatch_stream *shard_stream_running(const struct shard *s, const struct engine_subscription *subscription)
-{
-    const struct shard_stream *found = subscription->shares[s->index].stream;
-    return found ? found->stream : NULL;
-}
-
-/* Whether this loop drains it; elsewhere the bus hands the events of this loop over, or keeps them while it is paused.
- */
-static bool drains(const struct shard *s, const struct plan_subscription *p)
-{
-    return !p->paused && (!p->one_loop || shard_home(p->cursor, s->shard_count) == s->index);
-}
-
-static enum err start_stream(struct shard *s, struct routing *r, size_t i)
-{
-    struct shard_stream *stream = calloc(1, sizeof *stream);
-    if (!stream)
-        return ERR_NOMEM;
-    stream->shard = s;
-    stream->subscription = r->subscriptions[i];
-    stream->park = (struct park){s, stream->subscription};
-    stream->wanted = true;
-    struct dispatch_spec spec;
-    enum err e = make_spec(s, r, &r->plan->subscriptions[i], stream, &spec);
-    if (e == OK)
-        e = dispatch_stream_start(s->dispatcher, stream->subscription->channel->bus->bus, stream->subscription->handle,
-                                  &spec, &stream->stream);
-    release_spec(&spec);
-    if (e != OK) {
-        free(stream);
-        return e;
-    }
-    list_push_back(&s->streams, &stream->link);
-    stream->subscription->shares[s->index].stream = stream;
-    return OK;
-}
-
-static enum err update_stream(struct shard *s, struct routing *r, size_t i, struct shard_stream *stream)
-{
-    struct dispatch_spec spec;
-    stream->wanted = true;
-    enum err e = make_spec(s, r, &r->plan->subscriptions[i], stream, &spec);
-    if (e == OK)
-        e = dispatch_stream_update(stream->stream, &spec);
-    release_spec(&spec);
-    return e;
-}
-
-static void stream_stopped(void *arg)
-{
-    struct shard_stream *stream = arg;
-    struct shard *s = stream->shard;
-    free(stream);
-    finished_one(s);
-}
-
-static void stop_stream(struct shard *s, struct shard_stream *stream, uint64_t deadline_ns)
-{
-    list_remove(&stream->link);
-    stream->subscription->shares[s->index].stream = NULL;
-    s->unfinished++;
-    dispatch_stream_stop(stream->stream, deadline_ns, stream_stopped, stream);
-}
-
-static void route_streams(struct shard *s, struct routing *r)
-{
-    list_each(l, tmp, &s->streams)
-        container_of(l, struct shard_stream, link)->wanted = false;
-    for (size_t i = 0; r && i < r->plan->subscription_count; i++) {
-        if (!r->subscriptions[i]->ready || !drains(s, &r->plan->subscriptions[i]))
-            continue;
-        struct shard_stream *stream = r->subscriptions[i]->shares[s->index].stream;
-        enum err e = stream ? update_stream(s, r, i, stream) : start_stream(s, r, i);
-        if (e != OK)
-            failed(s, "stream.failed", r->subscriptions[i]->key, e);
-    }
-    list_each(k, next, &s->streams) {
-        struct shard_stream *stream = container_of(k, struct shard_stream, link);
-        if (!stream->wanted)
-            stop_stream(s, stream, s->order_deadline_ns);
-    }
 }
 
 /* ---- sources ---- */
@@ -213,7 +59,7 @@ static void source_closed(void *arg)
     source->instance = NULL;
     source->requests++;
     shard_source_release(source);
-    finished_one(s);
+    shard_finished_one(s);
 }
 
 /* Every plan makes the instances anew: a webhook under way ends on the old one. */
@@ -315,7 +161,7 @@ static void route_sources(struct shard *s, struct routing *r)
     for (size_t i = 0; r && i < r->plan->source_count; i++) {
         enum err e = runs_here(s, r->sources[i]) ? open_source(s, r, i) : OK;
         if (e != OK)
-            failed(s, "source.failed", r->sources[i]->key, e);
+            shard_failed(s, "source.failed", r->sources[i]->key, e);
     }
 }
 
@@ -327,7 +173,7 @@ void shard_quiet(struct shard *s)
         if (source->source->ops->posts)
             close_source(s, source);
     }
-    finished_one(s);
+    shard_finished_one(s);
 }
 
 void shard_apply(struct shard *s)
@@ -336,9 +182,9 @@ void shard_apply(struct shard *s)
     s->order_routing = NULL;
     s->unfinished = 1;
     route_sources(s, r);
-    route_streams(s, r);
+    shard_streams_route(s, r);
     struct routing *old = s->routing;
     s->routing = r;
     routing_unref(old);
-    finished_one(s);
+    shard_finished_one(s);
 }

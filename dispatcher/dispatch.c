@@ -57,7 +57,9 @@ enum err dispatcher_new(struct loop *loop, struct prng *prng, struct dispatcher 
     list_init(&d->streams);
     list_init(&d->flights);
     list_init(&d->dead_terms);
+    list_init(&d->sleepers);
     loop_task_init(&d->bury, on_bury);
+    loop_timer_init(&d->sleepers_timer, sleepers_due);
     *out = d;
     return OK;
 }
@@ -66,7 +68,8 @@ void dispatcher_free(struct dispatcher *d)
 {
     if (!d)
         return;
-    assert(list_empty(&d->streams));
+    assert(list_empty(&d->streams) && list_empty(&d->sleepers));
+    loop_timer_stop(d->loop, &d->sleepers_timer);
     loop_task_cancel(&d->bury);
     terms_bury(d);
     flight_free_all(d);
@@ -118,10 +121,9 @@ static void refuse_delivery(struct dispatch_stream *s, struct bus_token token)
         loop_timer_start(s->dispatcher->loop, &s->starved_timer, STARVED_WAIT_NS);
 }
 
-static void on_deliver(void *arg, struct bus_stream *source, const struct ce_event *event, struct bus_token token,
-                       unsigned attempt)
+void stream_deliver(struct dispatch_stream *s, struct bus_stream *source, const struct ce_event *event,
+                    struct bus_token token, unsigned attempt)
 {
-    struct dispatch_stream *s = arg;
     const struct dispatch_spec *spec = &s->terms->spec;
     (void)attempt;
     assert(source == s->source);
@@ -146,9 +148,8 @@ static void on_deliver(void *arg, struct bus_stream *source, const struct ce_eve
     stream_balance(s); /* it may be held */
 }
 
-static void on_revoked(void *arg, struct bus_stream *source, struct bus_token token)
+void stream_revoked(struct dispatch_stream *s, const struct bus_stream *source, struct bus_token token)
 {
-    struct dispatch_stream *s = arg;
     assert(source == s->source);
     struct flight *f = flight_find(s, token);
     if (f) {
@@ -157,6 +158,17 @@ static void on_revoked(void *arg, struct bus_stream *source, struct bus_token to
     }
     /* Not in hand: settled while this was under way on a bus with threads of its own, or never begun since we are
      * stopping. */
+}
+
+static void on_deliver(void *arg, struct bus_stream *source, const struct ce_event *event, struct bus_token token,
+                       unsigned attempt)
+{
+    stream_deliver(arg, source, event, token, attempt);
+}
+
+static void on_revoked(void *arg, struct bus_stream *source, struct bus_token token)
+{
+    stream_revoked(arg, source, token);
 }
 
 static void on_injection_ended(struct loop_task *t)
@@ -238,10 +250,9 @@ static enum err dedup_prepare(struct dispatch_stream *s, const struct dispatch_s
     return s->dedup ? OK : ERR_NOMEM;
 }
 
-enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus_subscription *subscription,
-                               const struct dispatch_spec *spec, struct dispatch_stream **out)
+static enum err stream_new(struct dispatcher *d, struct bus *bus, const struct dispatch_spec *spec,
+                           struct dispatch_stream **out)
 {
-    static const struct bus_stream_callbacks callbacks = {.deliver = on_deliver, .revoked = on_revoked};
     struct dispatch_stream *s = calloc(1, sizeof *s);
     if (!s)
         return ERR_NOMEM;
@@ -251,12 +262,42 @@ enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus
     enum err e = terms_new(d, spec, &s->terms);
     if (e == OK)
         e = dedup_prepare(s, spec);
-    if (e == OK)
-        e = bus->ops->attach(bus, subscription, d->loop, &callbacks, s, &s->source);
     if (e != OK) {
         stream_free(s);
         return e;
     }
+    *out = s;
+    return OK;
+}
+
+enum err dispatch_stream_start(struct dispatcher *d, struct bus *bus, struct bus_subscription *subscription,
+                               const struct dispatch_spec *spec, struct dispatch_stream **out)
+{
+    static const struct bus_stream_callbacks callbacks = {.deliver = on_deliver, .revoked = on_revoked};
+    struct dispatch_stream *s;
+    enum err e = stream_new(d, bus, spec, &s);
+    if (e != OK)
+        return e;
+    e = bus->ops->attach(bus, subscription, d->loop, &callbacks, s, &s->source);
+    if (e != OK) {
+        stream_free(s);
+        return e;
+    }
+    list_push_back(&d->streams, &s->link);
+    stream_balance(s);
+    *out = s;
+    return OK;
+}
+
+enum err stream_take_over(struct dispatcher *d, struct bus *bus, struct bus_stream *source, unsigned credit,
+                          const struct dispatch_spec *spec, struct dispatch_stream **out)
+{
+    struct dispatch_stream *s;
+    enum err e = stream_new(d, bus, spec, &s);
+    if (e != OK)
+        return e;
+    s->source = source;
+    s->outstanding = credit;
     list_push_back(&d->streams, &s->link);
     stream_balance(s);
     *out = s;

@@ -44,6 +44,8 @@ struct dispatcher {
      * the turn. */
     struct list dead_terms;
     struct loop_task bury;
+    struct list sleepers; /* dispatch_sleeper: those that wait for memory, or for what their stream needs */
+    struct loop_timer sleepers_timer;
 };
 
 struct report_texts {
@@ -168,6 +170,16 @@ void count_sub(uint64_t *counter, uint64_t n);
 void stream_balance(struct dispatch_stream *s);
 /* A flight has ended and its place is free. */
 void stream_flight_ended(struct dispatch_stream *s);
+/* A stream on what is attached already, where the bus has this credit. Errors as dispatch_stream_start's. */
+enum err stream_take_over(struct dispatcher *d, struct bus *bus, struct bus_stream *source, unsigned credit,
+                          const struct dispatch_spec *spec, struct dispatch_stream **out) must_check;
+/* As bus_stream_callbacks have it. */
+void stream_deliver(struct dispatch_stream *s, struct bus_stream *source, const struct ce_event *event,
+                    struct bus_token token, unsigned attempt);
+void stream_revoked(struct dispatch_stream *s, const struct bus_stream *source, struct bus_token token);
+
+/* ---- sleeper.c ---- */
+void sleepers_due(struct loop_timer *t);
 
 /* ---- terms.c ---- */
 /* ERR_INVALID: neither subscriber nor reply, or a limit of include/dispatcher.h. */

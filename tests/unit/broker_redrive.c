@@ -3,7 +3,7 @@
  * Redriving through a dispatcher's real stream, on a memory bus and on one that takes back what is under way: nothing
  * is lost, what fails again is parked again, and on a bus that keeps its deliveries nothing comes twice.
  */
-#include "../../broker/shard_route.c" /* for the place where a shard keeps a stream */
+#include "../../broker/shard_stream.c" /* for the place where a shard keeps a stream */
 
 #include "../lib/dlq_rig.h"
 
@@ -130,8 +130,8 @@ static void start_stream_here(void)
     until(bench->ops == 0);
     const struct dispatch_spec spec = {
         .name = "default/s", .subscriber = &subscriber.base, .park = park_here, .counters = &stream.counters};
-    assert_int_equal(dispatch_stream_start(stream.dispatcher, bus, stream.subscription, &spec, &stream.place.stream),
-                     OK);
+    assert_int_equal(
+        dispatch_stream_start(stream.dispatcher, bus, stream.subscription, &spec, &stream.place.sleeper.stream), OK);
     bench->subscription->shares[home()->index].stream = &stream.place;
 }
 
@@ -144,7 +144,7 @@ static void stopped(void *arg)
 static void stop_stream_here(void)
 {
     bench->subscription->shares[home()->index].stream = NULL;
-    dispatch_stream_stop(stream.place.stream, 0, stopped, NULL);
+    dispatch_stream_stop(stream.place.sleeper.stream, 0, stopped, NULL);
     until(stream.stopped);
     turn();
     dispatcher_free(stream.dispatcher);

@@ -3,7 +3,7 @@
  * Replays through a dispatcher's real stream, of a bus that can be browsed: a memory bus with a past made up by the
  * test. Which events come, in which order, at which rate; how it ends; what stays held until then.
  */
-#include "../../broker/shard_route.c" /* for the place where a shard keeps a stream */
+#include "../../broker/shard_stream.c" /* for the place where a shard keeps a stream */
 
 #include "../lib/dlq_rig.h"
 
@@ -250,7 +250,8 @@ static void start_stream_here(void)
     const struct dispatch_spec spec = {
         .name = "default/s", .subscriber = &subscriber.base, .park = park_here, .counters = &stream.counters};
     assert_int_equal(
-        dispatch_stream_start(stream.dispatcher, bus, bench->subscription->handle, &spec, &stream.place.stream), OK);
+        dispatch_stream_start(stream.dispatcher, bus, bench->subscription->handle, &spec, &stream.place.sleeper.stream),
+        OK);
     bench->subscription->channel = &stream.channel;
     bench->subscription->ready = true;
     bench->subscription->shares[home()->index].stream = &stream.place;
@@ -265,7 +266,7 @@ static void stopped(void *arg)
 static void stop_stream_here(void)
 {
     bench->subscription->shares[home()->index].stream = NULL;
-    dispatch_stream_stop(stream.place.stream, 0, stopped, NULL);
+    dispatch_stream_stop(stream.place.sleeper.stream, 0, stopped, NULL);
     until(stream.stopped);
     turn();
 }

@@ -60,6 +60,7 @@ static enum err must_check test_seal(struct ce_builder *b, size_t bytes_max, con
 #include "../../dispatcher/rate.c"
 #include "../../dispatcher/reply.c"
 #include "../../dispatcher/report.c"
+#include "../../dispatcher/sleeper.c"
 #include "../../dispatcher/terms.c"
 #undef malloc
 #undef calloc
@@ -230,6 +231,59 @@ static void whichever_allocation_fails_the_gates_lose_nothing_and_keep_the_order
     }
 }
 
+struct sleeping {
+    struct dispatch_sleeper sleeper;
+    struct rig *rig;
+};
+
+static enum err wake(struct dispatch_sleeper *s)
+{
+    return dispatch_sleeper_begin(s, &container_of(s, struct sleeping, sleeper)->rig->spec);
+}
+
+static void slept(struct dispatch_sleeper *s)
+{
+    rig_stopped(container_of(s, struct sleeping, sleeper)->rig);
+}
+
+/* Woken without memory, or stopped asleep without memory. */
+static bool sleep_with_failures(unsigned long at, bool woken)
+{
+    static const struct dispatch_sleeper_ops ops = {wake, slept};
+    struct sleeping x = {.rig = rig_new(at)};
+    struct rig *r = x.rig;
+    r->spec.dedup_window_ns = 3600 * NS_PER_S;
+    assert_int_equal(dispatch_sleeper_start(&x.sleeper, r->dispatcher, &r->bus.base, NULL, &ops), OK);
+    for (int i = 0; woken && i < 3; i++)
+        rig_publish(r);
+    arm(at, 2);
+    if (!woken)
+        dispatch_sleeper_stop(&x.sleeper, 0);
+    rig_pass(r, NS_PER_S, 50 * MS);
+    bool met = allocations >= at;
+    arm(0, 0);
+    assert_int_equal(r->counters.delivered, woken ? 3 : 0);
+    if (woken) {
+        assert_int_equal(r->bus.credit, DISPATCH_IN_FLIGHT);
+        dispatch_sleeper_stop(&x.sleeper, 0);
+        rig_turn(r);
+    }
+    assert_true(r->stopped);
+    rig_free(r);
+    return met;
+}
+
+static void whichever_allocation_fails_a_sleeper_loses_nothing_and_stops(void **state)
+{
+    (void)state;
+    for (int woken = 0; woken < 2; woken++) {
+        unsigned long at = 1;
+        while (sleep_with_failures(at, woken))
+            at++;
+        assert_true(at > (woken ? 5 : 1));
+    }
+}
+
 static void an_injection_without_memory_is_refused(void **state)
 {
     (void)state;
@@ -285,6 +339,7 @@ int main(void)
         cmocka_unit_test(whichever_allocation_fails_every_event_ends_once),
         cmocka_unit_test(every_gate_of_a_good_delivery_allocates_nothing_in_the_long_run),
         cmocka_unit_test(whichever_allocation_fails_the_gates_lose_nothing_and_keep_the_order),
+        cmocka_unit_test(whichever_allocation_fails_a_sleeper_loses_nothing_and_stops),
         cmocka_unit_test(an_injection_without_memory_is_refused),
         cmocka_unit_test(an_update_without_memory_changes_nothing),
     };
