@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	pb "cloud.google.com/go/pubsub/apiv1/pubsubpb"
@@ -32,7 +33,7 @@ import (
 const (
 	bodyMax  = 64 << 20
 	pullWait = 90 * time.Second
-	pullStep = 5 * time.Millisecond
+	pullStep = 250 * time.Millisecond // for what only time brings: the end of a lease, of a backoff
 )
 
 // google.rpc.Code: its name, and the HTTP status that Google's own front end makes of it (google/rpc/code.proto).
@@ -76,6 +77,44 @@ func (r request) into(m proto.Message) error {
 type front struct {
 	publisher  pb.PublisherClient
 	subscriber pb.SubscriberClient
+	news       *news
+}
+
+// Wakes the pulls that wait: those of a topic's subscriptions when something is published there, those of a subscription
+// when something of it was settled or handed back. What the fake would be asked every few milliseconds otherwise, by each.
+type news struct {
+	mu     sync.Mutex
+	topics map[string]string        // subscription -> topic
+	heard  map[string]chan struct{} // of a topic or subscription: closed by the next news
+}
+
+func (n *news) follow(subscription, topic string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.topics[subscription] = topic
+}
+
+func (n *news) of(name string) chan struct{} {
+	if n.heard[name] == nil {
+		n.heard[name] = make(chan struct{})
+	}
+	return n.heard[name]
+}
+
+// To be asked for before one looks, so that nothing is missed between.
+func (n *news) next(subscription string) (own, published <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.of(subscription), n.of(n.topics[subscription])
+}
+
+func (n *news) tell(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.heard[name]; c != nil {
+		close(c)
+		delete(n.heard, name)
+	}
 }
 
 // A pull that waits as the service does; the fake answers at once.
@@ -85,6 +124,7 @@ func (f front) pull(ctx context.Context, m *pb.PullRequest) (proto.Message, erro
 	waits := !m.ReturnImmediately
 	m.ReturnImmediately = true // else the fake looks again after half a second only
 	for {
+		own, published := f.news.next(m.Subscription)
 		answer, err := f.subscriber.Pull(ctx, m)
 		if err != nil || !waits || len(answer.ReceivedMessages) > 0 || time.Now().After(end) {
 			return answer, err
@@ -92,6 +132,8 @@ func (f front) pull(ctx context.Context, m *pb.PullRequest) (proto.Message, erro
 		select {
 		case <-ctx.Done():
 			return nil, status.FromContextError(ctx.Err()).Err()
+		case <-own:
+		case <-published:
 		case <-time.After(pullStep):
 		}
 	}
@@ -116,6 +158,7 @@ func (f front) topic(ctx context.Context, method string, r request) (proto.Messa
 			return nil, err
 		}
 		m.Topic = r.name
+		defer f.news.tell(m.Topic)
 		return f.publisher.Publish(ctx, m)
 	}
 	return nil, errNoPath
@@ -129,10 +172,12 @@ func (f front) subscription(ctx context.Context, method string, r request) (prot
 			return nil, err
 		}
 		m.Name = r.name
+		f.news.follow(m.Name, m.Topic)
 		return f.subscriber.CreateSubscription(ctx, m)
 	case "GET":
 		return f.subscriber.GetSubscription(ctx, &pb.GetSubscriptionRequest{Subscription: r.name})
 	case "DELETE":
+		defer f.news.tell(r.name)
 		return f.subscriber.DeleteSubscription(ctx, &pb.DeleteSubscriptionRequest{Subscription: r.name})
 	case "PATCH":
 		m := &pb.UpdateSubscriptionRequest{}
@@ -157,6 +202,7 @@ func (f front) subscription(ctx context.Context, method string, r request) (prot
 			return nil, err
 		}
 		m.Subscription = r.name
+		defer f.news.tell(m.Subscription)
 		return f.subscriber.Acknowledge(ctx, m)
 	case "POSTmodifyAckDeadline":
 		m := &pb.ModifyAckDeadlineRequest{}
@@ -164,6 +210,7 @@ func (f front) subscription(ctx context.Context, method string, r request) (prot
 			return nil, err
 		}
 		m.Subscription = r.name
+		defer f.news.tell(m.Subscription)
 		return f.subscriber.ModifyAckDeadline(ctx, m)
 	case "POSTseek":
 		m := &pb.SeekRequest{}
@@ -175,6 +222,7 @@ func (f front) subscription(ctx context.Context, method string, r request) (prot
 			return nil, status.Error(codes.Unimplemented, "the fake cannot seek back; the emulator can")
 		}
 		m.Subscription = r.name
+		defer f.news.tell(m.Subscription)
 		return f.subscriber.Seek(ctx, m)
 	}
 	return nil, errNoPath
@@ -253,6 +301,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stderr, http.Serve(l, front{pb.NewPublisherClient(conn), pb.NewSubscriberClient(conn)}))
+	fmt.Fprintln(os.Stderr, http.Serve(l, front{pb.NewPublisherClient(conn), pb.NewSubscriberClient(conn), &news{topics: map[string]string{}, heard: map[string]chan struct{}{}}}))
 	os.Exit(1)
 }
