@@ -20,10 +20,11 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #define DISK_SCENARIOS 6
+#define MEMORY_SCENARIOS LAB_PROFILES /* each once; all of them run without sanitizers */
 #else
 #define DISK_SCENARIOS 30
-#endif
 #define MEMORY_SCENARIOS 42
+#endif
 #define STEPS 14
 
 /* Of one run: either the disk's fault or an allocation's. */

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the test suites, two at a time, and ends with "N passed, N failed".
+"""Runs the test suites, as many beside each other as the processors have room for, and ends with "N passed, N failed".
 
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
 servers with that sanitizer only. Suites that want Kafka, RabbitMQ or Pub/Sub share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
-the end; a passing one is a line. What fails beside a Kafka or RabbitMQ, a mock of Kafka's library among them, is run once more when all else has ended: their sessions and leases run in real time, which a crowded machine may
-not give them. What fails then has failed; what passes is named as unsteady.
+the end; a passing one is a line, with the seconds that it took and that it had a processor. Few that failed are run once more, alone, when all else has ended: a crowded machine may not give them the time
+that they need. What fails then has failed; what passes is named as unsteady. What a sanitizer, a fuzzer or a crash laboratory reports has failed at once. docs/internals/tests.md says what runs where.
 """
 import concurrent.futures
 import contextlib
@@ -14,6 +14,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -27,7 +28,7 @@ from real.rabbitmq import RabbitMQ  # noqa: E402
 
 WORD = os.environ.get("T", "")
 SAN = os.environ.get("SAN", "")
-FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "10")
+FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "4")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty", "channels_log_store", "channels_log_reclaim",
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "clients_kafka", "clients_rabbitmq_link", "clients_rabbitmq_hostile", "broker_engine")
@@ -40,6 +41,10 @@ LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the la
 LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it",
         "server knative_delivery (rabbitmq)", "server knative_delivery (pubsub)", "crash of a rabbitmq and of leat on it")
 AGAIN_MAX = 5  # suites that are run once more: when more fail, the machine is not the reason
+# In the output of a suite that failed: the report of a sanitizer, a fuzzer or a crash laboratory. That is no matter of time.
+PROOF = re.compile(r"(Address|Leak|Thread|Memory|UndefinedBehavior)Sanitizer|runtime error:|ERROR: libFuzzer|^FAILED after \d+ kills, seed \d+: (\W|\d|acknowledged|parked|the server ended)", re.M)
+# Of a processor: what suites of a kind take, who wait for most of their time. Others take a whole one.
+SHARES = {"server": 0.4, "contract": 0.4, "example": 0.4}
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -125,7 +130,7 @@ def real_crash_suites():
     proof = [sys.executable, "tests/crash/real.py"]
     yield Suite("crash real: lost events are found", [*proof, "--cycles", "2", "--bus", "memory", "--must-fail", "acknowledged and lost"], "crash-tools")
     yield Suite("crash real: repeated events are found", [*proof, "--cycles", "2", "--gently", "--bus", "faulty,inner=memory,duplicate=0.1", "--must-fail", "twice_in_a_life"], "crash-tools")
-    yield Suite("crash real: killed 200 times", [*proof, "--cycles", "200"], "crash-tools")
+    yield Suite("crash real: killed 60 times", [*proof, "--cycles", "60"], "crash-tools")
     yield Suite("crash real: stopped under load 20 times", [*proof, "--cycles", "20", "--gently"], "crash-tools")
     for system in ("kafka", "rabbitmq"):
         yield Suite(f"crash of a {system} and of leat on it", [sys.executable, f"tests/crash/{system}.py"], "crash-tools")
@@ -133,6 +138,7 @@ def real_crash_suites():
 
 def all_suites():
     yield Suite("lint", [sys.executable, "tests/lib/lint.py"])
+    yield Suite("lint what runs the suites", [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lib/test_suites.py"])
     yield Suite("build clang", ["true"], "all", clang=True)
     yield from unit_suites()
     yield from crash_suites()
@@ -169,15 +175,29 @@ def environment(suite):
     return env
 
 
+class Ended:
+    """How a suite ended: whether it is good, its output, how long it took, and how much of the processors it and all that it waited for had."""
+
+    def __init__(self, good, output, seconds, cpu):
+        self.good, self.output, self.seconds, self.cpu = good, output, seconds, cpu
+        self.passed, self.failed = counts(output, good)
+
+
 def run(suite):
     began = time.monotonic()
-    try:
-        done = subprocess.run([str(w) for w in suite.command], cwd=ROOT, env=environment(suite), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LIMIT)
-        output, good = done.stdout, done.returncode == 0
-    except subprocess.TimeoutExpired as e:
-        output, good = (e.stdout or b"").decode("utf-8", "replace") + f"\nnot done after {LIMIT} s\n", False
-    return suite, good, output, time.monotonic() - began
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen([str(w) for w in suite.command], cwd=ROOT, env=environment(suite), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        late = threading.Timer(LIMIT, process.kill)
+        late.start()
+        _, status, used = os.wait4(process.pid, 0)
+        late.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - began
+        out.seek(0)
+        output = out.read().decode("utf-8", "replace")
+    if seconds >= LIMIT:
+        output += f"\nnot done after {LIMIT} s\n"
+    return Ended(process.returncode == 0, output, seconds, used.ru_utime + used.ru_stime)
 
 
 def build(suites):
@@ -224,43 +244,78 @@ def main():
         return run_all(suites)
 
 
-def in_real_time(suite):
-    """Whether sessions and leases of others are in it, of a real Kafka or of librdkafka's mock."""
-    return any(node in suite.name for node in NODES) and not suite.name.startswith("fuzz")
+def queues(suites):
+    """What runs one after the other: the servers on one Kafka (RabbitMQ, ...), whose members and brokers a crowd of them would keep from giving signs of life; what tests the clients and buses of it, most of it
+    on mocks; each other suite by itself. The long queues come first."""
+    shared, alone = {}, []
+    for s in suites:
+        node = next((n for n in NODES if n in s.name), None)
+        kind = s.name.partition(" ")[0]
+        if node and kind != "fuzz":
+            shared.setdefault((node, kind in ("unit", "fault", "contract")), []).append(s)
+        else:
+            alone.append([s])
+    return sorted(shared.values(), key=len, reverse=True) + alone
 
 
-def lanes(suites):
-    """What runs one after the other: all suites on Kafka or RabbitMQ, whose members and brokers a crowd of them would keep from giving signs of life; each other one by itself."""
-    shared = [s for s in suites if in_real_time(s)]
-    return [shared, *([s] for s in suites if s not in shared)]
+def share(suite):
+    """Of a processor, that it takes while it runs: as measured, and rounded up."""
+    return SHARES.get(suite.name.partition(" ")[0], 1.0)
+
+
+def next_one(waiting, left):
+    """Takes the first queue out whose first suite the processors have room for."""
+    for i, queue in enumerate(waiting):
+        if share(queue[0]) <= left:
+            return waiting.pop(i)
+    return None
+
+
+def run_beside(suites, ended):
+    """Runs all of them, as many beside each other as the processors have room for."""
+    waiting, running, left = queues(suites), {}, float(os.cpu_count())
+    with concurrent.futures.ThreadPoolExecutor(len(waiting)) as pool:
+        while waiting or running:
+            while queue := next_one(waiting, left + 0.01):
+                running[pool.submit(run, queue[0])] = queue
+                left -= share(queue[0])
+            for done in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                suite, *rest = running.pop(done)
+                left += share(suite)
+                tell(suite, done.result(), ended)
+                if rest:
+                    waiting.insert(0, rest)
+
+
+def tell(suite, end, ended):
+    ended[suite] = end
+    print(f"{paint('ok    ', 32) if end.good else paint('FAILED', 31)} {suite.name} ({end.passed} passed, {end.failed} failed, {end.seconds:.1f} s, {end.cpu:.1f} s of a processor)", flush=True)
+    if not end.good:
+        print(end.output, flush=True)
+
+
+def again(suites, ended):
+    """Those that are run once more."""
+    bad = [s for s in suites if not ended[s].good]
+    return [s for s in bad if not PROOF.search(ended[s].output)] if len(bad) <= AGAIN_MAX else []
 
 
 def run_all(suites):
-    ended = {}  # suite -> (good, passed, failed), of its last run
-    lock = threading.Lock()
-
-    def run_lane(lane):
-        for suite, good, output, seconds in map(run, lane):
-            n, m = counts(output, good)
-            with lock:
-                ended[suite] = good, n, m
-                print(f"{paint('ok    ', 32) if good else paint('FAILED', 31)} {suite.name} ({n} passed, {m} failed, {seconds:.1f} s)", flush=True)
-                if not good:
-                    print(output, flush=True)
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(run_lane, lanes(suites)))
-    again = [s for s in suites if not ended[s][0] and in_real_time(s)]
-    if len(again) <= AGAIN_MAX:
-        run_lane(again)
-        for suite in again:
-            if ended[suite][0]:
-                print(f"{paint('unsteady', 33)}: {suite.name} failed, and passed when it ran alone")
+    ended = {}  # suite -> Ended, of its last run
+    run_beside(suites, ended)
+    unsteady = []
+    for suite in again(suites, ended):
+        tell(suite, run(suite), ended)
+        if ended[suite].good:
+            unsteady.append(suite)
+    for suite in unsteady:
+        print(f"{paint('unsteady', 33)}: {suite.name} failed, and passed when it ran alone")
     for suite in suites:
-        if not ended[suite][0]:
+        if not ended[suite].good:
             print(f"{paint('failed', 31)}: {suite.name}")
-    print(f"{sum(n for _, n, _ in ended.values())} passed, {sum(m for _, _, m in ended.values())} failed")
-    return 0 if all(good for good, _, _ in ended.values()) else 1
+    print(f"{sum(e.passed for e in ended.values())} passed, {sum(e.failed for e in ended.values())} failed")
+    return 0 if all(e.good for e in ended.values()) else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
