@@ -38,7 +38,7 @@ static char *labels_before(const struct resource *r, const cJSON *before, bool *
 {
     const cJSON *was = json_object(json_object(before, "metadata"), "labels"),
                 *are = json_object(json_object(r->object, "metadata"), "labels");
-    if (!before || (!was && !are) || (was && are && cJSON_Compare(was, are, true)))
+    if (!before || (!was && !are) || (was && are && json_same(was, are)))
         return NULL;
     char *text = was ? cJSON_PrintUnformatted(was) : strdup("{}");
     *nomem = !text;

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "members.h"
 #include "text.h"
 
 #define POINTER_MAX 4096 /* bytes of a pointer */
@@ -14,44 +15,44 @@
 
 /* ---- merging ---- */
 
-static enum err merge(cJSON *target, const cJSON *patch, bool strategic, int depth)
+static enum err merge(cJSON *target, const cJSON *patch, int depth);
+
+static enum err merge_member(struct members *target, const cJSON *value, int depth)
 {
-    const cJSON *member;
-    if (depth > DEPTH_MAX)
-        return ERR_INVALID;
-    cJSON_ArrayForEach(member, patch) {
-        if (strategic && member->string[0] == '$')
-            continue;
-        cJSON *there = cJSON_GetObjectItemCaseSensitive(target, member->string);
-        if (cJSON_IsObject(member) && cJSON_IsObject(there)) {
-            enum err e = merge(there, member, strategic, depth + 1);
-            if (e != OK)
-                return e;
-            continue;
-        }
-        cJSON_DeleteItemFromObjectCaseSensitive(target, member->string);
-        if (cJSON_IsNull(member))
-            continue;
-        cJSON *added = cJSON_IsObject(member) ? cJSON_CreateObject() : cJSON_Duplicate(member, true);
-        if (!added || !cJSON_AddItemToObject(target, member->string, added)) {
-            cJSON_Delete(added);
-            return ERR_NOMEM;
-        }
-        enum err e = cJSON_IsObject(member) ? merge(added, member, strategic, depth + 1) : OK;
+    cJSON *there = members_get(target, value->string);
+    if (cJSON_IsNull(value)) {
+        members_remove(target, value->string);
+        return OK;
+    }
+    if (!cJSON_IsObject(value))
+        return members_put(target, value->string, cJSON_Duplicate(value, true));
+    if (!cJSON_IsObject(there)) {
+        there = cJSON_CreateObject();
+        enum err e = members_put(target, value->string, there);
         if (e != OK)
             return e;
     }
-    return OK;
+    return merge(there, value, depth + 1);
+}
+
+static enum err merge(cJSON *target, const cJSON *patch, int depth)
+{
+    struct members members;
+    const cJSON *value;
+    enum err e = depth > DEPTH_MAX ? ERR_INVALID : members_open(&members, target, patch);
+    if (e != OK)
+        return e;
+    cJSON_ArrayForEach(value, patch) {
+        if (e == OK)
+            e = merge_member(&members, value, depth);
+    }
+    members_close(&members);
+    return e;
 }
 
 enum err merge_patch(cJSON *target, const cJSON *patch)
 {
-    return merge(target, patch, false, 0);
-}
-
-enum err strategic_patch(cJSON *target, const cJSON *patch)
-{
-    return merge(target, patch, true, 0);
+    return merge(target, patch, 0);
 }
 
 /* ---- pointers ---- */

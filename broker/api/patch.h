@@ -16,9 +16,9 @@
 /* JSON merge patch (RFC 7396 section 2): null takes a member away, objects merge, everything else replaces. ERR_NOMEM.
  */
 enum err merge_patch(cJSON *target, const cJSON *patch) must_check;
-/* The same without the directives of a strategic merge patch ("$patch", "$setElementOrder/..." ...): what is left of
- * one for objects whose lists nothing merges, such as Secrets, ConfigMaps and Namespaces. */
-enum err strategic_patch(cJSON *target, const cJSON *patch) must_check;
+/* Strategic merge patch (strategic.c) of an object of one of Kubernetes' own kinds: "Service". ERR_INVALID: the patch
+ * is wrong (*d says where), or its lists are too long; ERR_NOMEM. After an error the target is somewhere on the way. */
+enum err strategic_patch(cJSON *target, const cJSON *patch, const char *kind, struct diag *d) must_check;
 /* JSON patch (RFC 6902). ERR_INVALID: the patch is none (*d says where); ERR_CONFLICT: an operation cannot be done, or
  * a test failed; ERR_NOMEM. After an error the target is somewhere on the way. */
 enum err json_patch(cJSON **target, const cJSON *patch, struct diag *d) must_check;

@@ -262,7 +262,7 @@ static void compare_part(struct fields_work *w, const struct shape *s, struct sh
     bool divided = (!before || shape_divided(node, before, depth)) && (!after || shape_divided(node, after, depth)) &&
                    (!before || !after || cJSON_IsArray(before) == cJSON_IsArray(after));
     divided = divided && regular(w, node, before) && regular(w, node, after);
-    bool differs = !divided && before && after && !cJSON_Compare(before, after, true);
+    bool differs = !divided && before && after && !json_same(before, after);
     struct shape_difference d = {0};
     if (divided)
         d = compare(w, s, node, before, after, depth, metadata);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing resources (Kubernetes' API conventions, "Verbs on Resources"): POST, PUT, PATCH (merge, JSON, and what is
- * left of a strategic merge for Secrets, ConfigMaps and the like). A patch is applied to the object as it is now, in
+ * Writing resources (Kubernetes' API conventions, "Verbs on Resources"): POST, PUT, PATCH (merge, JSON, and strategic
+ * merge for Kubernetes' own kinds). A patch is applied to the object as it is now, in
  * one go with the write, so it conflicts only with a resourceVersion that it names itself.
  *
  * What comes in is checked by the kind's schema. A field that is not known is left out and told in a Warning header, or
@@ -430,19 +430,26 @@ static void take_object(struct write *w, struct slice body)
 
 /* ---- PATCH ---- */
 
-static enum err by_merge(cJSON **target, const cJSON *patch, struct diag *d)
+static enum err by_merge(cJSON **target, const cJSON *patch, const struct kind *k, struct diag *d)
 {
+    (void)k;
     return cJSON_IsObject(patch) ? merge_patch(*target, patch)
                                  : diag_set(d, ERR_INVALID, "the patch is no JSON object");
 }
 
-static enum err by_strategy(cJSON **target, const cJSON *patch, struct diag *d)
+static enum err by_strategy(cJSON **target, const cJSON *patch, const struct kind *k, struct diag *d)
 {
-    return cJSON_IsObject(patch) ? strategic_patch(*target, patch)
+    return cJSON_IsObject(patch) ? strategic_patch(*target, patch, k->kind, d)
                                  : diag_set(d, ERR_INVALID, "the patch is no JSON object");
 }
 
-typedef enum err patch_fn(cJSON **target, const cJSON *patch, struct diag *d);
+static enum err by_operations(cJSON **target, const cJSON *patch, const struct kind *k, struct diag *d)
+{
+    (void)k;
+    return json_patch(target, patch, d);
+}
+
+typedef enum err patch_fn(cJSON **target, const cJSON *patch, const struct kind *k, struct diag *d);
 
 /* NULL when there is no such patch for this kind. */
 static patch_fn *patch_of(const struct kind *k, struct slice type)
@@ -450,7 +457,7 @@ static patch_fn *patch_of(const struct kind *k, struct slice type)
     if (slice_eq_nocase(type, SLICE("application/merge-patch+json")))
         return by_merge;
     if (slice_eq_nocase(type, SLICE("application/json-patch+json")))
-        return json_patch;
+        return by_operations;
     return k->group[0] == 0 && slice_eq_nocase(type, SLICE("application/strategic-merge-patch+json")) ? by_strategy
                                                                                                       : NULL;
 }
@@ -466,10 +473,10 @@ cJSON *write_patched(struct write *w, const struct resource *found, struct slice
     }
     cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = cJSON_Duplicate(found->object, true);
     bool whole = object && object_convert(object, t->kind->stored, t->kind) &&
-                 (apply != json_patch || write_show_managed(found, object));
+                 (apply != by_operations || write_show_managed(found, object));
     enum err e = !whole  ? ERR_NOMEM
                  : !tree ? diag_set(&d, ERR_INVALID, "the patch is no JSON")
-                         : apply(&object, tree, &d);
+                         : apply(&object, tree, t->kind, &d);
     cJSON_Delete(tree);
     if (e == OK)
         return object;

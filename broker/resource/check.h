@@ -66,6 +66,10 @@ const cJSON *json_object(const cJSON *object, const char *name);
 const char *metadata_text(const cJSON *object, const char *name);
 const char *annotation(const cJSON *object, const char *name);
 
+/* Whether two values are the same, whatever the order of members; in about linear time, unlike cJSON_Compare (same.c).
+ * Without memory members that stand in another order count as others. NULL is no value. */
+bool json_same(const cJSON *a, const cJSON *b);
+
 /* Adds a node to `object` that refers to another object's member, under its name, both of which must outlive it.
  * (cJSON's own function leaks where memory ends.) false: no memory. */
 bool json_refer(cJSON *object, const cJSON *member);

@@ -583,7 +583,7 @@ enum err rules_immutable(const struct kind *kind, const cJSON *before, const cJS
     for (size_t i = 0; r && r->immutable[i]; i++) {
         const cJSON *a = cJSON_GetObjectItemCaseSensitive(old, r->immutable[i]),
                     *b = cJSON_GetObjectItemCaseSensitive(new, r->immutable[i]);
-        if ((!a && !b) || (a && b && cJSON_Compare(a, b, true)))
+        if ((!a && !b) || (a && b && json_same(a, b)))
             continue;
         return diag_set(d, ERR_INVALID,
                         "spec.%s cannot be changed; delete the %s and make it anew, or give it another name",

@@ -423,7 +423,7 @@ enum err resource_set_status(struct resource_table *t, const struct resource *r,
     struct entry *e = table_find(t, r->kind, r->namespace_name, r->name);
     assert(e && &e->public == r);
     const cJSON *old = cJSON_GetObjectItemCaseSensitive(e->public.object, "status");
-    if (old && status && cJSON_Compare(old, status, true)) {
+    if (old && status && json_same(old, status)) {
         cJSON_Delete(status);
         return OK;
     }

@@ -186,7 +186,7 @@ static bool spec_differs(const struct kind *kind, const cJSON *a, const cJSON *b
                 !(kind_status_kept(kind) && strcmp(each->string, "status") == 0 && kind->group[0]))
                 continue;
             const cJSON *other = cJSON_GetObjectItemCaseSensitive(y, each->string);
-            if (!other || !cJSON_Compare(each, other, true))
+            if (!other || !json_same(each, other))
                 return true;
         }
     }
@@ -212,7 +212,7 @@ static bool metadata_differs(const cJSON *a, const cJSON *b)
         const cJSON *side = turn ? bm : am;
         cJSON_ArrayForEach(each, side) {
             const cJSON *other = cJSON_GetObjectItemCaseSensitive(turn ? am : bm, each->string);
-            if (!is_served(each->string) && (!other || !cJSON_Compare(each, other, true)))
+            if (!is_served(each->string) && (!other || !json_same(each, other)))
                 return true;
         }
     }

@@ -171,7 +171,7 @@ enum err resource_write_status(struct resource_table *t, const struct resource *
     next = next_status(e, written, &others);
     if (!next)
         return no_memory(d);
-    bool same = present && cJSON_Compare(present, next, true),
+    bool same = present && json_same(present, next),
          owners = managed && strcmp(managed, e->managed ? e->managed : "") != 0;
     cJSON *raw = owners ? cJSON_CreateRaw(managed) : NULL;
     enum err err = owners && !raw ? no_memory(d) : OK;

@@ -69,6 +69,43 @@ def test_apply_of_a_secret(kubectl, broker):
     kubectl.good("delete", "secret", "s")
 
 
+def ports(broker):
+    return [(p["name"], p["port"]) for p in broker.ask("GET", "/api/v1/namespaces/default/services/web").json()["spec"].get("ports", [])]
+
+
+def service(*names_and_ports):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "labels": {"a": "1"}}, "spec": {"type": "ExternalName", "externalName": "example.org", "ports": [{"name": n, "port": p} for n, p in names_and_ports]}}
+
+
+def test_ports_of_a_service_by_strategic_patches(kubectl, broker, tmp_path):
+    """Of Kubernetes' own kinds kubectl sends strategic merge patches: an apply, an edit or a patch takes elements out of a list by directives, and orders them."""
+    kubectl.good("apply", "-f", "-", stdin=service(("http", 80), ("https", 443), ("admin", 8080)))
+    kubectl.good("apply", "-f", "-", stdin=service(("http", 80), ("admin", 8080)))
+    assert ports(broker) == [("http", 80), ("admin", 8080)]
+    kubectl.good("apply", "-f", "-", stdin=service(("admin", 8080), ("more", 81), ("http", 80)))
+    assert ports(broker) == [("admin", 8080), ("more", 81), ("http", 80)]
+    kubectl.good("patch", "service", "web", "-p", '{"spec":{"ports":[{"port":81,"$patch":"delete"}]}}')
+    assert ports(broker) == [("admin", 8080), ("http", 80)]
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i -e '/- name: admin/,/port: 8080/d' -e 's/a: \"1\"/b: \"2\"/' \"$1\"\n")
+    editor.chmod(0o755)
+    kubectl.env["EDITOR"] = str(editor)
+    assert kubectl.good("edit", "service", "web").out == "service/web edited"
+    assert ports(broker) == [("http", 80)] and broker.ask("GET", "/api/v1/namespaces/default/services/web").json()["metadata"]["labels"] == {"b": "2"}
+    kubectl.good("delete", "service", "web")
+
+
+def test_a_config_is_edited(kubectl, broker, tmp_path):
+    kubectl.good("create", "configmap", "c", "--from-literal=keep=1", "--from-literal=drop=2")
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i -e '/drop:/d' -e 's/keep: .*/keep: three/' \"$1\"\n")
+    editor.chmod(0o755)
+    kubectl.env["EDITOR"] = str(editor)
+    assert kubectl.good("edit", "configmap", "c").out == "configmap/c edited"
+    assert broker.ask("GET", "/api/v1/namespaces/default/configmaps/c").json()["data"] == {"keep": "three"}
+    kubectl.good("delete", "configmap", "c")
+
+
 def test_apply_to_what_a_file_owns(kubectl, broker):
     done = kubectl("apply", "-f", "-", stdin=channel("owned", delivery={"retry": 4}))
     assert done.code == 1 and "(Conflict)" in done.err and str(broker.manifest) in done.err

@@ -25,6 +25,7 @@ ABSENT = ("status",)  # what leat's own controllers write; the other server has 
 GROUP = "/apis/messaging.knative.dev/v1"
 CHANNELS, SUBSCRIPTIONS = GROUP + "/namespaces/{ns}/channels", GROUP + "/namespaces/{ns}/subscriptions"
 MAPS, SECRETS = "/api/v1/namespaces/{ns}/configmaps", "/api/v1/namespaces/{ns}/secrets"
+SERVICES = "/api/v1/namespaces/{ns}/services"
 EVENTS = "/api/v1/namespaces/{ns}/events"
 APPLY = "application/apply-patch+yaml"
 MERGE, PATCH, STRATEGIC = (f"application/{kind}+json" for kind in ("merge-patch", "json-patch", "strategic-merge-patch"))
@@ -106,6 +107,21 @@ def from_version(answer, more=""):
 
 def named_maps(*names):
     return [post(MAPS, config(n, labels={"odd": str(i % 2), **({"first": ""} if i == 0 else {})})) for i, n in enumerate(names)]
+
+
+def owner(name):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": f"12345678-0000-4000-8000-{len(name):012}"}
+
+
+def port(number, name, target=None):
+    return {"name": name, "port": number, "targetPort": target or number, "protocol": "TCP"}
+
+
+def by_strategy(body=None, **changes):
+    """Of a Service with two ports, finalizers, labels and an owner. Its cluster's address and the like are left out, which no two have alike."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "finalizers": ["example.org/a", "example.org/b"], "labels": {"x": "1", "y": "2"}, "ownerReferences": [owner("one")]},
+               "spec": {"type": "ExternalName", "externalName": "example.org", "sessionAffinity": "None", "ports": [port(80, "http", 8080), port(443, "https")]}}
+    return [post(SERVICES, service), patch(SERVICES + "/s", changes if body is None else body, STRATEGIC)]
 
 
 A = post(CHANNELS, channel())
@@ -222,6 +238,33 @@ CASES = {
     "JSON patch of an unknown operation": [A, patch(CHANNELS + "/a", [{"op": "burn", "path": "/spec"}], PATCH)],
     "strategic patch of ours": [A, patch(CHANNELS + "/a", RETRY, STRATEGIC)],
     "strategic patch of core": [*named_maps("a"), patch(MAPS + "/a", {"data": {"k": None, "l": "m"}}, STRATEGIC)],
+    "a port added": by_strategy(spec={"ports": [port(81, "more")]}),
+    "a port renamed": by_strategy(spec={"ports": [{"name": "web", "port": 80}]}),
+    "a port deleted": by_strategy(spec={"ports": [{"$patch": "delete", "port": 80}], "$setElementOrder/ports": [{"port": 443}]}),
+    "a port deleted that is not there": by_strategy(spec={"ports": [{"$patch": "delete", "port": 81}]}),
+    "ports in another order": by_strategy(spec={"$setElementOrder/ports": [{"port": 443}, {"port": 80}]}),
+    "ports, one between": by_strategy(spec={"$setElementOrder/ports": [{"port": 443}, {"port": 81}, {"port": 80}], "ports": [port(81, "n")]}),
+    "ports replaced": by_strategy(spec={"ports": [{"$patch": "replace"}, port(81, "x")]}),
+    "a port's member changed": by_strategy(spec={"ports": [{"port": 80, "targetPort": 8081}]}),
+    "a port's members but these": by_strategy(spec={"ports": [{"port": 80, "$retainKeys": ["port", "name", "protocol", "targetPort"], **port(80, "q")}]}),
+    "ports of a spec that is replaced": by_strategy(spec={"$patch": "replace", "type": "ExternalName", "externalName": "other.example.org", "sessionAffinity": "None"}),
+    "a finalizer added": by_strategy(metadata={"finalizers": ["example.org/b", "example.org/c"]}),
+    "a finalizer deleted": by_strategy(metadata={"$deleteFromPrimitiveList/finalizers": ["example.org/a"]}),
+    "finalizers changed as kubectl does": by_strategy(metadata={"$deleteFromPrimitiveList/finalizers": ["example.org/a"], "$setElementOrder/finalizers": ["example.org/c", "example.org/b"], "finalizers": ["example.org/c"]}),
+    "finalizers in another order": by_strategy(metadata={"$setElementOrder/finalizers": ["example.org/b", "example.org/a"]}),
+    "an owner added": by_strategy(metadata={"ownerReferences": [owner("other")]}),
+    "an owner deleted": by_strategy(metadata={"ownerReferences": [{"uid": owner("one")["uid"], "$patch": "delete"}]}),
+    "labels replaced": by_strategy(metadata={"labels": {"$patch": "replace", "z": "3"}}),
+    "labels deleted": by_strategy(metadata={"labels": {"$patch": "delete"}}),
+    "labels but these": by_strategy(metadata={"labels": {"$retainKeys": ["x"], "x": "7"}}),
+    "labels but these, wrongly": by_strategy(metadata={"labels": {"$retainKeys": ["x"], "z": "7"}}),
+    "a port without its key": by_strategy(spec={"ports": [{"name": "x"}]}),
+    "a port of an unknown directive": by_strategy(spec={"ports": [{"port": 80, "$patch": "burn"}]}),
+    "labels of an unknown directive": by_strategy(metadata={"labels": {"$patch": "merge"}}),
+    "ports beside their order": by_strategy(spec={"$setElementOrder/ports": [{"port": 443}], "ports": [{"port": 81, "name": "n"}]}),
+    "an order that is no list": by_strategy(spec={"$setElementOrder/ports": "x"}),
+    "a strategic patch that is no object": by_strategy([]),
+    "a config replaced": [*named_maps("a"), patch(MAPS + "/a", {"data": {"$patch": "replace", "l": "m"}}, STRATEGIC)],
     "a patch of no kind": [A, patch(CHANNELS + "/a", RETRY, "application/json")],
     # server-side apply
     "apply": [applied(channel())],
