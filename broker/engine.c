@@ -156,6 +156,7 @@ enum err engine_new(struct loop *control, const struct engine_options *options, 
     loop_timer_init(&e->timer, NULL);
     engine_places_init(e);
     engine_health_init(e);
+    engine_verify_init(e);
     struct prng random;
     prng_seed_system(&random);
     e->trace_key[0] = prng_next(&random);
@@ -400,6 +401,7 @@ void engine_stop(struct engine *e, void (*done)(void *arg, const struct engine_r
     e->stop_deadline_ns = loop_now_ns(e->control) + e->options.drain_ns;
     engine_faults_stop(e);
     engine_health_stop(e);
+    engine_verify_stop(e);
     if (!posts(e))
         close_listeners(e);
     task_cancel_all(&e->tasks);

@@ -35,6 +35,7 @@ struct engine_options {
     const char *hooks_address;   /* a listener of their own for webhooks; NULL: on the ingress listener */
     const char *hooks_url;       /* where the world reaches the webhooks; NULL: not known */
     uint64_t drain_ns;           /* how long a stop waits for deliveries under way */
+    uint64_t verify_ns;          /* from one question whether a bus answers for a channel to the next; 0: 30 s */
     bool observe;                /* reports.observed is wanted */
     bool shared;           /* the buses are other processes' too: only what can be shared is used, nothing removed */
     bool forever;          /* deliveries are tried again until they are taken: nothing is parked */
@@ -53,6 +54,7 @@ struct engine_bus {
     bool bound;      /* on every loop */
     bool wanted;     /* in the plan being applied */
     bool sick;       /* as it was looked at last: what is wrong with what lies on it is no news */
+    bool away;       /* likewise (engine_verify.c): it is not asked about single channels */
     bool superseded; /* another of its key was opened with newer parameters: what lies on it moves there */
     bool closing;    /* nothing lies on it any more; `stopped`: its stop has ended */
     bool stopped;
@@ -67,6 +69,7 @@ struct engine_fault {
     enum err err;  /* as it was told last */
     bool said;     /* the log has it, and is to have its end */
     bool looked;   /* the bus said so by itself, of what was made before */
+    bool asked;    /* it said so when it was asked (engine_verify.c) */
 };
 
 struct engine_channel {
@@ -80,13 +83,15 @@ struct engine_channel {
     uint32_t subject; /* its number in traces; never used again in this process */
     char *params;     /* as the bus got them last; owned */
     struct engine_fault fault;
+    struct engine_verify *verify; /* owned; NULL: not asked about yet, as dead-letter channels never are */
+    bool verified;                /* it is to be asked about before it is ready */
     bool provisioned;
     bool mended;        /* by the plan being applied: told when that is in force */
     _Atomic bool ready; /* provisioned, and its subscriptions are there: what it takes, none of them misses; a later
                            plan may find the bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
     bool moved;         /* not wanted, but its key is, on another bus */
-    unsigned replays;   /* that read it: it stays until they have ended */
+    unsigned users;     /* replays that read it, and questions about it: it stays until they have ended */
     _Atomic uint64_t accepted, refused_full;
 };
 

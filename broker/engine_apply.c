@@ -78,19 +78,43 @@ static void channel_failed(struct engine_channel *c, enum err err, const char *w
     c->params = NULL;
 }
 
+/* The end of its operations in this step. */
+static void channel_made(struct bus_op *op, enum err err)
+{
+    struct engine_channel *c = container_of(op, struct engine_channel, op);
+    c->mended = err == OK;
+    c->provisioned = c->provisioned || err == OK;
+    if (err != OK)
+        channel_failed(c, err, op->text ? op->text : "", true);
+    engine_step_ended(c->engine);
+}
+
+/* Its bus has made it, and now it is to answer for it. */
+static void verify(struct engine_channel *c)
+{
+    c->op = (struct bus_op){.done = channel_made};
+    if (c->verified)
+        c->bus->bus->ops->verify(c->bus->bus, c->handle, &c->op);
+    else
+        channel_made(&c->op, OK);
+}
+
 static void extra_released(struct bus_op *op, enum err err)
 {
+    struct engine_channel *c = container_of(op, struct engine_channel, op);
     (void)err;
-    engine_step_ended(container_of(op, struct engine_channel, op)->engine);
+    if (c->mended)
+        verify(c);
+    else
+        engine_step_ended(c->engine);
 }
 
 static void provisioned(struct bus_op *op, enum err err)
 {
-    struct engine_channel *c = container_of(op, struct engine_channel, op);
-    c->provisioned = c->mended = err == OK;
-    if (err != OK)
-        channel_failed(c, err, op->text ? op->text : "", true);
-    engine_step_ended(c->engine);
+    if (err == OK)
+        verify(container_of(op, struct engine_channel, op));
+    else
+        channel_made(op, err);
 }
 
 /* It was there already: the parameters are new, and the reference that came with them is one too many. */
@@ -98,7 +122,6 @@ static void provisioned_again(struct bus_op *op, enum err err)
 {
     struct engine_channel *c = container_of(op, struct engine_channel, op);
     c->mended = err == OK;
-    c->provisioned = c->provisioned || err == OK;
     if (err != OK)
         channel_failed(c, err, op->text ? op->text : "", true);
     *op = (struct bus_op){.done = extra_released};
@@ -168,7 +191,7 @@ static bool choose_channel(struct engine *e, const struct map *known, size_t i)
             return false;
         list_push_back(&e->channels, &c->link);
     }
-    c->wanted = true;
+    c->wanted = c->verified = true;
     e->next->channels[i] = c;
     if (p->held || e->next->plan->buses[p->bus].held)
         return true;
@@ -266,6 +289,7 @@ static void register_all(struct engine *e)
         e->reports.applied(e->reports.arg, e->current->plan);
     engine_faults_plan_done(e);
     engine_health_watch(e);
+    engine_verify_watch(e);
     engine_plan_done(e);
 }
 

@@ -81,7 +81,7 @@ void engine_fault_fini(struct engine_fault *f)
     *f = (struct engine_fault){0};
 }
 
-static void fault_over(struct engine *e, struct engine_fault *f, const char *key)
+void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key)
 {
     engine_report_made(e, key, OK, "");
     if (f->said)
@@ -135,13 +135,13 @@ static void say_mended(struct engine *e)
     list_each(l, tmp, &e->channels) {
         struct engine_channel *c = container_of(l, struct engine_channel, link);
         if (c->mended)
-            fault_over(e, &c->fault, c->key);
+            engine_fault_over(e, &c->fault, c->key);
         c->mended = false;
     }
     list_each(m, next, &e->subscriptions) {
         struct engine_subscription *s = container_of(m, struct engine_subscription, link);
         if (s->mended)
-            fault_over(e, &s->fault, s->key);
+            engine_fault_over(e, &s->fault, s->key);
         s->mended = false;
     }
 }
@@ -167,8 +167,11 @@ void engine_faults_plan_done(struct engine *e)
 static void judge(struct engine *e, struct engine_fault *f, const struct engine_bus *bus, const char *noun,
                   const char *key, const struct bus_probe *probe)
 {
-    if (probe->healthy && f->looked)
-        fault_over(e, f, key);
+    if (probe->healthy && f->looked) {
+        f->looked = false;
+        if (!f->asked)
+            engine_fault_over(e, f, key);
+    }
     if (probe->healthy || !probe->reason[0])
         return;
     const char *line = bus->sick ? NULL : "bus.fault"; /* of the whole bus its notice tells */

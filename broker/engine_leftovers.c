@@ -17,6 +17,7 @@ void engine_channel_free(struct engine_channel *c)
     free(c->label_name);
     free(c->params);
     engine_fault_fini(&c->fault);
+    engine_verify_fini(c);
     free(c);
 }
 
@@ -118,7 +119,7 @@ void engine_subscription_unused(struct engine *e, struct engine_subscription *s)
 
 static void drop_channel(struct engine_channel *c)
 {
-    if (c->replays > 0)
+    if (c->users > 0)
         return;
     if (!c->handle) {
         engine_channel_free(c);
@@ -134,7 +135,7 @@ static void drop_channel(struct engine_channel *c)
 
 void engine_channel_unused(struct engine *e, struct engine_channel *c)
 {
-    if (c->wanted || c->replays > 0 || e->applying || e->stopped)
+    if (c->wanted || c->users > 0 || e->applying || e->stopped)
         return;
     drop_channel(c);
     engine_buses_close(e);

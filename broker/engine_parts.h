@@ -7,6 +7,7 @@
 
 #include "dlq.h"
 #include "engine.h"
+#include "prng.h"
 #include "shard.h"
 
 struct engine {
@@ -29,6 +30,12 @@ struct engine {
     struct loop_timer again, look;
     struct loop_timer health; /* engine_health.c */
     unsigned health_looks;
+    /* engine_verify.c */
+    struct loop_timer verify;
+    struct list verify_due;   /* struct engine_verify: to be asked about in this round */
+    uint64_t verify_round_ns; /* monotonic: when the next round begins */
+    bool verify_wrong;        /* something was wrong: it is asked about again before */
+    struct prng verify_jitter;
     bool again_wanted; /* something of the plan being applied failed that may come right by itself */
     unsigned agains;   /* how often it was applied again without all coming right */
     unsigned fault_lines, fault_lines_held;
@@ -107,6 +114,8 @@ void engine_fault_fini(struct engine_fault *f);
 /* Whether nothing is wrong with any channel or subscription; else *why (may be NULL) gets lines. */
 bool engine_faultless(struct engine *e, struct buf *why);
 void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_failure *what);
+/* It is well again, which is told. */
+void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key);
 /* A plan is in force: what works again is told; where something failed it is applied again after a while. */
 void engine_faults_plan_done(struct engine *e);
 /* A bus said something: what lies on the buses is looked at. */
@@ -123,6 +132,14 @@ void engine_health_stop(struct engine *e);
 void engine_health_fini(struct engine_subscription *s);
 /* Tells what happened to a subscription. */
 void engine_happened(struct engine_subscription *s, const struct happening *what);
+
+/* ---- engine_verify.c: whether buses answer for channels ---- */
+
+void engine_verify_init(struct engine *e);
+/* Asks from now on, now and then, as long as there is a channel. */
+void engine_verify_watch(struct engine *e);
+void engine_verify_stop(struct engine *e);
+void engine_verify_fini(struct engine_channel *c);
 
 /* ---- channels and subscriptions ---- */
 

@@ -92,7 +92,7 @@ void replay_ended(struct letter *m)
     task_end(&e->tasks, t, state);
     list_remove(&r->link);
     r->subscription->replays--;
-    r->channel->replays--;
+    r->channel->users--;
     engine_subscription_unused(e, r->subscription);
     engine_channel_unused(e, r->channel);
     replay_free(r);
@@ -207,7 +207,7 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
     snprintf(message, sizeof message, "events are delivered again, as task %llu", (unsigned long long)r->task->id);
     tell(r, false, "ReplayBegun", message);
     s->replays++;
-    r->channel->replays++;
+    r->channel->users++;
     list_push_back(&e->replays, &r->link);
     *out = r->task;
     if (rewound)

@@ -389,6 +389,7 @@ static enum err start_engine(struct server *s, struct diag *d)
         .hooks_address = o->hooks,
         .hooks_url = o->hooks_url,
         .drain_ns = o->drain_ns ? o->drain_ns : DRAIN_NS,
+        .verify_ns = o->verify_ns,
         .trace_bytes = o->trace_bytes,
         .observe = o->auto_create_event_types,
         .shared = o->shared,

@@ -7,8 +7,9 @@
 
 #include "resource.h"
 
-#define STATES_KEPT_S (7 * 24 * 3600) /* seconds since it was written last: an object of a file may come back so long  \
-                                       */
+#define STATES_KEPT_S                                                                                                  \
+    (7 * 24 * 3600) /* seconds since it was written last: an object of a file may come back so long                    \
+                     */
 
 /* Before sources open theirs. What cannot be removed stays, and is logged. */
 void states_sweep(const char *data_dir, const struct resource_table *t);

@@ -11,6 +11,7 @@
  *   reorder=0.1          chance that an event without partition key is held back a little, so that others pass it
  *   duplicate=0.1        chance that an event is delivered twice at a time
  *   revoke=0.1           chance that a delivery is taken back shortly after, and made again
+ *   verify_fail=0.1      chance that a channel that is asked about does not answer
  *   hold-ms-max=60000    says of itself that a delivery may stay unsettled so long, as buses with leases do
  */
 #include "backends.h"
@@ -27,11 +28,16 @@ struct faulty_loop *faulty_loop_find(struct faulty_bus *f, const struct loop *lo
     return &f->loops[bus_env_index(&f->env, loop)];
 }
 
-bool faulty_chance(struct faulty_loop *l, double chance)
+static bool draw(struct prng *prng, double chance)
 {
     if (chance <= 0)
         return false;
-    return (double)(prng_next(&l->prng) >> 11) * 0x1p-53 < chance;
+    return (double)(prng_next(prng) >> 11) * 0x1p-53 < chance;
+}
+
+bool faulty_chance(struct faulty_loop *l, double chance)
+{
+    return draw(&l->prng, chance);
 }
 
 /* ---- parameters ---- */
@@ -39,7 +45,7 @@ bool faulty_chance(struct faulty_loop *l, double chance)
 struct faulty_settings {
     const char *inner;
     uint64_t seed, append_delay_ms, hold_ms_max;
-    double append_fail, duplicate, reorder, revoke;
+    double append_fail, duplicate, reorder, revoke, verify_fail;
 };
 
 static enum err chance_read(const struct bus_param *p, double *out, struct diag *d)
@@ -61,7 +67,8 @@ static enum err param_read(struct faulty_settings *s, const struct bus_param *p,
     } chances[] = {{"append_fail", &s->append_fail},
                    {"duplicate", &s->duplicate},
                    {"reorder", &s->reorder},
-                   {"revoke", &s->revoke}};
+                   {"revoke", &s->revoke},
+                   {"verify_fail", &s->verify_fail}};
     *ours = true;
     for (size_t i = 0; i < sizeof chances / sizeof *chances; i++) {
         if (strcmp(p->name, chances[i].name) == 0)
@@ -103,6 +110,8 @@ static enum err faulty_new(const struct bus_env *env, const struct faulty_settin
     f->duplicate = s->duplicate;
     f->reorder = s->reorder;
     f->revoke = s->revoke;
+    f->verify_fail = s->verify_fail;
+    prng_seed(&f->prng, s->seed + env->loop_count);
     f->append_delay_ns = s->append_delay_ms * NS_PER_MS;
     f->loops = calloc(env->loop_count, sizeof *f->loops);
     if (!f->loops || round_init(&f->round, &f->env)) {
@@ -223,6 +232,17 @@ static enum err faulty_browse(struct bus *b, struct bus_channel *c)
     return inner->capabilities & BUS_CAP_BROWSE ? OK : ERR_UNSUPPORTED;
 }
 
+static void faulty_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
+{
+    struct faulty_bus *f = faulty_of(b);
+    if (draw(&f->prng, f->verify_fail)) {
+        op->text = "the faulty bus was told not to answer";
+        bus_op_end(f->env.control, op, ERR_UNAVAILABLE);
+        return;
+    }
+    f->inner->ops->verify(f->inner, c->inner, op);
+}
+
 static void faulty_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
 {
     struct bus *inner = faulty_of(b)->inner;
@@ -304,6 +324,7 @@ const struct bus_ops bus_faulty = {
     .unbind = faulty_unbind,
     .provision = faulty_provision,
     .release = faulty_release,
+    .verify = faulty_verify,
     .subscribe = faulty_subscribe,
     .unsubscribe = faulty_unsubscribe,
     .append = faulty_append,

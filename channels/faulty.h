@@ -36,9 +36,10 @@ struct faulty_bus {
     struct bus_env env;       /* as given */
     struct bus_env inner_env; /* notices go through us */
     struct bus *inner;
-    double append_fail, duplicate, reorder, revoke; /* chances, 0 to 1 */
-    uint64_t append_delay_ns;                       /* at most */
-    struct faulty_loop *loops;                      /* owned, one per loop */
+    double append_fail, duplicate, reorder, revoke, verify_fail; /* chances, 0 to 1 */
+    struct prng prng;                                            /* control's */
+    uint64_t append_delay_ns;                                    /* at most */
+    struct faulty_loop *loops;                                   /* owned, one per loop */
     struct list channels;
     struct round round;
     bool stopping, stopped;

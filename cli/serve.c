@@ -17,6 +17,8 @@
 #include "text.h"
 #include "trace.h"
 
+#define PROBE_NS_MIN (100 * NS_PER_MS) /* each asks a bus once a channel */
+#define PROBE_NS_MAX (24 * 3600 * NS_PER_S)
 #define CERTS_MAX (1u << 16) /* a variable of the environment holds 128 KiB at most */
 
 static const struct option_spec options[] = {
@@ -69,6 +71,10 @@ static const struct option_spec options[] = {
      "whose bytes are nearly all headers.",
      false},
     {"drain", 0, "DURATION", "How long SIGTERM waits for deliveries under way. Default: 30s.", false},
+    {"probe-interval", 0, "DURATION",
+     "How often a bus is asked whether it takes events of a channel to which none came meanwhile: what Ready says. "
+     "Default: 30s.",
+     false},
     {"auto-create-event-types", 0, NULL,
      "Make an EventType for each type and source of events that pass a Broker or Channel.", false},
     {"trace-bytes", 0, "SIZE",
@@ -112,15 +118,26 @@ static bool read_size(const struct invocation *in, const char *name, uint64_t le
     return true;
 }
 
-static bool read_drain(const struct invocation *in, uint64_t *out)
+static bool read_duration(const struct invocation *in, const char *name, uint64_t *out)
 {
     struct diag d = {0};
-    const char *v = option_value(in, "drain", NULL);
+    const char *v = option_value(in, name, NULL);
     if (v && duration_parse(slice_str(v), out, &d) != OK) {
-        usage_error(in->command, "--drain: %s", d.text);
+        usage_error(in->command, "--%s: %s", name, d.text);
         return false;
     }
     return true;
+}
+
+static bool read_durations(const struct invocation *in, struct serve_options *o)
+{
+    if (!read_duration(in, "drain", &o->drain_ns) || !read_duration(in, "probe-interval", &o->verify_ns))
+        return false;
+    if (!option_given(in, "probe-interval") || (o->verify_ns >= PROBE_NS_MIN && o->verify_ns <= PROBE_NS_MAX))
+        return true;
+    usage_error(in->command, "--probe-interval: %s is out of range; it can be 100ms to 24h.",
+                option_value(in, "probe-interval", ""));
+    return false;
 }
 
 static bool read_loops(const struct invocation *in, unsigned *out)
@@ -269,7 +286,7 @@ static int run(const struct invocation *in)
         .trace_bytes = TRACE_BYTES_DEFAULT,
         .auto_create_event_types = option_given(in, "auto-create-event-types"),
     };
-    if (!start_log(in) || !read_shared(in, &o) || !read_drain(in, &o.drain_ns) || !read_loops(in, &o.loops) ||
+    if (!start_log(in) || !read_shared(in, &o) || !read_durations(in, &o) || !read_loops(in, &o.loops) ||
         !read_resolves(in) || !read_commands(in, &o.commands) ||
         !read_size(in, "max-event-bytes", 1024, CE_EVENT_BYTES_MAX, &o.event_bytes_max) ||
         !read_size(in, "max-headers", 4096, 1u << 20, &o.head_bytes_max) ||

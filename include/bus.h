@@ -7,7 +7,8 @@
  * subscription is a durable cursor on a channel. A stream is one subscription on one loop: the part that this loop owns
  * (may be none, may change). A token names one delivery of one event to one stream.
  *
- * Threads. open, provision, release, subscribe, unsubscribe, browse, stop, fini, probe: the control loop's thread.
+ * Threads. open, provision, release, verify, subscribe, unsubscribe, browse, stop, fini, probe: the control loop's
+ * thread.
  * bind, unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the data loops.
  * Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends
  * them reports done.
@@ -154,6 +155,14 @@ struct bus_ops {
     /* Gives one reference back; with the last, and `remove`, everything the channel holds goes, and cursors that
      * unsubscribe left. Its subscriptions have been unsubscribed. Appends under way end first. */
     void (*release)(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
+
+    /* Asks what lies behind the bus whether it would take an event of this very channel now, after provision's OK. No
+     * event is appended, and nothing of it reaches a subscriber; it changes nothing, but a bus that hears that the
+     * channel is gone may set about making it again. OK: it answered, and is well. ERR_UNAVAILABLE, ERR_TIMEOUT: no
+     * answer, in a time that the bus bounds. Any other error with `text`: what is wrong. A channel that is full is
+     * well. Any number may be under way: the bus puts them together, or in line. The channel is not released before its
+     * op has ended; ERR_CLOSED after stop. */
+    void (*verify)(struct bus *b, struct bus_channel *c, struct bus_op *op);
 
     /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses
      * nothing. Idempotent by name within its channel: the same name gives the same subscription, once more referenced,

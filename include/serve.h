@@ -30,6 +30,7 @@ struct serve_options {
     const char *proxy, *ca_file;              /* for sinks; NULL: none, the system's */
     uint64_t event_bytes_max, head_bytes_max; /* 0: 1 MiB, 32 KiB */
     uint64_t drain_ns;                        /* 0: 30 s */
+    uint64_t verify_ns;                       /* between two questions about a channel on its bus; 0: 30 s */
     unsigned loops;                           /* 0: one per core */
     bool shared; /* other processes run the same manifests on the same bus: nothing but those files makes resources, and
                     all of them name things alike; without data_dir, and `bus` must have BUS_CAP_SHARED */

@@ -66,7 +66,8 @@ static void stop_go_on(struct kafka_bus *k)
     if (!k->stopping || k->stopped || round_running(&k->stop->round))
         return;
     if (k->streams == KAFKA_STREAMS_GONE && atomic_load(&k->pending) == 0 && kafka_reads_ended(k) && !k->asking &&
-        list_empty(&k->to_ask) && list_empty(&k->going) && kafka_clerk_idle(k))
+        list_empty(&k->to_ask) && !k->verifying && list_empty(&k->to_verify) && list_empty(&k->going) &&
+        kafka_clerk_idle(k))
         round_start(&k->stop->round, NULL, stopped);
 }
 
@@ -123,6 +124,8 @@ static void tick(struct loop_timer *t)
         hurry(k); /* they may have gone since */
     if (!list_empty(&k->to_ask))
         loop_defer(k->env.control, &k->asker);
+    if (!list_empty(&k->to_verify)) /* there was no memory to ask */
+        loop_defer(k->env.control, &k->verifier);
     look(k);
     loop_timer_start(k->env.control, t, TICK_NS);
 }
@@ -217,11 +220,13 @@ static struct kafka_bus *bus_new(const struct bus_env *env, struct kafka_setting
     list_init(&k->clerk.done);
     list_init(&k->producers.list);
     list_init(&k->to_ask);
+    list_init(&k->to_verify);
     list_init(&k->to_look);
     list_init(&k->going);
     map_init(&k->channels, SIZE_MAX);
     loop_timer_init(&k->tick, tick);
     loop_task_init(&k->asker, kafka_channels_ask);
+    loop_task_init(&k->verifier, kafka_verify_soon);
     kafka_reads_init(k);
     return k;
 }
@@ -302,11 +307,13 @@ static void kafka_fini(struct bus *b)
     struct kafka_bus *k = kafka_of(b);
     loop_timer_stop(k->env.control, &k->tick);
     loop_task_cancel(&k->asker);
+    loop_task_cancel(&k->verifier);
     atomic_store(&k->closed, true);
     kafka_clerk_quit(k);
     kafka_groups_quit(k);
     kafka_reads_quit(k);
     kafka_asking_free(k);
+    kafka_verifying_free(k);
     kafka_refreshing_free(k);
     for (struct bus_channel *c = NULL; (c = kafka_bus_channel_next(k, c));) {
         kafka_subscriptions_free(c);
@@ -350,6 +357,7 @@ const struct bus_ops bus_kafka = {
     .unbind = kafka_unbind,
     .provision = kafka_provision,
     .release = kafka_release,
+    .verify = kafka_verify,
     .subscribe = kafka_subscribe,
     .unsubscribe = kafka_unsubscribe,
     .append = kafka_append,

@@ -24,7 +24,7 @@ static bool comes_after(const struct kafka_bus *k, const struct bus_channel *c)
     return false;
 }
 
-static void answers_free(struct kafka_answer *answers, size_t count)
+void kafka_answers_free(struct kafka_answer *answers, size_t count)
 {
     for (size_t t = 0; t < count; t++) {
         free(answers[t].begins);
@@ -36,7 +36,7 @@ static void answers_free(struct kafka_answer *answers, size_t count)
 void kafka_asking_free(struct kafka_bus *k)
 {
     for (size_t i = 0; k->asking && i < k->asking->count; i++)
-        answers_free(k->asking->questions[i].answers, k->asking->questions[i].channel->topics.count);
+        kafka_answers_free(k->asking->questions[i].answers, k->asking->questions[i].channel->topics.count);
     free(k->asking);
     k->asking = NULL;
 }
@@ -61,7 +61,7 @@ void kafka_channels_ask(struct loop_task *t)
         if (!answers)
             continue;
         list_remove(&c->ask_link);
-        *q = (struct kafka_question){c, atomic_load(&c->rules), c->deleting, answers};
+        *q = (struct kafka_question){c, atomic_load(&c->rules), c->deleting, answers, NULL};
         kafka_channel_pin(c);
         ask->count++;
     }
@@ -263,7 +263,7 @@ static void answered(struct kafka_job *j)
         struct kafka_question *q = &ask->questions[i];
         size_t topics = q->channel->topics.count;
         answer(ask, q); /* may free the channel */
-        answers_free(q->answers, topics);
+        kafka_answers_free(q->answers, topics);
     }
     free(ask);
     k->asking = NULL;

@@ -176,9 +176,12 @@ struct kafka_bus {
     struct kafka_stop *stop; /* owned */
     struct post *post;       /* to control: notes, jobs, fatal errors, the last append */
     struct loop_timer tick;
-    struct list to_ask;       /* control: channels, by ask_link */
-    struct loop_task asker;   /* control: asks for those */
-    struct kafka_ask *asking; /* control: what K has in hand; owned; NULL: nothing */
+    struct list to_ask;          /* control: channels, by ask_link */
+    struct loop_task asker;      /* control: asks for those */
+    struct kafka_ask *asking;    /* control: what K has in hand; owned; NULL: nothing */
+    struct list to_verify;       /* control: channels, by verify_link */
+    struct loop_task verifier;   /* control: asks whether those take events */
+    struct kafka_ask *verifying; /* control: likewise */
 
     struct kafka_ends *refreshing; /* control: likewise, the ends of partitions */
     uint64_t refreshed_ns;         /* control: when that was last answered, by the system's clock; 0: never */

@@ -179,6 +179,7 @@ static enum err channel_new(struct kafka_bus *k, struct slice name, struct kafka
     atomic_init(&c->state, KAFKA_CHANNEL_NEW);
     list_init(&c->link);
     list_init(&c->ask_link);
+    list_init(&c->verify_link);
     list_init(&c->subscriptions);
     enum err e = names_copy(c, &rules->settings);
     if (!e)

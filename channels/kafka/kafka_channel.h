@@ -56,14 +56,16 @@ struct bus_channel {
     struct list subscriptions;       /* control; of kafka_subscription.c */
 
     /* Control's. */
-    struct list link;      /* GOING: in bus.going */
-    struct list ask_link;  /* in bus.to_ask */
-    bool asked;            /* in that list, or with K */
-    bool was_ready, told;  /* told: that its topic differs from what it says */
-    struct bus_op *ops;    /* they wait for the topic, chained by owner */
-    struct bus_op *going;  /* release's */
-    bool remove, deleting; /* release's; and K is to do it */
-    uint64_t ask_ns;       /* REFUSED: when it is asked again */
+    struct list link;          /* GOING: in bus.going */
+    struct list ask_link;      /* in bus.to_ask */
+    bool asked;                /* in that list, or with K */
+    bool was_ready, told;      /* told: that its topic differs from what it says */
+    struct bus_op *ops;        /* they wait for the topic, chained by owner */
+    struct bus_op *going;      /* release's */
+    struct list verify_link;   /* in bus.to_verify */
+    struct bus_op *verify_ops; /* they wait for K to look, chained by owner */
+    bool remove, deleting;     /* release's; and K is to do it */
+    uint64_t ask_ns;           /* REFUSED: when it is asked again */
     enum err err;
     char reason[320]; /* why it is not ready, or READY and may not be written */
 
@@ -120,6 +122,7 @@ struct kafka_answer { /* about one topic */
     bool there;  /* the controller says that it is there, whatever a broker shows as yet */
     bool shrunk; /* a partition reaches less far than was known */
     int32_t partitions;
+    int32_t leaderless;     /* the first partition that has no leader; -1: all have one */
     uint64_t record_max;    /* 0: not known */
     int64_t *begins, *ends; /* owned, for each partition; NULL: all 0 */
 };
@@ -128,6 +131,7 @@ struct kafka_question {
     const struct kafka_rules *rules;
     bool remove;
     struct kafka_answer *answers; /* owned, one for each topic */
+    struct bus_op *ops;           /* of a question whether they take events: who waits for the answer */
 };
 struct kafka_ask {
     struct kafka_job job;
@@ -138,6 +142,13 @@ struct kafka_ask {
     struct kafka_question questions[];
 };
 void kafka_topics_work(struct kafka_job *j); /* K */
+void kafka_answers_free(struct kafka_answer *answers, size_t count);
+
+/* ---- whether topics take events (kafka_verify.c) ---- */
+
+void kafka_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
+void kafka_verify_soon(struct loop_task *t);    /* bus.verifier */
+void kafka_verifying_free(struct kafka_bus *k); /* fini, before channels */
 /* Fills in the offsets of so many partitions by one request to each leader: `which` is RD_KAFKA_OFFSET_END,
  * RD_KAFKA_OFFSET_BEGINNING or a time in ms. Blocks for KAFKA_ASK_MS at most, for leaders that are not there yet, and
  * not when the clerk is to hurry. OK:

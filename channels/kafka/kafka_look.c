@@ -57,6 +57,10 @@ static void seen(const struct kafka_each *e, const struct rd_kafka_metadata_topi
     rd_kafka_resp_err_t err = t ? t->err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     e->answer->partitions = err ? 0 : t->partition_cnt;
     e->answer->err = OK;
+    e->answer->leaderless = -1;
+    for (int32_t i = e->answer->partitions; i-- > 0;)
+        if (t->partitions[i].leader < 0)
+            e->answer->leaderless = t->partitions[i].id;
     if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         kafka_topic_say(e->answer, err, e->topic, "there is no such topic");
     else if (err || t->partition_cnt == 0)

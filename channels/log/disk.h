@@ -52,6 +52,9 @@ struct disk_ops {
                      struct diag *d);
     /* Bytes that an ordinary user could still write there. */
     enum err (*space)(struct disk *k, const char *path, uint64_t *available, uint64_t *total, struct diag *d);
+    /* Whether files could be made and written in this directory: no file system that has become read-only, no folder
+     * that is gone. Changes nothing. */
+    enum err (*writable)(struct disk *k, const char *path, struct diag *d);
     /* Makes the file if there is none and takes an exclusive lock on it until it is closed or the process ends.
      * ERR_CONFLICT: another has it; *d then names its process when that is known. */
     enum err (*lock)(struct disk *k, const char *path, struct disk_file **out, struct diag *d);

@@ -277,6 +277,15 @@ static enum err system_space(struct disk *k, const char *path, uint64_t *availab
     return OK;
 }
 
+static enum err system_writable(struct disk *k, const char *path, struct diag *d)
+{
+    (void)k;
+    assert(path);
+    if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS))
+        return failed(d, "write in", path);
+    return OK;
+}
+
 /* The holder writes its process id into the file, for the one who finds it locked. */
 static enum err locked_by(struct disk_file *f, struct diag *d)
 {
@@ -331,6 +340,7 @@ struct disk *disk_system(void)
         .sync_dir = system_sync_dir,
         .list = system_list,
         .space = system_space,
+        .writable = system_writable,
         .lock = system_lock,
     };
     static struct disk system = {&ops};

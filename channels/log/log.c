@@ -68,6 +68,7 @@ static void tell(void *owner)
 {
     struct log_bus *g = owner;
     notes_tell(&g->notes, &g->env, &g->base);
+    log_verified(g);
 }
 
 /* ---- time ---- */
@@ -294,6 +295,7 @@ void log_stopped(struct log_bus *g)
     assert(g->stopping && !g->stopped);
     g->stopped = true;
     g->stop = NULL;
+    log_verify_stopped(g);
     while (g->stop_ops) {
         struct bus_op *op = g->stop_ops;
         g->stop_ops = op->owner;
@@ -397,6 +399,7 @@ const struct bus_ops bus_log = {
     .unbind = log_unbind,
     .provision = log_provision,
     .release = log_release,
+    .verify = log_verify,
     .subscribe = log_subscribe,
     .unsubscribe = log_unsubscribe,
     .append = log_append,

@@ -82,6 +82,14 @@ struct log_keeper {
     size_t count, room;
     bool told;   /* that reclaiming fails */
     bool scarce; /* K's own: in this pass what is only kept for replay gives way */
+    bool ask;    /* under the lock, as the next: K is to look whether the disk takes anything */
+    bool answered;
+    enum err answer;
+    struct diag why;
+};
+
+struct log_verify {                 /* control's: one look at the disk is for all channels (log_verify.c) */
+    struct bus_op *asked, *waiting; /* chained by owner: K looks for those; and for these after it */
 };
 
 struct log_bus {
@@ -104,6 +112,7 @@ struct log_bus {
     bool stopping, stopped;
     struct bus_op *stop_ops; /* control's; chained by owner */
     struct log_pending *stop;
+    struct log_verify verify;
     struct loop_timer tick;
     unsigned ticks;
 
@@ -116,7 +125,7 @@ struct log_bus {
     atomic_uint settled; /* since cursors were written */
 
     struct notes notes;
-    struct post *post; /* control's letter for notes */
+    struct post *post; /* control's letter for notes, and what K found */
 
     atomic_bool unmarked;                /* something was committed since the last mark */
     atomic_bool low;                     /* the disk has less than the reserve: appends are refused */
@@ -287,6 +296,12 @@ enum err log_keeper_start(struct log_bus *g) must_check;
 void log_keeper_quit(struct log_bus *g);
 void log_keeper_wake(struct log_bus *g, bool all);
 void log_keeper_space(struct log_bus *g); /* any thread: looks at the disk */
+
+/* log_verify.c: control, but where said */
+void log_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
+void log_verify_look(struct log_bus *g); /* K */
+void log_verified(struct log_bus *g);    /* K may have an answer */
+void log_verify_stopped(struct log_bus *g);
 
 /* log_probe.c */
 void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);

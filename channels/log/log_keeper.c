@@ -243,13 +243,21 @@ static void *run(void *arg)
     struct log_bus *g = container_of(k, struct log_bus, keeper);
     pthread_mutex_lock(&k->lock);
     while (!k->quit) {
-        if (!k->due) {
+        if (k->ask) {
+            k->ask = k->waits = false;
+            pthread_mutex_unlock(&k->lock);
+            log_verify_look(g);
+            pthread_mutex_lock(&k->lock);
+        }
+        if (!k->due && !k->ask) {
             k->waits = true;
             pthread_cond_broadcast(&k->idle);
             pthread_cond_wait(&k->work, &k->lock);
             continue;
         }
         k->waits = false;
+        if (!k->due)
+            continue;
         bool all = k->all;
         k->due = k->all = false;
         pthread_mutex_unlock(&k->lock);

@@ -61,7 +61,8 @@ static void stop_go_on(struct pub_bus *k)
 {
     if (!k->stopping || k->stopped || round_running(&k->stop->round))
         return;
-    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->going) && list_empty(&k->closing))
+    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->to_verify) && list_empty(&k->going) &&
+        list_empty(&k->closing))
         round_start(&k->stop->round, NULL, stopped);
 }
 
@@ -260,6 +261,7 @@ static struct pub_bus *bus_new(const struct bus_env *env, struct pub_settings *s
     pthread_mutex_init(&k->away_lock, NULL);
     list_init(&k->closing);
     list_init(&k->going);
+    list_init(&k->to_verify);
     map_init(&k->channels, SIZE_MAX);
     loop_timer_init(&k->tick, tick);
     return k;
@@ -377,6 +379,7 @@ const struct bus_ops bus_pubsub = {
     .unbind = pub_unbind,
     .provision = pub_provision,
     .release = pub_release,
+    .verify = pub_verify,
     .subscribe = pub_subscribe,
     .unsubscribe = pub_unsubscribe,
     .append = pub_append,

@@ -56,6 +56,7 @@
 #define PUB_LONG_MAX 64                /* pulls of a loop that wait at the service; each has a connection */
 #define PUB_SHORT_MAX 16               /* pulls of a loop that do not, for all other subscriptions in turn */
 #define PUB_TURN_NS NS_PER_S           /* from one such pull of a subscription that found nothing to the next */
+#define PUB_VERIFY_MAX 8               /* looks at topics under way, so that 10,000 channels leave room for the rest */
 #define PUB_NOTICES_A_MINUTE 10
 
 struct pub_bus;
@@ -153,6 +154,8 @@ struct bus_channel {
     bool remove, busy;
     struct bus_op *ops, *going;
     struct pub_job job;
+    struct bus_op *verify_ops, *verifying; /* chained by owner: they wait for a look at the topic; for its answer */
+    struct list verify_link;               /* in bus.to_verify */
     enum err err;
     uint64_t ask_ns;
     char reason[320];
@@ -176,6 +179,9 @@ void pub_channel_checked(struct bus_channel *c); /* a subscription was made: all
 void pub_channel_free(struct bus_channel *c);
 void pub_channel_suspect(struct bus_channel *c); /* any thread */
 
+/* ---- whether a channel takes events (pubsub_verify.c) ---- */
+void pub_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
+
 /* ---- probes (pubsub_probe.c) ---- */
 void pub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
 void pub_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
@@ -197,6 +203,8 @@ struct pub_bus {
     struct list closing; /* subscriptions that H is to let go, by closing_link */
     atomic_uint going_count;
     size_t jobs_open;
+    struct list to_verify; /* channels, by verify_link */
+    unsigned verifying;    /* of those, how many the service was asked about */
 
     pthread_mutex_t away_lock;
     char away[320]; /* under it: why the service is not there; empty: it is */

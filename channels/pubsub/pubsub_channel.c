@@ -56,6 +56,7 @@ static enum err channel_new(struct pub_bus *k, struct slice name, struct pub_cha
     atomic_init(&c->state, PUB_WAITING);
     atomic_init(&c->structured, s->mode == CE_MODE_STRUCTURED);
     list_init(&c->link);
+    list_init(&c->verify_link);
     list_init(&c->subscriptions);
     list_init(&c->left);
     pub_outlets_init(c);

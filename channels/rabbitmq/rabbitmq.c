@@ -422,6 +422,7 @@ const struct bus_ops bus_rabbitmq = {
     .unbind = rabbit_unbind,
     .provision = rabbit_provision,
     .release = rabbit_release,
+    .verify = rabbit_verify,
     .subscribe = rabbit_subscribe,
     .unsubscribe = rabbit_unsubscribe,
     .append = rabbit_append,

@@ -93,6 +93,8 @@ void rabbit_jobs_arrived(void *bus); /* Q: bus.jobs_post's */
 /* Work of rabbitmq_topology.c, of the structures that hold the job. */
 void rabbit_topology_channel(struct rabbit_job *j);
 void rabbit_topology_channel_remove(struct rabbit_job *j);
+/* Looks at what it publishes to, and changes nothing; the settings stay until it is done. */
+void rabbit_topology_look(struct rabbit_job *j, const struct rabbit_channel_settings *s);
 void rabbit_topology_subscription(struct rabbit_job *j);
 void rabbit_topology_subscription_remove(struct rabbit_job *j);
 
@@ -186,6 +188,7 @@ struct bus_channel {
     atomic_uint subscription_count; /* that were ready once */
     unsigned pins;                  /* subscriptions that are not freed */
     struct bus_op *ops, *going;     /* they wait for it, chained by owner; release's */
+    struct rabbit_verify *verify;   /* owned; NULL: nobody asks whether it takes events */
     bool remove, busy;              /* busy: the job is under way */
     struct rabbit_job job;
     uint64_t ask_ns; /* REFUSED: when it is asked again */
@@ -217,6 +220,9 @@ void rabbit_channel_free(struct bus_channel *c);
 void rabbit_channel_suspect(struct bus_channel *c);
 bool rabbit_channel_barred(const struct bus_channel *c);
 void rabbit_channel_let_go(struct bus_channel *c); /* an append has ended; it may be freed at once */
+
+/* ---- whether a channel takes events (rabbitmq_verify.c) ---- */
+void rabbit_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
 
 /* ---- links that consume (rabbitmq_consumer.c) ---- */
 

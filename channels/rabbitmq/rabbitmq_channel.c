@@ -71,6 +71,7 @@ void rabbit_channel_free(struct bus_channel *c)
     while ((l = list_pop_front(&c->left)))
         free(container_of(l, struct rabbit_left, link));
     rules_free(atomic_load(&c->rules));
+    free(c->verify);
     free(c);
 }
 

@@ -251,6 +251,14 @@ void rabbit_topology_channel(struct rabbit_job *j)
         declare_exchange(j, s->exchange, "headers", s->exchange_external, source_exchange_made);
 }
 
+void rabbit_topology_look(struct rabbit_job *j, const struct rabbit_channel_settings *s)
+{
+    if (s->queue)
+        look_at_queue(j, s->queue, finish);
+    else
+        declare_exchange(j, s->exchange, "fanout", true, finish);
+}
+
 static void remove_exchange(struct rabbit_job *j, const struct rabbitmq_answer *a)
 {
     const struct rabbit_channel_settings *s = settings_of(channel_of(j));

@@ -1497,6 +1497,94 @@ void contract_stop_twice(void **state)
     rig_stop(r);
 }
 
+/* ---- verify ---- */
+
+static void rig_verify(struct rig *r, struct bus_channel *c, struct rig_op *o)
+{
+    *o = (struct rig_op){.op.done = rig_op_done};
+    r->ops->verify(r->bus, c, &o->op);
+    assert_int_equal(o->ended, 0); /* never inside the call */
+}
+
+/* How one question ends. */
+__attribute__((unused)) static enum err verify_once(struct rig *r, struct bus_channel *c)
+{
+    struct rig_op o;
+    rig_verify(r, c, &o);
+    rig_until(r, o.ended > 0);
+    return o.err;
+}
+
+/* A bus that is faulty may be told not to answer: then it does so with ERR_UNAVAILABLE, and is asked again. */
+static void verify_until_well(struct rig *r, struct bus_channel *c)
+{
+    struct rig_op o;
+    do {
+        rig_verify(r, c, &o);
+        rig_until(r, o.ended > 0);
+        assert_int_equal(o.ended, 1);
+        if (o.err && o.err != ERR_UNAVAILABLE)
+            fail_msg("verify: %s", o.op.text ? o.op.text : err_name(o.err));
+    } while (o.err);
+}
+
+void contract_verify_answers_and_delivers_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *alone = rig_channel(r, "ns/d");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    struct tap t;
+    tap_drain(r, s, 0, &t);
+    for (int i = 0; i < 3; i++)
+        verify_until_well(r, c);
+    verify_until_well(r, alone); /* also where nobody subscribes */
+    rig_append(r, 0, c, "one", NULL);
+    rig_until(r, tap_acked(&t) == 1);
+    verify_until_well(r, c);
+    rig_append(r, 0, c, "two", NULL);
+    rig_until(r, tap_acked(&t) == 2);
+    backlog_is(r, s, 0);
+    struct bus_probe p = rig_probe(r, c);
+    assert_int_equal(p.appended, 2);
+    tap_close(&t);
+}
+
+void contract_verify_many_at_once(void **state)
+{
+    enum { CHANNELS = 4, EACH = 40 };
+    static const char *const names[CHANNELS] = {"ns/c", "ns/d", "ns/other", "ns/gone"};
+    static struct rig_op ops[CHANNELS * EACH];
+    struct rig *r = *state;
+    struct bus_channel *c[CHANNELS];
+    for (int i = 0; i < CHANNELS; i++)
+        c[i] = rig_channel(r, names[i]);
+    for (int i = 0; i < CHANNELS * EACH; i++)
+        rig_verify(r, c[i % CHANNELS], &ops[i]);
+    for (int i = 0; i < CHANNELS * EACH; i++) {
+        rig_until(r, ops[i].ended > 0);
+        assert_int_equal(ops[i].ended, 1);
+        assert_true(ops[i].err == OK || ops[i].err == ERR_UNAVAILABLE);
+    }
+    rig_release(r, c[0], false);
+    verify_until_well(r, c[1]);
+}
+
+void contract_verify_ends_with_the_stop(void **state)
+{
+    enum { ASKED = 20 };
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct rig_op ops[ASKED], late;
+    for (int i = 0; i < ASKED; i++)
+        rig_verify(r, c, &ops[i]);
+    rig_stop(r);
+    for (int i = 0; i < ASKED; i++)
+        assert_int_equal(ops[i].ended, 1);
+    rig_verify(r, c, &late);
+    rig_until(r, late.ended > 0);
+    assert_int_equal(late.err, ERR_CLOSED);
+}
+
 /* ---- probe ---- */
 
 /* What events take and how old they are: told where the bus knows it. */

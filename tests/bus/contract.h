@@ -100,6 +100,9 @@ struct contract {
     X(stop_ends_what_is_pending)                                                                                       \
     X(stop_with_streams_attached)                                                                                      \
     X(stop_twice)                                                                                                      \
+    X(verify_answers_and_delivers_nothing)                                                                             \
+    X(verify_many_at_once)                                                                                             \
+    X(verify_ends_with_the_stop)                                                                                       \
     X(probe_counts)                                                                                                    \
     X(opened_anew_keeps_what_is_not_settled)                                                                           \
     X(opened_anew_keeps_cursors_and_filters)                                                                           \

@@ -9,9 +9,9 @@
 
 #include "fake_disk_parts.h"
 
-static const char *const op_names[FAKE_OPS] = {"write",  "sync",   "allocate", "truncate", "create",
-                                               "rename", "unlink", "make_dir", "sync_dir", "open",
-                                               "read",   "size",   "list",     "space",    "lock"};
+static const char *const op_names[FAKE_OPS] = {"write",  "sync",     "allocate", "truncate", "create", "rename",
+                                               "unlink", "make_dir", "sync_dir", "open",     "read",   "size",
+                                               "list",   "space",    "writable", "lock"};
 
 /* ---- memory, pages ---- */
 
@@ -630,6 +630,12 @@ static enum err fake_space(struct disk *k, const char *path, uint64_t *available
     return leave(d, diag, e, FAKE_SPACE, path);
 }
 
+static enum err fake_writable(struct disk *k, const char *path, struct diag *diag)
+{
+    struct fake_disk *d = fake(k);
+    return leave(d, diag, enter(d, FAKE_WRITABLE, path), FAKE_WRITABLE, path);
+}
+
 static enum err fake_lock(struct disk *k, const char *path, struct disk_file **out, struct diag *diag)
 {
     struct fake_disk *d = fake(k);
@@ -648,9 +654,9 @@ static enum err fake_lock(struct disk *k, const char *path, struct disk_file **o
     return leave(d, diag, e, FAKE_LOCK, path);
 }
 
-static const struct disk_ops ops = {fake_open,     fake_close,    fake_read, fake_write,  fake_sync,
-                                    fake_allocate, fake_truncate, fake_size, fake_rename, fake_unlink,
-                                    fake_make_dir, fake_sync_dir, fake_list, fake_space,  fake_lock};
+static const struct disk_ops ops = {fake_open,     fake_close, fake_read,     fake_write,  fake_sync,     fake_allocate,
+                                    fake_truncate, fake_size,  fake_rename,   fake_unlink, fake_make_dir, fake_sync_dir,
+                                    fake_list,     fake_space, fake_writable, fake_lock};
 
 /* ---- the disk ---- */
 

@@ -38,6 +38,7 @@ enum fake_op {
     FAKE_SIZE,
     FAKE_LIST,
     FAKE_SPACE,
+    FAKE_WRITABLE,
     FAKE_LOCK,
     FAKE_OPS
 };

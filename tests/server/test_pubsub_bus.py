@@ -275,6 +275,21 @@ def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(servic
     sub.wait_ids({"1", "3"})
 
 
+def test_a_topic_that_is_deleted_while_nobody_sends_is_noticed(service, ours, recorder):
+    """Ready is what the service answers when it is asked for that topic, now and then; what it misses is made again, and an Event tells of it. Nothing of that reaches the subscriber."""
+    sub = recorder["sub"]
+    broker = ours(one(sub.url), "--probe-interval", "300ms")
+    accepted(broker, "1")
+    sub.wait_ids({"1"})
+    service.remove("topics", prefix_of(broker.manifest.parent) + "leat.default.c")
+    about = lambda: {e["reason"] for e in broker.ask("GET", "/api/v1/namespaces/default/events").json()["items"] if e["involvedObject"]["name"] == "c"}  # noqa: E731
+    wait_for(lambda: "NotFoundOnBus" in about(), "the Event", 60)
+    wait_for(lambda: "leat.default.c" in names(service, "topics", broker), "the topic to be there again", 60)
+    ready(broker, channel("c"))
+    wait_for(lambda: post(broker, "2").status == 202, "events to be accepted", 60)
+    sub.wait_ids({"1", "2"})
+
+
 # ---- bounds, and a service that hangs ----
 
 

@@ -19,6 +19,7 @@
 
 #include "../../broker/engine.h"
 #include "../../channels/backends.h"
+#include "../../channels/round.h"
 #include "log.h"
 
 #define SAID_MAX 4000
@@ -34,6 +35,12 @@ static struct {
     int subscribe_failures;   /* likewise, ERR_DENIED */
     bool all_sick;            /* so is the bus */
     const char *sick;         /* what the probe of a channel says; NULL: it is well */
+    enum err answer;          /* to questions about channels, */
+    const char *answer_text;  /* with these words */
+    bool held;                /* questions wait until the stop */
+    struct bus_op *questions; /* those, chained by owner */
+    int asked;
+    int silences; /* so many more questions get no answer */
     int provisions, removals, stops, finis, unbinds;
     struct bus_env env;
     struct bus *newest;
@@ -125,6 +132,21 @@ static void stub_unsubscribe(struct bus *b, struct bus_subscription *s, bool rem
     bus_memory.unsubscribe(b, s, remove, op);
 }
 
+static void stub_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
+{
+    (void)b;
+    (void)c;
+    stub.asked++;
+    bool silent = stub.silences > 0;
+    stub.silences -= silent;
+    op->text = silent ? "no broker answered" : stub.answer_text;
+    op->owner = stub.questions;
+    if (stub.held)
+        stub.questions = op;
+    else
+        bus_op_end(stub.env.control, op, silent ? ERR_UNAVAILABLE : stub.answer);
+}
+
 static void stub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
 {
     bus_memory.probe(b, c, out);
@@ -137,6 +159,7 @@ static void stub_probe(struct bus *b, struct bus_channel *c, struct bus_probe *o
 static void stub_stop(struct bus *b, struct bus_op *op)
 {
     stub.stops++;
+    bus_ops_end(&stub.questions, ERR_CLOSED, NULL);
     bus_memory.stop(b, op);
 }
 
@@ -253,6 +276,7 @@ static void begin(unsigned capabilities, bool shared)
                                      .event_bytes_max = 1000,
                                      .ingress_address = "127.0.0.1:0",
                                      .drain_ns = NS_PER_S,
+                                     .verify_ns = 50 * NS_PER_MS,
                                      .shared = shared,
                                      .http = {.head_bytes_max = 32768}};
     const struct engine_reports r = {.applied = applied, .made = made, .bus_failed = bus_failed};
@@ -267,6 +291,7 @@ static void begin(unsigned capabilities, bool shared)
     stub.ops.provision = stub_provision;
     stub.ops.subscribe = stub_subscribe;
     stub.ops.release = stub_release;
+    stub.ops.verify = stub_verify;
     stub.ops.unsubscribe = stub_unsubscribe;
     stub.ops.probe = stub_probe;
     stub.ops.stop = stub_stop;
@@ -421,6 +446,128 @@ static void test_what_the_bus_says_later(void **state)
     stub.sick = NULL;
     stub.env.notice(stub.env.notice_arg, stub.newest, 0, "TopicThere", "the topic is there");
     until(said("ns/c0 ok"));
+    end();
+}
+
+/* ---- whether the bus answers for a channel ---- */
+
+static void test_a_channel_is_ready_when_its_bus_answers_for_it(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    stub.answer = ERR_NOTFOUND;
+    stub.answer_text = "there is no such topic";
+    apply(make_plan("stub", 1, true, 0));
+    assert_true(said("ns/c0 notfound there is no such topic\n") && !said("ns/c0 ok"));
+    assert_true(said("S/ns/s unavailable its channel is not ready\n"));
+    stub.answer = OK;
+    until(said("ns/c0 ok") && said("S/ns/s ok"));
+    assert_int_equal(lines("channel.failed"), 1);
+    end();
+}
+
+static void test_a_bus_that_answers_no_more_is_told(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 2, false, 0));
+    assert_true(said("ns/c0 ok") && said("ns/c1 ok"));
+    int asked = stub.asked;
+    until(stub.asked > asked + 8); /* and all is well: nothing is said */
+    rig.said[0] = '\0';
+    stub.answer = ERR_NOTFOUND;
+    stub.answer_text = "there is no such topic";
+    until(said("ns/c0 notfound there is no such topic\n") && said("ns/c1 notfound"));
+    asked = stub.asked;
+    until(stub.asked > asked + 8);
+    assert_int_equal(lines("bus.fault"), 2); /* one of each, however often it is asked about */
+    rig.said[0] = '\0';
+    stub.answer = OK;
+    until(said("ns/c0 ok") && said("ns/c1 ok"));
+    assert_int_equal(lines("plan.mended"), 2);
+    end();
+}
+
+static void test_silence_counts_the_second_time(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 1, false, 0));
+    rig.said[0] = '\0';
+    int asked = stub.asked;
+    stub.silences = 1;
+    until(stub.asked > asked + 4);
+    assert_false(said("no broker answered"));
+    stub.silences = 2;
+    until(said("ns/c0 unavailable no broker answered\n"));
+    until(said("ns/c0 ok"));
+    end();
+}
+
+static void test_what_is_asked_and_what_is_looked_at(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 1, false, 0));
+    stub.answer = ERR_NOTFOUND;
+    stub.answer_text = "gone";
+    until(said("ns/c0 notfound gone\n"));
+    stub.sick = "the group is ill";
+    stub.env.notice(stub.env.notice_arg, stub.newest, 2, "GroupIll", "ill");
+    until(said("ns/c0 unavailable the group is ill\n"));
+    rig.said[0] = '\0';
+    stub.sick = NULL;
+    int asked = stub.asked;
+    stub.env.notice(stub.env.notice_arg, stub.newest, 1, "GroupWell", "well");
+    until(stub.asked > asked + 8);
+    assert_false(said("ns/c0 ok")); /* the one is over, and the other is not */
+    stub.answer = OK;
+    until(said("ns/c0 ok"));
+    end();
+}
+
+static void test_of_a_bus_that_is_away_nothing_is_asked(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", CHANNELS_MAX, false, 0));
+    stub.sick = "nobody answers";
+    stub.all_sick = true; /* and no notice says so: it is seen all the same */
+    until(said("ns/c39 unavailable nobody answers\n"));
+    int asked = stub.asked;
+    uint64_t end_ns = loop_now_ns(rig.loop) + 300 * NS_PER_MS;
+    until(loop_now_ns(rig.loop) > end_ns);
+    assert_int_equal(stub.asked, asked);
+    stub.all_sick = false;
+    stub.sick = NULL;
+    until(said("ns/c39 ok") && stub.asked > asked);
+    end();
+}
+
+static void test_a_channel_that_is_asked_about_stays_until_the_answer(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 2, false, 0));
+    stub.held = true;
+    stub.answer = ERR_NOTFOUND;
+    until(stub.questions && stub.questions->owner);
+    apply(make_plan("stub", 0, false, 0)); /* both go */
+    assert_int_equal(stub.removals, 0);
+    stub.held = false;
+    bus_ops_end(&stub.questions, ERR_NOTFOUND, "gone");
+    until(stub.removals == 2);
+    assert_false(said("gone")); /* nobody wants to know any more */
+    end();
+}
+
+static void test_a_stop_ends_what_is_asked(void **state)
+{
+    (void)state;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 3, false, 0));
+    stub.held = true;
+    until(stub.questions);
     end();
 }
 
@@ -615,6 +762,13 @@ int main(void)
         cmocka_unit_test(test_a_bus_that_is_not_there_yet),
         cmocka_unit_test(test_a_bus_of_ours_alone_waits_for_the_next_plan),
         cmocka_unit_test(test_what_the_bus_says_later),
+        cmocka_unit_test(test_a_channel_is_ready_when_its_bus_answers_for_it),
+        cmocka_unit_test(test_a_bus_that_answers_no_more_is_told),
+        cmocka_unit_test(test_silence_counts_the_second_time),
+        cmocka_unit_test(test_what_is_asked_and_what_is_looked_at),
+        cmocka_unit_test(test_of_a_bus_that_is_away_nothing_is_asked),
+        cmocka_unit_test(test_a_channel_that_is_asked_about_stays_until_the_answer),
+        cmocka_unit_test(test_a_stop_ends_what_is_asked),
         cmocka_unit_test(test_a_bus_that_is_away_is_one_line),
         cmocka_unit_test(test_good_news_cut_the_wait_short),
         cmocka_unit_test(test_of_a_bus_that_was_never_there_no_channel_has_a_line),

@@ -300,6 +300,50 @@ static void a_topic_that_somebody_deleted_is_made_again(void **state)
     rd_kafka_destroy(rk);
 }
 
+/* While nobody sends: a question finds out, and it is made again all the same. */
+static void a_deleted_topic_does_not_answer(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c"), *other = rig_channel(r, "ns/other");
+    assert_int_equal(verify_once(r, c), OK);
+    stranger_deletes(rk, topic_of(c));
+    enum err e;
+    while ((e = verify_once(r, c)) == OK) /* a broker may know it for a moment still */
+        continue;
+    assert_int_equal(e, ERR_NOTFOUND);
+    assert_int_equal(verify_once(r, other), OK);
+    while ((e = verify_once(r, c)) != OK)
+        assert_true(e == ERR_NOTFOUND || e == ERR_UNAVAILABLE);
+    assert_int_equal(partitions_of(rk, topic_of(c)), 1);
+    assert_int_equal(append_of(r, c, 10, NULL), OK);
+    rd_kafka_destroy(rk);
+}
+
+/* More than are looked at one by one: one request for all of them. */
+static void many_topics_are_asked_about_in_one_go(void **state)
+{
+    enum { MANY = 70 };
+    static struct rig_op ops[MANY];
+    struct bus_channel *c[MANY];
+    struct rig *r = *state;
+    char name[20];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "ns/m%d", i);
+        c[i] = rig_channel(r, name);
+    }
+    for (int i = 0; i < MANY; i++)
+        rig_verify(r, c[i], &ops[i]);
+    for (int i = 0; i < MANY; i++)
+        rig_wait(r, &ops[i]);
+    for (int i = 0; i < MANY; i++) { /* all at once, too */
+        ops[i] = (struct rig_op){.op.done = rig_op_done};
+        r->ops->release(r->bus, c[i], true, &ops[i].op);
+    }
+    for (int i = 0; i < MANY; i++)
+        rig_wait(r, &ops[i]);
+}
+
 static void too_large_is_what_the_topic_does_not_take(void **state)
 {
     struct rig *r = *state;
@@ -526,6 +570,8 @@ int main(int argc, char **argv)
         ON(topics_of_others_are_never_made_nor_removed, one),
         ON(what_comes_later_is_taken_without_being_asked_for, one),
         ON(a_topic_that_somebody_deleted_is_made_again, one),
+        ON(a_deleted_topic_does_not_answer, one),
+        ON(many_topics_are_asked_about_in_one_go, one),
         ON(too_large_is_what_the_topic_does_not_take, one),
         ON(small_events_are_taken_by_a_topic_of_small_records, three),
         ON(a_topic_that_grows_is_followed, three),

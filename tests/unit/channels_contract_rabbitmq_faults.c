@@ -325,9 +325,11 @@ static void test_an_exchange_of_others_must_be_there(void **state)
     rig_until(r, o.ended);
     assert_int_equal(o.err, ERR_NOTFOUND);
     assert_false(rig_probe(r, c).healthy);
+    assert_int_equal(verify_once(r, c), ERR_NOTFOUND);
     node_makes_exchange("theirs", "fanout");
     rig_until(r, heard("ChannelWell")); /* asked again, and told, so that who shows it looks */
     assert_true(rig_probe(r, c).healthy);
+    assert_int_equal(verify_once(r, c), OK);
     struct bus_subscription *s = rig_subscribe(r, c, "s");
     rig_append(r, 0, c, "e", NULL);
     backlog_is(r, s, 1);
@@ -414,6 +416,23 @@ static void test_a_queue_deleted_while_paused_loses_no_append(void **state)
     assert_true(appended_after(r, c, "e") > 0);
     backlog_is(r, s, 1);
     assert_int_equal(rig_probe(r, c).dropped, 0);
+}
+
+/* While nobody sends: a question finds out, and it is made again all the same. */
+static void test_a_deleted_exchange_does_not_answer(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
+    assert_int_equal(verify_once(r, c), OK);
+    node_deletes_exchange("leat.ns.c");
+    assert_int_equal(verify_once(r, c), ERR_NOTFOUND);
+    assert_int_equal(verify_once(r, d), OK);
+    enum err e;
+    while ((e = verify_once(r, c)) != OK)
+        assert_int_equal(e, ERR_NOTFOUND);
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    rig_append(r, 0, c, "e", NULL);
+    backlog_is(r, s, 1);
 }
 
 static void test_an_exchange_deleted_is_made_again(void **state)
@@ -958,6 +977,7 @@ int main(int argc, char **argv)
         CASE(test_a_queue_deleted_while_consumed_is_made_again, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_deleted_while_more_is_wanted_is_consumed_soon, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_deleted_while_paused_loses_no_append, plain, contract_setup, contract_teardown),
+        CASE(test_a_deleted_exchange_does_not_answer, plain, contract_setup, contract_teardown),
         CASE(test_an_exchange_deleted_is_made_again, plain, contract_setup, contract_teardown),
         CASE(test_a_queue_that_goes_takes_no_append_along, plain, contract_setup, contract_teardown),
         CASE(test_a_cut_connection_revokes_and_brings_all_again, by_the_way, way_setup, way_teardown),

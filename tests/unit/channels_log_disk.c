@@ -136,6 +136,9 @@ static void directories(void **state)
     assert_int_equal(k->ops->unlink(k, in("d/y"), &d), ERR_NOTFOUND);
     assert_int_equal(k->ops->list(k, in("e"), count, &seen, &d), ERR_NOTFOUND);
     assert_int_equal(k->ops->space(k, root, &available, &total, &d), OK);
+    assert_int_equal(k->ops->writable(k, root, &d), OK);
+    assert_int_equal(k->ops->writable(k, in("nothing"), &d), ERR_NOTFOUND);
+    assert_non_null(strstr(d.text, "nothing"));
     assert_true(available > 0 && total >= available);
 }
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whether a channel takes events now: the service is asked for its topic, which changes nothing. One that is missing is
+ * suspect, and what suspects lead to (pubsub_channel.c) makes it again. PUB_VERIFY_MAX channels are asked about at a
+ * time, the others stand in line. Control's.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "pubsub_bus.h"
+
+static void line_up(struct bus_channel *c)
+{
+    if (!c->verifying && list_empty(&c->verify_link))
+        list_push_back(&c->bus->to_verify, &c->verify_link);
+}
+
+static void go_on(struct pub_bus *k);
+
+/* What the bus knew already stands: a topic that is there may still refuse what is published. */
+static void answered(void *arg, const struct pubsub_answer *a)
+{
+    struct bus_channel *c = arg;
+    struct pub_bus *k = c->bus;
+    struct bus_op *ops = c->verifying;
+    char why[sizeof c->reason];
+    assert(ops && k->verifying > 0 && k->jobs_open > 0);
+    snprintf(why, sizeof why, "%s", !a->err ? c->reason : a->text ? a->text : err_name(a->err));
+    pub_heard(k, a);
+    if (a->err == ERR_NOTFOUND)
+        pub_channel_suspect(c);
+    c->verifying = NULL;
+    k->verifying--;
+    k->jobs_open--;
+    if (c->verify_ops)
+        line_up(c);
+    bus_ops_end(&ops, a->err ? a->err : c->err, why);
+    pub_channel_unpin(c); /* may free it */
+    go_on(k);
+    post_send(k->post); /* a stop may wait for it */
+}
+
+static void cannot_ask(struct pub_bus *k, struct bus_op *ops, enum err e)
+{
+    while (ops) {
+        struct bus_op *next = ops->owner;
+        ops->text = e == ERR_NOMEM ? "out of memory" : "Pub/Sub cannot take this name";
+        bus_op_end(k->env.control, ops, e);
+        ops = next;
+    }
+}
+
+static void go_on(struct pub_bus *k)
+{
+    while (k->verifying < PUB_VERIFY_MAX && !list_empty(&k->to_verify)) {
+        struct bus_channel *c = container_of(list_pop_front(&k->to_verify), struct bus_channel, verify_link);
+        struct bus_op *ops = c->verify_ops;
+        c->verify_ops = NULL;
+        enum err e = pubsub_topic_get(k->client, c->settings.topic, answered, c, NULL);
+        if (e) {
+            cannot_ask(k, ops, e);
+            continue;
+        }
+        c->verifying = ops;
+        k->verifying++;
+        k->jobs_open++;
+        pub_channel_pin(c);
+    }
+}
+
+void pub_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
+{
+    struct pub_bus *k = pub_of(b);
+    assert(c->bus == k && c->refs > 0);
+    op->text = NULL;
+    if (k->stopping) {
+        bus_op_end(k->env.control, op, ERR_CLOSED);
+        return;
+    }
+    op->owner = c->verify_ops;
+    c->verify_ops = op;
+    line_up(c);
+    go_on(k);
+}
