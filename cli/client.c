@@ -114,6 +114,12 @@ static enum err rest(struct client *cl)
     return e;
 }
 
+uint64_t client_patience(const struct client *cl)
+{
+    uint64_t now = now_ns(cl);
+    return now < cl->patient_until_ns ? cl->patient_until_ns - now : 0;
+}
+
 bool client_wait(struct client *cl)
 {
     return now_ns(cl) < cl->patient_until_ns && rest(cl) == OK;

@@ -24,6 +24,8 @@ void client_advise(struct client *cl, const char *advice);
 void client_tell(struct client *cl, struct diag *d);
 /* For so long from now on a request is tried again while nobody answers or the answer is 503. */
 void client_be_patient(struct client *cl, uint64_t ns);
+/* What is left of that time, in ns. */
+uint64_t client_patience(const struct client *cl);
 /* A short wait for whoever asks again by himself; false when the time is over. */
 bool client_wait(struct client *cl);
 
@@ -40,11 +42,17 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
  * returning false ends it, as does Ctrl-C. */
 typedef bool client_line_fn(void *arg, struct slice line);
 enum stream_end {
-    STREAM_STOPPED, /* by `line` or Ctrl-C */
-    STREAM_ENDED,   /* by the server, with an answer that was all right */
-    STREAM_FAILED   /* said: no answer, an error as the answer, or one that broke off */
+    STREAM_STOPPED,     /* by `line` */
+    STREAM_INTERRUPTED, /* by Ctrl-C */
+    STREAM_OVER,        /* its time is */
+    STREAM_ENDED,       /* by the server, with an answer that was all right */
+    STREAM_FAILED       /* said: no answer, an error as the answer, or one that broke off */
 };
 enum stream_end client_stream(const struct invocation *in, const char *url, client_line_fn *line, void *arg);
+/* The same for so long, by whoever asks again when it ends: no answer, one that broke off, and an answer that the
+ * server cannot serve now (429, 503) are STREAM_ENDED too, and not said. */
+enum stream_end client_stream_for(const struct invocation *in, const char *url, uint64_t ns, client_line_fn *line,
+                                  void *arg);
 
 /* Who one is to the server, and whom one trusts. */
 struct client_identity {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What `leat tail` needs of the client: an answer without end, line by line.
+ * What `leat tail` and `leat wait` need of the client: an answer without end, line by line.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -21,6 +21,9 @@ struct stream {
     struct http_client *http;
     struct http_exchange exchange;
     struct loop_watch signals;
+    sigset_t mask; /* as it was before */
+    struct loop_timer over;
+    uint64_t time_ns; /* 0: without end */
     client_line_fn *line;
     void *arg;
     struct buf rest; /* the line that is not whole yet; the error's body */
@@ -60,12 +63,14 @@ static void ended(struct http_exchange *x, enum err e, const struct http_respons
     if (s->done)
         return;
     if (e != OK) {
-        fail(s->command, EXIT_CODE_FAILED, "%s: %s. --server names another.", s->url, detail);
-        s->end = STREAM_FAILED;
+        if (s->time_ns == 0)
+            fail(s->command, EXIT_CODE_FAILED, "%s: %s. --server names another.", s->url, detail);
+        s->end = s->time_ns ? STREAM_ENDED : STREAM_FAILED;
         s->done = true;
         return;
     }
-    s->end = response->status == 200 ? STREAM_ENDED : STREAM_FAILED;
+    bool later = s->time_ns && (response->status == 429 || response->status == 503);
+    s->end = response->status == 200 || later ? STREAM_ENDED : STREAM_FAILED;
     if (response->body.len)
         taken(x, response->status, response->body);
     if (s->end == STREAM_FAILED)
@@ -76,9 +81,17 @@ static void ended(struct http_exchange *x, enum err e, const struct http_respons
 static void on_signal(struct loop_watch *w, uint32_t events)
 {
     struct stream *s = container_of(w, struct stream, signals);
+    struct signalfd_siginfo taken_out;
     (void)events;
+    s->done = read(w->fd, &taken_out, sizeof taken_out) > 0 || s->done;
+    s->end = STREAM_INTERRUPTED;
+}
+
+static void time_over(struct loop_timer *t)
+{
+    struct stream *s = container_of(t, struct stream, over);
     s->done = true;
-    s->end = STREAM_STOPPED;
+    s->end = STREAM_OVER;
 }
 
 /* Blocks the signals and turns them into a descriptor; -1 without one. */
@@ -88,8 +101,10 @@ static int watch_signals(struct stream *s)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    sigprocmask(SIG_BLOCK, &set, &s->mask);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        sigprocmask(SIG_SETMASK, &s->mask, NULL);
     if (fd >= 0 && loop_watch_add(s->loop, &s->signals, fd, EPOLLIN, on_signal) != OK) {
         close(fd);
         return -1;
@@ -103,9 +118,13 @@ static enum err turn_to_the_end(struct stream *s, const struct http_url *url)
     enum err e = http_origin_get(s->http, url, SLICE(""), &origin);
     if (e != OK)
         return e;
+    loop_timer_init(&s->over, time_over);
+    if (s->time_ns)
+        loop_timer_start(s->loop, &s->over, s->time_ns);
     e = http_exchange_start(origin, &s->exchange);
     while (e == OK && !s->done)
         e = loop_turn(s->loop, UINT64_MAX);
+    loop_timer_stop(s->loop, &s->over);
     if (s->exchange.origin)
         http_exchange_cancel(&s->exchange);
     http_origin_unref(origin);
@@ -136,6 +155,7 @@ static enum err run(struct stream *s, const struct http_url *url)
     if (fd >= 0) {
         loop_watch_remove(s->loop, &s->signals);
         close(fd);
+        sigprocmask(SIG_SETMASK, &s->mask, NULL);
     }
     http_client_free(s->http);
     loop_free(s->loop);
@@ -145,10 +165,17 @@ static enum err run(struct stream *s, const struct http_url *url)
 
 enum stream_end client_stream(const struct invocation *in, const char *url, client_line_fn *line, void *arg)
 {
+    return client_stream_for(in, url, 0, line, arg);
+}
+
+enum stream_end client_stream_for(const struct invocation *in, const char *url, uint64_t ns, client_line_fn *line,
+                                  void *arg)
+{
     const struct command *c = in->command;
     struct diag d = {0};
     struct http_url parsed;
-    struct stream s = {.command = c, .url = url, .line = line, .arg = arg, .end = STREAM_FAILED, .signals = {.fd = -1}};
+    struct stream s = {
+        .command = c, .url = url, .line = line, .arg = arg, .time_ns = ns, .end = STREAM_FAILED, .signals = {.fd = -1}};
     if (http_url_parse(slice_str(url), &parsed, &d) != OK) {
         fail(c, EXIT_CODE_USAGE, "%s: %s", url, d.text);
         return STREAM_FAILED;

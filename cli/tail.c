@@ -109,7 +109,7 @@ static int watch(const struct invocation *in, struct tail *t)
     if (end == STREAM_ENDED && !t->told)
         fail(in->command, EXIT_CODE_FAILED, "the server ended it without a reason.");
     buf_fini(&url);
-    return end == STREAM_STOPPED ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+    return end == STREAM_STOPPED || end == STREAM_INTERRUPTED ? EXIT_CODE_OK : EXIT_CODE_FAILED;
 }
 
 static int run(const struct invocation *in)

@@ -1,198 +1,339 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `leat wait`: until resources of a running server are as they should be, or the time is over.
+ * `leat wait`: until resources of a running server are as they should be, or the time is over. Each is listed by its
+ * name, and then watched from there on, so that nothing that happens is missed and nobody asks again and again; one
+ * after the other, as kubectl does it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
 #include "text.h"
+#include "wait_wish.h"
 
-#define TEXT_MAX 512
+#define WHY_MAX (2 * WISH_TEXT_MAX + 64)
 
-struct wish { /* what --for says */
-    enum { FOR_CONDITION, FOR_DELETE, FOR_CREATE, FOR_PATH } of;
-    char name[TEXT_MAX];  /* of a condition, or a path */
-    char value[TEXT_MAX]; /* that it is to have; "" of a path: any */
+struct wait {
+    const struct invocation *in;
+    struct client *client;
+    struct wish wish;
+    bool json, once; /* looks once */
 };
 
-static bool copy(char out[TEXT_MAX], const char *text, size_t n)
+struct target {
+    const struct kind *kind;
+    char *name, *space; /* owned; space NULL: that of the command line */
+};
+
+struct targets {
+    struct target *list;
+    size_t count;
+};
+
+static bool targets_add(struct targets *t, const struct kind *kind, const char *name, const char *space)
 {
-    if (n >= TEXT_MAX)
+    struct target one = {kind, strdup(name), space ? strdup(space) : NULL},
+                  *more = realloc(t->list, (t->count + 1) * sizeof *more);
+    t->list = more ? more : t->list;
+    if (more && one.name && (one.space || !space)) {
+        t->list[t->count++] = one;
+        return true;
+    }
+    free(one.name);
+    free(one.space);
+    return false;
+}
+
+static void targets_free(struct targets *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        free(t->list[i].name);
+        free(t->list[i].space);
+    }
+    free(t->list);
+}
+
+/* ---- one of them ---- */
+
+struct look { /* at one object */
+    const struct wait *of;
+    const struct target *target;
+    char *uid; /* owned; of the object that was seen first: another one of its name is not it */
+    int met;   /* 1 as it should be, 0 not yet, -1 never */
+    bool seen, failed;
+    char why[WHY_MAX];
+};
+
+static void print_met(const struct look *l, const cJSON *object)
+{
+    const struct kind *k = l->target->kind;
+    if (l->of->json && object)
+        print_tree(object, OUTPUT_JSON);
+    else if (!l->of->json)
+        printf("%s%s%s/%s condition met\n", k->singular, k->group[0] ? "." : "", k->group, l->target->name);
+}
+
+/* The object as it is now; NULL: it is not there. */
+static void take(struct look *l, const cJSON *object)
+{
+    const char *uid = object ? metadata_of(object, "uid") : NULL;
+    if (l->of->wish.of == FOR_DELETE && uid && l->uid && strcmp(uid, l->uid) != 0)
+        object = NULL;
+    if (uid && !l->uid)
+        l->uid = strdup(uid);
+    l->met = wish_met(&l->of->wish, object, l->why, sizeof l->why);
+    if (l->met == 1 && (object || l->seen)) /* of what never was there, nothing is said */
+        print_met(l, object);
+    l->seen = l->seen || object;
+}
+
+static void put_collection(struct buf *url, const struct look *l)
+{
+    const struct target *t = l->target;
+    char text[600];
+    object_url(url, server_url(l->of->in), t->kind, t->space ? t->space : namespace_of(l->of->in), NULL);
+    url->len -= url->len && url->ptr[url->len - 1] == '\0';
+    snprintf(text, sizeof text, "metadata.name=%s", t->name);
+    url_put_query(url, "fieldSelector", slice_str(text));
+}
+
+/* Looks once; where a watch goes on from there, or empty (said) on failure. */
+static void list_it(struct look *l, char version[40])
+{
+    struct buf url;
+    int status;
+    buf_init(&url, 8192);
+    put_collection(&url, l);
+    buf_put_char(&url, '\0');
+    cJSON *tree = buf_error(&url) == OK ? api_send(l->of->client, "GET", url.ptr, NULL, &status) : NULL;
+    const char *at = metadata_of(tree, "resourceVersion");
+    l->failed = !tree;
+    if (tree)
+        take(l, cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(tree, "items"), 0));
+    snprintf(version, 40, "%s", at ? at : "0");
+    cJSON_Delete(tree);
+    buf_fini(&url);
+}
+
+/* An event of a watch; false: that was the last one that is wanted. */
+static bool on_event(void *arg, struct slice line)
+{
+    struct look *l = arg;
+    cJSON *event = cJSON_ParseWithLength(line.ptr, line.len);
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(event, "object");
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "type"));
+    bool more = true;
+    if (type && strcmp(type, "ERROR") == 0) {
+        const cJSON *code = cJSON_GetObjectItemCaseSensitive(object, "code"),
+                    *text = cJSON_GetObjectItemCaseSensitive(object, "message");
+        more = false;
+        l->failed = !cJSON_IsNumber(code) || code->valueint != 410; /* 410: to be listed anew */
+        if (l->failed)
+            fail(l->of->in->command, EXIT_CODE_FAILED, "%s.", cJSON_IsString(text) ? text->valuestring : "an error");
+    } else if (type && strcmp(type, "BOOKMARK") != 0) {
+        bool deleted = strcmp(type, "DELETED") == 0;
+        take(l, deleted ? NULL : object);
+        if (deleted && !l->met)
+            snprintf(l->why, sizeof l->why, "it was deleted");
+        more = !l->met;
+    }
+    cJSON_Delete(event);
+    return more;
+}
+
+/* Watches from this version on; false: the time is over, or there is no use in going on. */
+static bool watch_it(struct look *l, const char *version)
+{
+    struct buf url;
+    uint64_t left_ns = client_patience(l->of->client);
+    char seconds[32];
+    if (left_ns == 0)
         return false;
-    memcpy(out, text, n);
-    out[n] = '\0';
+    buf_init(&url, 8192);
+    put_collection(&url, l);
+    snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)(left_ns / NS_PER_S + 2)); /* the end here is ours */
+    url_put_query(&url, "watch", SLICE("true"));
+    url_put_query(&url, "resourceVersion", slice_str(version));
+    url_put_query(&url, "timeoutSeconds", slice_str(seconds));
+    buf_put_char(&url, '\0');
+    enum stream_end end =
+        buf_error(&url) == OK ? client_stream_for(l->of->in, url.ptr, left_ns, on_event, l) : STREAM_FAILED;
+    bool by_us = l->met || l->failed;
+    buf_fini(&url);
+    l->failed = l->failed || end == STREAM_FAILED || end == STREAM_INTERRUPTED;
+    if (end == STREAM_ENDED && !by_us)
+        client_wait(l->of->client); /* its server went, or let it go: not at once again */
+    return !l->met && !l->failed && end != STREAM_OVER;
+}
+
+/* What came of it instead, in kubectl's words and why. */
+static int say(const struct look *l)
+{
+    const struct command *c = l->of->in->command;
+    const struct target *t = l->target;
+    const struct kind *k = t->kind;
+    bool needs = l->of->wish.of == FOR_CONDITION || l->of->wish.of == FOR_PATH;
+    if (l->met < 0)
+        return fail(c, EXIT_CODE_FAILED, "%s/%s: %s.", k->plural, t->name, l->why);
+    if (!l->seen && needs)
+        return fail(c, EXIT_CODE_FAILED, "%s%s%s \"%s\" not found%s%s; --for=create waits for it.", k->plural,
+                    k->group[0] ? "." : "", k->group, t->name, k->namespaced ? " in the namespace " : "",
+                    !k->namespaced ? ""
+                    : t->space     ? t->space
+                                   : namespace_of(l->of->in));
+    return fail(c, EXIT_CODE_FAILED, "%s %s/%s: %s.",
+                l->of->once ? "condition not met for" : "timed out waiting for the condition on", k->plural, t->name,
+                l->why);
+}
+
+static int wait_for(const struct wait *w, const struct target *t)
+{
+    struct look l = {.of = w, .target = t};
+    char version[40];
+    bool needs = w->wish.of == FOR_CONDITION || w->wish.of == FOR_PATH, more = true;
+    do {
+        list_it(&l, version);
+        if (l.met || l.failed || (needs && !l.seen))
+            break;
+        more = watch_it(&l, version);
+    } while (more);
+    free(l.uid);
+    if (l.met == 1)
+        return EXIT_CODE_OK;
+    return l.failed ? EXIT_CODE_FAILED : say(&l);
+}
+
+/* ---- which ---- */
+
+/* A word before a slash, or the whole, as a kind; NULL (said): it is none. */
+static const struct kind *kind_of(const struct invocation *in, const char *operand)
+{
+    char word[256];
+    size_t n = strcspn(operand, "/");
+    snprintf(word, sizeof word, "%.*s", n < sizeof word ? (int)n : 0, operand);
+    const struct kind *kind = kind_by_word(word);
+    if (!kind)
+        fail(in->command, EXIT_CODE_USAGE, "there is no kind '%.*s'. `leat get` without a kind lists them.", (int)n,
+             operand);
+    return kind;
+}
+
+/* "KIND/NAME KIND/NAME ..." or "KIND NAME NAME ..."; false (said) when it is neither. */
+static bool read_names(const struct invocation *in, struct targets *out)
+{
+    const struct kind *kind = NULL;
+    bool apart = !strchr(in->operands[0], '/') && in->operand_count > 1;
+    for (size_t i = 0; i < in->operand_count; i++) {
+        const char *operand = in->operands[i], *slash = strchr(operand, '/');
+        if (!apart || i == 0)
+            kind = kind_of(in, operand);
+        if (!kind)
+            return false;
+        if (apart && i == 0)
+            continue;
+        const char *name = apart ? operand : slash ? slash + 1 : "";
+        if (!*name || (apart && slash)) {
+            usage_error(in->command, "'%s' does not say which one: KIND/NAME, or KIND with --all or --selector.",
+                        operand);
+            return false;
+        }
+        if (!targets_add(out, kind, name, NULL)) {
+            fail(in->command, EXIT_CODE_FAILED, "out of memory.");
+            return false;
+        }
+    }
     return true;
 }
 
-/* "condition=NAME[=VALUE]", "jsonpath={.a.b}[=VALUE]", "delete", "create" */
-static bool read_wish(const char *text, struct wish *w)
+/* All of a kind, or those that the selector means. */
+static bool list_kind(const struct wait *w, const struct kind *kind, struct targets *out)
 {
-    const char *is, *end;
-    *w = (struct wish){.of = strcmp(text, "delete") == 0 ? FOR_DELETE : FOR_CREATE};
-    if (w->of == FOR_DELETE || strcmp(text, "create") == 0)
-        return true;
-    if (strncmp(text, "condition=", 10) == 0) {
-        text += 10;
-        is = strchr(text, '=');
-        w->of = FOR_CONDITION;
-        return *text && *text != '=' && copy(w->name, text, is ? (size_t)(is - text) : strlen(text)) &&
-               copy(w->value, is ? is + 1 : "True", strlen(is ? is + 1 : "True"));
-    }
-    if (strncmp(text, "jsonpath=", 9) != 0)
-        return false;
-    text += 9;
-    w->of = FOR_PATH;
-    end = *text == '\'' ? NULL : strchr(text, '}');
-    if (*text != '{' || !end)
-        return false;
-    is = end[1] == '=' ? end + 2 : end[1] == '\0' ? "" : NULL;
-    return is && text[1] == '.' && copy(w->name, text + 1, (size_t)(end - text - 1)) && copy(w->value, is, strlen(is));
-}
-
-static const cJSON *condition(const cJSON *object, const char *type)
-{
-    const cJSON *each,
-        *list = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "status"), "conditions");
-    cJSON_ArrayForEach(each, list) {
-        const char *t = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "type"));
-        if (t && strcasecmp(t, type) == 0)
-            return each;
-    }
-    return NULL;
-}
-
-static const char *text_in(const cJSON *o, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-    return text ? text : "";
-}
-
-static bool has_value(const cJSON *v, const char *wanted)
-{
-    char text[64];
-    if (!v || !*wanted)
-        return v != NULL;
-    if (cJSON_IsString(v))
-        return strcmp(v->valuestring, wanted) == 0;
-    if (cJSON_IsNumber(v))
-        snprintf(text, sizeof text, "%.15g", v->valuedouble);
-    else if (cJSON_IsBool(v))
-        snprintf(text, sizeof text, "%s", cJSON_IsTrue(v) ? "true" : "false");
-    else
-        return false;
-    return strcmp(text, wanted) == 0;
-}
-
-/* Whether the object (NULL: there is none) is as it should be; what it is instead into `why`. */
-static bool is_met(const struct wish *w, const cJSON *object, char *why, size_t size)
-{
-    const cJSON *c;
-    snprintf(why, size, "it is there");
-    if (w->of == FOR_DELETE)
-        return !object;
-    snprintf(why, size, "it is not there");
-    if (!object || w->of == FOR_CREATE)
-        return object;
-    if (w->of == FOR_PATH) {
-        snprintf(why, size, "%s is not %s", w->name, *w->value ? w->value : "there");
-        return has_value(json_path(object, w->name), w->value);
-    }
-    c = condition(object, w->name);
-    snprintf(why, size, c ? "%s is %s%s%s%s%s" : "it has no condition %s", w->name, text_in(c, "status"),
-             *text_in(c, "reason") ? " (" : "", text_in(c, "reason"), *text_in(c, "reason") ? "): " : "",
-             text_in(c, "message"));
-    return c && strcasecmp(text_in(c, "status"), w->value) == 0;
-}
-
-static void print_words(const struct kind *k, const char *name, const char *what)
-{
-    printf("%s%s%s/%s %s\n", k->singular, k->group[0] ? "." : "", k->group, name, what);
-}
-
-/* One of them; the exit code. Asks again until the patience of the client is over. */
-static int wait_for(struct client *cl, const struct invocation *in, const struct wish *w, const struct kind *k,
-                    const char *name, bool json)
-{
+    const struct invocation *in = w->in;
+    const char *selector = option_value(in, "selector", NULL);
+    const cJSON *item;
     struct buf url;
-    char why[2 * TEXT_MAX + 64];
-    int code = EXIT_CODE_FAILED;
-    bool met = false, failed = false, gone = false;
-    buf_init(&url, 8192);
-    object_url(&url, server_url(in), k, namespace_of(in), name);
-    do {
-        int status;
-        cJSON *object = api_send(cl, "GET", url.ptr, NULL, &status);
-        failed = !object && status != 404; /* said */
-        gone = !object && !failed && w->of != FOR_DELETE && w->of != FOR_CREATE;
-        met = !failed && is_met(w, object, why, sizeof why);
-        if (met && json && object)
-            print_tree(object, OUTPUT_JSON);
-        cJSON_Delete(object);
-    } while (!met && !failed && !gone && client_wait(cl));
+    int status;
+    bool good;
+    buf_init(&url, 65536);
+    object_url(&url, server_url(in), kind, option_given(in, "all-namespaces") ? NULL : namespace_of(in), NULL);
+    url.len -= url.len && url.ptr[url.len - 1] == '\0';
+    if (selector)
+        url_put_query(&url, "labelSelector", slice_str(selector));
+    buf_put_char(&url, '\0');
+    cJSON *tree = buf_error(&url) == OK ? api_send(w->client, "GET", url.ptr, NULL, &status) : NULL;
+    good = tree;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(tree, "items")) {
+        good = good && targets_add(out, kind, metadata_of(item, "name"), metadata_of(item, "namespace"));
+    }
+    cJSON_Delete(tree);
     buf_fini(&url);
-    if (met && !json)
-        print_words(k, name, w->of == FOR_DELETE ? "deleted" : w->of == FOR_CREATE ? "created" : "condition met");
-    if (met)
-        code = EXIT_CODE_OK;
-    else if (gone)
-        fail(in->command, code, "there is no %s '%s' in the namespace %s; --for create waits for it.", k->singular,
-             name, namespace_of(in));
-    else if (!failed)
-        fail(in->command, code, "the time is over, and %s/%s is not as it should be: %s.", k->plural, name, why);
-    return code;
+    return good;
 }
 
-/* "KIND/NAME"; false (said) when it is none. */
-static bool read_reference(const struct invocation *in, size_t i, const struct kind **kind, const char **name)
+/* The exit code; OK with none of them where nobody waits for any. */
+static int choose(const struct wait *w, struct targets *out)
 {
-    char word[256];
-    const char *operand = in->operands[i], *slash = strchr(operand, '/');
-    size_t n = slash ? (size_t)(slash - operand) : strlen(operand);
-    *name = slash ? slash + 1 : "";
-    if (!**name) {
-        usage_error(in->command, "'%s' does not say which one: KIND/NAME.", operand);
-        return false;
+    const struct invocation *in = w->in;
+    for (;;) {
+        for (size_t i = 0; i < in->operand_count; i++) {
+            const struct kind *kind = kind_of(in, in->operands[i]);
+            if (!kind || !list_kind(w, kind, out))
+                return kind ? EXIT_CODE_FAILED : EXIT_CODE_USAGE;
+        }
+        if (out->count || w->wish.of == FOR_DELETE)
+            return EXIT_CODE_OK;
+        if (w->wish.of != FOR_CREATE)
+            return fail(in->command, EXIT_CODE_FAILED, "no matching resources found.");
+        if (!client_wait(w->client))
+            return fail(in->command, EXIT_CODE_FAILED, "timed out waiting for the condition: there are none.");
     }
-    snprintf(word, sizeof word, "%.*s", n < sizeof word ? (int)n : 0, operand);
-    *kind = kind_by_word(word);
-    if (!*kind)
-        fail(in->command, EXIT_CODE_USAGE, "there is no kind '%.*s'. `leat get` without a kind lists them.", (int)n,
-             operand);
-    return *kind;
+}
+
+/* ---- the verb ---- */
+
+static int wait_for_all(const struct wait *w, bool by_kind)
+{
+    struct targets all = {0};
+    int code = EXIT_CODE_USAGE;
+    if (by_kind)
+        code = choose(w, &all);
+    else if (read_names(w->in, &all))
+        code = EXIT_CODE_OK;
+    for (size_t i = 0, count = code == EXIT_CODE_OK ? all.count : 0; i < count; i++)
+        if (wait_for(w, &all.list[i]) != EXIT_CODE_OK)
+            code = EXIT_CODE_FAILED;
+    targets_free(&all);
+    return code;
 }
 
 static int run(const struct invocation *in)
 {
-    struct wish w;
+    struct wait w = {.in = in};
     struct diag d = {0};
     uint64_t ns;
-    bool json;
     const char *wish = option_value(in, "for", "condition=Ready"), *time = option_value(in, "timeout", "30s");
-    if (!wants_json(in, &json))
+    bool by_kind = option_given(in, "all") || option_given(in, "selector");
+    if (!wants_json(in, &w.json))
         return EXIT_CODE_USAGE;
     if (in->operand_count == 0)
-        return usage_error(in->command, "say for what: KIND/NAME.");
-    if (!read_wish(wish, &w))
-        return usage_error(in->command,
-                           "--for: '%s' is none of condition=NAME, condition=NAME=VALUE, delete, create, "
-                           "jsonpath={.PATH} and jsonpath={.PATH}=VALUE.",
-                           wish);
+        return usage_error(in->command, "say for what: KIND/NAME, or KIND with --all or --selector.");
+    const char *wrong = wish_read(wish, &w.wish);
+    if (wrong)
+        return usage_error(in->command, "--for: '%s' %s.", wish, wrong);
     if (duration_parse(slice_str(time), &ns, &d) != OK)
         return usage_error(in->command, "--timeout: %s", d.text);
-    const struct kind *kind;
-    const char *name;
-    for (size_t i = 0; i < in->operand_count; i++)
-        if (!read_reference(in, i, &kind, &name))
-            return EXIT_CODE_USAGE;
-    struct client *cl = client_new(in);
-    int code = cl ? EXIT_CODE_OK : EXIT_CODE_FAILED;
-    if (cl)
-        client_be_patient(cl, ns);
-    for (size_t i = 0; cl && i < in->operand_count; i++)
-        if (read_reference(in, i, &kind, &name) && wait_for(cl, in, &w, kind, name, json) != EXIT_CODE_OK)
-            code = EXIT_CODE_FAILED;
-    client_free(cl);
+    for (size_t i = 0; by_kind && i < in->operand_count; i++)
+        if (strchr(in->operands[i], '/'))
+            return usage_error(in->command, "'%s' names one: --all and --selector are for a KIND.", in->operands[i]);
+    if (option_given(in, "all-namespaces") && !by_kind)
+        return usage_error(in->command, "-A is for --all and --selector; a name is of one namespace (-n).");
+    w.once = ns == 0;
+    if (!(w.client = client_new(in)))
+        return EXIT_CODE_FAILED;
+    client_be_patient(w.client, ns);
+    int code = wait_for_all(&w, by_kind);
+    client_free(w.client);
     return code;
 }
 
@@ -202,6 +343,9 @@ static const struct option_spec options[] = {
      "condition=NAME, condition=NAME=VALUE, delete, create, jsonpath={.PATH}, "
      "jsonpath={.PATH}=VALUE. Default: condition=Ready.",
      false},
+    {"all", 0, NULL, "All that are there of the KIND.", false},
+    {"selector", 'l', "SELECTOR", "Those of the KIND with these labels: a=b,c in (d,e),!f.", false},
+    {"all-namespaces", 'A', NULL, "With --all or --selector: of all namespaces.", false},
     {"timeout", 0, "DURATION", "How long, for all of them together; 0s looks once. Default: 30s.", false},
     {"output", 'o', "text|json", "json: the object as it then is. Default: text.", false},
     {0},
@@ -210,14 +354,15 @@ static const struct option_spec options[] = {
 const struct command command_wait = {
     .name = "wait",
     .summary = "Wait until resources are ready, or gone, or as they should be",
-    .operands = "KIND/NAME...",
+    .operands = "KIND/NAME... | KIND NAME... | KIND...",
     .operand_max = SIZE_MAX,
-    .text =
-        "Exit code 1 when the time is over first, with what is missing. A server that does not answer yet is waited "
-        "for as well.",
+    .text = "They are watched, one after the other. Exit code 1 when the time is over first, with what is missing, or "
+            "when one is not there (but for --for=delete, which that is, and create). A server that does not answer "
+            "yet, or goes meanwhile, is waited for as well.",
     .examples = "  leat wait channel/orders subscription/billing\n"
+                "  leat wait triggers --all --timeout 5s\n"
                 "  leat wait trigger/big --for condition=Ready=False --timeout 5s\n"
-                "  leat wait broker/shop --for delete\n"
+                "  leat wait subscriptions -l team=shop --for delete\n"
                 "  leat wait channel/orders --for 'jsonpath={.status.address.url}'",
     .options = options,
     .uses_kinds = true,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The JSON paths of printer columns: members, and the one element of a list whose member `type` is a given text:
+ * The JSON paths of printer columns, and of `leat wait`: members (a dot in a name after a backslash), an element of a
+ * list by its index, and the one whose member `type` is a given text:
  *
- *     .status.address.url    .status.conditions[?(@.type=="Ready")].status
+ *     .status.address.url    .spec.steps[0].uri    .status.conditions[?(@.type=="Ready")].status
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -25,21 +26,38 @@ static const cJSON *of_type(const cJSON *list, const char *type)
     return found;
 }
 
+/* The name at the beginning of a path, up to a dot or bracket; false: it is too long. */
+static bool take_name(const char **path, char name[STEP_MAX])
+{
+    size_t n = 0;
+    const char *p = *path;
+    for (; *p && *p != '.' && *p != '['; p++) {
+        p += *p == '\\' && p[1];
+        if (n == STEP_MAX - 1)
+            return false;
+        name[n++] = *p;
+    }
+    name[n] = '\0';
+    *path = p;
+    return true;
+}
+
 const cJSON *json_path(const cJSON *at, const char *path)
 {
     char name[STEP_MAX], wanted[STEP_MAX];
     while (at && *path) {
         path += *path == '.';
-        size_t n = strcspn(path, ".[");
-        if (n >= sizeof name)
+        if (!take_name(&path, name))
             return NULL;
-        memcpy(name, path, n);
-        name[n] = '\0';
-        at = n ? cJSON_GetObjectItemCaseSensitive(at, name) : at;
-        path += n;
+        at = name[0] ? cJSON_GetObjectItemCaseSensitive(at, name) : at;
         if (*path != '[')
             continue;
-        int used = 0;
+        int used = 0, index;
+        if (sscanf(path, "[%6d]%n", &index, &used) == 1 && used) {
+            at = cJSON_IsArray(at) && index >= 0 ? cJSON_GetArrayItem(at, index) : NULL;
+            path += used;
+            continue;
+        }
         if (sscanf(path, "[?(@.type%*[ =]%*1['\"]%127[^'\"]%*1['\"])]%n", wanted, &used) != 1 || used == 0)
             return NULL;
         at = of_type(at, wanted);

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from broker import MESSAGING, channel, subscription, to
-from leat import Leat, wait_for
+from leat import Leat, request, wait_for
 from topology import mesh
 
 NOWHERE = "http://127.0.0.1:9/"
@@ -83,21 +83,26 @@ def test_wait_says_what_is_missing(serve, leat):
     broker = serve([channel("a"), subscription("s", "a", "away")])
     leat(broker, "wait", "subscription/s", "--for", "condition=Ready=False")
     code, out, err = leat(broker, "wait", "subscription/s", "--timeout", "0s")
-    assert code == 1 and not out and "the time is over" in err and "Ready is False" in err and "away" in err
-    code, out, err = leat(broker, "wait", "subscription/none")
-    assert code == 1 and "there is no subscription 'none'" in err
+    assert code == 1 and not out and "condition not met for subscriptions/s: Ready is False" in err and "away" in err
+    code, out, err = leat(broker, "wait", "subscription/s", "--timeout", "100ms")
+    assert code == 1 and not out and "timed out waiting for the condition on subscriptions/s: Ready is False" in err
+    code, out, err = leat(broker, "wait", "subscription/none", "subscription/s", "--for", "condition=Ready=False")
+    assert code == 1 and 'subscriptions.messaging.knative.dev "none" not found' in err and out == "subscription.messaging.knative.dev/s condition met"
 
 
 def test_wait_for_a_path(serve, leat):
-    broker = serve([channel("a")])
+    broker = serve([labelled("a", **{"example.org/team": "shop"})])
     address = broker.ingress + "/channels/default/a"
-    for wish in ("jsonpath={.status.address.url}", f"jsonpath={{.status.address.url}}={address}", "jsonpath={.metadata.generation}=1"):
+    for wish in ("jsonpath={.status.address.url}", f"jsonpath={{.status.address.url}}={address}", "jsonpath={.metadata.generation}=1", "jsonpath={.status}", "jsonpath=.metadata.name=a", "jsonpath=metadata.name='a'",
+                 'jsonpath={.status.conditions[?(@.type=="Ready")].status}=True', 'jsonpath=.status.conditions[?(@.type=="Ready")].status=True', "jsonpath={.status.conditions[0].type}", "jsonpath={.metadata.labels.example\\.org/team}=shop"):
         assert leat(broker, "wait", "channel/a", "--for", wish)[0] == 0, wish
+    code, out, err = leat(broker, "wait", "channel/a", "--for", "jsonpath={.status}=x", "--timeout", "30s")
+    assert code == 1 and not out and "no one value" in err
     assert "is not" in leat(broker, "wait", "channel/a", "--for", "jsonpath={.status.address.url}=x", "--timeout", "0s")[2]
 
 
-@pytest.mark.parametrize("wish, then", [("create", "created"), ("delete", "deleted")])
-def test_wait_for_what_comes_and_goes(serve, leat, wish, then):
+@pytest.mark.parametrize("wish", ["create", "delete"])
+def test_wait_for_what_comes_and_goes(serve, leat, wish):
     broker = serve([])
     if wish == "delete":
         broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/channels", channel("c"))
@@ -106,7 +111,84 @@ def test_wait_for_what_comes_and_goes(serve, leat, wish, then):
         assert leat(broker, "delete", "channel/c")[0] == 0
     else:
         broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/channels", channel("c"))
-    assert waiting.wait() == 0 and waiting.stdout == [f"channel.messaging.knative.dev/c {then}"], waiting.logs
+    # of what was gone before it was seen, nothing is said
+    assert waiting.wait() == 0 and waiting.stdout in (["channel.messaging.knative.dev/c condition met"], [] if wish == "delete" else None), waiting.logs
+
+
+CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
+MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+def labelled(name, **labels):
+    thing = channel(name)
+    thing["metadata"]["labels"] = labels
+    return thing
+
+
+def test_wait_sees_what_happens_meanwhile(serve, leat):
+    """Changes of others do not end it, and the one that is meant does, whenever it comes."""
+    broker = serve([])
+    for name in ("a", "b"):
+        assert broker.ask("POST", CHANNELS, labelled(name)).status == 201
+    with Leat(["wait", "channel", "a", "b", "--for", "jsonpath={.metadata.labels.done}=yes"], env={"LEAT_SERVER": broker.api}) as waiting:
+        for labels, name in (({"done": "no"}, "a"), ({"done": "yes"}, "b"), ({"other": "1"}, "a"), ({"done": "yes"}, "a")):
+            assert broker.ask("PATCH", f"{CHANNELS}/{name}", {"metadata": {"labels": labels}}, MERGE).status == 200
+        assert waiting.wait() == 0 and waiting.stdout == ["channel.messaging.knative.dev/a condition met", "channel.messaging.knative.dev/b condition met"], waiting.logs
+
+
+def test_wait_by_labels_and_for_all(serve, leat):
+    broker = serve([])
+    far = labelled("far", team="shop")
+    far["metadata"]["namespace"] = "other"
+    for thing in (labelled("a", team="shop"), labelled("b", team="shop"), labelled("c")):
+        assert broker.ask("POST", CHANNELS, thing).status == 201
+    assert broker.ask("POST", CHANNELS.replace("default", "other"), far).status == 201
+    met = "channel.messaging.knative.dev/{} condition met".format
+    assert leat(broker, "wait", "channels", "--all")[:2] == (0, "\n".join(map(met, "abc")))
+    assert leat(broker, "wait", "channels", "-l", "team=shop")[:2] == (0, "\n".join(map(met, "ab")))
+    assert leat(broker, "wait", "channels", "-l", "team in (shop)", "-A")[:2] == (0, "\n".join(map(met, ("a", "b", "far"))))
+    code, out, err = leat(broker, "wait", "channels", "-l", "team=none")
+    assert code == 1 and not out and "no matching resources found" in err
+    assert leat(broker, "wait", "channels", "-l", "team=none", "--for=delete")[:2] == (0, "")
+    code, out, err = leat(broker, "wait", "channels", "-l", "team==!", "--for=delete")
+    assert code == 1 and "labelSelector" in err
+    code, out, err = leat(broker, "wait", "channels", "-l", "team=shop", "--for=delete", "--timeout=0s")
+    assert code == 1 and "condition not met for channels/a: it is there" in err and "channels/b" in err
+    with Leat(["wait", "channels", "-l", "team=shop", "--for=delete"], env={"LEAT_SERVER": broker.api}) as waiting:
+        for name in "ba":
+            assert broker.ask("DELETE", f"{CHANNELS}/{name}").status == 200
+        assert waiting.wait() == 0 and set(waiting.stdout) <= {met("a"), met("b")}, waiting.logs
+    assert leat(broker, "wait", "channel/a", "--for=delete")[:2] == (0, "")
+    for words, said in ((["channel/c", "--all"], "names one"), (["channel/c", "-A"], "-A is for"), (["channels", "a/b"], "which one")):
+        code, _, err = leat(broker, "wait", *words)
+        assert code == 2 and said in err, err
+
+
+def test_wait_for_the_end_of_the_one_that_is_there(serve):
+    """Another one of its name, made at once, is not it."""
+    broker = serve([])
+    assert broker.ask("POST", CHANNELS, labelled("a")).status == 201
+    assert broker.ask("PATCH", f"{CHANNELS}/a", {"metadata": {"finalizers": ["example.org/hold"]}}, MERGE).status == 200
+    with Leat(["wait", "channel/a", "--for=delete"], env={"LEAT_SERVER": broker.api}) as waiting:
+        assert broker.ask("DELETE", f"{CHANNELS}/a").status == 200
+        assert broker.ask("PATCH", f"{CHANNELS}/a", {"metadata": {"finalizers": None}}, MERGE).status == 200
+        assert waiting.wait() == 0, waiting.logs
+
+
+def test_wait_goes_on_when_its_server_comes_back(serve, tmp_path, leat_binary):
+    """A watch that breaks off is begun anew."""
+    data = tmp_path / "data"
+    words = ["serve", "--data-dir", data, "--ingress", "127.0.0.1:0", "--api"]
+    with Leat([*words, "127.0.0.1:0"]) as first:
+        first.wait_line("ready", "stdout")
+        address = first.address("api")
+        broker = {"LEAT_SERVER": address}
+        assert request("POST", address + CHANNELS, json.dumps(labelled("a")).encode(), {"Content-Type": "application/json"}).status == 201
+        waiting = Leat(["wait", "channel/a", "--for", "jsonpath={.metadata.labels.done}"], env=broker)
+    with waiting, Leat([*words, address.removeprefix("http://")]) as second:
+        second.wait_line("ready", "stdout")
+        assert request("PATCH", f"{address}{CHANNELS}/a", b'{"metadata":{"labels":{"done":"1"}}}', MERGE).status == 200
+        assert waiting.wait() == 0, waiting.logs
 
 
 # ---- describe ----
