@@ -35,16 +35,17 @@ THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_s
 FETCHED = {"kubectl": "kubectl", "kn_client": "kn", "upstream_samples": "kn", "kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients", "container_image (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ", "pubsub,emulator=$LEAT_PUBSUB,project=leat-tests")  # beside memory; as `serve --bus` takes them
+SAMPLED = ("faulty", "kafka", "rabbitmq", "pubsub")  # of a test's rows these take one, each another one; memory and log take all, and so do these when T names them
 ADAPTERS = ("kafka", "rabbitmq", "pubsub", "kubernetes")  # beside those that need nothing, rows of server adapters
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
-LONG = ("server knative_delivery (kafka)", "server knative_filters (kafka)", "server knative_ingress (kafka)", "server kafka_expiry", "crash of a kafka and of leat on it",
-        "server knative_delivery (rabbitmq)", "server knative_delivery (pubsub)", "crash of a rabbitmq and of leat on it")
+LONG = ("server knative_delivery (kafka", "server knative_filters (kafka", "server knative_ingress (kafka", "server kafka_expiry", "crash of a kafka and of leat on it",
+        "server knative_delivery (rabbitmq", "server knative_delivery (pubsub", "crash of a rabbitmq and of leat on it")
 AGAIN_MAX = 5  # suites that are run once more: when more fail, the machine is not the reason
 # In the output of a suite that failed: the report of a sanitizer, a fuzzer or a crash laboratory. That is no matter of time.
 PROOF = re.compile(r"(Address|Leak|Thread|Memory|UndefinedBehavior)Sanitizer|runtime error:|ERROR: libFuzzer|^FAILED after \d+ kills, seed \d+: (\W|\d|acknowledged|parked|the server ended)", re.M)
-# Of a processor: what suites of a kind take, who wait for most of their time. Others take a whole one.
-SHARES = {"server": 0.4, "contract": 0.4, "example": 0.4}
+# Of a processor: what suites take that wait for most of their time, by the first word or words of their name. Others take a whole one.
+SHARES = {"server": 0.4, "contract": 0.3, "example": 0.4, "unit broker_engine": 0.2, "unit broker_happenings": 0.2, "unit channels_kafka": 0.2, "unit clients_": 0.4}
 LIMIT = 900  # seconds for one suite: only a hanging one meets it
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -106,9 +107,11 @@ def server_suites():
         if name in ("adapters", "container_image"):
             yield from adapter_suites(source, program, san)
             continue
-        for bus in [None, *(BUSES if name in ON_EVERY_BUS else [])]:
-            env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {})}
-            title = f"server {name}" + (f" ({bus.partition(',')[0]})" if bus else "")
+        for n, bus in enumerate([None, *(BUSES if name in ON_EVERY_BUS else [])]):
+            system = bus and bus.partition(",")[0]
+            some = system in SAMPLED and not WORD
+            env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {}), **({"LEAT_ROWS": str(n)} if some else {})}
+            title = f"server {name}" + (f" ({system}{', a row of each' if some else ''})" if bus else "")
             yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env=env)
 
 
@@ -227,7 +230,7 @@ def wants(suite, node):
 
 
 def main():
-    suites = [s for s in all_suites() if WORD in s.name and (WORD or s.name not in LONG)]
+    suites = [s for s in all_suites() if WORD in s.name and (WORD or not s.name.startswith(LONG))]
     if not suites:
         print(f"no suite's name holds '{WORD}'; they are:\n  " + "\n  ".join(s.name for s in all_suites()))
         return 2
@@ -260,7 +263,7 @@ def queues(suites):
 
 def share(suite):
     """Of a processor, that it takes while it runs: as measured, and rounded up."""
-    return SHARES.get(suite.name.partition(" ")[0], 1.0)
+    return next((part for words, part in SHARES.items() if suite.name.startswith(words)), 1.0)
 
 
 def next_one(waiting, left):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests/lib/suites.py makes of suites that fail: which are run once more, what their end is called, and who never runs beside whom."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -104,6 +105,21 @@ def test_a_suite_says_how_long_it_had_a_processor(capsys):
     busy = suites.run(suites.Suite("unit busy", [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]))
     idle = suites.run(suites.Suite("unit idle", ["sleep", "0.2"]))
     assert busy.good and busy.cpu >= 0.3 and idle.good and idle.cpu < 0.2 <= idle.seconds
+
+
+def test_a_sampled_suite_runs_every_test_with_one_row_and_together_they_run_many():
+    file = pathlib.Path(suites.__file__).resolve().parents[1] / "server/test_knative_ingress.py"
+
+    def rows(**env):
+        out = subprocess.run([sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", file], env={**os.environ, **env}, capture_output=True, text=True).stdout
+        return {line.partition("::")[2] for line in out.splitlines() if "::" in line}
+
+    every = rows()
+    some = [rows(LEAT_ROWS=str(n)) for n in (1, 3, 4, 5)]
+    tests = {row.partition("[")[0] for row in every}
+    assert len(every) > len(tests) > 5
+    assert all(one <= every and sorted(row.partition("[")[0] for row in one) == sorted(tests) for one in some)
+    assert len(set.union(*some)) > 2 * len(tests)
 
 
 def test_every_kind_of_suite_is_there():
