@@ -222,12 +222,33 @@ static void print_event(const cJSON *e, const char *id, int64_t now_ns)
     }
 }
 
+/* What a token of one namespace does not see. */
+static void print_left_out(const cJSON *l)
+{
+    static const struct {
+        const char *member, *one, *many;
+    } parts[] = {{"channels", "channel", "channels"},
+                 {"subscriptions", "subscription", "subscriptions"},
+                 {"made", "event that was made", "events that were made"}};
+    const char *before = "Of other namespaces, which the token does not see, are left out: ";
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        double n = number_in(l, parts[i].member);
+        if (n <= 0)
+            continue;
+        printf("%s%.0f %s", before, n, n == 1 ? parts[i].one : parts[i].many);
+        before = ", ";
+    }
+    if (*before == ',')
+        printf(".\n");
+}
+
 static void print_all(const cJSON *tree)
 {
     const cJSON *e;
     int64_t now = clock_wall_ns(clock_system());
     cJSON_ArrayForEach(e, item(tree, "events"))
         print_event(e, text_in(tree, "id"), now);
+    print_left_out(item(tree, "leftOut"));
     if (cJSON_IsFalse(item(tree, "complete")))
         printf("There is more than can be shown; these are the newest notes.\n");
 }

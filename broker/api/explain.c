@@ -9,7 +9,8 @@
  *       "subscriptions": [{"name", "kind", "matched", "reason", "state", "attempts": [...]}], "unmatched",
  * "unlisted"}]}
  *
- * One element of events for each source and channel.
+ * One element of events for each source and channel. Who may see one namespace is told what lies in it, and under
+ * "leftOut" how much there is beside it: {"channels", "subscriptions", "made"}.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +18,17 @@
 
 #include "../lookup.h"
 #include "api.h"
+#include "order.h"
 #include "text.h"
 
 #define VALUE_MAX (256u << 10) /* of a parameter, with its escapes: an id is as long as an event's head may be */
 #define UNMATCHED_SHOWN 20     /* subscriptions that do not match, unless all are asked for */
 #define REASON_MAX 4096
 #define VIEWS_MAX 100 /* pairs of event and channel: one id may be of many sources, and pass many channels */
+
+struct left_out { /* of what the caller may not see */
+    unsigned channels, subscriptions, made;
+};
 
 struct explain {
     struct api_later later;
@@ -36,10 +42,13 @@ struct explain {
 struct view {
     const struct lookup *lookup;
     const struct routing *routing;
+    const struct access_caller *who;
+    struct left_out *left_out;
     bool all;
     uint64_t mark;
     size_t channel;               /* in the plan; SIZE_MAX: none of it */
     uint32_t subject;             /* the channel's */
+    bool foreign;                 /* it is none that the caller may see */
     const struct ce_event *event; /* its attributes; NULL: not known */
     int64_t taken_ns;             /* when the channel took it last; 0: not known */
 };
@@ -109,6 +118,17 @@ static void add_channel(cJSON *to, const struct routing *r, size_t channel)
         add_key(c, r->plan->channels[channel].key);
     else
         cJSON_AddNullToObject(c, "name"); /* it is no longer there */
+}
+
+static bool is_seen(const struct access_caller *who, const char *key)
+{
+    return access_sees(who, order_key_split(key).space);
+}
+
+/* Whether a channel of the plan may be seen; one that is gone has no namespace any more. */
+static bool channel_is_seen(const struct access_caller *who, const struct routing *r, size_t channel)
+{
+    return channel == SIZE_MAX ? !who->namespace_name[0] : is_seen(who, r->plan->channels[channel].key);
 }
 
 /* ---- attempts ---- */
@@ -235,8 +255,16 @@ static void add_unmatched(cJSON *list, const struct view *v, const struct plan_s
     append(list, s);
 }
 
+/* Whether the event went to a subscription, or has to. */
+static bool concerns(const struct view *v, size_t i)
+{
+    return (v->event && filter_match(v->routing->plan->subscriptions[i].filter, v->event)) ||
+           has_notes(v, v->routing->subscriptions[i]->subject);
+}
+
 /* Those that match, or that have attempts (a filter may have changed since), all of them; of the others some. Without
- * the event's attributes nothing can be said of a filter. */
+ * the event's attributes nothing can be said of a filter. Of a channel that the caller may not see, events that went to
+ * none of his are none of his business. */
 static void add_subscriptions(cJSON *to, const struct view *v)
 {
     const struct plan *plan = v->routing->plan;
@@ -246,8 +274,12 @@ static void add_subscriptions(cJSON *to, const struct view *v)
         const struct plan_subscription *p = &plan->subscriptions[i];
         if (p->channel != v->channel)
             continue;
-        if ((v->event && filter_match(p->filter, v->event)) || has_notes(v, v->routing->subscriptions[i]->subject))
+        if (!is_seen(v->who, p->key))
+            v->left_out->subscriptions++;
+        else if (concerns(v, i))
             add_matching(list, v, i);
+        else if (v->foreign)
+            continue;
         else if (++others > UNMATCHED_SHOWN && !v->all)
             unlisted++;
         else if (v->event)
@@ -305,33 +337,63 @@ static void add_made(cJSON *to, const struct view *v)
         const struct trace_note *n = &v->lookup->notes[i]->note;
         if (n->mark != v->mark || n->kind != TRACE_NOTE_MADE)
             continue;
+        size_t channel = plan_channel_of(v->routing, n->subject);
+        if (!channel_is_seen(v->who, v->routing, channel)) {
+            v->left_out->made++;
+            continue;
+        }
         cJSON *o = cJSON_CreateObject();
         add_slice(o, "id", n->other);
-        add_channel(o, v->routing, plan_channel_of(v->routing, n->subject));
+        add_channel(o, v->routing, channel);
         append(list, o);
     }
 }
 
-static void add_view(cJSON *events, struct view *v)
+/* Whether a note is that the event came in, by this view's channel or another. */
+static bool is_arrival(const struct view *v, const struct trace_note *n)
 {
-    cJSON *o = cJSON_CreateObject(), *taken = cJSON_AddArrayToObject(o, "taken");
+    return n->mark == v->mark && n->kind == TRACE_NOTE_EVENT;
+}
+
+/* The event as the channel took it, and when; as another one took it, where this one's note is gone: unless that is
+ * none of the caller's business. */
+static void find_event(struct view *v)
+{
     for (size_t i = 0; i < v->lookup->count; i++) {
         const struct trace_note *n = &v->lookup->notes[i]->note;
-        if (n->mark != v->mark || n->kind != TRACE_NOTE_EVENT)
+        if (!is_arrival(v, n))
             continue;
-        if (!v->event || n->subject == v->subject)
+        if (n->subject == v->subject || (!v->event && !v->who->namespace_name[0]))
             v->event = n->event;
-        if (n->subject != v->subject)
-            continue;
-        v->taken_ns = n->wall_ns;
-        add_taken(taken, v->lookup->notes[i]);
+        if (n->subject == v->subject)
+            v->taken_ns = n->wall_ns;
     }
+}
+
+/* Of a channel that the caller may not see: whether one of his own subscriptions has to do with the event. */
+static bool concerns_him(const struct view *v)
+{
+    const struct plan *plan = v->routing->plan;
+    for (size_t i = 0; v->channel != SIZE_MAX && i < plan->subscription_count; i++) {
+        const struct plan_subscription *p = &plan->subscriptions[i];
+        if (p->channel == v->channel && is_seen(v->who, p->key) && concerns(v, i))
+            return true;
+    }
+    return false;
+}
+
+static void add_view(cJSON *events, const struct view *v)
+{
+    cJSON *o = cJSON_CreateObject(), *taken = cJSON_AddArrayToObject(o, "taken");
+    for (size_t i = 0; i < v->lookup->count && !v->foreign; i++)
+        if (is_arrival(v, &v->lookup->notes[i]->note) && v->lookup->notes[i]->note.subject == v->subject)
+            add_taken(taken, v->lookup->notes[i]);
     if (v->event) {
         add_slice(o, "source", ce_event_source(v->event));
         add_slice(o, "type", ce_event_type(v->event));
         add_attributes(o, v->event);
     }
-    add_channel(o, v->routing, v->channel);
+    add_channel(o, v->routing, v->foreign ? SIZE_MAX : v->channel);
     add_made(o, v);
     if (v->channel != SIZE_MAX)
         add_subscriptions(o, v);
@@ -347,28 +409,41 @@ static uint32_t channel_of(const struct routing *r, const struct trace_note *n)
     return i == SIZE_MAX ? 0 : r->channels[r->plan->subscriptions[i].channel]->subject;
 }
 
-/* One view for each pair of event and channel, in the order of the first note about it. */
-static void add_events(cJSON *root, const struct lookup *l, const struct routing *r, bool all)
+/* One view for each pair of event and channel, in the order of the first note about it; how many. */
+static size_t add_events(cJSON *events, const struct view *of)
 {
     struct view views[VIEWS_MAX];
-    size_t count = 0;
-    cJSON *events = cJSON_AddArrayToObject(root, "events");
-    for (size_t i = 0; i < l->count && count < VIEWS_MAX; i++) {
-        const struct trace_note *n = &l->notes[i]->note;
-        uint32_t subject = channel_of(r, n);
+    size_t count = 0, shown = 0;
+    for (size_t i = 0; i < of->lookup->count && count < VIEWS_MAX; i++) {
+        const struct trace_note *n = &of->lookup->notes[i]->note;
+        uint32_t subject = channel_of(of->routing, n);
         bool seen = subject == 0;
         for (size_t k = 0; k < count && !seen; k++)
             seen = views[k].mark == n->mark && views[k].subject == subject;
         if (seen)
             continue;
-        views[count] = (struct view){.lookup = l,
-                                     .routing = r,
-                                     .all = all,
-                                     .mark = n->mark,
-                                     .channel = plan_channel_of(r, subject),
-                                     .subject = subject};
-        add_view(events, &views[count++]);
+        views[count] = *of;
+        views[count].mark = n->mark;
+        views[count].channel = plan_channel_of(of->routing, subject);
+        views[count].subject = subject;
+        find_event(&views[count]);
+        views[count].foreign = !channel_is_seen(of->who, of->routing, views[count].channel);
+        of->left_out->channels += views[count].foreign;
+        if (!views[count].foreign || concerns_him(&views[count])) {
+            add_view(events, &views[count]);
+            shown++;
+        }
+        count++;
     }
+    return shown;
+}
+
+static void add_left_out(cJSON *root, const struct left_out *l)
+{
+    cJSON *o = cJSON_AddObjectToObject(root, "leftOut");
+    cJSON_AddNumberToObject(o, "channels", l->channels);
+    cJSON_AddNumberToObject(o, "subscriptions", l->subscriptions);
+    cJSON_AddNumberToObject(o, "made", l->made);
 }
 
 /* ---- the request ---- */
@@ -394,19 +469,38 @@ static void not_known(struct http_request *r, const struct explain *x, int64_t s
     buf_fini(&since);
 }
 
+/* It was taken, but by no channel that the caller may see. */
+static void not_seen(struct http_request *r, const struct explain *x, const struct access_caller *who,
+                     const struct left_out *l)
+{
+    api_status(r, 404, "NotFound",
+               "nothing is known in the namespace %s of an event with the id '%.*s'; what is known of it in others (%u "
+               "%s) is not for a token of this namespace",
+               who->namespace_name, SLICE_ARG(buf_slice(&x->id)), l->channels,
+               l->channels == 1 ? "channel" : "channels");
+}
+
 static void answer(struct explain *x, const struct lookup *l)
 {
     const struct routing *r = engine_routing(x->api->engine);
+    const struct access_caller who = access_caller_of(&x->api->access, x->request);
+    struct left_out left_out = {0};
     if (l->count == 0 || !r) {
         not_known(x->request, x, l->since_ns);
         return;
     }
+    const struct view of = {.lookup = l, .routing = r, .who = &who, .left_out = &left_out, .all = x->all};
     cJSON *root = cJSON_CreateObject();
     add_slice(root, "id", buf_slice(&x->id));
     add_time(root, "since", l->since_ns);
     cJSON_AddBoolToObject(root, "complete", !l->cut);
-    add_events(root, l, r, x->all);
-    api_json(x->request, 200, root);
+    size_t shown = add_events(cJSON_AddArrayToObject(root, "events"), &of);
+    if (who.namespace_name[0])
+        add_left_out(root, &left_out);
+    if (shown || !who.namespace_name[0])
+        api_json(x->request, 200, root);
+    else
+        not_seen(x->request, x, &who, &left_out);
     cJSON_Delete(root);
 }
 

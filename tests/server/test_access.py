@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from broker import MESSAGING, channel, exchange, github_source, subscription
-from leat import Client, binary, wait_for
+from leat import Client, binary, request, wait_for
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
 ROLES = ("view", "publish", "operate", "edit", "admin")
@@ -157,7 +157,7 @@ def test_a_sample_of_the_matrix(guarded):
         ("POST", CHANNELS + "?dryRun=All"): ("00011", "00011"),
         ("POST", CHANNELS.replace("default", "other")): ("00011", "00000"),
         ("DELETE", CHANNELS.replace("default", "other") + "/none"): ("00011", "00000"),
-        ("GET", "/leat/v1/explain?id=1"): ("10111", "00000"),
+        ("GET", "/leat/v1/explain?id=1"): ("10111", "10111"),
         ("GET", "/leat/v1/dlq"): ("10111", "10111"),
         ("GET", "/leat/v1/dlq/default/subscription/sub"): ("10111", "10111"),
         ("POST", "/leat/v1/dlq/default/subscription/none/redrive"): ("00111", "00111"),
@@ -196,6 +196,52 @@ def test_lists_show_a_token_what_is_of_its_namespace(serve, tmp_path):
     assert [t["id"] for t in guarded.ask("view-default", "GET", "/leat/v1/tasks").json()["items"]] == [ids[0]]
     assert [guarded.ask("operate-default", "GET", f"/leat/v1/tasks/{i}").status for i in ids] == [200, 404]
     assert guarded.ask("operate-default", "DELETE", f"/leat/v1/tasks/{ids[1]}").status == 404
+    guarded.broker.may_lose = True
+
+
+def test_where_an_event_went_as_far_as_a_token_sees(serve, run, tmp_path, sink):
+    """The same id in two namespaces: a token sees its own part, and how much more there is."""
+    both = [thing for space in ("default", "other") for thing in (channel("c", space), subscription("s", "c", sink.url, namespace=space))]
+    guarded = Guarded(serve, tmp_path, both)
+    for space in ("default", "other"):
+        assert guarded.broker.post("c", b"", {"ce-specversion": "1.0", "ce-id": "both", "ce-type": "t", "ce-source": "/s"}, namespace=space).status == 202
+    assert guarded.broker.post("c", b"", {"ce-specversion": "1.0", "ce-id": "far", "ce-type": "t", "ce-source": "/s"}, namespace="other").status == 202
+
+    def told(who, id):
+        answer = guarded.ask(who, "GET", f"/leat/v1/explain?id={id}")
+        return answer.json() if answer.status == 200 else answer
+
+    whole = wait_for(lambda: (found := told("view", "both")) and len(found["events"]) == 2 and all(s.get("state") == "delivered" for e in found["events"] for s in e["subscriptions"]) and found, "both deliveries")
+    assert "leftOut" not in whole
+    mine = told("view-default", "both")
+    assert [e["channel"]["namespace"] for e in mine["events"]] == ["default"] and mine["leftOut"] == {"channels": 1, "subscriptions": 0, "made": 0}
+    assert "other" not in json.dumps({**mine, "leftOut": None})
+    refused = told("view-default", "far")
+    assert refused.status == 404 and "in the namespace default" in refused.text and "1 channel)" in refused.text and "other/" not in refused.text
+    assert told("view-default", "none").status == 404 and told("publish-default", "both").status == 403
+    code, out, said = run("explain", "both", "--server", guarded.broker.api, "--token", guarded.tokens["view-default"])
+    assert code == 0 and "Of other namespaces, which the token does not see, are left out: 1 channel." in out and "default/c" in out, said
+    guarded.broker.may_lose = True
+
+
+def test_a_trigger_of_another_namespace_is_not_told(serve, tmp_path, sink):
+    hub = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "hub", "namespace": "other"}}
+    def trigger(name, space):
+        return {"apiVersion": "eventing.knative.dev/v1", "kind": "Trigger", "metadata": {"name": name, "namespace": space}, "spec": {"brokerRef": {"kind": "Broker", "name": "hub", "namespace": "other", "apiVersion": "eventing.knative.dev/v1"}, "filter": {"attributes": {"type": "t"}}, "subscriber": {"uri": sink.url}}}
+    guarded = Guarded(serve, tmp_path, [hub, trigger("near", "other"), trigger("far", "default")])
+    file = guarded.file
+    other = token(file, "--role", "view", "--name", "view-other", "--namespace", "other")
+    ask = lambda text, id: guarded.broker.ask("GET", f"/leat/v1/explain?id={id}", headers=bearer(text))
+    assert request("POST", f"{guarded.broker.ingress}/other/hub", b"", {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t", "ce-source": "/s"}).status == 202
+    wait_for(lambda: ask(guarded.tokens["view"], "1").status == 200 and len(ask(guarded.tokens["view"], "1").json()["events"][0]["subscriptions"]) == 2, "both triggers")
+    (seen,) = ask(other, "1").json()["events"]
+    assert [s["name"] for s in seen["subscriptions"]] == ["near"] and ask(other, "1").json()["leftOut"] == {"channels": 0, "subscriptions": 1, "made": 0}
+    (seen,) = ask(guarded.tokens["view-default"], "1").json()["events"]  # its own trigger got it, from where it does not see
+    assert [s["name"] for s in seen["subscriptions"]] == ["far"] and seen["channel"] == {"name": None} and not seen["taken"] and seen["type"] == "t"
+    assert ask(guarded.tokens["view-default"], "1").json()["leftOut"] == {"channels": 1, "subscriptions": 1, "made": 0}
+    assert request("POST", f"{guarded.broker.ingress}/other/hub", b"", {"ce-specversion": "1.0", "ce-id": "2", "ce-type": "unheard", "ce-source": "/s"}).status == 202
+    wait_for(lambda: ask(guarded.tokens["view"], "2").status == 200, "the second")
+    assert ask(guarded.tokens["view-default"], "2").status == 404  # which its filter does not let pass
     guarded.broker.may_lose = True
 
 
