@@ -80,9 +80,6 @@ struct kafka_settings {
     uint64_t keep_ns;
 };
 
-/* Any thread: stop has begun. */
-bool kafka_bus_closed(const struct kafka_bus *k);
-
 /* ---- kafka_clerk.c: K, for what blocks ---- */
 
 struct kafka_job;
@@ -97,10 +94,6 @@ struct kafka_job { /* lies in the asker's structure until `done` ran */
 };
 /* From control. Jobs run in order, one at a time. */
 void kafka_clerk_ask(struct kafka_bus *k, struct kafka_job *j);
-
-/* Any thread: to control (notes.h), KAFKA_NOTICES_A_MINUTE of each code. Never blocks. */
-void kafka_notice(struct kafka_bus *k, int severity, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 
 /* ---- ops of kafka_subscription.c and kafka_stream.c, as in bus.h ---- */
 enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name, const struct bus_start *start,

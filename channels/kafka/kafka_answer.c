@@ -82,7 +82,7 @@ void kafka_channel_ask(struct bus_channel *c)
     c->asked = true;
     atomic_store(&c->suspect, false);
     list_push_back(&c->bus->to_ask, &c->ask_link);
-    loop_defer(c->bus->env.control, &c->bus->asker);
+    loop_defer(c->bus->desk.env.control, &c->bus->asker);
 }
 
 /* ---- answers ---- */
@@ -140,9 +140,9 @@ static void refuse(struct bus_channel *c, enum err err, const char *text)
     atomic_store(&c->state, KAFKA_CHANNEL_REFUSED);
     c->err = err;
     snprintf(c->reason, sizeof c->reason, "%s", text);
-    c->ask_ns = clock_monotonic_ns(k->clock) + KAFKA_RETRY_NS;
+    c->ask_ns = clock_monotonic_ns(k->desk.clock) + KAFKA_RETRY_NS;
     if (news)
-        kafka_notice(k, 2, "TopicFailed", "channel %s takes no events: %s", c->name, c->reason);
+        desk_notice(&k->desk, 2, "TopicFailed", "channel %s takes no events: %s", c->name, c->reason);
     kafka_channel_ops_end(c, err);
 }
 
@@ -161,9 +161,9 @@ static bool fits(struct bus_channel *c, const struct kafka_rules *rules, const s
     }
     if (a->partitions != s->partitions && !s->external && !c->told) {
         c->told = true;
-        kafka_notice(c->bus, 1, "TopicDiffers",
-                     "topic %s has %" PRId32 " partitions, not %" PRId32 " as channel %s says; it is used as it is",
-                     c->list[topic].name, a->partitions, s->partitions, c->name);
+        desk_notice(&c->bus->desk, 1, "TopicDiffers",
+                    "topic %s has %" PRId32 " partitions, not %" PRId32 " as channel %s says; it is used as it is",
+                    c->list[topic].name, a->partitions, s->partitions, c->name);
     }
     return true;
 }
@@ -176,9 +176,9 @@ static void may_write(struct bus_channel *c)
     if (denied)
         snprintf(text, sizeof text, "topic %s cannot be written: %s", c->list[0].name, rd_kafka_err2str(denied));
     if (denied && strcmp(text, c->reason) != 0)
-        kafka_notice(c->bus, 2, "TopicFailed", "channel %s takes no events: %s", c->name, text);
+        desk_notice(&c->bus->desk, 2, "TopicFailed", "channel %s takes no events: %s", c->name, text);
     else if (!denied && c->err)
-        kafka_notice(c->bus, 0, "TopicReady", "channel %s takes events again", c->name);
+        desk_notice(&c->bus->desk, 0, "TopicReady", "channel %s takes events again", c->name);
     c->err = denied ? ERR_DENIED : OK;
     memcpy(c->reason, text, sizeof text);
 }
@@ -204,10 +204,10 @@ static void ready(struct bus_channel *c, uint64_t record_max, bool anew)
     atomic_store(&c->record_max, record_max);
     atomic_store_explicit(&c->state, KAFKA_CHANNEL_READY, memory_order_release);
     if (anew) {
-        kafka_notice(k, 2, "TopicDeleted",
-                     "a topic of channel %s had been deleted and is there anew; events that it held and nobody had "
-                     "taken are lost",
-                     c->name);
+        desk_notice(&k->desk, 2, "TopicDeleted",
+                    "a topic of channel %s had been deleted and is there anew; events that it held and nobody had "
+                    "taken are lost",
+                    c->name);
         kafka_subscriptions_restart(c);
         kafka_ends_forget(k); /* of what was appended meanwhile */
     }
@@ -268,5 +268,5 @@ static void answered(struct kafka_job *j)
     free(ask);
     k->asking = NULL;
     if (!list_empty(&k->to_ask))
-        loop_defer(k->env.control, &k->asker);
+        loop_defer(k->desk.env.control, &k->asker);
 }

@@ -62,7 +62,7 @@ static bool topic_changed(rd_kafka_resp_err_t err)
 
 static enum err refused(struct kafka_bus *k, const struct bus_channel *c)
 {
-    if (atomic_load_explicit(&k->closed, memory_order_relaxed))
+    if (atomic_load_explicit(&k->desk.closed, memory_order_relaxed))
         return ERR_CLOSED;
     if (atomic_load_explicit(&c->state, memory_order_acquire) != KAFKA_CHANNEL_READY)
         return ERR_UNAVAILABLE;
@@ -75,41 +75,9 @@ static enum err refused(struct kafka_bus *k, const struct bus_channel *c)
     return OK;
 }
 
-/* Counts it in, or refuses: one event goes always, so that one larger than the bound is taken alone. */
-static enum err count_in(struct kafka_bus *k, struct bus_channel *c, uint64_t charge)
-{
-    uint64_t before = atomic_fetch_add(&k->pending_bytes, charge);
-    if (before && before + charge > k->settings.buffer) {
-        atomic_fetch_sub(&k->pending_bytes, charge);
-        return ERR_FULL;
-    }
-    atomic_fetch_add(&k->pending, 1);
-    kafka_channel_hold(c);
-    return OK;
-}
-
-void kafka_channel_hold(struct bus_channel *c)
-{
-    atomic_fetch_add(&c->pending, 1);
-}
-
-/* The channel may be freed at once. */
-void kafka_channel_let_go(struct bus_channel *c)
-{
-    struct kafka_bus *k = c->bus;
-    unsigned before = atomic_fetch_sub(&c->pending, 1);
-    assert(before > 0);
-    if (before == 1 && atomic_load(&k->going_count))
-        post_send(k->post);
-}
-
 static void count_out(struct bus_channel *c, uint64_t charge)
 {
-    struct kafka_bus *k = c->bus;
-    atomic_fetch_sub(&k->pending_bytes, charge);
-    kafka_channel_let_go(c);
-    if (atomic_fetch_sub(&k->pending, 1) == 1 && atomic_load(&k->closed))
-        post_send(k->post);
+    desk_count_out(&c->bus->desk, &c->pending, charge, 1);
 }
 
 /* ---- out ---- */
@@ -152,7 +120,7 @@ static enum err out(struct kafka_bus *k, struct kafka_loop *l, struct bus_channe
                     struct record *r, struct bus_append *a)
 {
     a->charge = ce_event_size(event) + EVENT_OVERHEAD;
-    enum err e = count_in(k, c, a->charge);
+    enum err e = desk_count_in(&k->desk, &c->pending, a->charge);
     if (e)
         return e;
     a->home = l->loop;
@@ -244,7 +212,7 @@ void kafka_append_reported(rd_kafka_t *rk, const rd_kafka_message_t *m, void *op
 
 void kafka_append_flush(struct kafka_bus *k)
 {
-    for (size_t i = 0; i < k->env.loop_count; i++)
+    for (size_t i = 0; i < k->desk.env.loop_count; i++)
         homeward_hand_over(&k->loops[i].homeward, k->loops[i].post);
 }
 

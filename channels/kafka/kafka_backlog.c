@@ -81,8 +81,8 @@ static bool look(struct bus_subscription *s)
         for (int32_t i = 0; i < s->cursors[t].count && !others; i++)
             others = !s->cursors[t].at[i]->at;
     }
-    if (!others || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus) ||
-        clock_monotonic_ns(s->bus->clock) - s->looked_ns < KAFKA_LOOK_NS)
+    if (!others || s->state != KAFKA_SUB_READY || desk_closed(&s->bus->desk) ||
+        clock_monotonic_ns(s->bus->desk.clock) - s->looked_ns < KAFKA_LOOK_NS)
         return false;
     if (list_empty(&s->look_link) && !s->looking)
         list_push_back(&s->bus->to_look, &s->look_link);
@@ -112,7 +112,7 @@ static uint64_t backlog(const struct bus_subscription *s, int64_t *head)
 
 static void probe(struct bus_subscription *s, struct bus_probe *out)
 {
-    const struct clock *clock = s->bus->clock;
+    const struct clock *clock = s->bus->desk.clock;
     int64_t head = 0, wall = clock_wall_ns(clock);
     *out = (struct bus_probe){.healthy = !s->reason[0], .dropped = atomic_load(&s->expired)};
     out->err = s->err;

@@ -11,9 +11,8 @@
 
 #include "ce_kafka.h"
 #include "kafka.h"
+#include "../desk.h"
 #include "../homeward.h"
-#include "../notes.h"
-#include "../post.h"
 
 #define KAFKA_BUFFER (32ull << 20)              /* bytes of events that wait for the broker, of all channels */
 #define KAFKA_FETCH (4ull << 20)                /* bytes that a consumer holds ahead */
@@ -136,9 +135,6 @@ bool kafka_reads_ended(struct kafka_bus *k);
 void kafka_reads_quit(struct kafka_bus *k);     /* fini: joins R */
 void kafka_reads_arrived(struct kafka_loop *l); /* its loop */
 void kafka_reads_forget(struct kafka_loop *l);  /* fini */
-/* Any thread: as long as it is held, a channel that was released is not freed. */
-void kafka_channel_hold(struct bus_channel *c);
-void kafka_channel_let_go(struct bus_channel *c);
 void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
 void kafka_ends_forget(struct kafka_bus *k);     /* control: they are to be asked for again */
 void kafka_refreshing_free(struct kafka_bus *k); /* fini */
@@ -157,25 +153,18 @@ struct kafka_reads {
 /* ---- the bus ---- */
 
 struct kafka_bus {
-    struct bus base;
-    struct bus_env env;
-    const struct clock *clock;
+    struct desk desk;
     struct kafka_settings settings;
     struct kafka_client *client;
     struct kafka_loop *loops; /* owned, one per loop */
 
-    struct map channels; /* name → bus_channel */
-    atomic_uint going_count;
+    struct map channels;  /* name → bus_channel */
     atomic_bool suspects; /* some channel is one */
     struct list going;    /* control: channels that were released, by link; no more in the map */
 
     struct kafka_producers producers;
     struct kafka_clerk clerk;
-    struct notes notes;
     struct kafka_reads reads;
-    struct kafka_stop *stop; /* owned */
-    struct post *post;       /* to control: notes, jobs, fatal errors, the last append */
-    struct loop_timer tick;
     struct list to_ask;          /* control: channels, by ask_link */
     struct loop_task asker;      /* control: asks for those */
     struct kafka_ask *asking;    /* control: what K has in hand; owned; NULL: nothing */
@@ -188,20 +177,16 @@ struct kafka_bus {
     uint64_t opened_ns;            /* likewise */
     bool connected;                /* control: a broker has been there */
 
-    _Atomic uint64_t pending, pending_bytes; /* appends under way */
-    atomic_bool closed;                      /* stop has begun */
-    rd_kafka_t *groups;                      /* K's, kafka_offsets.c; owned; NULL: none yet */
-    bool groups_stuck;                       /* K's: a request of it was given up */
-    int brokers;                             /* K's: as last seen; 0: never */
-    uint64_t brokers_ns;                     /* K's: since when it sees so many, by the system's clock */
+    rd_kafka_t *groups;        /* K's, kafka_offsets.c; owned; NULL: none yet */
+    bool groups_stuck;         /* K's: a request of it was given up */
+    int brokers;               /* K's: as last seen; 0: never */
+    uint64_t brokers_ns;       /* K's: since when it sees so many, by the system's clock */
     struct list to_look;       /* subscriptions of which others may have settled something, by look_link */
     bool looking;              /* K looks after one of them */
     bool keeping;              /* one of them shows its sign of life */
     size_t subscriptions_busy; /* control; of kafka_subscription.c, as the next: what stop waits for */
     void (*subscriptions_gone)(struct kafka_bus *k);
-    bool stopping, stopped;
     enum { KAFKA_STREAMS_THERE, KAFKA_STREAMS_GOING, KAFKA_STREAMS_GONE } streams; /* control; stop's */
-    struct bus_op *stop_ops;                                                       /* control's; chained by owner */
 };
 
 static inline struct kafka_bus *kafka_of(struct bus *b)

@@ -118,7 +118,7 @@ void kafka_channel_suspect(struct bus_channel *c)
     if (atomic_exchange(&c->suspect, true))
         return;
     atomic_store(&c->bus->suspects, true);
-    post_send(c->bus->post);
+    desk_call(&c->bus->desk);
 }
 
 /* Those in the map, then those that go. */
@@ -243,7 +243,7 @@ enum err kafka_provision(struct bus *b, struct slice name, const struct bus_para
     struct kafka_bus *k = kafka_of(b);
     struct kafka_channel_settings s;
     struct bus_channel *c = NULL;
-    if (k->stopping)
+    if (k->desk.stopping)
         return diag_set(d, ERR_CLOSED, "the bus is stopping");
     enum err e = kafka_channel_settings_read(&k->settings, name, params, count, &s, d);
     if (!e)
@@ -253,7 +253,7 @@ enum err kafka_provision(struct bus *b, struct slice name, const struct bus_para
     c->refs++;
     op->text = NULL;
     if (atomic_load(&c->state) == KAFKA_CHANNEL_READY) {
-        bus_op_end(k->env.control, op, OK); /* topics are changed by nobody but who owns them */
+        bus_op_end(k->desk.env.control, op, OK); /* topics are changed by nobody but who owns them */
     } else {
         ops_add(c, op);
         kafka_channel_ask(c);
@@ -269,11 +269,12 @@ void kafka_channel_gone(struct bus_channel *c, enum err err, const char *text)
     struct kafka_bus *k = c->bus;
     struct bus_op *op = c->going;
     if (err)
-        kafka_notice(k, 1, "TopicStays", "channel %s is gone, and its topic could not be deleted: %s", c->name, text);
+        desk_notice(&k->desk, 1, "TopicStays", "channel %s is gone, and its topic could not be deleted: %s", c->name,
+                    text);
     list_remove(&c->link);
-    atomic_fetch_sub(&k->going_count, 1);
+    atomic_fetch_sub(&k->desk.going_count, 1);
     if (!list_empty(&k->to_ask)) /* perhaps for its name */
-        loop_defer(k->env.control, &k->asker);
+        loop_defer(k->desk.env.control, &k->asker);
     kafka_channel_free(c);
     op->text = NULL;
     op->done(op, OK);
@@ -303,7 +304,7 @@ void kafka_release(struct bus *b, struct bus_channel *c, bool remove, struct bus
     assert(c->bus == k && c->refs > 0);
     op->text = NULL;
     if (--c->refs) {
-        bus_op_end(k->env.control, op, OK);
+        bus_op_end(k->desk.env.control, op, OK);
         return;
     }
     map_remove(&k->channels, slice_str(c->name));
@@ -315,8 +316,8 @@ void kafka_release(struct bus *b, struct bus_channel *c, bool remove, struct bus
     c->going = op;
     c->remove = remove;
     list_push_back(&k->going, &c->link);
-    atomic_fetch_add(&k->going_count, 1);
-    post_send(k->post); /* kafka_channels_look, after this call */
+    atomic_fetch_add(&k->desk.going_count, 1);
+    desk_call(&k->desk); /* kafka_channels_look, after this call */
 }
 
 /* ---- what time and events bring ---- */
@@ -329,7 +330,7 @@ void kafka_channels_go_on(struct kafka_bus *k)
 
 void kafka_channels_look(struct kafka_bus *k)
 {
-    uint64_t now = clock_monotonic_ns(k->clock);
+    uint64_t now = clock_monotonic_ns(k->desk.clock);
     atomic_store(&k->suspects, false);
     map_each(entry, next, &k->channels) {
         struct bus_channel *c = entry->value;

@@ -71,8 +71,8 @@ struct bus_channel {
 
     atomic_bool suspect; /* a topic seems to have changed or gone, or `denied` has: to be looked at */
     _Atomic int denied;  /* why the broker lets us write nothing, as the last report has it: librdkafka's; 0: it does */
-    atomic_uint pending; /* appends under way */
-    atomic_bool stalled; /* the last report said that the broker did not answer in time */
+    _Atomic uint64_t pending; /* appends under way */
+    atomic_bool stalled;      /* the last report said that the broker did not answer in time */
     _Atomic uint64_t appended, foreign;
     char name[];
 };

@@ -27,7 +27,7 @@ static void *clerk_run(void *arg)
         pthread_mutex_lock(&c->lock);
         c->busy = false;
         list_push_back(&c->done, &j->link);
-        post_send(k->post);
+        desk_call(&k->desk);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -78,7 +78,7 @@ void kafka_clerk_cancel(struct kafka_bus *k)
         container_of(l, struct kafka_job, link)->err = ERR_CLOSED;
     list_splice_back(&c->done, &c->asked);
     pthread_mutex_unlock(&c->lock);
-    post_send(k->post);
+    desk_call(&k->desk);
 }
 
 void kafka_clerk_finished(struct kafka_bus *k)

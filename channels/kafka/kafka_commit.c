@@ -98,12 +98,12 @@ void kafka_commit_result(struct kafka_member *m, rd_kafka_event_t *event)
     if (!vain || m->vain)
         return;
     m->vain = true;
-    loop_timer_start(m->subscription->bus->env.control, &m->again, KAFKA_AGAIN_NS);
+    loop_timer_start(m->subscription->bus->desk.env.control, &m->again, KAFKA_AGAIN_NS);
     /* A rebalance under way refuses commits for a moment, and members that were given up for dead learn it so. */
     if (err != RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS && err != RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION &&
         err != RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID)
-        kafka_notice(m->subscription->bus, 1, "CommitFailed",
-                     "what subscription %s has settled cannot be committed to group %s (%s); it is tried again, and "
-                     "until then a restart would deliver it once more",
-                     m->subscription->name, m->subscription->group, rd_kafka_err2str(err));
+        desk_notice(&m->subscription->bus->desk, 1, "CommitFailed",
+                    "what subscription %s has settled cannot be committed to group %s (%s); it is tried again, and "
+                    "until then a restart would deliver it once more",
+                    m->subscription->name, m->subscription->group, rd_kafka_err2str(err));
 }

@@ -110,7 +110,7 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
     assert(!s->member);
     struct kafka_member *m = calloc(1, sizeof *m);
     struct rd_kafka_conf_s *conf = m ? configure(s, &m->ahead_bytes) : NULL;
-    enum err e = conf && !post_new(s->bus->env.control, kafka_member_serve, m, &m->post) ? OK : ERR_NOMEM;
+    enum err e = conf && !post_new(s->bus->desk.env.control, kafka_member_serve, m, &m->post) ? OK : ERR_NOMEM;
     if (!e && rd_kafka_conf_interceptor_add_on_new(conf, "member", on_new, m))
         e = ERR_NOMEM;
     if (!e) {
@@ -138,7 +138,7 @@ enum err kafka_member_new(struct bus_subscription *s, struct diag *d)
     rd_kafka_topic_partition_list_t *topics = topics_of(s->channel);
     rd_kafka_resp_err_t err = rd_kafka_subscribe(m->rk, topics);
     rd_kafka_topic_partition_list_destroy(topics);
-    loop_timer_start(s->bus->env.control, &m->beat, KAFKA_BEAT_NS);
+    loop_timer_start(s->bus->desk.env.control, &m->beat, KAFKA_BEAT_NS);
     if (err) {
         kafka_subscription_says(s, kafka_client_err(err), "group %s: %s", s->group, rd_kafka_err2str(err));
         kafka_member_close(m);

@@ -14,12 +14,12 @@
 
 static void arm(struct bus_subscription *s, uint64_t ns)
 {
-    loop_timer_start(s->bus->env.control, &s->keep, ns < s->bus->settings.keep_ns ? ns : s->bus->settings.keep_ns);
+    loop_timer_start(s->bus->desk.env.control, &s->keep, ns < s->bus->settings.keep_ns ? ns : s->bus->settings.keep_ns);
 }
 
 static bool is_idle(const struct bus_subscription *s)
 {
-    return !s->member && s->stream_count == 0 && s->state == KAFKA_SUB_READY && !kafka_bus_closed(s->bus);
+    return !s->member && s->stream_count == 0 && s->state == KAFKA_SUB_READY && !desk_closed(&s->bus->desk);
 }
 
 void kafka_keep_due(struct loop_timer *t)

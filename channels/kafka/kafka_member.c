@@ -20,7 +20,7 @@
 
 static struct loop *control_of(const struct kafka_member *m)
 {
-    return m->subscription->bus->env.control;
+    return m->subscription->bus->desk.env.control;
 }
 
 struct kafka_partition *kafka_member_find(struct kafka_member *m, const char *topic, int32_t partition)
@@ -92,8 +92,8 @@ static void call(struct kafka_member *m, const char *what, rd_kafka_error_t *err
 {
     if (!error)
         return;
-    kafka_notice(m->subscription->bus, 1, "RebalanceFailed", "group %s: %s: %s", m->subscription->group, what,
-                 rd_kafka_error_string(error));
+    desk_notice(&m->subscription->bus->desk, 1, "RebalanceFailed", "group %s: %s: %s", m->subscription->group, what,
+                rd_kafka_error_string(error));
     rd_kafka_error_destroy(error);
 }
 

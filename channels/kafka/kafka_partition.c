@@ -100,8 +100,8 @@ static void unreadable(struct kafka_partition *p, const rd_kafka_message_t *m)
     else if (kafka_client_err(m->err) == ERR_NOTFOUND)
         kafka_channel_suspect(c);
     else
-        kafka_notice(k, 1, "FetchFailed", "partition %d of %s cannot be read: %s", (int)p->cursor->partition,
-                     kafka_cursor_topic(p->member->subscription, p->cursor), rd_kafka_message_errstr(m));
+        desk_notice(&k->desk, 1, "FetchFailed", "partition %d of %s cannot be read: %s", (int)p->cursor->partition,
+                    kafka_cursor_topic(p->member->subscription, p->cursor), rd_kafka_message_errstr(m));
 }
 
 /* Takes more from librdkafka, without waiting. Entries are made before, so that no record is without one. */
@@ -157,8 +157,8 @@ static void expired(struct kafka_partition *p, int64_t offset)
     settled -= p->ledger.beyond + (uint32_t)(p->ledger.base - offset);
     uint64_t lost = (uint64_t)(offset - p->before) - settled;
     atomic_fetch_add(&s->expired, lost);
-    kafka_notice(
-        s->bus, 2, "EventsExpired",
+    desk_notice(
+        &s->bus->desk, 2, "EventsExpired",
         "partition %d of %s begins at %lld, and subscription %s had come to %lld only: %llu events were removed "
         "by the topic's retention before they were delivered",
         (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), (long long)offset, s->name, (long long)p->before,
@@ -173,11 +173,11 @@ static void tell_gap(struct kafka_partition *p, int64_t offset)
         expired(p, offset);
     else if (offset < p->before) {
         kafka_ledger_init(&p->ledger, offset);
-        kafka_notice(s->bus, 2, "OffsetGone",
-                     "partition %d of %s no longer has offset %lld, to which subscription %s had come: the topic was "
-                     "made anew or cut; it begins again at %lld",
-                     (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), (long long)p->before, s->name,
-                     (long long)offset);
+        desk_notice(&s->bus->desk, 2, "OffsetGone",
+                    "partition %d of %s no longer has offset %lld, to which subscription %s had come: the topic was "
+                    "made anew or cut; it begins again at %lld",
+                    (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), (long long)p->before, s->name,
+                    (long long)offset);
     }
     p->before = -1;
     changed(p);
@@ -227,8 +227,8 @@ static bool decode(struct kafka_partition *p, struct kafka_entry *e)
     e->message = NULL;
     if (!err)
         return true;
-    kafka_notice(s->bus, 2, "RecordSkipped", "the record at offset %lld of partition %d of %s is no event: %s",
-                 (long long)e->offset, (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), err_name(err));
+    desk_notice(&s->bus->desk, 2, "RecordSkipped", "the record at offset %lld of partition %d of %s is no event: %s",
+                (long long)e->offset, (int)p->cursor->partition, kafka_cursor_topic(s, p->cursor), err_name(err));
     kafka_ledger_settle(&p->ledger, e->offset);
     changed(p);
     kafka_stream_spared(p->stream, e);
@@ -297,7 +297,7 @@ void kafka_partition_let_go(struct kafka_partition *p)
     p->moving = p->resting = false;
     p->stream = NULL;
     p->home.run = came_home;
-    loop_post_reserved(p->member->subscription->bus->env.control, &p->home);
+    loop_post_reserved(p->member->subscription->bus->desk.env.control, &p->home);
 }
 
 void kafka_partition_give_back(struct kafka_partition *p)
@@ -373,7 +373,7 @@ static void ask_returned(struct letter *m)
 static void asked(struct letter *m)
 {
     struct kafka_partition *p = container_of(m, struct kafka_partition, ask);
-    struct loop *control = p->member->subscription->bus->env.control;
+    struct loop *control = p->member->subscription->bus->desk.env.control;
     struct bus_stream *st = p->stream; /* NULL: it is on its way home */
     if (st && p->asking == KAFKA_RECALL_REVOKE)
         kafka_partition_revoke(p);

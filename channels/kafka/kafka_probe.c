@@ -123,7 +123,7 @@ static bool refresh(struct kafka_bus *k)
     uint64_t now = clock_monotonic_ns(clock_system());
     if (!k->refreshing && k->refreshed_ns && now - k->refreshed_ns < KAFKA_LOOK_NS)
         return true;
-    if (!k->refreshing && !k->stopping)
+    if (!k->refreshing && !k->desk.stopping)
         refresh_begin(k);
     return !k->refreshing;
 }

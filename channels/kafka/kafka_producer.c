@@ -66,7 +66,7 @@ static enum err producer_new(struct kafka_bus *k, uint64_t batch_bytes, struct k
     }
     p->queue = rd_kafka_queue_get_main(p->rk);
     rd_kafka_queue_io_event_enable(p->queue, k->producers.fd, &one, sizeof one);
-    p->born_ns = clock_monotonic_ns(k->clock);
+    p->born_ns = clock_monotonic_ns(k->desk.clock);
     *out = p;
     return OK;
 }
@@ -166,7 +166,7 @@ void kafka_producers_replace(struct kafka_bus *k)
         struct kafka_producer *p = container_of(l, struct kafka_producer, link), *fresh = NULL;
         if (p->retired || !atomic_load(&p->failed))
             continue;
-        if (clock_monotonic_ns(k->clock) - p->born_ns < YOUNG_NS) {
+        if (clock_monotonic_ns(k->desk.clock) - p->born_ns < YOUNG_NS) {
             atomic_store(&ps->failed, true);
             continue;
         }
@@ -179,10 +179,10 @@ void kafka_producers_replace(struct kafka_bus *k)
         list_push_front(&ps->list, &fresh->link);
         topics_move(k, p, fresh);
         all_denied(k, fresh, err);
-        kafka_notice(k, 1, "ProducerReplaced",
-                     "the producer met an error that ends it, and a new one took its place; what was under way is "
-                     "answered with 503: %s",
-                     why);
+        desk_notice(&k->desk, 1, "ProducerReplaced",
+                    "the producer met an error that ends it, and a new one took its place; what was under way is "
+                    "answered with 503: %s",
+                    why);
     }
     pthread_rwlock_unlock(&ps->lock);
 }
@@ -196,7 +196,7 @@ static bool producer_serve(struct kafka_bus *k, struct kafka_producer *p)
     if (!atomic_load(&p->failed) && rd_kafka_fatal_error(p->rk, NULL, 0)) {
         atomic_store(&p->failed, true);
         atomic_store(&k->producers.failed, true);
-        post_send(k->post);
+        desk_call(&k->desk);
     }
     if (rd_kafka_outq_len(p->rk) > 0)
         return false;

@@ -465,7 +465,7 @@ enum err kafka_read(struct bus *b, struct bus_channel *c, const struct bus_start
     if (!e) {
         list_push_back(&rs->list, &r->link);
         atomic_fetch_add(&rs->count, 1);
-        kafka_channel_hold(c);
+        desk_hold(&c->bus->desk, &c->pending);
     }
     pthread_mutex_unlock(&rs->lock);
     if (e)
@@ -495,9 +495,9 @@ static void arrived(struct kafka_bus *k, struct kafka_read *r)
     free(r);
     op->text = NULL;
     op->done(op, e);
-    kafka_channel_let_go(c);
+    desk_count_out(&c->bus->desk, &c->pending, 0, 1);
     if (atomic_fetch_sub(&rs->count, 1) == 1 && atomic_load(&rs->closed))
-        post_send(k->post);
+        desk_call(&k->desk);
 }
 
 void kafka_reads_arrived(struct kafka_loop *l)

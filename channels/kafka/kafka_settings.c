@@ -34,26 +34,6 @@ static enum err replication_read(const struct bus_param *p, int16_t *out, struct
     return e;
 }
 
-static enum err mode_read(const struct bus_param *p, enum ce_mode *out, struct diag *d)
-{
-    if (strcmp(p->value, "binary") == 0)
-        *out = CE_MODE_BINARY;
-    else if (strcmp(p->value, "structured") == 0)
-        *out = CE_MODE_STRUCTURED;
-    else
-        return diag_set(d, ERR_INVALID, "mode is \"%s\"; it is binary or structured", p->value);
-    return OK;
-}
-
-static enum err bool_read(const struct bus_param *p, bool *out, struct diag *d)
-{
-    bool yes = strcmp(p->value, "true") == 0;
-    if (!yes && strcmp(p->value, "false") != 0)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is true or false", p->name, p->value);
-    *out = yes;
-    return OK;
-}
-
 /* What a broker takes in a topic's name. */
 static bool topic_char(char c)
 {
@@ -79,14 +59,7 @@ static enum err topic_check(const char *what, struct slice name, struct diag *d)
 static enum err prefix_read(const struct bus_param *p, struct kafka_settings *out, struct diag *d)
 {
     enum err e = *p->value ? topic_check(p->name, slice_str(p->value), d) : OK;
-    if (e)
-        return e;
-    char *copy = strdup(p->value);
-    if (!copy)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    free(out->prefix);
-    out->prefix = copy;
-    return OK;
+    return e ? e : param_text(p, &out->prefix, d);
 }
 
 static enum err time_read(const struct bus_param *p, uint64_t most_ns, const char *most, uint64_t *out, struct diag *d)
@@ -119,7 +92,7 @@ static enum err bus_read(const struct bus_param *p, struct kafka_settings *out, 
     if (strcmp(p->name, "topic.replication") == 0)
         return replication_read(p, &out->replication, d);
     if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
+        return param_mode(p, &out->mode, d);
     if (strcmp(p->name, "buffer") == 0)
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "fetch") == 0)
@@ -241,7 +214,7 @@ static enum err channel_read(const struct bus_param *p, struct kafka_channel_set
         return OK;
     }
     if (strcmp(p->name, "topic.external") == 0)
-        return bool_read(p, &out->external, d);
+        return param_bool(p, &out->external, d);
     if (strcmp(p->name, "topic.partitions") == 0)
         return partitions_read(p, &out->partitions, d);
     if (strcmp(p->name, "topic.replication") == 0)
@@ -253,14 +226,11 @@ static enum err channel_read(const struct bus_param *p, struct kafka_channel_set
     if (strcmp(p->name, "partitions") == 0)
         return one_part_read(p, &out->one_part, d);
     if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
-    if (strcmp(p->name, "record.source") == 0) {
-        free(out->source);
-        out->source = strdup(p->value);
-        return out->source ? OK : diag_set(d, ERR_NOMEM, "out of memory");
-    }
+        return param_mode(p, &out->mode, d);
+    if (strcmp(p->name, "record.source") == 0)
+        return param_text(p, &out->source, d);
     if (strcmp(p->name, "record.plain") == 0)
-        return bool_read(p, &out->plain, d);
+        return param_bool(p, &out->plain, d);
     if (strcmp(p->name, "record.key") == 0)
         return key_read(p, &out->key, d);
     if ((rest = after(p->name, "record.override."))) {
@@ -312,7 +282,7 @@ static enum err topic_default(struct kafka_channel_settings *out, const char *pr
     static const char parked[] = "dead-letter/";
     struct slice rest = name;
     char text[NAME_MAX_KAFKA + 8];
-    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
+    bool dead = is_dead_letters(name);
     if (dead)
         rest = slice_from(name, sizeof parked - 1);
     int n =
@@ -349,7 +319,7 @@ enum err kafka_channel_settings_read(const struct kafka_settings *bus, struct sl
                                      struct diag *d)
 {
     const char *topics = NULL;
-    bool parked = slice_has_prefix(name, SLICE("dead-letter/"));
+    bool parked = is_dead_letters(name);
     struct kafka_channel_settings s = {
         .partitions = parked ? 1 : bus->partitions, .replication = bus->replication, .mode = bus->mode};
     enum err e = OK;

@@ -262,7 +262,7 @@ enum err kafka_attach(struct bus *b, struct bus_subscription *s, struct loop *lo
                       const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
 {
     struct kafka_bus *k = kafka_of(b);
-    if (kafka_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
     struct bus_stream *st = stream_new(s, kafka_loop_find(k, loop));
     if (!st)
@@ -270,7 +270,7 @@ enum err kafka_attach(struct bus *b, struct bus_subscription *s, struct loop *lo
     st->callbacks = *callbacks;
     st->arg = arg;
     st->hello.run = kafka_subscription_hello;
-    loop_post_reserved(k->env.control, &st->hello);
+    loop_post_reserved(k->desk.env.control, &st->hello);
     *out = st;
     return OK;
 }
@@ -320,7 +320,7 @@ void kafka_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
         kafka_partition_let_go(p);
     }
     st->bye.run = kafka_subscription_bye;
-    loop_post_reserved(kafka_of(b)->env.control, &st->bye);
+    loop_post_reserved(kafka_of(b)->desk.env.control, &st->bye);
 }
 
 void kafka_credit(struct bus *b, struct bus_stream *st, unsigned n)

@@ -16,7 +16,7 @@
 
 static struct loop *control_of(const struct bus_subscription *s)
 {
-    return s->bus->env.control;
+    return s->bus->desk.env.control;
 }
 
 /* ---- words ---- */
@@ -35,9 +35,9 @@ void kafka_subscription_says(struct bus_subscription *s, enum err err, const cha
     memcpy(s->reason, said, sizeof said);
     s->err = err;
     if (format)
-        kafka_notice(s->bus, 1, "GroupTrouble", "subscription %s: %s", s->name, said);
+        desk_notice(&s->bus->desk, 1, "GroupTrouble", "subscription %s: %s", s->name, said);
     else
-        kafka_notice(s->bus, 0, "GroupWell", "subscription %s: group %s is well again", s->name, s->group);
+        desk_notice(&s->bus->desk, 0, "GroupWell", "subscription %s: group %s is well again", s->name, s->group);
 }
 
 /* ---- what stop waits for ---- */
@@ -168,7 +168,7 @@ static void started(struct kafka_job *j)
     assert(s->state != KAFKA_SUB_WAITING && s->busy);
     s->busy = false;
     if (!j->err)
-        s->looked_ns = clock_monotonic_ns(k->clock);
+        s->looked_ns = clock_monotonic_ns(k->desk.clock);
     if (s->looking)
         k->looking = s->looking = false;
     if (s->found) {
@@ -202,7 +202,7 @@ static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *do
 void kafka_subscriptions_look(struct kafka_bus *k)
 {
     struct list *l;
-    while (!k->looking && !kafka_bus_closed(k) && (l = list_pop_front(&k->to_look))) {
+    while (!k->looking && !desk_closed(&k->desk) && (l = list_pop_front(&k->to_look))) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, look_link);
         if (s->busy || s->state != KAFKA_SUB_READY)
             continue;
@@ -241,7 +241,7 @@ enum err kafka_subscribe(struct bus *b, struct bus_channel *c, struct slice name
     const char *group = NULL;
     bool latest = false;
     (void)filter;
-    if (kafka_bus_closed(kafka_of(b)))
+    if (desk_closed(&kafka_of(b)->desk))
         return ERR_CLOSED;
     enum err e = read_params(params, count, &group, &latest, d);
     if (e)
@@ -273,7 +273,7 @@ static void anew(struct kafka_job *j)
 {
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
     s->anew |= j->err != OK;
-    if (j->err && s->state == KAFKA_SUB_READY && !kafka_bus_closed(s->bus))
+    if (j->err && s->state == KAFKA_SUB_READY && !desk_closed(&s->bus->desk))
         loop_timer_start(control_of(s), &s->again, KAFKA_AGAIN_NS);
     started(j);
 }
@@ -282,7 +282,8 @@ static void anew(struct kafka_job *j)
 static void join(struct bus_subscription *s)
 {
     struct diag d = {0};
-    if (s->member || s->busy || s->state != KAFKA_SUB_READY || kafka_bus_closed(s->bus) || loop_timer_armed(&s->again))
+    if (s->member || s->busy || s->state != KAFKA_SUB_READY || desk_closed(&s->bus->desk) ||
+        loop_timer_armed(&s->again))
         return;
     if (s->anew) {
         s->anew = false; /* perhaps it comes again meanwhile */
@@ -336,7 +337,7 @@ static void start_waiting(struct bus_channel *c, const char *group)
 {
     list_each(l, tmp, &c->subscriptions) {
         struct bus_subscription *s = container_of(l, struct bus_subscription, link);
-        if (s->state == KAFKA_SUB_WAITING && strcmp(s->group, group) == 0 && !kafka_bus_closed(c->bus))
+        if (s->state == KAFKA_SUB_WAITING && strcmp(s->group, group) == 0 && !desk_closed(&c->bus->desk))
             start(s);
     }
 }
@@ -367,8 +368,8 @@ static void removed(struct kafka_job *j)
     struct bus_subscription *s = container_of(j, struct bus_subscription, job);
     struct kafka_bus *k = s->bus;
     if (j->err && j->err != ERR_CLOSED)
-        kafka_notice(k, 1, "GroupStays", "subscription %s is gone, but %s", s->name,
-                     j->text[0] ? j->text : err_name(j->err));
+        desk_notice(&k->desk, 1, "GroupStays", "subscription %s is gone, but %s", s->name,
+                    j->text[0] ? j->text : err_name(j->err));
     gone(s);
     kafka_subscriptions_idle(k);
 }
@@ -381,7 +382,7 @@ static void going_on(struct bus_subscription *s)
         return;
     if (s->member)
         kafka_member_close(s->member);
-    else if (s->remove && !kafka_bus_closed(s->bus))
+    else if (s->remove && !desk_closed(&s->bus->desk))
         ask(s, kafka_offsets_remove, removed);
     else {
         s->busy = true;

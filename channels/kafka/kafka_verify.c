@@ -76,7 +76,7 @@ static void answered(struct kafka_job *j)
     free(ask);
     k->verifying = NULL;
     if (!list_empty(&k->to_verify))
-        loop_defer(k->env.control, &k->verifier);
+        loop_defer(k->desk.env.control, &k->verifier);
 }
 
 void kafka_verifying_free(struct kafka_bus *k)
@@ -125,13 +125,13 @@ void kafka_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
     struct kafka_bus *k = kafka_of(b);
     assert(c->bus == k && c->refs > 0);
     op->text = NULL;
-    if (k->stopping) {
-        bus_op_end(k->env.control, op, ERR_CLOSED);
+    if (k->desk.stopping) {
+        bus_op_end(k->desk.env.control, op, ERR_CLOSED);
         return;
     }
     op->owner = c->verify_ops;
     c->verify_ops = op;
     if (list_empty(&c->verify_link))
         list_push_back(&k->to_verify, &c->verify_link);
-    loop_defer(k->env.control, &k->verifier);
+    loop_defer(k->desk.env.control, &k->verifier);
 }

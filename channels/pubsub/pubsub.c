@@ -2,127 +2,46 @@
  *
  * The Pub/Sub bus: opening, time, stopping and freeing. pubsub_bus.h tells the story.
  *
- * Opening asks nothing of the service. Whatever another loop has for control (a notice, a subscription that its home
- * loop has let go, a last append, something that is missing) is left where it belongs, and one letter brings control to
- * look at all of these places.
+ * Opening asks nothing of the service. What comes to control comes to its desk (../desk.h).
  *
  * Stopping. New work is refused from the call on, and nothing is delivered any more. Then, at once: what was appended
  * is answered; each subscription acknowledges what is settled and hands back the rest; calls of control end. When all
- * of that is over and the loops have been gone by, stop has ended.
+ * of that is over stop has ended.
  */
 #include "pubsub_subscription.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../backends.h"
 
-#define TICK_NS NS_PER_S
-
 /* ---- stop ---- */
 
-struct pub_stop { /* its letters may outlive the bus */
-    struct round round;
-    struct pub_bus *bus;
-};
-
-static void stopped(struct round *r)
+static uint64_t left(const struct desk *desk)
 {
-    struct pub_bus *k = container_of(r, struct pub_stop, round)->bus;
-    k->stopped = true;
-    loop_timer_stop(k->env.control, &k->tick);
-    bus_ops_end(&k->stop_ops, OK, NULL);
-}
-
-static void stop_bury(struct round *r)
-{
-    struct pub_stop *s = container_of(r, struct pub_stop, round);
-    round_fini(r);
-    free(s);
-}
-
-static enum err stop_new(struct pub_bus *k)
-{
-    struct pub_stop *s = calloc(1, sizeof *s);
-    if (!s || round_init(&s->round, &k->env)) {
-        free(s);
-        return ERR_NOMEM;
-    }
-    s->bus = k;
-    k->stop = s;
-    return OK;
-}
-
-/* Whatever ends a part of what stop waits for brings control here. */
-static void stop_go_on(struct pub_bus *k)
-{
-    if (!k->stopping || k->stopped || round_running(&k->stop->round))
-        return;
-    if (atomic_load(&k->pending) == 0 && k->jobs_open == 0 && list_empty(&k->to_verify) && list_empty(&k->going) &&
-        list_empty(&k->closing))
-        round_start(&k->stop->round, NULL, stopped);
+    const struct pub_bus *k = container_of(desk, struct pub_bus, desk);
+    return abroad_left(&k->abroad) + !list_empty(&k->to_verify);
 }
 
 static void pub_stop(struct bus *b, struct bus_op *op)
 {
     struct pub_bus *k = pub_of(b);
-    if (k->stopped) {
-        op->text = NULL;
-        bus_op_end(k->env.control, op, OK);
-        return;
-    }
-    op->owner = k->stop_ops;
-    k->stop_ops = op;
-    if (k->stopping)
-        return;
-    k->stopping = true;
-    atomic_store(&k->closed, true);
-    pub_subscriptions_stop(k);
-    post_send(k->post);
+    if (desk_stop(&k->desk, op))
+        abroad_stop(&k->abroad);
 }
 
 /* ---- what comes to control ---- */
 
-static void look(void *owner)
+static void look(struct desk *desk)
 {
-    struct pub_bus *k = owner;
-    pub_subscriptions_closed(k);
-    pub_channels_go_on(k);
-    if (!k->stopping && atomic_load(&k->suspects))
-        pub_channels_look(k);
-    notes_tell(&k->notes, &k->env, &k->base);
-    stop_go_on(k);
+    abroad_look(&container_of(desk, struct pub_bus, desk)->abroad);
 }
 
-/* Who shows what was wrong looks when something is told: once more at the end, when not each was told. */
-static void tell_the_end(struct pub_bus *k)
+static void tick(struct desk *desk)
 {
-    if (k->untold && k->jobs_open == 0)
-        k->untold = !pub_notice(k, 0, "AllWell", "more topics and subscriptions are well again");
-}
-
-static void tick(struct loop_timer *t)
-{
-    struct pub_bus *k = container_of(t, struct pub_bus, tick);
-    if (!k->stopping)
-        pub_channels_look(k);
-    tell_the_end(k);
-    look(k);
-    loop_timer_start(k->env.control, t, TICK_NS);
-}
-
-bool pub_notice(struct pub_bus *k, int severity, const char *code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    bool kept = notes_add(&k->notes, severity, code, format, args);
-    va_end(args);
-    if (kept)
-        post_send(k->post);
-    return kept;
+    abroad_tick(&container_of(desk, struct pub_bus, desk)->abroad);
 }
 
 /* ---- whether the service is there ---- */
@@ -134,7 +53,7 @@ static void is_back(struct pub_bus *k)
     bool was = atomic_exchange(&k->is_away, false);
     pthread_mutex_unlock(&k->away_lock);
     if (was)
-        pub_notice(k, 0, "PubSubBack", "Pub/Sub answers again");
+        desk_notice(&k->desk, 0, "PubSubBack", "Pub/Sub answers again");
 }
 
 bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a)
@@ -151,7 +70,7 @@ bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a)
     bool was = atomic_exchange(&k->is_away, true);
     pthread_mutex_unlock(&k->away_lock);
     if (!was)
-        pub_notice(k, 1, a->code ? a->code : "Unavailable", "%s", a->text ? a->text : err_name(a->err));
+        desk_notice(&k->desk, 1, a->code ? a->code : "Unavailable", "%s", a->text ? a->text : err_name(a->err));
     return true;
 }
 
@@ -159,12 +78,7 @@ bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a)
 
 struct pub_loop *pub_loop_find(struct pub_bus *k, const struct loop *loop)
 {
-    for (size_t i = 0; i < k->env.loop_count; i++) {
-        if (k->loops[i].loop == loop)
-            return &k->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &k->loops[bus_env_index(&k->desk.env, loop)];
 }
 
 static void batch_free(struct pub_loop *l)
@@ -245,6 +159,27 @@ static void params_free(struct pub_bus *k)
     free(k->params);
 }
 
+static const struct desk_ops at_desk = {.look = look, .tick = tick, .left = left};
+
+static const struct abroad_ops at_service = {
+    .channel_make = pub_channel_make,
+    .channel_remove = pub_channel_remove,
+    .channel_free = pub_channel_free,
+    .channel_same = pub_channel_same,
+    .subscription_make = pub_subscription_make,
+    .subscription_remove = pub_subscription_remove,
+    .subscription_free = pub_subscription_free,
+    .subscription_todo = pub_subscription_todo,
+    .subscription_probe = pub_subscription_probe,
+    .suspect_until_whole = true,
+    .channel_word = "topic",
+    .channel_stays = "TopicStays",
+    .subscription_word = "",
+    .subscription_failed = "SubscriptionFailed",
+    .subscription_well = "SubscriptionWell",
+    .subscription_stays = "SubscriptionStays",
+};
+
 static struct pub_bus *bus_new(const struct bus_env *env, struct pub_settings *s)
 {
     struct pub_bus *k = calloc(1, sizeof *k);
@@ -252,34 +187,26 @@ static struct pub_bus *bus_new(const struct bus_env *env, struct pub_settings *s
         pub_settings_fini(s);
         return NULL;
     }
-    k->base = (struct bus){
-        .ops = &bus_pubsub, .capabilities = bus_pubsub.capabilities, .hold_ms_max = bus_pubsub.hold_ms_max};
-    k->env = *env;
-    k->clock = loop_clock(env->control);
+    desk_init(&k->desk, &bus_pubsub, env, &at_desk, PUB_NOTICES_A_MINUTE);
+    abroad_init(&k->abroad, &k->desk, &at_service);
+    k->desk.buffer = s->buffer;
     k->settings = *s;
-    notes_init(&k->notes, PUB_NOTICES_A_MINUTE);
     pthread_mutex_init(&k->away_lock, NULL);
-    list_init(&k->closing);
-    list_init(&k->going);
     list_init(&k->to_verify);
-    map_init(&k->channels, SIZE_MAX);
-    loop_timer_init(&k->tick, tick);
     return k;
 }
 
 static enum err bus_start(struct pub_bus *k, const struct bus_param *params, size_t count, struct diag *d)
 {
-    k->loops = calloc(k->env.loop_count, sizeof *k->loops);
-    enum err e = k->loops ? post_new(k->env.control, look, k, &k->post) : ERR_NOMEM;
-    if (!e)
-        e = stop_new(k);
-    for (size_t i = 0; i < k->env.loop_count && !e; i++)
-        loop_init(&k->loops[i], k, k->env.loops[i]);
+    k->loops = calloc(k->desk.env.loop_count, sizeof *k->loops);
+    enum err e = k->loops ? desk_open(&k->desk) : ERR_NOMEM;
+    for (size_t i = 0; i < k->desk.env.loop_count && !e; i++)
+        loop_init(&k->loops[i], k, k->desk.env.loops[i]);
     if (!e)
         e = params_copy(k, params, count);
     if (e)
         return diag_set(d, e, "out of memory");
-    return pubsub_client_new(k->env.control, k->params, k->param_count, &k->client, d);
+    return pubsub_client_new(k->desk.env.control, k->params, k->param_count, &k->client, d);
 }
 
 static void pub_fini(struct bus *b);
@@ -297,11 +224,11 @@ static enum err pub_open(const struct bus_env *env, const struct bus_param *para
         return diag_set(d, ERR_NOMEM, "out of memory");
     e = bus_start(k, params, count, d);
     if (e) {
-        pub_fini(&k->base);
+        pub_fini(&k->desk.base);
         return e;
     }
-    loop_timer_start(env->control, &k->tick, TICK_NS);
-    *out = &k->base;
+    desk_start(&k->desk);
+    *out = &k->desk.base;
     return OK;
 }
 
@@ -328,9 +255,9 @@ static enum err pub_attach(struct bus *b, struct bus_subscription *s, struct loo
                            const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
 {
     struct pub_bus *k = pub_of(b);
-    if (pub_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
-    return stream_attach(&s->lanes, loop, (size_t)(pub_loop_find(k, loop) - k->loops), callbacks, arg, &k->closed, out);
+    return stream_attach(&s->lanes, loop, bus_env_index(&k->desk.env, loop), callbacks, arg, &k->desk.closed, out);
 }
 
 static int64_t pub_appended_at(struct bus *b, struct bus_stream *stream, struct bus_token token)
@@ -344,23 +271,15 @@ static int64_t pub_appended_at(struct bus *b, struct bus_stream *stream, struct 
 static void pub_fini(struct bus *b)
 {
     struct pub_bus *k = pub_of(b);
-    loop_timer_stop(k->env.control, &k->tick);
-    atomic_store(&k->closed, true);
+    desk_quit(&k->desk);
     pubsub_client_free(k->client);
-    list_each(l, tmp, &k->going)
-        pub_channel_free(container_of(l, struct bus_channel, link));
-    map_each(entry, tmp, &k->channels)
-        pub_channel_free(entry->value);
-    map_fini(&k->channels);
-    for (size_t i = 0; k->loops && i < k->env.loop_count && k->loops[i].bus; i++) {
+    abroad_fini(&k->abroad);
+    for (size_t i = 0; k->loops && i < k->desk.env.loop_count && k->loops[i].bus; i++) {
         loop_task_cancel(&k->loops[i].turn);
         pubsub_client_free(k->loops[i].client);
         batch_free(&k->loops[i]);
     }
-    if (k->stop)
-        round_abandon(&k->stop->round, stop_bury);
-    post_free(k->post);
-    notes_fini(&k->notes);
+    desk_fini(&k->desk);
     pub_settings_fini(&k->settings);
     params_free(k);
     pthread_mutex_destroy(&k->away_lock);

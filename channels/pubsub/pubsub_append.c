@@ -26,41 +26,15 @@
 
 static enum err refused(struct pub_bus *k, const struct bus_channel *c, const struct pub_outlet *o)
 {
-    if (pub_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
-    if (atomic_load_explicit(&c->state, memory_order_acquire) != PUB_READY || atomic_load(&c->suspect))
+    if (atomic_load_explicit(&c->abroad.state, memory_order_acquire) != ABROAD_READY || atomic_load(&c->abroad.suspect))
         return ERR_UNAVAILABLE;
     if (o->stalled && o->under_way > 0)
         return ERR_UNAVAILABLE;
     if (o->wait_until_ns > loop_now_ns(o->loop->loop))
         return ERR_UNAVAILABLE;
     return OK;
-}
-
-/* Counts it in, or refuses: one event goes always, so that one larger than the bound is taken alone. */
-static enum err count_in(struct pub_bus *k, struct bus_channel *c, uint64_t charge)
-{
-    uint64_t before = atomic_fetch_add(&k->pending_bytes, charge);
-    if (before && before + charge > k->settings.buffer) {
-        atomic_fetch_sub(&k->pending_bytes, charge);
-        return ERR_FULL;
-    }
-    atomic_fetch_add(&k->pending, 1);
-    atomic_fetch_add(&c->pending, 1);
-    return OK;
-}
-
-/* The last thing that is done with a channel of which something was under way: it may be freed at once. */
-static void count_out(struct bus_channel *c, uint64_t charge, uint64_t n)
-{
-    struct pub_bus *k = c->bus;
-    atomic_fetch_sub(&k->pending_bytes, charge);
-    uint64_t before = atomic_fetch_sub(&c->pending, n);
-    assert(before >= n);
-    if (before == n && atomic_load(&k->going_count))
-        post_send(k->post);
-    if (atomic_fetch_sub(&k->pending, n) == n && pub_bus_closed(k))
-        post_send(k->post);
 }
 
 static struct slice key_of(const struct bus_channel *c, const struct ce_event *event)
@@ -105,7 +79,7 @@ enum err pub_append(struct bus *b, struct bus_channel *c, const struct ce_event 
     if (e)
         return e;
     a->charge = ce_event_size(event) + EVENT_OVERHEAD;
-    e = count_in(k, c, a->charge);
+    e = desk_count_in(&k->desk, &c->abroad.pending, a->charge);
     if (e)
         return e;
     a->home = loop;
@@ -193,10 +167,10 @@ static void end(struct pub_outlet *o, struct bus_append *a, enum err e, uint64_t
 {
     struct bus_channel *c = o->channel;
     if (!e) {
-        atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&c->appended_bytes, ce_event_size(a->event), memory_order_relaxed);
-        if (atomic_load(&c->subscription_count) == 0)
-            atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->abroad.appended, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->abroad.appended_bytes, ce_event_size(a->event), memory_order_relaxed);
+        if (atomic_load(&c->abroad.subscription_count) == 0)
+            atomic_fetch_add_explicit(&c->abroad.dropped, 1, memory_order_relaxed);
     }
     *charge += a->charge;
     ce_event_unref(a->event);
@@ -260,7 +234,7 @@ static void send_line(struct pub_line *l, uint64_t *charge, uint64_t *ended)
             return;
         place_attributes(o->loop, n);
         l->epoch = atomic_load(&c->epoch);
-        enum err e = atomic_load(&c->suspect)
+        enum err e = atomic_load(&c->abroad.suspect)
                          ? ERR_UNAVAILABLE
                          : pubsub_publish(o->loop->client, c->settings.topic, o->loop->messages, n, published, l, NULL);
         scratch_clear(o->loop, n);
@@ -299,7 +273,7 @@ static enum err verdict(struct pub_line *l, const struct pubsub_answer *a)
     o->stalled = a->err && a->err != ERR_TOO_LARGE && a->err != ERR_INVALID && a->err != ERR_NOTFOUND;
     o->wait_until_ns = a->retry_after_ns ? loop_now_ns(o->loop->loop) + a->retry_after_ns : 0;
     if (!a->err) { /* P1 */
-        bool whole = !atomic_load(&c->suspect) && atomic_load(&c->epoch) == l->epoch;
+        bool whole = !atomic_load(&c->abroad.suspect) && atomic_load(&c->epoch) == l->epoch;
         return whole ? OK : ERR_UNAVAILABLE;
     }
     if (a->err == ERR_NOTFOUND) {
@@ -307,7 +281,8 @@ static enum err verdict(struct pub_line *l, const struct pubsub_answer *a)
         return ERR_UNAVAILABLE;
     }
     if (!away)
-        pub_notice(c->bus, 1, "PublishRefused", "channel %s: %s", c->name, a->text ? a->text : err_name(a->err));
+        desk_notice(&c->bus->desk, 1, "PublishRefused", "channel %s: %s", c->abroad.name,
+                    a->text ? a->text : err_name(a->err));
     return a->err == ERR_TOO_LARGE || a->err == ERR_FULL || a->err == ERR_NOMEM ? a->err : ERR_UNAVAILABLE;
 }
 
@@ -325,15 +300,14 @@ static void published(void *arg, const struct pubsub_answer *a)
     struct pub_line *l = arg;
     struct bus_channel *c = l->outlet->channel;
     uint64_t charge = 0, ended = 0;
-    atomic_fetch_add(&c->pending, 1); /* held, whatever ends */
-    atomic_fetch_add(&c->bus->pending, 1);
+    desk_hold(&c->bus->desk, &c->abroad.pending); /* whatever ends */
     if (!take_apart(l, a)) {
         end_sent(l, verdict(l, a), &charge, &ended);
         if (l->outlet->stalled)
             end_waiting(l, &charge, &ended);
     }
     send_line(l, &charge, &ended);
-    count_out(c, charge, ended + 1);
+    desk_count_out(&c->bus->desk, &c->abroad.pending, charge, ended + 1);
 }
 
 static void flush(struct loop_task *t)
@@ -341,18 +315,17 @@ static void flush(struct loop_task *t)
     struct pub_outlet *o = container_of(t, struct pub_outlet, flush);
     struct bus_channel *c = o->channel;
     uint64_t charge = 0, ended = 0;
-    atomic_fetch_add(&c->pending, 1);
-    atomic_fetch_add(&c->bus->pending, 1);
+    desk_hold(&c->bus->desk, &c->abroad.pending);
     for (unsigned i = 0; i < PUB_LINES; i++)
         send_line(&o->lines[i], &charge, &ended);
-    count_out(c, charge, ended + 1);
+    desk_count_out(&c->bus->desk, &c->abroad.pending, charge, ended + 1);
 }
 
 /* ---- outlets ---- */
 
 void pub_outlets_init(struct bus_channel *c)
 {
-    for (size_t i = 0; i < c->bus->env.loop_count; i++) {
+    for (size_t i = 0; i < c->bus->desk.env.loop_count; i++) {
         struct pub_outlet *o = &c->outlets[i];
         o->channel = c;
         o->loop = &c->bus->loops[i];
@@ -377,7 +350,7 @@ static void forget(struct letter *m)
 
 void pub_outlets_fini(struct bus_channel *c)
 {
-    for (size_t i = 0; i < c->bus->env.loop_count; i++) {
+    for (size_t i = 0; i < c->bus->desk.env.loop_count; i++) {
         struct pub_outlet *o = &c->outlets[i];
         loop_task_cancel(&o->flush);
         for (unsigned n = 0; n < PUB_LINES; n++) {

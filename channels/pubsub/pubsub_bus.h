@@ -30,16 +30,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../lanes.h"
-#include "../notes.h"
-#include "../round.h"
+#include "../abroad.h"
 #include "buf.h"
-#include "map.h"
 #include "pubsub_settings.h"
 
 #define PUB_LINES 4                     /* of an outlet: publishes under way at a time */
 #define PUB_BATCH_MAX 200               /* events of a publish */
-#define PUB_RETRY_NS (5 * NS_PER_S)     /* until what the service refused is asked again */
 #define PUB_AWAY_NS (250 * NS_PER_MS)   /* until a pull that failed is tried again; doubles */
 #define PUB_AWAY_NS_MAX (10 * NS_PER_S) /* up to this */
 #define PUB_ACK_AGAIN_NS (500 * NS_PER_MS)
@@ -84,6 +80,7 @@ void pub_job_topic_remove(struct pub_job *j, struct bus_channel *c, pub_job_fn *
 /* `anew`: an orphan is deleted first. */
 void pub_job_subscription(struct pub_job *j, struct bus_subscription *s, bool anew, pub_job_fn *done);
 void pub_job_subscription_remove(struct pub_job *j, struct bus_channel *c, const char *id, pub_job_fn *done);
+struct abroad_answer pub_job_answer(const struct pub_job *j); /* in `done` */
 
 /* ---- loops ---- */
 
@@ -131,52 +128,37 @@ void pub_outlets_fini(struct bus_channel *c); /* what waits is forgotten */
 
 /* ---- channels (pubsub_channel.c): control's but where said ---- */
 
-enum pub_state {
-    PUB_WAITING, /* one of the same name is still going */
-    PUB_MAKING,  /* for the first time */
-    PUB_READY,
-    PUB_REFUSED, /* the service said no, or did not answer: asked again after PUB_RETRY_NS */
-    PUB_GOING    /* released or unsubscribed */
-};
-
-struct pub_left { /* a subscription that was left when ours went: it goes with the channel */
-    struct list link;
-    char id[];
-};
-
 struct bus_channel {
+    struct abroad_channel abroad;
     struct pub_bus *bus;
-    struct list link; /* of bus.going */
-    struct list subscriptions, left;
     struct pub_channel_settings settings; /* but for `mode`, which is in `structured` too */
     atomic_bool structured;
-    unsigned refs, pins;
-    bool remove, busy;
-    struct bus_op *ops, *going;
     struct pub_job job;
     struct bus_op *verify_ops, *verifying; /* chained by owner: they wait for a look at the topic; for its answer */
     struct list verify_link;               /* in bus.to_verify */
-    enum err err;
-    uint64_t ask_ns;
-    char reason[320];
-    _Atomic int state;   /* enum pub_state */
-    atomic_bool suspect; /* something of it is missing: nothing is published until all of it was made again */
-    atomic_uint epoch;   /* counts these times (P1) */
-    atomic_uint subscription_count;
-    _Atomic uint64_t pending, appended, appended_bytes, dropped;
-    struct pub_outlet *outlets; /* owned, one per loop */
-    char name[];
+    atomic_uint epoch;                     /* counts the times that something of it seemed to be missing (P1) */
+    struct pub_outlet *outlets;            /* owned, one per loop */
 };
+
+static inline struct bus_channel *pub_channel_of(const struct abroad_channel *a)
+{
+    return container_of(a, struct bus_channel, abroad);
+}
+
+/* Of abroad_ops. */
+void pub_channel_make(struct abroad_channel *a);
+void pub_channel_remove(struct abroad_channel *a);
+void pub_channel_free(struct abroad_channel *a);
+bool pub_channel_same(const struct abroad_channel *a, const struct abroad_channel *b);
+void pub_subscription_make(struct abroad_subscription *a);
+void pub_subscription_remove(struct abroad_subscription *a);
+void pub_subscription_free(struct abroad_subscription *a);
+void pub_subscription_probe(struct abroad_subscription *a, uint64_t now_ns, struct bus_probe *out);
+void pub_subscription_todo(struct abroad_subscription *a); /* any thread, not under the lock: H looks at it */
 
 enum err pub_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                        struct bus_channel **out, struct bus_op *op, struct diag *d);
 void pub_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
-void pub_channels_go_on(struct pub_bus *k); /* those that go and whose last append has ended */
-void pub_channels_look(struct pub_bus *k);  /* suspects, and those to be asked again */
-void pub_channel_pin(struct bus_channel *c);
-void pub_channel_unpin(struct bus_channel *c);
-void pub_channel_checked(struct bus_channel *c); /* a subscription was made: all of them? */
-void pub_channel_free(struct bus_channel *c);
 void pub_channel_suspect(struct bus_channel *c); /* any thread */
 
 /* ---- whether a channel takes events (pubsub_verify.c) ---- */
@@ -189,35 +171,20 @@ void pub_probe_subscription(struct bus *b, struct bus_subscription *s, struct bu
 /* ---- the bus ---- */
 
 struct pub_bus {
-    struct bus base;
-    struct bus_env env;
-    const struct clock *clock;
+    struct desk desk;
+    struct abroad abroad;
     struct pub_settings settings;
     struct pubsub_param *params; /* owned with their texts: of the clients */
     size_t param_count;
     struct pubsub_client *client; /* control's */
     struct pub_loop *loops;       /* owned, one per loop */
 
-    struct map channels; /* name → bus_channel */
-    struct list going;   /* channels that were released, by link; no more in the map */
-    struct list closing; /* subscriptions that H is to let go, by closing_link */
-    atomic_uint going_count;
-    size_t jobs_open;
     struct list to_verify; /* channels, by verify_link */
     unsigned verifying;    /* of those, how many the service was asked about */
 
     pthread_mutex_t away_lock;
     char away[320]; /* under it: why the service is not there; empty: it is */
     atomic_bool is_away;
-
-    struct notes notes;
-    struct post *post; /* to control */
-    struct loop_timer tick;
-    atomic_bool suspects, closed;
-    _Atomic uint64_t pending, pending_bytes; /* appends under way */
-    struct pub_stop *stop;                   /* owned */
-    bool stopping, stopped, untold;
-    struct bus_op *stop_ops; /* chained by owner */
 };
 
 static inline struct pub_bus *pub_of(struct bus *b)
@@ -225,15 +192,6 @@ static inline struct pub_bus *pub_of(struct bus *b)
     return (struct pub_bus *)b;
 }
 
-/* Any thread: stop has begun. */
-static inline bool pub_bus_closed(const struct pub_bus *k)
-{
-    return atomic_load_explicit(&k->closed, memory_order_acquire);
-}
-
-/* Any thread: to control (notes.h). Never blocks. False: it is not told. */
-bool pub_notice(struct pub_bus *k, int severity, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 /* Any thread: what a call says of the service itself; whether it was not there. */
 bool pub_heard(struct pub_bus *k, const struct pubsub_answer *a);
 

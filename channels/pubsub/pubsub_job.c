@@ -29,10 +29,10 @@
 static void finish(struct pub_job *j)
 {
     struct pub_bus *k = j->bus;
-    assert(k->jobs_open > 0);
-    k->jobs_open--;
-    j->done(j);         /* which may free what the job lies in */
-    post_send(k->post); /* a stop may wait for it */
+    assert(k->abroad.jobs_open > 0);
+    k->abroad.jobs_open--;
+    j->done(j);          /* which may free what the job lies in */
+    desk_call(&k->desk); /* a stop may wait for it */
 }
 
 static void finish_task(struct loop_task *t)
@@ -44,7 +44,12 @@ static void begin(struct pub_job *j, struct bus_channel *c, struct bus_subscript
 {
     *j = (struct pub_job){.bus = c->bus, .channel = c, .subscription = s, .done = done};
     loop_task_init(&j->task, finish_task);
-    c->bus->jobs_open++;
+    c->bus->abroad.jobs_open++;
+}
+
+struct abroad_answer pub_job_answer(const struct pub_job *j)
+{
+    return (struct abroad_answer){.err = j->err, .away = j->away, .text = j->text};
 }
 
 /* What a function that begins a call said. */
@@ -54,7 +59,7 @@ static void asked(struct pub_job *j, enum err e)
         return;
     j->err = e;
     snprintf(j->text, sizeof j->text, "%s", e == ERR_NOMEM ? "out of memory" : "Pub/Sub cannot take this name");
-    loop_defer(j->bus->env.control, &j->task);
+    loop_defer(j->bus->desk.env.control, &j->task);
 }
 
 static void failed(struct pub_job *j, const struct pubsub_answer *a)
@@ -211,21 +216,22 @@ static void looked(void *arg, const struct pubsub_answer *a)
 static void stays(struct pub_job *j, const char *why)
 {
     struct bus_subscription *s = j->subscription;
-    if (s->passing) {
+    if (s->abroad.passing) {
         j->err = ERR_UNSUPPORTED;
         snprintf(j->text, sizeof j->text, "%.300s", why);
         finish(j);
         return;
     }
     s->sought = true;
-    pub_notice(j->bus, 1, "StartNotHeeded", "subscription %s begins with the events from now on: %s", s->id, why);
+    desk_notice(&j->bus->desk, 1, "StartNotHeeded", "subscription %s begins with the events from now on: %s", s->id,
+                why);
 }
 
 static void sought(void *arg, const struct pubsub_answer *a)
 {
     struct pub_job *j = arg;
     struct bus_subscription *s = j->subscription;
-    if (a->err == ERR_UNSUPPORTED && !s->passing) {
+    if (a->err == ERR_UNSUPPORTED && !s->abroad.passing) {
         stays(j, a->text ? a->text : err_name(a->err));
     } else if (a->err) {
         failed(j, a);
@@ -244,7 +250,7 @@ static void begins(struct pub_job *j)
         finish(j);
         return;
     }
-    int64_t oldest_ns = clock_wall_ns(j->bus->clock) - PAST_S_MAX * (int64_t)NS_PER_S,
+    int64_t oldest_ns = clock_wall_ns(j->bus->desk.clock) - PAST_S_MAX * (int64_t)NS_PER_S,
             at_ns = s->from.kind == BUS_START_TIME ? s->from.wall_ns : 0;
     asked(j, pubsub_seek(j->bus->client, s->id, at_ns > oldest_ns ? at_ns : oldest_ns, sought, j, NULL));
 }
@@ -268,7 +274,7 @@ static void topic_looked(void *arg, const struct pubsub_answer *a)
                  j->channel->settings.topic, j->channel->settings.topic);
         stays(j, why);
     }
-    if (keeps || !j->subscription->passing)
+    if (keeps || !j->subscription->abroad.passing)
         create(j);
 }
 
@@ -281,7 +287,7 @@ static void created(void *arg, const struct pubsub_answer *a)
     if (!a->err || (a->err == ERR_EXISTS && s->ours && !s->sought)) {
         pub_heard(j->bus, a);
         begins(j);
-    } else if (a->err == ERR_EXISTS && s->passing) { /* left by a process that was killed */
+    } else if (a->err == ERR_EXISTS && s->abroad.passing) { /* left by a process that was killed */
         pub_heard(j->bus, a);
         asked(j, pubsub_subscription_delete(j->bus->client, s->id, deleted, j, NULL));
     } else if (a->err == ERR_EXISTS) {
@@ -295,7 +301,7 @@ static void created(void *arg, const struct pubsub_answer *a)
 
 static void create(struct pub_job *j)
 {
-    bool passing = j->subscription->passing;
+    bool passing = j->subscription->abroad.passing;
     const struct pubsub_subscription_settings settings = {.topic = j->channel->settings.topic,
                                                           .ack_deadline_s = j->bus->settings.lease_s,
                                                           .retention_s =
@@ -312,9 +318,10 @@ void pub_job_subscription(struct pub_job *j, struct bus_subscription *s, bool an
     begin(j, c, s, done);
     j->anew = anew;
     j->ordered = s->ordered;
-    j->existed = s->passing && s->sought; /* it is made once: one that went meanwhile is no longer what was asked for */
+    j->existed =
+        s->abroad.passing && s->sought; /* it is made once: one that went meanwhile is no longer what was asked for */
     if (j->existed)
-        loop_defer(j->bus->env.control, &j->task);
+        loop_defer(j->bus->desk.env.control, &j->task);
     else if (!s->sought && !s->ours)
         asked(j, pubsub_topic_get(c->bus->client, c->settings.topic, topic_looked, j, NULL));
     else

@@ -89,7 +89,7 @@ static struct bus_subscription *call_end(struct pub_call *c)
 static bool is_gone(struct bus_subscription *s, const struct pubsub_answer *a)
 {
     pub_heard(s->bus, a);
-    if (a->err == ERR_NOTFOUND && !s->passing)
+    if (a->err == ERR_NOTFOUND && !s->abroad.passing)
         pub_channel_suspect(s->channel);
     return a->err == ERR_NOTFOUND;
 }
@@ -195,8 +195,8 @@ static void tick(struct loop_timer *t)
         lost++;
     }
     if (lost > 0)
-        pub_notice(
-            s->bus, 1, "LeasesLost",
+        desk_notice(
+            &s->bus->desk, 1, "LeasesLost",
             "subscription %s: %u events could not be kept reserved, since the service did not answer in time; it "
             "delivers them again",
             s->id, lost);
@@ -281,8 +281,8 @@ static void acked(void *arg, const struct pubsub_answer *a)
         acks_again(s);
     } else {
         if (a->err && !gone)
-            pub_notice(s->bus, 1, "AcknowledgeRefused", "subscription %s: %s", s->id,
-                       a->text ? a->text : err_name(a->err));
+            desk_notice(&s->bus->desk, 1, "AcknowledgeRefused", "subscription %s: %s", s->id,
+                        a->text ? a->text : err_name(a->err));
         while (!list_empty(&s->acking))
             entry_free(entry_of(s->acking.next));
     }

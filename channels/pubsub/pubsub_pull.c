@@ -28,8 +28,9 @@ static struct loop *loop_of(const struct bus_subscription *s)
     return s->home->loop;
 }
 
-void pub_subscription_todo(struct bus_subscription *s)
+void pub_subscription_todo(struct abroad_subscription *a)
 {
+    struct bus_subscription *s = pub_subscription_of(a);
     pthread_mutex_lock(&s->lanes.lock);
     if (s->post)
         post_send(s->post);
@@ -40,10 +41,7 @@ void pub_count_is(struct bus_subscription *s, uint64_t events)
 {
     s->known = true;
     s->count = false;
-    s->before = events;
-    s->appended = atomic_load(&s->channel->appended);
-    s->arrived = s->arrivals;
-    s->back_at = s->lanes.returned;
+    abroad_count_is(&s->abroad, events, atomic_load(&s->channel->abroad.appended));
 }
 
 /* ---- what a message is ---- */
@@ -75,9 +73,9 @@ static struct pub_entry *entry_new(struct bus_subscription *s, const struct pubs
     struct pub_entry *e = calloc(1, sizeof *e + r->ack_id.len + 1);
     enum err err = e ? event_of(s, r, &event) : ERR_NOMEM;
     if (err) {
-        pub_notice(s->bus, 2, "MessageRefused",
-                   "subscription %s: message %.*s cannot become an event (%s); it stays in the subscription", s->id,
-                   SLICE_ARG(r->message.message_id), err_name(err));
+        desk_notice(&s->bus->desk, 2, "MessageRefused",
+                    "subscription %s: message %.*s cannot become an event (%s); it stays in the subscription", s->id,
+                    SLICE_ARG(r->message.message_id), err_name(err));
         free(e);
         return NULL;
     }
@@ -125,7 +123,7 @@ static uint64_t room_of(const struct bus_subscription *s)
 {
     uint64_t limit = limit_of(s), held = s->lanes.held;
     bool drained = s->lanes.stream_count > 0 && s->lanes.wanted > 0;
-    if (!s->made || s->close || (!drained && !s->count) || s->lanes.held_bytes >= PUB_HELD_BYTES_MAX)
+    if (!s->made || s->abroad.close || (!drained && !s->count) || s->lanes.held_bytes >= PUB_HELD_BYTES_MAX)
         return 0;
     return held < limit ? limit - held : 0;
 }
@@ -133,8 +131,8 @@ static uint64_t room_of(const struct bus_subscription *s)
 /* A pull begins to find nothing. */
 static void empty_begin(struct bus_subscription *s)
 {
-    s->empty_appended = atomic_load(&s->channel->appended);
-    s->empty_pending = atomic_load(&s->channel->pending) > 0;
+    s->empty_appended = atomic_load(&s->channel->abroad.appended);
+    s->empty_pending = atomic_load(&s->channel->abroad.pending) > 0;
 }
 
 /* For a while there was nothing in the service, as far as it says. That counts if nothing was appended meanwhile. What
@@ -142,13 +140,13 @@ static void empty_begin(struct bus_subscription *s)
 static void nothing(struct bus_subscription *s)
 {
     uint64_t lease_ns = s->bus->settings.lease_s * NS_PER_S + LEASE_MORE_NS, service_ns;
-    bool still = !s->empty_pending && s->empty_appended == atomic_load(&s->channel->appended), keyed = false;
+    bool still = !s->empty_pending && s->empty_appended == atomic_load(&s->channel->abroad.appended), keyed = false;
     list_each(l, tmp, &s->out)
         keyed |= container_of(l, struct pub_entry, out)->entry.lane != LANES_COMMON;
     pthread_mutex_lock(&s->lanes.lock);
     service_ns = s->lease_s * NS_PER_S + LEASE_MORE_NS;
     bool alone = !s->existed_ns || pub_now() - s->existed_ns > (service_ns > lease_ns ? service_ns : lease_ns);
-    if (still && alone && !keyed && !pub_lease_busy(s) && atomic_load(&s->channel->pending) == 0) {
+    if (still && alone && !keyed && !pub_lease_busy(s) && atomic_load(&s->channel->abroad.pending) == 0) {
         pub_count_is(s, 0);
         s->bare = s->orphan && s->lanes.held == 0;
     }
@@ -230,10 +228,10 @@ static void take(struct bus_subscription *s, const struct pubsub_answer *a)
         list_push_back(&fresh, &e->entry.link);
     }
     pthread_mutex_lock(&s->lanes.lock);
-    s->arrivals += a->received_count;
+    s->abroad.arrivals += a->received_count;
     while ((l = list_pop_front(&fresh)))
         lanes_put(&s->lanes, container_of(l, struct lane_entry, link));
-    s->why[0] = '\0';
+    s->abroad.why[0] = '\0';
     pthread_mutex_unlock(&s->lanes.lock);
     if (bytes > PULL_BYTES)
         s->pull_max = s->asked > 4 ? s->asked / 4 : 1;
@@ -243,17 +241,18 @@ static void take(struct bus_subscription *s, const struct pubsub_answer *a)
 
 static void refused(struct bus_subscription *s, const struct pubsub_answer *a, bool away)
 {
-    if (a->err == ERR_NOTFOUND && !s->passing) {
+    if (a->err == ERR_NOTFOUND && !s->abroad.passing) {
         pub_channel_suspect(s->channel);
     } else if (a->err == ERR_TOO_LARGE) {
         s->pull_max = s->asked > 4 ? s->asked / 4 : 1;
     } else if (!away) {
         pthread_mutex_lock(&s->lanes.lock);
-        bool same = strcmp(s->why, a->text ? a->text : "") == 0;
-        snprintf(s->why, sizeof s->why, "%s", a->text ? a->text : err_name(a->err));
+        bool same = strcmp(s->abroad.why, a->text ? a->text : "") == 0;
+        snprintf(s->abroad.why, sizeof s->abroad.why, "%s", a->text ? a->text : err_name(a->err));
         pthread_mutex_unlock(&s->lanes.lock);
         if (!same)
-            pub_notice(s->bus, 1, "PullRefused", "subscription %s: %s", s->id, a->text ? a->text : err_name(a->err));
+            desk_notice(&s->bus->desk, 1, "PullRefused", "subscription %s: %s", s->id,
+                        a->text ? a->text : err_name(a->err));
     }
     s->wait_ns = s->wait_ns ? s->wait_ns * 2 : PUB_AWAY_NS;
     if (s->wait_ns > PUB_AWAY_NS_MAX)
@@ -305,10 +304,10 @@ static void let_go(struct bus_subscription *s)
     pthread_mutex_lock(&s->lanes.lock);
     struct post *post = s->post;
     s->post = NULL;
-    s->closed = true;
+    s->abroad.closed = true;
     pthread_mutex_unlock(&s->lanes.lock); /* from here on it may be freed */
     post_free(post);
-    post_send(k->post);
+    desk_call(&k->desk);
 }
 
 static void lingered(struct loop_timer *t)
@@ -358,7 +357,7 @@ static void close_go_on(struct bus_subscription *s)
 void pub_tend(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lanes.lock);
-    bool close = s->close, drained = s->lanes.stream_count > 0 || s->count, held = s->lanes.held > 0;
+    bool close = s->abroad.close, drained = s->lanes.stream_count > 0 || s->count, held = s->lanes.held > 0;
     bool counted_out = s->count && s->lanes.held >= PUB_HELD_MAX;
     s->count &= !counted_out; /* there are more than it can hold: unknown */
     bool wants = room_of(s) > 0;

@@ -18,26 +18,6 @@
 
 /* ---- values ---- */
 
-/* One of two words: whether it is the second. */
-static enum err word_read(const struct bus_param *p, const char *first, const char *second, bool *is_second,
-                          struct diag *d)
-{
-    bool yes = strcmp(p->value, second) == 0;
-    if (!yes && strcmp(p->value, first) != 0)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %s or %s", p->name, p->value, first, second);
-    *is_second = yes;
-    return OK;
-}
-
-static enum err mode_read(const struct bus_param *p, enum ce_mode *out, struct diag *d)
-{
-    bool structured = false;
-    enum err e = word_read(p, "binary", "structured", &structured, d);
-    if (!e)
-        *out = structured ? CE_MODE_STRUCTURED : CE_MODE_BINARY;
-    return e;
-}
-
 static enum err seconds_read(const struct bus_param *p, uint64_t least, uint64_t most, const char *range, uint64_t *out,
                              struct diag *d)
 {
@@ -61,16 +41,6 @@ static enum err past_read(const struct bus_param *p, uint64_t *out, struct diag 
     return seconds_read(p, 600, 31 * DAY_S, "from 10m to 744h, or 0", out, d);
 }
 
-static enum err text_read(const struct bus_param *p, char **out, struct diag *d)
-{
-    char *copy = strdup(p->value);
-    if (!copy)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    free(*out);
-    *out = copy;
-    return OK;
-}
-
 /* prefix + name, checked; "/" in it is ".". */
 static enum err id_make(const char *what, const char *kind, const char *prefix, const char *name, char **out,
                         struct diag *d)
@@ -90,13 +60,6 @@ static enum err id_make(const char *what, const char *kind, const char *prefix, 
     return OK;
 }
 
-static char *dotted(char *text)
-{
-    for (char *c = text; c && *c; c++)
-        *c = *c == '/' ? '.' : *c;
-    return text;
-}
-
 /* ---- of a bus ---- */
 
 static enum err bus_read(const struct bus_param *p, struct pub_settings *out, struct diag *d)
@@ -105,9 +68,9 @@ static enum err bus_read(const struct bus_param *p, struct pub_settings *out, st
     if (pubsub_client_knows(p->name))
         return OK;
     if (strcmp(p->name, "prefix") == 0)
-        return text_read(p, &out->prefix, d);
+        return param_text(p, &out->prefix, d);
     if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
+        return param_mode(p, &out->mode, d);
     if (strcmp(p->name, "buffer") == 0)
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "retention") == 0)
@@ -164,13 +127,13 @@ static enum err channel_read(const struct bus_param *p, struct pub_channel_setti
     if (strcmp(p->name, "topic") == 0)
         *topic = p->value;
     else if (strcmp(p->name, "topic.external") == 0)
-        return word_read(p, "false", "true", &out->external, d);
+        return param_word(p, "false", "true", &out->external, d);
     else if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
+        return param_mode(p, &out->mode, d);
     else if (strcmp(p->name, "retention-age") == 0)
         return past_read(p, &out->past_s, d);
     else if (strcmp(p->name, "partitions") == 0) {
-        enum err e = word_read(p, "1", "1", &one, d);
+        enum err e = param_word(p, "1", "1", &one, d);
         out->one_part = one;
         return e;
     } else
@@ -183,13 +146,9 @@ static enum err channel_read(const struct bus_param *p, struct pub_channel_setti
 
 static enum err topic_default(struct pub_channel_settings *s, const char *prefix, struct slice name, struct diag *d)
 {
-    static const char parked[] = "dead-letter/";
-    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
-    struct slice rest = dead ? slice_from(name, sizeof parked - 1) : name;
-    char *text = NULL;
-    if (asprintf(&text, "%s.%.*s", dead ? "leat-dead-letter" : "leat", SLICE_ARG(rest)) < 0)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    enum err e = id_make("topic", "topics", prefix, dotted(text), &s->topic, d);
+    char *text = name_of_channel(name);
+    enum err e =
+        text ? id_make("topic", "topics", prefix, text, &s->topic, d) : diag_set(d, ERR_NOMEM, "out of memory");
     free(text);
     return e;
 }
@@ -197,7 +156,7 @@ static enum err topic_default(struct pub_channel_settings *s, const char *prefix
 enum err pub_channel_settings_read(const struct pub_settings *bus, struct slice name, const struct bus_param *params,
                                    size_t count, struct pub_channel_settings *out, struct diag *d)
 {
-    bool dead = slice_has_prefix(name, SLICE("dead-letter/"));
+    bool dead = is_dead_letters(name);
     struct pub_channel_settings s = {.mode = bus->mode, .ordered = !dead, .dead = dead, .past_s = bus->past_s};
     const char *topic = NULL;
     enum err e = OK;
@@ -230,7 +189,7 @@ static enum err subscription_read(const struct bus_param *p, const char **id, bo
     if (strcmp(p->name, "subscription") == 0)
         *id = p->value;
     else if (strcmp(p->name, "order") == 0)
-        return word_read(p, "key", "none", any, d);
+        return param_word(p, "key", "none", any, d);
     else if (strcmp(p->name, "overflow") != 0)
         return diag_set(d, ERR_INVALID,
                         "unknown parameter \"%s\" of a subscription on a pubsub bus; it knows subscription and order",
@@ -255,10 +214,9 @@ enum err pub_subscription_settings_read(const struct pub_settings *bus, const ch
     *out = (struct pub_subscription_settings){.ordered = of->ordered && (of->one_part || !any), .passing = passing};
     if (given)
         return id_make("subscription", "subscriptions", bus->prefix, given, &out->id, d);
-    if ((passing ? asprintf(&text, "leat-%.*s", SLICE_ARG(name))
-                 : asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name))) < 0)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    e = id_make("subscription", "subscriptions", bus->prefix, dotted(text), &out->id, d);
+    text = passing ? name_dotted("leat-%.*s", SLICE_ARG(name)) : name_dotted("leat.%s.%.*s", channel, SLICE_ARG(name));
+    e = text ? id_make("subscription", "subscriptions", bus->prefix, text, &out->id, d)
+             : diag_set(d, ERR_NOMEM, "out of memory");
     free(text);
     return e;
 }

@@ -19,45 +19,27 @@ struct pub_entry { /* one delivery of the service */
 };
 
 struct bus_subscription {
+    struct abroad_subscription abroad;
     /* Control's. */
-    struct list link; /* of its channel */
     struct bus_channel *channel;
     struct pub_bus *bus;
     struct pub_loop *home; /* constant */
-    char *name, *id;       /* owned; the service's id: constant */
-    unsigned refs;
-    enum pub_state state;
-    bool remove, busy;
-    bool counted_in;       /* in its channel's subscription_count */
+    char *id;              /* owned; the service's: constant */
     bool ordered;          /* wanted so */
-    bool passing;          /* a replay's: constant */
     bool sought;           /* it begins where it is to begin */
     bool ours;             /* it was made here, and is to begin elsewhere */
     struct bus_start from; /* where that is */
-    struct loop_task begin;
-    struct list closing_link; /* of bus.closing */
-    struct bus_op *ops, *going;
     struct pub_job job;
-    uint64_t ask_ns;
-    char reason[320];
-    uint64_t behind_ns; /* since when there is a backlog, as seen by probes; 0: there is none */
 
     struct lanes lanes;  /* with its lock, under which are: */
     bool made;           /* it is there */
     bool keeps_order;    /* and hands out the events of a key one after the other */
-    bool close, closed;  /* control wants it let go; H has */
-    bool known;          /* how many there are was known, when: */
+    bool known;          /* how many wait there was known once (abroad_count_is) */
     bool count;          /* control wants it known */
     uint64_t existed_ns; /* it was there before, when it was looked at first; 0: it was not */
     uint64_t count_ns;   /* when this was wanted last; 0: never */
-    uint64_t before;     /* in the service, when this was so: */
-    uint64_t appended;   /* of the channel */
-    uint64_t arrivals;   /* from the service, until now and when it was so */
-    uint64_t arrived;
-    uint64_t back_at;  /* lanes.returned then */
-    bool orphan, bare; /* its topic was deleted; and nothing is left in it */
-    uint64_t lease_s;  /* what the service says its ack deadline is */
-    char why[200];     /* what H met; empty: nothing */
+    bool orphan, bare;   /* its topic was deleted; and nothing is left in it */
+    uint64_t lease_s;    /* what the service says its ack deadline is */
 
     struct post *post; /* under the lock: to H, which frees it when it has let go; NULL then */
 
@@ -82,14 +64,11 @@ enum err pub_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
                        struct filter *filter, const struct bus_param *params, size_t count,
                        struct bus_subscription **out, struct bus_op *op, struct diag *d);
 void pub_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
-void pub_subscriptions_look(struct bus_channel *c);  /* those that were refused */
-void pub_subscriptions_start(struct bus_channel *c); /* the channel is ready: those that wait */
-void pub_subscriptions_closed(struct pub_bus *k);    /* those that H has let go */
-void pub_subscriptions_stop(struct pub_bus *k);
-void pub_subscriptions_free(struct bus_channel *c);
 
-/* Any thread, not under the lock: H looks at it. */
-void pub_subscription_todo(struct bus_subscription *s);
+static inline struct bus_subscription *pub_subscription_of(const struct abroad_subscription *a)
+{
+    return container_of(a, struct bus_subscription, abroad);
+}
 
 void pub_pull_init(struct bus_subscription *s); /* control, before H knows it */
 void pub_pull_arrived(void *subscription);      /* H: the post's */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Whether a channel takes events now: the service is asked for its topic, which changes nothing. One that is missing is
- * suspect, and what suspects lead to (pubsub_channel.c) makes it again. PUB_VERIFY_MAX channels are asked about at a
+ * suspect, and what suspects lead to (../abroad.c) makes it again. PUB_VERIFY_MAX channels are asked about at a
  * time, the others stand in line. Control's.
  */
 #include <assert.h>
@@ -23,21 +23,21 @@ static void answered(void *arg, const struct pubsub_answer *a)
     struct bus_channel *c = arg;
     struct pub_bus *k = c->bus;
     struct bus_op *ops = c->verifying;
-    char why[sizeof c->reason];
-    assert(ops && k->verifying > 0 && k->jobs_open > 0);
-    snprintf(why, sizeof why, "%s", !a->err ? c->reason : a->text ? a->text : err_name(a->err));
+    char why[sizeof c->abroad.reason];
+    assert(ops && k->verifying > 0 && k->abroad.jobs_open > 0);
+    snprintf(why, sizeof why, "%s", !a->err ? c->abroad.reason : a->text ? a->text : err_name(a->err));
     pub_heard(k, a);
     if (a->err == ERR_NOTFOUND)
         pub_channel_suspect(c);
     c->verifying = NULL;
     k->verifying--;
-    k->jobs_open--;
+    k->abroad.jobs_open--;
     if (c->verify_ops)
         line_up(c);
-    bus_ops_end(&ops, a->err ? a->err : c->err, why);
-    pub_channel_unpin(c); /* may free it */
+    bus_ops_end(&ops, a->err ? a->err : c->abroad.err, why);
+    abroad_channel_unpin(&c->abroad); /* may free it */
     go_on(k);
-    post_send(k->post); /* a stop may wait for it */
+    desk_call(&k->desk); /* a stop may wait for it */
 }
 
 static void cannot_ask(struct pub_bus *k, struct bus_op *ops, enum err e)
@@ -45,7 +45,7 @@ static void cannot_ask(struct pub_bus *k, struct bus_op *ops, enum err e)
     while (ops) {
         struct bus_op *next = ops->owner;
         ops->text = e == ERR_NOMEM ? "out of memory" : "Pub/Sub cannot take this name";
-        bus_op_end(k->env.control, ops, e);
+        bus_op_end(k->desk.env.control, ops, e);
         ops = next;
     }
 }
@@ -63,18 +63,18 @@ static void go_on(struct pub_bus *k)
         }
         c->verifying = ops;
         k->verifying++;
-        k->jobs_open++;
-        pub_channel_pin(c);
+        k->abroad.jobs_open++;
+        abroad_channel_pin(&c->abroad);
     }
 }
 
 void pub_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
 {
     struct pub_bus *k = pub_of(b);
-    assert(c->bus == k && c->refs > 0);
+    assert(c->bus == k && c->abroad.refs > 0);
     op->text = NULL;
-    if (k->stopping) {
-        bus_op_end(k->env.control, op, ERR_CLOSED);
+    if (k->desk.stopping) {
+        bus_op_end(k->desk.env.control, op, ERR_CLOSED);
         return;
     }
     op->owner = c->verify_ops;

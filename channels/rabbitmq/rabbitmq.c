@@ -2,90 +2,42 @@
  *
  * The RabbitMQ bus: opening, time, stopping and freeing. rabbitmq.h tells the story.
  *
- * Opening waits for no node: links are made, and connect by themselves. Whatever another thread has for control (a
- * notice, a job that is through, a subscription that Q has let go, a last append) is left where it belongs, and one
- * letter brings control to look at all of these places.
+ * Opening waits for no node: links are made, and connect by themselves. What comes to control comes to its desk
+ * (../desk.h).
  *
  * Stopping. New work is refused from the call on, and nothing is delivered any more. Then, at once: what was appended
  * is confirmed, or given up after RABBIT_SEND_NS; each subscription's AMQP channel acknowledges what is settled and
- * closes; jobs end. When all of that is over and the loops have been gone by, stop has ended. A node of which nothing
+ * closes; jobs end. When all of that is over stop has ended. A node of which nothing
  * comes for RABBIT_STOP_NS is not waited for: the links are given up, which ends whatever waits for it.
  */
 #include "rabbitmq_subscription.h"
 #include "../backends.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#define TICK_NS NS_PER_S
 
 /* ---- stop ---- */
 
-struct rabbit_stop { /* its letters may outlive the bus */
-    struct round round;
-    struct rabbit_bus *bus;
-};
-
-static void stopped(struct round *r)
+static uint64_t left(const struct desk *desk)
 {
-    struct rabbit_bus *k = container_of(r, struct rabbit_stop, round)->bus;
-    k->stopped = true;
-    loop_timer_stop(k->env.control, &k->tick);
-    loop_timer_stop(k->env.control, &k->patience);
-    bus_ops_end(&k->stop_ops, OK, NULL);
+    const struct rabbit_bus *k = container_of(desk, struct rabbit_bus, desk);
+    return atomic_load(&k->reads.count) + abroad_left(&k->abroad);
 }
 
-static void stop_bury(struct round *r)
+static uint64_t left_in_all(const struct rabbit_bus *k)
 {
-    struct rabbit_stop *s = container_of(r, struct rabbit_stop, round);
-    round_fini(r);
-    free(s);
-}
-
-static enum err stop_new(struct rabbit_bus *k)
-{
-    struct rabbit_stop *s = calloc(1, sizeof *s);
-    if (!s || round_init(&s->round, &k->env)) {
-        free(s);
-        return ERR_NOMEM;
-    }
-    s->bus = k;
-    k->stop = s;
-    return OK;
-}
-
-static uint64_t count(const struct list *head)
-{
-    uint64_t n = 0;
-    for (const struct list *l = head->next; l != head; l = l->next)
-        n++;
-    return n;
-}
-
-/* How many things it waits for. */
-static uint64_t stop_left(const struct rabbit_bus *k)
-{
-    return atomic_load(&k->pending) + atomic_load(&k->reads.count) + k->jobs_open + count(&k->going) +
-           count(&k->closing);
-}
-
-/* Whatever ends a part of what stop waits for brings control here. */
-static void stop_go_on(struct rabbit_bus *k)
-{
-    if (!k->stopping || k->stopped || round_running(&k->stop->round))
-        return;
-    if (stop_left(k) == 0)
-        round_start(&k->stop->round, NULL, stopped);
+    return atomic_load(&k->desk.pending) + left(&k->desk);
 }
 
 static void stop_late(struct loop_timer *t)
 {
     struct rabbit_bus *k = container_of(t, struct rabbit_bus, patience);
-    uint64_t left = stop_left(k);
-    if (left < k->left || left == 0) {
-        k->left = left;
-        loop_timer_start(k->env.control, t, RABBIT_STOP_NS);
+    uint64_t now = left_in_all(k);
+    if (k->desk.stopped)
+        return;
+    if (now < k->left || now == 0) {
+        k->left = now;
+        loop_timer_start(k->desk.env.control, t, RABBIT_STOP_NS);
         return;
     }
     atomic_store(&k->hurry, true);
@@ -98,74 +50,37 @@ static void stop_late(struct loop_timer *t)
 static void rabbit_stop(struct bus *b, struct bus_op *op)
 {
     struct rabbit_bus *k = rabbit_of(b);
-    if (k->stopped) {
-        op->text = NULL;
-        bus_op_end(k->env.control, op, OK);
+    if (!desk_stop(&k->desk, op))
         return;
-    }
-    op->owner = k->stop_ops;
-    k->stop_ops = op;
-    if (k->stopping)
-        return;
-    k->stopping = true;
-    atomic_store(&k->closed, true);
-    rabbit_subscriptions_stop(k);
+    abroad_stop(&k->abroad);
     rabbit_reads_stop(k);
     post_send(k->jobs_post); /* who waits for a connection waits no more */
     post_send(k->publisher.post);
-    post_send(k->post);
-    k->left = stop_left(k);
-    loop_timer_start(k->env.control, &k->patience, RABBIT_STOP_NS);
+    k->left = left_in_all(k);
+    loop_timer_start(k->desk.env.control, &k->patience, RABBIT_STOP_NS);
 }
 
 /* ---- what comes to control ---- */
 
-static void look(void *owner)
+static void look(struct desk *desk)
 {
-    struct rabbit_bus *k = owner;
+    struct rabbit_bus *k = container_of(desk, struct rabbit_bus, desk);
     bool back = atomic_exchange(&k->back, false); /* first: jobs that ended before it was said are seen behind it */
     rabbit_jobs_finished(k);
-    rabbit_subscriptions_closed(k);
-    rabbit_channels_go_on(k);
-    if (!k->stopping && back)
-        rabbit_channels_doubt(k);
-    if (!k->stopping && atomic_load(&k->suspects))
-        rabbit_channels_look(k);
-    notes_tell(&k->notes, &k->env, &k->base);
-    stop_go_on(k);
+    if (!k->desk.stopping && back)
+        abroad_doubt(&k->abroad);
+    abroad_look(&k->abroad);
 }
 
-/* Who shows what was wrong looks when something is told: once more at the end, when not each was told. */
-static void tell_the_end(struct rabbit_bus *k)
+static void tick(struct desk *desk)
 {
-    if (k->untold && k->jobs_open == 0)
-        k->untold = !rabbit_notice(k, 0, "AllWell", "more channels and queues are well again");
-}
-
-static void tick(struct loop_timer *t)
-{
-    struct rabbit_bus *k = container_of(t, struct rabbit_bus, tick);
-    if (!k->stopping)
-        rabbit_channels_look(k);
-    tell_the_end(k);
-    look(k);
-    loop_timer_start(k->env.control, t, TICK_NS);
-}
-
-bool rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    bool kept = notes_add(&k->notes, severity, code, format, args);
-    va_end(args);
-    if (kept)
-        post_send(k->post);
-    return kept;
+    abroad_tick(&container_of(desk, struct rabbit_bus, desk)->abroad);
 }
 
 static void client_notice(void *arg, int severity, const char *code, const char *text)
 {
-    rabbit_notice(arg, severity, code, "%s", text);
+    struct rabbit_bus *k = arg;
+    desk_notice(&k->desk, severity, code, "%s", text);
 }
 
 /* ---- loops ---- */
@@ -198,12 +113,7 @@ static void loop_fini(struct rabbit_loop *l)
 
 struct rabbit_loop *rabbit_loop_find(struct rabbit_bus *k, const struct loop *loop)
 {
-    for (size_t i = 0; i < k->env.loop_count; i++) {
-        if (k->loops[i].loop == loop)
-            return &k->loops[i];
-    }
-    assert(NULL == "a loop that this bus was not opened with");
-    return NULL;
+    return &k->loops[bus_env_index(&k->desk.env, loop)];
 }
 
 static enum err rabbit_bind(struct bus *b, struct loop *loop)
@@ -223,6 +133,29 @@ static void rabbit_unbind(struct bus *b, struct loop *loop)
 
 /* ---- opening ---- */
 
+static const struct desk_ops at_desk = {.look = look, .tick = tick, .left = left};
+
+static const struct abroad_ops at_node = {
+    .channel_make = rabbit_channel_make,
+    .channel_remove = rabbit_channel_remove,
+    .channel_free = rabbit_channel_free,
+    .channel_same = rabbit_channel_same,
+    .channel_used = rabbit_channel_used,
+    .channel_due = rabbit_channel_due,
+    .subscription_make = rabbit_subscription_make,
+    .subscription_remove = rabbit_subscription_remove,
+    .subscription_free = rabbit_subscription_free,
+    .subscription_todo = rabbit_subscription_todo,
+    .subscription_probe = rabbit_subscription_probe,
+    .channel_probe = rabbit_channel_probe,
+    .channel_word = "exchange",
+    .channel_stays = "ExchangeStays",
+    .subscription_word = "queue ",
+    .subscription_failed = "QueueFailed",
+    .subscription_well = "QueueWell",
+    .subscription_stays = "QueueStays",
+};
+
 static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_settings *s)
 {
     struct rabbit_bus *k = calloc(1, sizeof *k);
@@ -230,33 +163,27 @@ static struct rabbit_bus *bus_new(const struct bus_env *env, struct rabbit_setti
         rabbit_settings_fini(s);
         return NULL;
     }
-    k->base = (struct bus){
-        .ops = &bus_rabbitmq, .capabilities = bus_rabbitmq.capabilities, .hold_ms_max = bus_rabbitmq.hold_ms_max};
+    desk_init(&k->desk, &bus_rabbitmq, env, &at_desk, RABBITMQ_NOTICES_A_MINUTE);
+    abroad_init(&k->abroad, &k->desk, &at_node);
+    k->desk.buffer = s->buffer;
     if (s->classic)
-        k->base.capabilities &= ~(unsigned)BUS_CAP_SYNCED;
+        k->desk.base.capabilities &= ~(unsigned)BUS_CAP_SYNCED;
     if (s->work)
-        k->base.capabilities &= ~(unsigned)BUS_CAP_ORDERED;
+        k->desk.base.capabilities &= ~(unsigned)BUS_CAP_ORDERED;
     if (s->streams == RABBIT_STREAMS_ALL)
-        k->base.capabilities |= BUS_CAP_BROWSE;
-    k->env = *env;
-    k->clock = loop_clock(env->control);
+        k->desk.base.capabilities |= BUS_CAP_BROWSE;
     k->settings = *s;
     k->opened_ns = rabbit_now();
     k->wait_ns = s->timeout_ns / 10;
     k->hold_ns = s->timeout_ns / 15 * 14;
     k->sweep_ns = s->timeout_ns / 90;
-    k->base.hold_ms_max = s->timeout_ns / NS_PER_MS * 5 / 6;
-    notes_init(&k->notes, RABBITMQ_NOTICES_A_MINUTE);
+    k->desk.base.hold_ms_max = s->timeout_ns / NS_PER_MS * 5 / 6;
     pthread_mutex_init(&k->jobs_lock, NULL);
     list_init(&k->jobs_in);
     list_init(&k->jobs_done);
     list_init(&k->jobs_waiting);
     rabbit_jobs_init(k);
-    list_init(&k->closing);
-    list_init(&k->going);
     rabbit_reads_init(k);
-    map_init(&k->channels, SIZE_MAX);
-    loop_timer_init(&k->tick, tick);
     loop_timer_init(&k->patience, stop_late);
     pthread_mutex_init(&k->publisher.lock, NULL);
     k->publisher.bus = k;
@@ -295,12 +222,10 @@ static enum err bus_start(struct rabbit_bus *k, const struct bus_param *params, 
 {
     const struct rabbitmq_client_events events = {client_notice, k};
     struct rabbitmq_client_param *list = client_params(params, count);
-    k->loops = calloc(k->env.loop_count, sizeof *k->loops);
-    enum err e = list && k->loops ? post_new(k->env.control, look, k, &k->post) : ERR_NOMEM;
-    if (!e)
-        e = stop_new(k);
-    for (size_t i = 0; i < k->env.loop_count && !e; i++)
-        e = loop_init(&k->loops[i], k, k->env.loops[i]);
+    k->loops = calloc(k->desk.env.loop_count, sizeof *k->loops);
+    enum err e = list && k->loops ? desk_open(&k->desk) : ERR_NOMEM;
+    for (size_t i = 0; i < k->desk.env.loop_count && !e; i++)
+        e = loop_init(&k->loops[i], k, k->desk.env.loops[i]);
     if (e)
         diag_set(d, e, "out of memory");
     if (!e)
@@ -326,11 +251,11 @@ static enum err rabbit_open(const struct bus_env *env, const struct bus_param *p
         return diag_set(d, ERR_NOMEM, "out of memory");
     e = bus_start(k, params, count, d);
     if (e) {
-        rabbit_fini(&k->base);
+        rabbit_fini(&k->desk.base);
         return e;
     }
-    loop_timer_start(env->control, &k->tick, TICK_NS);
-    *out = &k->base;
+    desk_start(&k->desk);
+    *out = &k->desk.base;
     return OK;
 }
 
@@ -355,9 +280,9 @@ static enum err rabbit_attach(struct bus *b, struct bus_subscription *s, struct 
                               const struct bus_stream_callbacks *callbacks, void *arg, struct bus_stream **out)
 {
     struct rabbit_bus *k = rabbit_of(b);
-    if (rabbit_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
-    return stream_attach(&s->lanes, loop, bus_env_index(&k->env, loop), callbacks, arg, &k->closed, out);
+    return stream_attach(&s->lanes, loop, bus_env_index(&k->desk.env, loop), callbacks, arg, &k->desk.closed, out);
 }
 
 /* ---- freeing: no loop runs ---- */
@@ -384,27 +309,19 @@ static void links_leave(struct rabbit_bus *k)
 static void rabbit_fini(struct bus *b)
 {
     struct rabbit_bus *k = rabbit_of(b);
-    loop_timer_stop(k->env.control, &k->tick);
-    loop_timer_stop(k->env.control, &k->patience);
-    atomic_store(&k->closed, true);
+    desk_quit(&k->desk);
+    loop_timer_stop(k->desk.env.control, &k->patience);
     links_leave(k);
     rabbit_publisher_quit(k);
     for (size_t i = 0; i < RABBIT_CONSUMERS; i++)
         consumer_quit(&k->consumers[i]);
     rabbit_reads_quit(k);
     post_free(k->jobs_post);
-    list_each(l, tmp, &k->going)
-        rabbit_channel_free(container_of(l, struct bus_channel, link));
-    map_each(entry, tmp, &k->channels)
-        rabbit_channel_free(entry->value);
-    map_fini(&k->channels);
-    for (size_t i = 0; k->loops && i < k->env.loop_count; i++)
+    abroad_fini(&k->abroad);
+    for (size_t i = 0; k->loops && i < k->desk.env.loop_count; i++)
         loop_fini(&k->loops[i]);
-    if (k->stop)
-        round_abandon(&k->stop->round, stop_bury);
     rabbitmq_client_unref(k->client);
-    post_free(k->post);
-    notes_fini(&k->notes);
+    desk_fini(&k->desk);
     rabbit_settings_fini(&k->settings);
     pthread_mutex_destroy(&k->jobs_lock);
     pthread_mutex_destroy(&k->publisher.lock);

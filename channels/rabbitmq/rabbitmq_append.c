@@ -16,52 +16,26 @@
 static enum err refused(struct rabbit_bus *k, const struct bus_channel *c)
 {
     const struct rabbit_publisher *p = &k->publisher;
-    if (rabbit_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
-    if (atomic_load_explicit(&c->state, memory_order_acquire) != RABBIT_READY)
+    if (atomic_load_explicit(&c->abroad.state, memory_order_acquire) != ABROAD_READY)
         return ERR_UNAVAILABLE;
     if (atomic_load(&c->rules)->settings.queue)
         return ERR_UNSUPPORTED; /* it is somebody's queue */
-    if (atomic_load_explicit(&c->stalled, memory_order_relaxed) && atomic_load(&c->pending) > 0)
+    if (atomic_load_explicit(&c->stalled, memory_order_relaxed) && atomic_load(&c->abroad.pending) > 0)
         return ERR_UNAVAILABLE;
     if (rabbit_channel_barred(c))
         return ERR_UNAVAILABLE;
     if (!atomic_load_explicit(&p->up, memory_order_relaxed) && !atomic_load(&p->connecting))
         return ERR_UNAVAILABLE;
-    if (atomic_load_explicit(&p->stalled, memory_order_relaxed) && atomic_load(&k->pending) > 0)
+    if (atomic_load_explicit(&p->stalled, memory_order_relaxed) && atomic_load(&k->desk.pending) > 0)
         return ERR_UNAVAILABLE;
     return OK;
 }
 
-/* Counts it in, or refuses: one event goes always, so that one larger than the bound is taken alone. */
-static enum err count_in(struct rabbit_bus *k, struct bus_channel *c, uint64_t charge)
-{
-    uint64_t before = atomic_fetch_add(&k->pending_bytes, charge);
-    if (before && before + charge > k->settings.buffer) {
-        atomic_fetch_sub(&k->pending_bytes, charge);
-        return ERR_FULL;
-    }
-    atomic_fetch_add(&k->pending, 1);
-    atomic_fetch_add(&c->pending, 1);
-    return OK;
-}
-
-void rabbit_channel_let_go(struct bus_channel *c)
-{
-    struct rabbit_bus *k = c->bus;
-    unsigned before = atomic_fetch_sub(&c->pending, 1);
-    assert(before > 0);
-    if (before == 1 && atomic_load(&k->going_count))
-        post_send(k->post);
-}
-
 static void count_out(struct bus_channel *c, uint64_t charge)
 {
-    struct rabbit_bus *k = c->bus;
-    atomic_fetch_sub(&k->pending_bytes, charge);
-    rabbit_channel_let_go(c);
-    if (atomic_fetch_sub(&k->pending, 1) == 1 && rabbit_bus_closed(k))
-        post_send(k->post);
+    desk_count_out(&c->bus->desk, &c->abroad.pending, charge, 1);
 }
 
 enum err rabbit_append(struct bus *b, struct bus_channel *c, const struct ce_event *event, struct bus_append *a,
@@ -74,7 +48,7 @@ enum err rabbit_append(struct bus *b, struct bus_channel *c, const struct ce_eve
     if (e)
         return e;
     a->charge = ce_event_size(event) + EVENT_OVERHEAD;
-    e = count_in(k, c, a->charge);
+    e = desk_count_in(&k->desk, &c->abroad.pending, a->charge);
     if (e)
         return e;
     a->home = l->loop;

@@ -19,22 +19,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "list.h"
-#include "map.h"
 #include "rabbitmq.h"
 #include "rabbitmq_link.h"
 #include "rabbitmq_read.h"
+#include "../abroad.h"
 #include "../homeward.h"
-#include "../lanes.h"
-#include "../notes.h"
-#include "../post.h"
-#include "../round.h"
 
 #define RABBIT_CONSUMERS 2               /* links that consume: each decodes on a thread of its own */
 #define RABBIT_JOBS_MAX 8                /* at the node at a time: each has an AMQP channel */
 #define RABBIT_SEND_NS (10 * NS_PER_S)   /* an append that the node has not confirmed by then has failed: 503 */
 #define RABBIT_STOP_NS (2 * NS_PER_S)    /* while it stops: how long nothing may end before its links are given up */
-#define RABBIT_RETRY_NS (5 * NS_PER_S)   /* until what the node refused is asked again */
 #define RABBIT_AGAIN_NS NS_PER_S         /* until a consumer that ended badly is made again */
 #define RABBIT_GROW_NS (200 * NS_PER_MS) /* that a larger prefetch waits for a moment with nothing unsettled */
 #define RABBIT_MEET_NS (20 * NS_PER_MS)  /* from a first stream to its consumer: those of other loops come meanwhile */
@@ -88,7 +82,8 @@ void rabbit_job_end(struct rabbit_job *j, enum err e, unsigned code, const char 
 void rabbit_jobs_init(struct rabbit_bus *k); /* control, before the links */
 void rabbit_jobs_up(struct rabbit_bus *k);
 void rabbit_jobs_down(struct rabbit_bus *k);
-void rabbit_jobs_arrived(void *bus); /* Q: bus.jobs_post's */
+void rabbit_jobs_arrived(void *bus);                                /* Q: bus.jobs_post's */
+struct abroad_answer rabbit_job_answer(const struct rabbit_job *j); /* control, in `done` */
 
 /* Work of rabbitmq_topology.c, of the structures that hold the job. */
 void rabbit_topology_channel(struct rabbit_job *j);
@@ -165,61 +160,46 @@ struct rabbit_rules { /* what a channel's parameters say. Newer ones stand besid
     struct ce_amqp_rules ce;
 };
 
-enum rabbit_state {
-    RABBIT_WAITING, /* one of the same name is still going */
-    RABBIT_MAKING,  /* a job makes it, for the first time */
-    RABBIT_READY,
-    RABBIT_REFUSED, /* the node said no, or did not answer: asked again after RABBIT_RETRY_NS */
-    RABBIT_GOING    /* released or unsubscribed */
-};
-
-struct rabbit_left { /* a queue that was left when its subscription went: it goes with the channel */
-    struct list link;
-    char queue[];
-};
-
 struct bus_channel {
+    struct abroad_channel abroad;
     struct rabbit_bus *bus;
-    unsigned refs;
-    _Atomic int state; /* enum rabbit_state */
     struct rabbit_rules *_Atomic rules;
-    struct list link; /* GOING: in bus.going */
-    struct list subscriptions, left;
-    atomic_uint subscription_count; /* that were ready once */
-    unsigned pins;                  /* subscriptions that are not freed */
-    struct bus_op *ops, *going;     /* they wait for it, chained by owner; release's */
-    struct rabbit_verify *verify;   /* owned; NULL: nobody asks whether it takes events */
-    bool remove, busy;              /* busy: the job is under way */
+    struct rabbit_verify *verify; /* owned; NULL: nobody asks whether it takes events */
     struct rabbit_job job;
-    uint64_t ask_ns; /* REFUSED: when it is asked again */
-    enum err err;
-    char reason[320];
     atomic_bool stalled;           /* the last that was heard of an append is that it was not confirmed in time */
     _Atomic uint64_t barred_ns;    /* until when nothing is published: the node refused it; 0: it may be */
-    atomic_bool suspect;           /* its exchange or a queue seems to be gone */
-    atomic_uint pending;           /* appends under way */
     bool unkept;                   /* its stream is down, and it does without */
     uint64_t down_ns;              /* since when it is down; 0: it is not */
     bool streamed, making_stream;  /* its stream is there; the job makes it so */
     atomic_uint reads, ends_asked; /* reads under way; of these, those that ask for its end */
     _Atomic uint64_t end;          /* of its stream, when it was asked for last; UINT64_MAX: not known */
     uint64_t known;                /* Q, the first: its stream is at least so long */
-    _Atomic uint64_t appended, dropped, appended_bytes;
-    char name[];
 };
+
+static inline struct bus_channel *rabbit_channel_of(const struct abroad_channel *a)
+{
+    return container_of(a, struct bus_channel, abroad);
+}
+
+/* Of abroad_ops. */
+void rabbit_channel_make(struct abroad_channel *a);
+void rabbit_channel_remove(struct abroad_channel *a);
+void rabbit_channel_free(struct abroad_channel *a);
+bool rabbit_channel_same(const struct abroad_channel *a, const struct abroad_channel *b);
+bool rabbit_channel_used(const struct abroad_channel *a);
+bool rabbit_channel_due(const struct abroad_channel *a, uint64_t now_ns);
+void rabbit_subscription_make(struct abroad_subscription *a);
+void rabbit_subscription_remove(struct abroad_subscription *a);
+void rabbit_subscription_free(struct abroad_subscription *a);
+void rabbit_subscription_todo(struct abroad_subscription *a);
+void rabbit_subscription_probe(struct abroad_subscription *a, uint64_t now_ns, struct bus_probe *out);
+void rabbit_channel_probe(const struct abroad_channel *a, struct bus_probe *out);
+
 enum err rabbit_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                           struct bus_channel **out, struct bus_op *op, struct diag *d);
 void rabbit_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
-void rabbit_channels_go_on(struct rabbit_bus *k); /* those that go and whose last append has ended */
-void rabbit_channels_look(struct rabbit_bus *k);  /* suspects, and those to be asked again */
-void rabbit_channels_doubt(struct rabbit_bus *k); /* the node is back: everything is to be looked at */
-void rabbit_channel_pin(struct bus_channel *c);
-void rabbit_channel_unpin(struct bus_channel *c);
-void rabbit_channel_free(struct bus_channel *c);
 /* Any thread. */
-void rabbit_channel_suspect(struct bus_channel *c);
 bool rabbit_channel_barred(const struct bus_channel *c);
-void rabbit_channel_let_go(struct bus_channel *c); /* an append has ended; it may be freed at once */
 
 /* ---- whether a channel takes events (rabbitmq_verify.c) ---- */
 void rabbit_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
@@ -247,9 +227,6 @@ struct rabbit_consumer {
 void rabbit_consumer_timers_init(struct bus_subscription *s); /* control */
 enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index) must_check;
 
-void rabbit_subscriptions_closed(struct rabbit_bus *k); /* control: those that a link has let go */
-void rabbit_subscriptions_stop(struct rabbit_bus *k);   /* control */
-
 /* ---- probes (rabbitmq_probe.c) ---- */
 void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
 void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
@@ -257,9 +234,8 @@ void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct
 /* ---- the bus ---- */
 
 struct rabbit_bus {
-    struct bus base;
-    struct bus_env env;
-    const struct clock *clock;
+    struct desk desk;
+    struct abroad abroad;
     struct rabbit_settings settings;
     struct rabbitmq_client *client;
     struct rabbit_loop *loops; /* owned, one per loop */
@@ -267,53 +243,29 @@ struct rabbit_bus {
     struct rabbit_consumer consumers[RABBIT_CONSUMERS];
     unsigned dealt[2]; /* subscriptions, to consumers: those of dead letters apart, which seldom have a stream */
 
-    struct map channels; /* name → bus_channel */
-    struct list going;   /* channels that were released, by link; no more in the map */
-    atomic_uint going_count;
-
     pthread_mutex_t jobs_lock;
     struct list jobs_in, jobs_done;  /* under it, as the next */
-    struct list closing;             /* control's: subscriptions that Q is to let go, by closing_link */
     struct list jobs_waiting;        /* Q's */
     unsigned jobs_working;           /* Q's */
     bool jobs_running;               /* Q's */
-    size_t jobs_open;                /* control's: asked and not done */
     struct post *jobs_post;          /* to the first Q */
     struct loop_timer jobs_patience; /* Q's */
 
     struct rabbit_reads reads;
-    struct notes notes;
-    struct post *post;                /* to control */
-    struct loop_timer tick, patience; /* patience: while it stops */
-    uint64_t left;                    /* things that stop waited for, when it looked last */
-    atomic_bool hurry;                /* stop waits no more: links are given up, and nothing is asked of the node */
+    struct loop_timer patience; /* while it stops */
+    uint64_t left;              /* things that stop waited for, when it looked last */
+    atomic_bool hurry;          /* stop waits no more: links are given up, and nothing is asked of the node */
     uint64_t opened_ns;
     uint64_t wait_ns, hold_ns, sweep_ns; /* rabbitmq_consumer.c, sweep */
     bool connected;                      /* control: the node has been there */
-    bool untold;                         /* control: something is well again, and that was not told */
     atomic_bool back;                    /* it has come, or come back */
-    atomic_bool suspects, closed;
-    _Atomic uint64_t pending, pending_bytes; /* appends under way */
-    _Atomic uint64_t held_bytes;             /* of deliveries, of all subscriptions */
-    struct rabbit_stop *stop;                /* owned */
-    bool stopping, stopped;
-    struct bus_op *stop_ops; /* chained by owner */
+    _Atomic uint64_t held_bytes;         /* of deliveries, of all subscriptions */
 };
 
 static inline struct rabbit_bus *rabbit_of(struct bus *b)
 {
     return (struct rabbit_bus *)b;
 }
-
-/* Any thread: stop has begun. */
-static inline bool rabbit_bus_closed(const struct rabbit_bus *k)
-{
-    return atomic_load_explicit(&k->closed, memory_order_acquire);
-}
-
-/* Any thread: to control (notes.h), RABBITMQ_NOTICES_A_MINUTE of each code. Never blocks. False: it is not told. */
-bool rabbit_notice(struct rabbit_bus *k, int severity, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 
 static inline uint64_t rabbit_now(void)
 {

@@ -157,7 +157,7 @@ static void lose_all(struct bus_subscription *s)
     pthread_mutex_lock(&s->lanes.lock);
     while (!list_empty(&s->out))
         forget(s, out_at(s->out.next));
-    s->ready += s->returning;
+    s->abroad.there += s->returning;
     s->returning = 0;
     pthread_mutex_unlock(&s->lanes.lock);
 }
@@ -218,7 +218,7 @@ static void take_in(struct bus_subscription *s, struct rabbit_entry *e)
     list_push_back(&s->out, &e->out);
     pthread_mutex_lock(&s->lanes.lock);
     e->entry.number = ++s->numbers;
-    s->arrivals++;
+    s->abroad.arrivals++;
     lanes_put(&s->lanes, &e->entry);
     pthread_mutex_unlock(&s->lanes.lock);
 }
@@ -230,11 +230,10 @@ static void unreadable(struct bus_subscription *s, const struct rabbitmq_message
     s->refused += e != ERR_NOMEM;
     pthread_mutex_unlock(&s->lanes.lock);
     if (e != ERR_NOMEM)
-        rabbit_notice(
-            s->bus, 1, "MessageRefused",
-            "queue %s: a message of %llu bytes cannot be an event (%s) and was rejected: the queue's own dead "
-            "letter exchange has it, if there is one",
-            s->settings.queue, (unsigned long long)m->body_bytes, err_name(e));
+        desk_notice(&s->bus->desk, 1, "MessageRefused",
+                    "queue %s: a message of %llu bytes cannot be an event (%s) and was rejected: the queue's own dead "
+                    "letter exchange has it, if there is one",
+                    s->settings.queue, (unsigned long long)m->body_bytes, err_name(e));
 }
 
 static void deliver(void *arg, const struct rabbitmq_message *m)
@@ -275,7 +274,7 @@ static void is_missing(struct bus_subscription *s)
     s->missing = true;
     s->made = false;
     pthread_mutex_unlock(&s->lanes.lock);
-    rabbit_channel_suspect(s->channel);
+    abroad_suspect(&s->channel->abroad);
 }
 
 /* Its consumer has ended, not its channel: the queue was deleted, or lost its node. */
@@ -286,24 +285,24 @@ static void canceled(void *arg, struct slice consumer)
     s->consuming = false;
     stop_growing(s);
     s->prefetch = 0;
-    rabbit_notice(s->bus, 1, "QueueGone",
-                  "queue %s of subscription %s was deleted, or its node is gone; it is made again", s->settings.queue,
-                  s->name);
+    desk_notice(&s->bus->desk, 1, "QueueGone",
+                "queue %s of subscription %s was deleted, or its node is gone; it is made again", s->settings.queue,
+                s->abroad.name);
     is_missing(s);
 }
 
 static void says(struct bus_subscription *s, const char *why)
 {
     pthread_mutex_lock(&s->lanes.lock);
-    bool changed = strncmp(s->why, why, sizeof s->why - 1) != 0, well = s->why[0] == '\0';
-    snprintf(s->why, sizeof s->why, "%s", why);
+    bool changed = strncmp(s->abroad.why, why, sizeof s->abroad.why - 1) != 0, well = s->abroad.why[0] == '\0';
+    snprintf(s->abroad.why, sizeof s->abroad.why, "%s", why);
     pthread_mutex_unlock(&s->lanes.lock);
     if (changed && *why)
-        rabbit_notice(s->bus, 1, "ConsumerTrouble", "subscription %s: queue %s cannot be consumed: %s", s->name,
-                      s->settings.queue, why);
+        desk_notice(&s->bus->desk, 1, "ConsumerTrouble", "subscription %s: queue %s cannot be consumed: %s",
+                    s->abroad.name, s->settings.queue, why);
     else if (changed && !well)
-        rabbit_notice(s->bus, 0, "ConsumerWell", "subscription %s: queue %s is consumed again", s->name,
-                      s->settings.queue);
+        desk_notice(&s->bus->desk, 0, "ConsumerWell", "subscription %s: queue %s is consumed again", s->abroad.name,
+                    s->settings.queue);
 }
 
 static void closed(void *arg, enum err e, unsigned code, const char *text)
@@ -442,9 +441,9 @@ static void let_go(struct bus_subscription *s)
     s->todo = 0;
     pthread_mutex_unlock(&q->lock);
     pthread_mutex_lock(&s->lanes.lock);
-    s->closed = true;
+    s->abroad.closed = true;
     pthread_mutex_unlock(&s->lanes.lock);
-    post_send(k->post);
+    desk_call(&k->desk);
 }
 
 /* Streams of all loops come within milliseconds, each with its credit: a moment later what they want is known. */
@@ -459,7 +458,7 @@ static bool all_here(struct bus_subscription *s)
 static void tend(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lanes.lock);
-    bool close = s->close, gone = s->closed, made = s->made, streams = s->lanes.stream_count > 0;
+    bool close = s->abroad.close, gone = s->abroad.closed, made = s->made, streams = s->lanes.stream_count > 0;
     uint32_t wanted = s->lanes.wanted < RABBIT_PREFETCH_MAX ? (uint32_t)s->lanes.wanted : RABBIT_PREFETCH_MAX;
     pthread_mutex_unlock(&s->lanes.lock);
     if (gone)
@@ -550,7 +549,7 @@ static void up(void *arg, const struct rabbitmq_server *server)
         return;
     rabbit_jobs_up(k);
     atomic_store(&k->back, true);
-    post_send(k->post);
+    desk_call(&k->desk);
 }
 
 static void down(void *arg, enum err e, const char *why)

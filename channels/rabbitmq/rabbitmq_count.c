@@ -26,8 +26,8 @@ static enum err ask(struct bus_subscription *s)
 static bool counts(const struct bus_subscription *s)
 {
     const struct bus_channel *c = s->channel;
-    bool still = s->arrivals == s->first_arrivals && atomic_load(&c->appended) == s->first_appended &&
-                 !s->first_pending && atomic_load(&c->pending) == 0;
+    bool still = s->abroad.arrivals == s->first_arrivals && atomic_load(&c->abroad.appended) == s->first_appended &&
+                 !s->first_pending && atomic_load(&c->abroad.pending) == 0;
     return still || !s->counted_ns || rabbit_now() - s->counted_ns > RABBIT_STALE_NS;
 }
 
@@ -37,10 +37,7 @@ static void finish(struct bus_subscription *s, bool counted)
     pthread_mutex_lock(&s->lanes.lock);
     s->asked = false;
     if (counted && counts(s)) {
-        s->ready = s->first_count;
-        s->appended = s->first_appended;
-        s->arrived = s->arrivals;
-        s->back_at = s->lanes.returned;
+        abroad_count_is(&s->abroad, s->first_count, s->first_appended);
         s->counted_ns = s->first_asked_ns;
     }
     pthread_mutex_unlock(&s->lanes.lock);
@@ -52,9 +49,9 @@ static void missing(struct bus_subscription *s)
     pthread_mutex_lock(&s->lanes.lock);
     s->missing = true;
     pthread_mutex_unlock(&s->lanes.lock);
-    rabbit_channel_suspect(s->channel);
+    abroad_suspect(&s->channel->abroad);
     s->first_count = 0;
-    s->first_arrivals = s->arrivals;
+    s->first_arrivals = s->abroad.arrivals;
     finish(s, true);
 }
 
@@ -83,7 +80,7 @@ static void answered(void *arg, const struct rabbitmq_answer *a)
     bool first = s->first_count == UINT64_MAX;
     if (first) {
         s->first_count = ok->message_count;
-        s->first_arrivals = s->arrivals; /* which only this thread changes */
+        s->first_arrivals = s->abroad.arrivals; /* which only this thread changes */
     }
     if (!first || s->counts_on != s->amqp)
         finish(s, true);
@@ -114,8 +111,8 @@ void rabbit_consumer_count(struct bus_subscription *s)
         return;
     bool own = s->amqp && s->consuming && !s->changing && !s->closing;
     s->first_count = UINT64_MAX;
-    s->first_appended = atomic_load(&s->channel->appended);
-    s->first_pending = atomic_load(&s->channel->pending) > 0;
+    s->first_appended = atomic_load(&s->channel->abroad.appended);
+    s->first_pending = atomic_load(&s->channel->abroad.pending) > 0;
     s->first_asked_ns = rabbit_now();
     s->counting = true;
     bool asked = own || (atomic_load(&q->up) && !looking(q));

@@ -22,10 +22,10 @@ static void learn(struct bus_subscription *s, uint64_t count, uint64_t bytes)
 {
     uint64_t bound = s->bus->settings.held, most = bound / 2 / (bytes / count + 1);
     s->most = bytes > bound && most > 1 ? (uint32_t)most : 1;
-    rabbit_notice(s->bus, 0, "DeliveriesBounded",
-                  "subscription %s: %llu events of queue %s are %llu bytes, and what is held at a time is bounded "
-                  "(held); %u are taken at once from now on",
-                  s->name, (unsigned long long)count, s->settings.queue, (unsigned long long)bytes, s->most);
+    desk_notice(&s->bus->desk, 0, "DeliveriesBounded",
+                "subscription %s: %llu events of queue %s are %llu bytes, and what is held at a time is bounded "
+                "(held); %u are taken at once from now on",
+                s->abroad.name, (unsigned long long)count, s->settings.queue, (unsigned long long)bytes, s->most);
 }
 
 bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes)
@@ -34,7 +34,7 @@ bool rabbit_held_room(struct bus_subscription *s, uint64_t bytes)
     pthread_mutex_lock(&s->lanes.lock);
     uint64_t count = s->lanes.held, held = s->lanes.held_bytes + bytes;
     bool room = !s->full && (count == 0 || (held <= RABBIT_HELD_HARD * bound && of_bus <= RABBIT_HELD_BUS * bound));
-    s->arrivals += !room;
+    s->abroad.arrivals += !room;
     s->returning += !room;
     pthread_mutex_unlock(&s->lanes.lock);
     bool too_much = !room || held > bound;

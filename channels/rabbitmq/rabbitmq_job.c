@@ -17,11 +17,17 @@
 void rabbit_job_ask(struct rabbit_bus *k, struct rabbit_job *j, rabbit_job_fn *work, rabbit_job_fn *done)
 {
     *j = (struct rabbit_job){.bus = k, .work = work, .done = done};
-    k->jobs_open++;
+    k->abroad.jobs_open++;
     pthread_mutex_lock(&k->jobs_lock);
     list_push_back(&k->jobs_in, &j->link);
     pthread_mutex_unlock(&k->jobs_lock);
     post_send(k->jobs_post);
+}
+
+/* The node is away: that is told of the whole bus. */
+struct abroad_answer rabbit_job_answer(const struct rabbit_job *j)
+{
+    return (struct abroad_answer){.err = j->err, .away = j->err == ERR_UNAVAILABLE && !j->code, .text = j->text};
 }
 
 void rabbit_jobs_finished(struct rabbit_bus *k)
@@ -33,8 +39,8 @@ void rabbit_jobs_finished(struct rabbit_bus *k)
         pthread_mutex_unlock(&k->jobs_lock);
         if (l) {
             struct rabbit_job *j = container_of(l, struct rabbit_job, link);
-            assert(k->jobs_open > 0);
-            k->jobs_open--;
+            assert(k->abroad.jobs_open > 0);
+            k->abroad.jobs_open--;
             j->done(j);
         }
     } while (l);
@@ -50,7 +56,7 @@ static void hand_over(struct rabbit_job *j)
     pthread_mutex_lock(&k->jobs_lock);
     list_push_back(&k->jobs_done, &j->link);
     pthread_mutex_unlock(&k->jobs_lock);
-    post_send(k->post);
+    desk_call(&k->desk);
 }
 
 static void through(struct rabbit_job *j)
@@ -126,7 +132,7 @@ static bool away(struct rabbit_bus *k)
     const struct rabbit_consumer *q = &k->consumers[0];
     if (atomic_load(&k->hurry))
         return true;
-    return !atomic_load(&q->up) && (q->failed || rabbit_bus_closed(k));
+    return !atomic_load(&q->up) && (q->failed || desk_closed(&k->desk));
 }
 
 static void begin(struct rabbit_bus *k, struct rabbit_job *j)

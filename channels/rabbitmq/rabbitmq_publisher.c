@@ -11,7 +11,7 @@
  * was not confirmed for RABBIT_SEND_NS is given up likewise; its confirm finds nobody then.
  *
  * A message that the node refuses ends the AMQP channel for all. Its exchange is named in the reason, and publishes
- * nothing for RABBIT_RETRY_NS, so that a channel whose exchange may not be written to does not end that of the others
+ * nothing for ABROAD_RETRY_NS, so that a channel whose exchange may not be written to does not end that of the others
  * with each append. The largest body that the node takes is learned from its reason likewise.
  *
  * All on the link's thread but rabbit_publisher_send, _start and _quit.
@@ -50,7 +50,7 @@ static void ended(struct rabbit_publisher *p, struct bus_append *a, enum err e)
 static void flush(struct loop_task *t)
 {
     struct rabbit_bus *k = container_of(t, struct rabbit_publisher, flush)->bus;
-    for (size_t i = 0; i < k->env.loop_count; i++)
+    for (size_t i = 0; i < k->desk.env.loop_count; i++)
         homeward_hand_over(&k->loops[i].homeward, k->loops[i].post);
 }
 
@@ -86,18 +86,18 @@ static void ring_answer(struct rabbit_publisher *p, uint64_t number, enum err e)
     struct bus_channel *c = a->channel;
     bool homeless = !e && s->returned;
     s->append = NULL;
-    if (homeless && atomic_load(&c->subscription_count) > 0) {
-        rabbit_channel_suspect(c); /* a binding is gone */
+    if (homeless && atomic_load(&c->abroad.subscription_count) > 0) {
+        abroad_suspect(&c->abroad); /* a binding is gone */
         e = ERR_UNAVAILABLE;
         homeless = false;
     }
     if (!e) {
         atomic_store_explicit(&c->stalled, false, memory_order_relaxed);
-        atomic_fetch_add_explicit(&c->appended, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&c->appended_bytes, ce_event_size(a->event), memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->abroad.appended, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->abroad.appended_bytes, ce_event_size(a->event), memory_order_relaxed);
     }
     if (homeless)
-        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&c->abroad.dropped, 1, memory_order_relaxed);
     ended(p, a, e);
 }
 
@@ -239,7 +239,7 @@ void rabbit_publisher_mark(struct rabbit_publisher *p, const char *exchange, con
 /* In order: what the link has no room for waits, and all behind it. */
 static void send_held(struct rabbit_publisher *p)
 {
-    if (atomic_load(&p->connecting) && !rabbit_bus_closed(p->bus))
+    if (atomic_load(&p->connecting) && !desk_closed(&p->bus->desk))
         return;
     while (p->held) {
         struct bus_append *a = container_of(p->held, struct bus_append, letter);
@@ -345,9 +345,9 @@ static void give_up(struct rabbit_publisher *p, unsigned code, const char *text)
     for (uint64_t n = p->base; n < p->next; n++) {
         struct bus_append *a = at(p, n)->append;
         if (a && code == AMQP_NOT_FOUND)
-            rabbit_channel_suspect(a->channel);
+            abroad_suspect(&a->channel->abroad);
         else if (a && code && is_named(a->channel, text))
-            atomic_store(&a->channel->barred_ns, rabbit_now() + RABBIT_RETRY_NS);
+            atomic_store(&a->channel->barred_ns, rabbit_now() + ABROAD_RETRY_NS);
         ring_answer(p, n, ERR_UNAVAILABLE);
     }
     p->base = p->next = 1; /* of the next channel */
@@ -375,8 +375,8 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     if (!rabbitmq_link_is_up(p->link))
         return; /* `up` comes again */
     if (e)
-        rabbit_notice(p->bus, 1, "PublisherTrouble",
-                      "the node refused a message, and what was under way is answered with 503: %s", text);
+        desk_notice(&p->bus->desk, 1, "PublisherTrouble",
+                    "the node refused a message, and what was under way is answered with 503: %s", text);
     loop_timer_start(loop_of(p), &p->again, AGAIN_NS);
 }
 

@@ -96,8 +96,8 @@ static void through(struct rabbit_read *r)
     struct bus_channel *c = r->channel;
     read_free(r);
     atomic_fetch_sub(&c->reads, 1); /* it may be freed by now */
-    if (atomic_fetch_sub(&k->reads.count, 1) == 1 || atomic_load(&k->going_count))
-        post_send(k->post);
+    if (atomic_fetch_sub(&k->reads.count, 1) == 1 || atomic_load(&k->desk.going_count))
+        desk_call(&k->desk);
 }
 
 /* ---- Q: to the loop ---- */
@@ -171,8 +171,8 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     (void)e, (void)text;
     r->amqp = NULL;
     if (code == AMQP_NOT_FOUND)
-        rabbit_channel_suspect(r->channel); /* somebody has deleted the stream */
-    end(r, rabbit_bus_closed(r->bus) ? ERR_CLOSED : ERR_UNAVAILABLE);
+        abroad_suspect(&r->channel->abroad); /* somebody has deleted the stream */
+    end(r, desk_closed(&r->bus->desk) ? ERR_CLOSED : ERR_UNAVAILABLE);
     go_on(r);
 }
 
@@ -180,7 +180,7 @@ static void canceled(void *arg, struct slice consumer)
 {
     struct rabbit_read *r = arg;
     (void)consumer;
-    rabbit_channel_suspect(r->channel);
+    abroad_suspect(&r->channel->abroad);
     end(r, ERR_UNAVAILABLE);
 }
 
@@ -230,7 +230,7 @@ static void due(struct loop_timer *t)
         end(r, ERR_UNAVAILABLE);
     else if (r->consuming && silent >= RABBIT_MARK_NS) {
         if (r->mark[0])
-            rabbit_channel_suspect(r->channel); /* the exchange of marks may be gone */
+            abroad_suspect(&r->channel->abroad); /* the exchange of marks may be gone */
         mark(r);
     }
     if (!r->ended)
@@ -334,7 +334,7 @@ static enum err consume(struct rabbit_read *r)
 
 static void begin(struct rabbit_bus *k, struct rabbit_read *r)
 {
-    enum err e = rabbit_bus_closed(k) ? ERR_CLOSED : OK;
+    enum err e = desk_closed(&k->desk) ? ERR_CLOSED : OK;
     list_push_back(&k->reads.open, &r->open);
     k->reads.open_count++;
     r->heard_ns = rabbit_now();
@@ -375,7 +375,7 @@ static void arrived(void *bus)
         }
     }
     begin_next(k);
-    if (!rabbit_bus_closed(k))
+    if (!desk_closed(&k->desk))
         return;
     list_each(at, tmp, &rs->open)
         end(container_of(at, struct rabbit_read, open), ERR_CLOSED);
@@ -416,7 +416,7 @@ enum err rabbit_read(struct bus *b, struct bus_channel *c, const struct bus_star
 {
     struct rabbit_bus *k = rabbit_of(b);
     assert(c->bus == k && most > 0);
-    if (rabbit_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
     if (!atomic_load(&c->rules)->settings.is_stream)
         return ERR_UNSUPPORTED;
@@ -439,7 +439,7 @@ enum err rabbit_browse(struct bus *b, struct bus_channel *c)
     assert(c->bus == k);
     if (!atomic_load(&c->rules)->settings.is_stream)
         return ERR_UNSUPPORTED;
-    if (rabbit_bus_closed(k))
+    if (desk_closed(&k->desk))
         return ERR_CLOSED;
     struct rabbit_read *r = read_new(k, c, &latest);
     if (!r)

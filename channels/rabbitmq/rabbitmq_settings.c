@@ -19,35 +19,6 @@
 
 /* ---- values ---- */
 
-static enum err bool_read(const struct bus_param *p, bool *out, struct diag *d)
-{
-    bool yes = strcmp(p->value, "true") == 0;
-    if (!yes && strcmp(p->value, "false") != 0)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is true or false", p->name, p->value);
-    *out = yes;
-    return OK;
-}
-
-/* One of two words: whether it is the second. */
-static enum err word_read(const struct bus_param *p, const char *first, const char *second, bool *is_second,
-                          struct diag *d)
-{
-    bool yes = strcmp(p->value, second) == 0;
-    if (!yes && strcmp(p->value, first) != 0)
-        return diag_set(d, ERR_INVALID, "%s is \"%s\"; it is %s or %s", p->name, p->value, first, second);
-    *is_second = yes;
-    return OK;
-}
-
-static enum err mode_read(const struct bus_param *p, enum ce_mode *out, struct diag *d)
-{
-    bool structured = false;
-    enum err e = word_read(p, "binary", "structured", &structured, d);
-    if (!e)
-        *out = structured ? CE_MODE_STRUCTURED : CE_MODE_BINARY;
-    return e;
-}
-
 /* What RabbitMQ takes as a name of ours: "amq." is its own, and a name is a short string. */
 static enum err name_check(const char *what, const char *name, struct diag *d)
 {
@@ -74,13 +45,6 @@ static enum err name_make(const char *what, const char *prefix, const char *name
     free(*out);
     *out = text;
     return OK;
-}
-
-static char *dotted(char *text)
-{
-    for (char *c = text; c && *c; c++)
-        *c = *c == '/' ? '.' : *c;
-    return text;
 }
 
 /* ---- of a bus ---- */
@@ -128,21 +92,17 @@ static enum err bus_read(const struct bus_param *p, struct rabbit_settings *out,
     if (rabbitmq_client_knows(p->name))
         return OK;
     if (strcmp(p->name, "prefix") == 0) {
-        char *copy = strdup(p->value);
-        if (!copy)
-            return diag_set(d, ERR_NOMEM, "out of memory");
-        free(out->prefix);
-        out->prefix = copy;
-        return *copy ? name_check(p->name, copy, d) : OK;
+        enum err e = param_text(p, &out->prefix, d);
+        return !e && *out->prefix ? name_check(p->name, out->prefix, d) : e;
     }
     if (strcmp(p->name, "queue.type") == 0)
-        return word_read(p, "quorum", "classic", &out->classic, d);
+        return param_word(p, "quorum", "classic", &out->classic, d);
     if (strcmp(p->name, "shared") == 0)
-        return word_read(p, "order", "work", &out->work, d);
+        return param_word(p, "order", "work", &out->work, d);
     if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
+        return param_mode(p, &out->mode, d);
     if (strcmp(p->name, "bare") == 0)
-        return bool_read(p, &out->bare, d);
+        return param_bool(p, &out->bare, d);
     if (strcmp(p->name, "buffer") == 0)
         return param_bytes(p, 1 << 10, INT32_MAX, &out->buffer, d);
     if (strcmp(p->name, "held") == 0)
@@ -218,28 +178,26 @@ static enum err channel_read(const struct bus_param *p, struct rabbit_channel_se
     else if (strcmp(p->name, "queue") == 0)
         names->queue = p->value;
     else if (strcmp(p->name, "exchange.external") == 0)
-        return bool_read(p, &out->exchange_external, d);
+        return param_bool(p, &out->exchange_external, d);
     else if (strcmp(p->name, "queue.external") == 0)
-        return bool_read(p, &out->queue_external, d);
+        return param_bool(p, &out->queue_external, d);
     else if (strcmp(p->name, "queue.type") == 0)
-        return word_read(p, "quorum", "classic", &out->classic, d);
+        return param_word(p, "quorum", "classic", &out->classic, d);
     else if (strcmp(p->name, "mode") == 0)
-        return mode_read(p, &out->mode, d);
+        return param_mode(p, &out->mode, d);
     else if (strcmp(p->name, "bare") == 0)
-        return bool_read(p, &out->bare, d);
+        return param_bool(p, &out->bare, d);
     else if (strcmp(p->name, "stream") == 0)
-        return bool_read(p, &out->is_stream, d);
+        return param_bool(p, &out->is_stream, d);
     else if (is_retention(p))
         return retention_read(p, &out->retention, d);
     else if (strcmp(p->name, "partitions") == 0) {
-        enum err e = word_read(p, "1", "1", &one, d);
+        enum err e = param_word(p, "1", "1", &one, d);
         out->one_part = one;
         return e;
-    } else if (strcmp(p->name, "record.source") == 0) {
-        free(out->source);
-        out->source = strdup(p->value);
-        return out->source ? OK : diag_set(d, ERR_NOMEM, "out of memory");
-    } else if (strncmp(p->name, over, sizeof over - 1) == 0)
+    } else if (strcmp(p->name, "record.source") == 0)
+        return param_text(p, &out->source, d);
+    else if (strncmp(p->name, over, sizeof over - 1) == 0)
         return override_add(out, p->name + sizeof over - 1, p->value, d);
     else
         return diag_set(
@@ -251,22 +209,11 @@ static enum err channel_read(const struct bus_param *p, struct rabbit_channel_se
     return OK;
 }
 
-static const char parked[] = "dead-letter/";
-
-static bool is_parked(struct slice name)
-{
-    return slice_has_prefix(name, slice_str(parked));
-}
-
 static enum err exchange_default(struct rabbit_channel_settings *s, const char *prefix, struct slice name,
                                  struct diag *d)
 {
-    bool dead = is_parked(name);
-    struct slice rest = dead ? slice_from(name, sizeof parked - 1) : name;
-    char *text = NULL;
-    if (asprintf(&text, "%s.%.*s", dead ? "leat-dead-letter" : "leat", SLICE_ARG(rest)) < 0)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    enum err e = name_make("exchange", prefix, dotted(text), &s->exchange, d);
+    char *text = name_of_channel(name);
+    enum err e = text ? name_make("exchange", prefix, text, &s->exchange, d) : diag_set(d, ERR_NOMEM, "out of memory");
     free(text);
     return e;
 }
@@ -311,7 +258,8 @@ enum err rabbit_channel_settings_read(const struct rabbit_settings *bus, struct 
         .classic = bus->classic, .bare = bus->bare, .mode = bus->mode, .retention = bus->retention};
     struct names names = {0};
     enum err e = OK;
-    s.is_stream = bus->streams == RABBIT_STREAMS_ALL || (bus->streams == RABBIT_STREAMS_PARKED && is_parked(name));
+    s.is_stream =
+        bus->streams == RABBIT_STREAMS_ALL || (bus->streams == RABBIT_STREAMS_PARKED && is_dead_letters(name));
     for (size_t i = 0; i < count && !e; i++)
         e = channel_read(&params[i], &s, &names, d);
     if (!e)
@@ -350,9 +298,9 @@ static enum err subscription_read(const struct bus_param *p, struct rabbit_subsc
     if (strcmp(p->name, "queue") == 0)
         *queue = p->value;
     else if (strcmp(p->name, "queue.type") == 0)
-        return word_read(p, "quorum", "classic", &out->classic, d);
+        return param_word(p, "quorum", "classic", &out->classic, d);
     else if (strcmp(p->name, "shared") == 0)
-        return word_read(p, "order", "work", &out->work, d);
+        return param_word(p, "order", "work", &out->work, d);
     else if (strcmp(p->name, "overflow") != 0)
         return diag_set(
             d, ERR_INVALID,
@@ -364,12 +312,10 @@ static enum err subscription_read(const struct bus_param *p, struct rabbit_subsc
 static enum err queue_read(const struct rabbit_settings *bus, const char *channel, struct slice name, const char *given,
                            char **out, struct diag *d)
 {
-    char *text = NULL;
     if (given)
         return name_make("queue", bus->prefix, given, out, d);
-    if (asprintf(&text, "leat.%s.%.*s", channel, SLICE_ARG(name)) < 0)
-        return diag_set(d, ERR_NOMEM, "out of memory");
-    enum err e = name_make("queue", bus->prefix, dotted(text), out, d);
+    char *text = name_dotted("leat.%s.%.*s", channel, SLICE_ARG(name));
+    enum err e = text ? name_make("queue", bus->prefix, text, out, d) : diag_set(d, ERR_NOMEM, "out of memory");
     free(text);
     return e;
 }

@@ -24,37 +24,21 @@ enum rabbit_todo {
 };
 
 struct bus_subscription {
+    struct abroad_subscription abroad; /* its id: settings.queue */
     /* Control's. */
-    struct list link; /* of its channel */
     struct bus_channel *channel;
     struct rabbit_bus *bus;
     struct rabbit_consumer *consumer; /* whose link has it; constant */
-    char *name;                       /* owned */
     struct rabbit_subscription_settings settings;
-    unsigned refs;
-    enum rabbit_state state;
-    bool remove, busy; /* busy: the job is under way */
-    bool counted_in;   /* in its channel's subscription_count */
-    struct loop_task begin;
-    struct list closing_link; /* of bus.closing */
-    struct bus_op *ops, *going;
     struct rabbit_job job;
-    uint64_t ask_ns;
-    char reason[320];
-    uint64_t behind_ns; /* since when there is a backlog, as seen by probes; 0: there is none */
 
-    struct lanes lanes;                /* with its lock, under which is all that follows up to Q's own */
-    uint64_t numbers;                  /* of entries */
-    bool made;                         /* its queue is there */
-    bool close, closed;                /* control wants it let go; Q has */
-    uint64_t refused, returning;       /* messages that can be no event; that go back with their AMQP channel */
-    uint64_t ready, appended, arrived; /* in the queue, of the channel, from the queue: when it was asked */
-    uint64_t back_at;                  /* lanes.returned then */
-    uint64_t arrivals;                 /* from the queue until now */
-    uint64_t counted_ns;               /* when; 0: never */
-    bool asked;                        /* it is being asked for */
-    bool missing;                      /* the queue is not there */
-    char why[200];                     /* what its consumer met; empty: nothing */
+    struct lanes lanes;          /* with its lock, under which is all that follows up to Q's own */
+    uint64_t numbers;            /* of entries */
+    bool made;                   /* its queue is there */
+    uint64_t refused, returning; /* messages that can be no event; that go back with their AMQP channel */
+    uint64_t counted_ns;         /* when it was asked how long the queue is; 0: never */
+    bool asked;                  /* it is being asked for */
+    bool missing;                /* the queue is not there */
 
     unsigned todo;         /* under consumer.lock */
     struct list todo_link; /* likewise */
@@ -78,6 +62,11 @@ struct bus_subscription {
     bool growing, gathering; /* it waits for a moment to take a larger prefetch; for the streams of all loops */
     struct loop_timer again, linger;
 };
+
+static inline struct bus_subscription *rabbit_subscription_of(const struct abroad_subscription *a)
+{
+    return container_of(a, struct bus_subscription, abroad);
+}
 
 /* Any thread, under the subscription's lock or not. */
 void rabbit_consumer_todo(struct bus_subscription *s, unsigned what);
@@ -104,8 +93,5 @@ enum err rabbit_subscribe(struct bus *b, struct bus_channel *c, struct slice nam
                           struct filter *filter, const struct bus_param *params, size_t count,
                           struct bus_subscription **out, struct bus_op *op, struct diag *d);
 void rabbit_unsubscribe(struct bus *b, struct bus_subscription *s, bool remove, struct bus_op *op);
-void rabbit_subscriptions_look(struct bus_channel *c);  /* control: those that were refused */
-void rabbit_subscriptions_start(struct bus_channel *c); /* control: the channel is ready: those that wait */
-void rabbit_subscriptions_free(struct bus_channel *c);
 
 #endif

@@ -287,9 +287,9 @@ static void remove_next(struct rabbit_job *j, const struct rabbitmq_answer *a)
         finish(j, a);
         return;
     }
-    j->at = j->at ? j->at->next : c->left.next;
-    if (j->at != &c->left)
-        delete_queue(j, container_of(j->at, struct rabbit_left, link)->queue, remove_next);
+    j->at = j->at ? j->at->next : c->abroad.left.next;
+    if (j->at != &c->abroad.left)
+        delete_queue(j, container_of(j->at, struct abroad_left, link)->id, remove_next);
     else if (s->is_stream)
         delete_queue(j, s->stream, remove_marks);
     else

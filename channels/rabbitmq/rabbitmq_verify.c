@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Whether a channel takes events now: its exchange (or queue) is declared passively, which the node answers and which
- * makes nothing. One that is missing is suspect, and what suspects lead to (rabbitmq_channel.c) makes it again. A
+ * makes nothing. One that is missing is suspect, and what suspects lead to (../abroad.c) makes it again. A
  * channel has one such job at a time; who asks meanwhile gets the answer of the next. Control's.
  */
 #include <assert.h>
@@ -30,11 +30,11 @@ static void done(struct rabbit_job *j)
     struct rabbit_verify *v = container_of(j, struct rabbit_verify, job);
     struct bus_channel *c = v->channel;
     struct bus_op *ops = v->ops;
-    enum err e = j->err ? j->err : c->err;
+    enum err e = j->err ? j->err : c->abroad.err;
     char text[sizeof j->text];
-    memcpy(text, j->err ? j->text : c->reason, sizeof text);
+    memcpy(text, j->err ? j->text : c->abroad.reason, sizeof text);
     if (j->err == ERR_NOTFOUND)
-        rabbit_channel_suspect(c);
+        abroad_suspect(&c->abroad);
     v->ops = v->waiting;
     v->waiting = NULL;
     if (v->ops) {
@@ -44,25 +44,25 @@ static void done(struct rabbit_job *j)
         free(v);
     }
     bus_ops_end(&ops, e, text);
-    rabbit_channel_unpin(c); /* may free it */
+    abroad_channel_unpin(&c->abroad); /* may free it */
 }
 
 static void look(struct rabbit_verify *v)
 {
-    rabbit_channel_pin(v->channel);
+    abroad_channel_pin(&v->channel->abroad);
     rabbit_job_ask(v->channel->bus, &v->job, work, done);
 }
 
 void rabbit_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
 {
     struct rabbit_bus *k = rabbit_of(b);
-    assert(c->bus == k && c->refs > 0);
+    assert(c->bus == k && c->abroad.refs > 0);
     op->text = NULL;
     bool under_way = c->verify != NULL;
-    if (!under_way && !k->stopping)
+    if (!under_way && !k->desk.stopping)
         c->verify = calloc(1, sizeof *c->verify);
-    if (!c->verify || k->stopping) {
-        bus_op_end(k->env.control, op, k->stopping ? ERR_CLOSED : ERR_NOMEM);
+    if (!c->verify || k->desk.stopping) {
+        bus_op_end(k->desk.env.control, op, k->desk.stopping ? ERR_CLOSED : ERR_NOMEM);
         return;
     }
     struct bus_op **ops = under_way ? &c->verify->waiting : &c->verify->ops;
