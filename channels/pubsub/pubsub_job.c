@@ -164,12 +164,13 @@ struct said {
     bool ordered;
 };
 
-static void read(struct slice body, struct said *out)
+static enum err read(struct slice body, struct said *out)
 {
     struct json_value all, v;
     *out = (struct said){0};
-    if (json_check(body, JSON_DEPTH, &all, NULL) || all.type != JSON_OBJECT)
-        return;
+    enum err e = json_check(body, JSON_DEPTH, &all, NULL);
+    if (e || all.type != JSON_OBJECT)
+        return e ? e : ERR_PROTOCOL;
     if (json_find(all, (const char *const[]){"topic", NULL}, &v) && v.type == JSON_STRING &&
         v.raw.len - 2 < sizeof out->topic)
         out->topic[json_unescape_into(v.raw, out->topic)] = '\0';
@@ -178,6 +179,14 @@ static void read(struct slice body, struct said *out)
         out->lease_s = 0;
     if (json_find(all, (const char *const[]){"enableMessageOrdering", NULL}, &v))
         out->ordered = v.type == JSON_TRUE;
+    return OK;
+}
+
+static void unreadable(struct pub_job *j, enum err e)
+{
+    j->err = e;
+    snprintf(j->text, sizeof j->text, "%s", e == ERR_NOMEM ? "out of memory" : "what Pub/Sub answered cannot be read");
+    finish(j);
 }
 
 static void looked(void *arg, const struct pubsub_answer *a)
@@ -189,7 +198,11 @@ static void looked(void *arg, const struct pubsub_answer *a)
         failed(j, a);
         return;
     }
-    read(a->body, &said);
+    enum err e = read(a->body, &said);
+    if (e) {
+        unreadable(j, e);
+        return;
+    }
     if (said.lease_s > 0) {
         pthread_mutex_lock(&s->lanes.lock);
         s->lease_s = (uint64_t)said.lease_s;
@@ -265,8 +278,12 @@ static void topic_looked(void *arg, const struct pubsub_answer *a)
         failed(j, a);
         return;
     }
-    bool keeps = !json_check(a->body, JSON_DEPTH, &all, NULL) && all.type == JSON_OBJECT &&
-                 json_find(all, (const char *const[]){"messageRetentionDuration", NULL}, &v);
+    enum err e = json_check(a->body, JSON_DEPTH, &all, NULL);
+    if (e) {
+        unreadable(j, e);
+        return;
+    }
+    bool keeps = all.type == JSON_OBJECT && json_find(all, (const char *const[]){"messageRetentionDuration", NULL}, &v);
     if (!keeps) {
         snprintf(why, sizeof why,
                  "topic %.80s keeps nothing of what has passed; `gcloud pubsub topics update %.80s "

@@ -34,9 +34,11 @@ int main(int argc, char **argv)
         children_add(&all, contract_emulator_one, CONTRACT_COUNT);
         children_add(&all, contract_emulator_four_loops, CONTRACT_COUNT);
     } else {
-        children_add(&all, contract_fake_one, CONTRACT_COUNT);
         children_add(&all, contract_fake_four_loops, CONTRACT_COUNT);
+#ifndef __SANITIZE_THREAD__ /* with one loop there are two threads: they show nothing that five do not */
+        children_add(&all, contract_fake_one, CONTRACT_COUNT);
         children_add(&all, contract_fake_structured, CONTRACT_COUNT);
+#endif
     }
     return children_run(&all, "the contract on a Pub/Sub", argc > 1 ? argv[1] : NULL);
 }

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "loop.h"
 #include "pubsub.h"
+#include "tests/lib/fault.h"
 
 #define PATIENCE_S 120 /* a call that hangs meets the alarm */
 
@@ -241,6 +242,57 @@ static void what_cannot_be_asked_is_refused_at_once(void **state)
     assert_false(said.done);
 }
 
+/* ---- no memory ---- */
+
+static enum err publish_one(void)
+{
+    const struct ce_pubsub_attribute a = {SLICE("name"), SLICE("value")};
+    const struct ce_pubsub_message m = {&a, 1, SLICE("data"), {NULL, 0}, {NULL, 0}, {NULL, 0}};
+    return pubsub_publish(client, topic, &m, 1, done, &said, NULL);
+}
+
+static enum err pull_some(void)
+{
+    return pubsub_pull(client, other, 40, true, done, &said, NULL);
+}
+
+static enum err look(void)
+{
+    return pubsub_subscription_get(client, other, done, &said, NULL);
+}
+
+static enum err acknowledge(void)
+{
+    const struct slice id = SLICE("no such id");
+    return pubsub_acknowledge(client, other, &id, 1, done, &said, NULL);
+}
+
+/* With each allocation failing in turn a call is refused, or answered with an error; and the next one goes. */
+static void a_call_without_memory(void **state)
+{
+    static enum err (*const calls[])(void) = {publish_one, pull_some, look, acknowledge};
+    (void)state;
+    make(false);
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        unsigned n = 0;
+        bool fired;
+        do {
+            fault_arm(++n);
+            enum err e = calls[i]();
+            while (!e && !said.done)
+                assert_int_equal(loop_turn(loop, UINT64_MAX), OK);
+            fired = fault_disarm();
+            if (e)
+                assert_true(fired && e == ERR_NOMEM);
+            else if (said.err && calls[i] != acknowledge) /* what an id that is none gets is the service's */
+                assert_true(fired && (said.err == ERR_NOMEM || said.err == ERR_UNAVAILABLE));
+            said.done = false;
+        } while (fired);
+        assert_true(n > 3);
+        wait_for(look(), OK);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(acknowledged_is_gone_and_a_seek_brings_it_back, begin, end),
         cmocka_unit_test_setup_teardown(a_long_pull_delays_nobody_and_can_be_withdrawn, begin, end),
         cmocka_unit_test_setup_teardown(a_key_keeps_its_order_in_a_batch, begin, end),
+        cmocka_unit_test_setup_teardown(a_call_without_memory, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_be_asked_is_refused_at_once, begin, end),
     };
     return cmocka_run_group_tests_name("clients_contract_pubsub", tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "clients/pubsub_private.h"
+#include "tests/lib/fault.h"
 
 static int no_environment(void **state)
 {
@@ -184,6 +185,72 @@ static void test_refusals_in_words(void **state)
     }
 }
 
+/* ---- no memory ---- */
+
+static enum err settings_once(void)
+{
+    const struct pubsub_param params[] = {
+        {"project", "p-1"}, {"endpoint", "https://h"}, {"metadata", "m:80"}, {"tls.ca", "/ca"}};
+    struct pubsub_settings s;
+    enum err e = pubsub_settings_read(params, sizeof params / sizeof params[0], &s, NULL);
+    if (!e)
+        pubsub_settings_fini(&s);
+    return e;
+}
+
+static enum err client_once(void)
+{
+    const struct pubsub_param params[] = {{"project", "p-1"}, {"emulator", "h:1"}};
+    struct pubsub_client *c;
+    struct loop *loop;
+    enum err e = loop_new(clock_system(), 8, &loop);
+    if (e)
+        return e;
+    e = pubsub_client_new(loop, params, 2, &c, NULL);
+    if (!e)
+        pubsub_client_free(c);
+    loop_free(loop);
+    return e;
+}
+
+static enum err pulled_once(void)
+{
+    struct pubsub_reply r;
+    enum err e = pubsub_reply_pulled(
+        SLICE("{\"receivedMessages\":[{\"ackId\":\"a\",\"message\":{\"data\":\"aGk=\",\"attributes\":{\"k\":\"v\"},"
+              "\"messageId\":\"1\",\"publishTime\":\"2026-11-30T03:00:00Z\"}}]}"),
+        &r, NULL);
+    if (!e)
+        pubsub_reply_fini(&r);
+    return e;
+}
+
+static enum err published_once(void)
+{
+    struct pubsub_reply r;
+    enum err e = pubsub_reply_published(SLICE("{\"messageIds\":[\"1\",\"2\"]}"), &r, NULL);
+    if (!e)
+        pubsub_reply_fini(&r);
+    return e;
+}
+
+static void test_each_allocation_may_fail(void **state)
+{
+    static enum err (*const once[])(void) = {settings_once, client_once, pulled_once, published_once};
+    (void)state;
+    for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
+        bool fired = true;
+        unsigned n = 0;
+        while (fired) {
+            fault_arm(++n);
+            enum err e = once[i]();
+            fired = fault_disarm();
+            assert_int_equal(e, fired ? ERR_NOMEM : OK);
+        }
+        assert_true(n > 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_a_pull_is_read),
         cmocka_unit_test(test_answers_that_are_none),
         cmocka_unit_test(test_refusals_in_words),
+        cmocka_unit_test(test_each_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("clients_pubsub", tests, no_environment, NULL);
 }

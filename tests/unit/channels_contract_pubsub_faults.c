@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the Pub/Sub bus promises beyond the contract, on a real service that tests/real starts and names in
+ * LEAT_PUBSUB: how much a subscription holds at most; and that it keeps its word when each allocation of control, or of
+ * a data loop, fails in turn. `channels_contract_pubsub_faults WORD` runs the cases whose name holds WORD.
+ */
+#include "../bus/contract.c"
+
+#include "channels/pubsub/pubsub_bus.h"
+#include "tests/lib/children.h"
+#include "tests/lib/fault.h"
+
+#define REAL "emulator=$LEAT_PUBSUB project=leat-contract ack.deadline=10s prefix=* retention-age=0"
+
+/* ---- how much a subscription holds ---- */
+
+/* A stream that keeps all it gets until it is told how many of them to settle. */
+struct hoard {
+    struct rig *r;
+    struct bus_subscription *s;
+    struct bus_stream *stream;
+    struct bus_token *tokens; /* PUB_HELD_MAX of them: a ring */
+    atomic_uint came, settled;
+    unsigned most; /* that may be unsettled at once, or the program ends */
+    unsigned settle;
+};
+
+static void hoard_deliver(void *arg, struct bus_stream *stream, const struct ce_event *event, struct bus_token token,
+                          unsigned attempt)
+{
+    struct hoard *h = arg;
+    (void)stream, (void)event, (void)attempt;
+    unsigned came = atomic_load(&h->came);
+    must(came - atomic_load(&h->settled) < h->most);
+    h->tokens[came % PUB_HELD_MAX] = token;
+    atomic_store(&h->came, came + 1);
+}
+
+static void hoard_revoked(void *arg, struct bus_stream *stream, struct bus_token token)
+{
+    (void)arg, (void)stream, (void)token;
+    must(NULL == "a lease is renewed while the entry is here");
+}
+
+static void hoard_attach(void *arg)
+{
+    static const struct bus_stream_callbacks callbacks = {.deliver = hoard_deliver, .revoked = hoard_revoked};
+    struct hoard *h = arg;
+    must(h->r->ops->attach(h->r->bus, h->s, h->r->loops[0], &callbacks, h, &h->stream) == OK);
+    h->r->ops->credit(h->r->bus, h->stream, 2 * PUB_HELD_MAX);
+}
+
+static void hoard_settle_here(void *arg)
+{
+    struct hoard *h = arg;
+    for (; h->settle > 0; h->settle--) {
+        unsigned n = atomic_fetch_add(&h->settled, 1);
+        must(n < atomic_load(&h->came));
+        h->r->ops->settle(h->r->bus, h->stream, h->tokens[n % PUB_HELD_MAX], BUS_ACK);
+    }
+}
+
+static void hoard_settle(struct hoard *h, unsigned n)
+{
+    h->settle = n;
+    rig_on(h->r, 0, hoard_settle_here, h);
+}
+
+static void hoard_open(struct rig *r, struct hoard *h, unsigned most, struct bus_channel **c)
+{
+    *h = (struct hoard){.r = r, .most = most, .tokens = calloc(PUB_HELD_MAX, sizeof *h->tokens)};
+    must(h->tokens);
+    *c = rig_channel(r, "ns/c");
+    h->s = rig_subscribe_with(r, *c, "s", "order=none");
+    rig_on(r, 0, hoard_attach, h);
+}
+
+static void hoard_close(struct hoard *h)
+{
+    rig_stop(h->r); /* what it holds goes back */
+    free(h->tokens);
+}
+
+struct flood {
+    struct rig *r;
+    struct rig_append *appends;
+    const struct ce_event *event;
+    struct bus_channel *c;
+    unsigned first, n;
+};
+
+static void flood_here(void *arg)
+{
+    struct flood *f = arg;
+    for (unsigned i = f->first; i < f->first + f->n; i++) {
+        f->appends[i] = (struct rig_append){.r = f->r, .c = f->c, .event = f->event};
+        rig_append_here(&f->appends[i]);
+    }
+}
+
+/* n events of one size, `at_once` under way at a time. */
+static void flood(struct rig *r, struct bus_channel *c, unsigned n, unsigned at_once, size_t bytes)
+{
+    struct flood f = {.r = r, .c = c, .event = rig_event("e", NULL, bytes)};
+    f.appends = calloc(n, sizeof *f.appends);
+    must(f.appends);
+    for (; f.first < n; f.first += f.n) {
+        f.n = n - f.first < at_once ? n - f.first : at_once;
+        rig_on(r, 0, flood_here, &f);
+        for (unsigned i = f.first; i < f.first + f.n; i++) {
+            rig_until(r, rig_append_ended(&f.appends[i]));
+            assert_int_equal(f.appends[i].at_once, OK);
+            assert_int_equal(f.appends[i].err, OK);
+        }
+    }
+    free(f.appends);
+    ce_event_unref(f.event);
+}
+
+static void test_a_subscription_holds_so_many_events_at_most(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c;
+    struct hoard h;
+    hoard_open(r, &h, PUB_HELD_MAX, &c);
+    flood(r, c, PUB_HELD_MAX + 300, 2000, 10);
+    rig_until(r, atomic_load(&h.came) == PUB_HELD_MAX);
+    hoard_settle(&h, 1); /* room for one more */
+    rig_until(r, atomic_load(&h.came) == PUB_HELD_MAX + 1);
+    hoard_settle(&h, 500);
+    rig_until(r, atomic_load(&h.came) == PUB_HELD_MAX + 300);
+    hoard_close(&h);
+}
+
+/* Nothing is pulled while so many bytes are held; one pull more may be under way, and bring as much as an answer of
+ * Google's fake holds. */
+static void test_a_subscription_holds_so_many_bytes_at_most(void **state)
+{
+    enum { EVENT = 256 << 10, EVENTS = 200, ANSWER = 4 << 20 };
+    const unsigned full = PUB_HELD_BYTES_MAX / EVENT, most = full + ANSWER / EVENT;
+    struct rig *r = *state;
+    struct bus_channel *c;
+    struct hoard h;
+    assert_true(most < EVENTS);
+    hoard_open(r, &h, most, &c);
+    flood(r, c, EVENTS, 12, EVENT);
+    rig_until(r, atomic_load(&h.came) >= full);
+    rig_quiet(r);
+    while (atomic_load(&h.came) < EVENTS) {
+        hoard_settle(&h, atomic_load(&h.came) - atomic_load(&h.settled));
+        rig_turn(r);
+    }
+    hoard_close(&h);
+}
+
+/* ---- no memory ---- */
+
+/* Waits for an operation that may fail for want of memory. */
+static enum err ended(struct rig *r, struct rig_op *o)
+{
+    rig_until(r, o->ended > 0);
+    assert_int_equal(o->ended, 1);
+    if (o->err)
+        printf("%s: %s\n", err_name(o->err), o->op.text ? o->op.text : "");
+    return o->err;
+}
+
+/* A channel and a subscription come, and go again; whatever is refused, what was given is given back. OK: nothing was.
+ */
+static enum err life(struct rig *r, unsigned n)
+{
+    char name[32];
+    struct bus_channel *c = NULL;
+    struct bus_subscription *s = NULL;
+    struct rig_op o[4] = {
+        {.op.done = rig_op_done}, {.op.done = rig_op_done}, {.op.done = rig_op_done}, {.op.done = rig_op_done}};
+    snprintf(name, sizeof name, "ns/c%u", n); /* what could not be deleted is in nobody's way */
+    enum err e = r->ops->provision(r->bus, slice_str(name), NULL, 0, &c, &o[0].op, NULL);
+    if (e)
+        return e;
+    e = r->ops->subscribe(r->bus, c, SLICE("s"), NULL, NULL, NULL, 0, &s, &o[1].op, NULL);
+    enum err made = ended(r, &o[0]);
+    if (!e) {
+        e = ended(r, &o[1]);
+        r->ops->unsubscribe(r->bus, s, true, &o[2].op);
+        ended(r, &o[2]);
+    }
+    r->ops->release(r->bus, c, true, &o[3].op);
+    ended(r, &o[3]);
+    return made ? made : e;
+}
+
+static void test_control_without_memory(void **state)
+{
+    struct rig *r = *state;
+    bool fired = true;
+    unsigned n;
+    for (n = 1; fired; n++) {
+        fault_arm(n);
+        enum err e = life(r, n);
+        fired = fault_disarm();
+        assert_true(e == OK || (fired && e == ERR_NOMEM));
+    }
+    assert_true(n > 10);
+}
+
+/* An allocation of the loop that is to fail. */
+struct want {
+    unsigned n;
+    bool fired;
+};
+
+static void want_begin(void *arg)
+{
+    fault_arm(((struct want *)arg)->n);
+}
+
+static void want_look(void *arg)
+{
+    struct want *w = arg;
+    w->fired = fault_count() >= w->n;
+}
+
+static void want_end(void *arg)
+{
+    ((struct want *)arg)->fired = fault_disarm();
+}
+
+static bool fired(struct rig *r, struct want *w)
+{
+    rig_on(r, 0, want_look, w);
+    return w->fired;
+}
+
+static bool acked(struct tap *t, const char *id)
+{
+    bool found = false;
+    pthread_mutex_lock(&t->r->lock);
+    for (uint64_t i = 0; i < t->count; i++)
+        found |= t->items[i].acked && strcmp(t->items[i].id, id) == 0;
+    pthread_mutex_unlock(&t->r->lock);
+    return found;
+}
+
+/* Whatever fails on the loop that appends, pulls, delivers and acknowledges: what was taken comes, and is settled. What
+ * an answer held that could not be read comes when the ack deadline is over: all of that is waited for at the end. */
+static void test_a_loop_without_memory(void **state)
+{
+    struct rig *r = *state;
+    struct want w = {.fired = true};
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe_with(r, c, "s", "order=none");
+    struct tap t;
+    tap_drain(r, s, 0, &t);
+    while (w.fired) {
+        char id[16];
+        snprintf(id, sizeof id, "e%u", ++w.n);
+        const struct ce_event *event = rig_event(id, NULL, 10);
+        rig_on(r, 0, want_begin, &w);
+        enum err e = rig_append_try(r, 0, c, event);
+        rig_until(r, acked(&t, id) || fired(r, &w));
+        rig_on(r, 0, want_end, &w);
+        assert_true(e == OK || (w.fired && (e == ERR_NOMEM || e == ERR_UNAVAILABLE)));
+        if (e)
+            rig_append_event(r, 0, c, event);
+        ce_event_unref(event);
+        snprintf(id, sizeof id, "then%u", w.n); /* a pull that succeeds, so that the next that fails is tried soon */
+        rig_append(r, 0, c, id, NULL);
+        rig_until(r, acked(&t, id));
+    }
+    assert_true(w.n > 5);
+    rig_until(r, tap_acked(&t) == 2 * w.n);
+    tap_close(&t);
+}
+
+/* ---- the table ---- */
+
+static const struct contract service = {.bus = "pubsub", .params = REAL, .loops = 1, .how = THREADS};
+
+#define CASE(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name, contract_setup, contract_teardown, (void *)(uintptr_t)&service                                    \
+    }
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        CASE(test_control_without_memory),
+        CASE(test_a_loop_without_memory),
+        CASE(test_a_subscription_holds_so_many_events_at_most),
+        CASE(test_a_subscription_holds_so_many_bytes_at_most),
+    };
+    if (!getenv("LEAT_PUBSUB")) {
+        printf("LEAT_PUBSUB names no Pub/Sub (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
+        return 1;
+    }
+    struct children all = {.most = 2};
+    children_add(&all, tests, sizeof tests / sizeof tests[0]);
+    return children_run(&all, "a Pub/Sub, beyond the contract", argc > 1 ? argv[1] : NULL);
+}
