@@ -157,6 +157,12 @@ static inline const struct dispatch_counters *engine_counted(const struct engine
     return c ? &c->counted : &none;
 }
 
+/* What a source's requests came to; written by the loops that it is on. */
+struct engine_heard {
+    uint64_t delivered, failed;               /* relaxed atomics */
+    _Atomic(struct engine_trouble *) trouble; /* owned: the latest, until the look takes it (engine_health.c) */
+};
+
 struct engine_source {
     struct list link;
     char *key;
@@ -164,6 +170,8 @@ struct engine_source {
     struct engine *engine;
     const struct source_ops *ops;
     struct source_counters counters;
+    struct engine_heard heard;
+    struct engine_health health;
     uint64_t place_told; /* of counters.place */
     struct source *last; /* of the one loop that it runs on, if it is such a source; see struct source_host */
     struct source_registration *registration;
@@ -284,6 +292,8 @@ struct shard *engine_shard(const struct engine *e, size_t i);
 /* ---- for shards ---- */
 /* The shard's own loop: what a stream's sink said last, of its own share. */
 void engine_trouble_put(struct engine_share *share, const struct dispatch_trouble *what);
+/* Likewise of a source, by any loop that it is on. */
+void engine_trouble_leave(_Atomic(struct engine_trouble *) *place, const struct dispatch_trouble *what);
 /* Control loop: a source told how it stands (struct source_host). */
 void engine_source_state(struct engine *e, const char *key, const char *reason, const char *message);
 /* Control loop: an observation of a channel, by its number. */

@@ -123,13 +123,14 @@ void engine_look_soon(struct engine *e);
 /* A bus said something good: what failed is tried again now, not when its wait is over. */
 void engine_again_soon(struct engine *e);
 
-/* ---- engine_health.c: whether subscribers take what they get ---- */
+/* ---- engine_health.c: whether subscribers, and sinks of sources, take what they get ---- */
 
 void engine_health_init(struct engine *e);
-/* Looks once a second from now on, as long as there is a subscription. */
+/* Looks once a second from now on, as long as there is a subscription, or a source. */
 void engine_health_watch(struct engine *e);
 void engine_health_stop(struct engine *e);
 void engine_health_fini(struct engine_subscription *s);
+void engine_health_source_fini(struct engine_source *s);
 /* Tells what happened to a subscription. */
 void engine_happened(struct engine_subscription *s, const struct happening *what);
 

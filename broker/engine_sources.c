@@ -15,6 +15,7 @@ void engine_source_free(struct engine_source *s)
 {
     list_remove(&s->link);
     plan_unref(s->plan);
+    engine_health_source_fini(s);
     free(s->key);
     free(s->label_namespace);
     free(s->label_name);

@@ -118,6 +118,10 @@ extern const struct http_handler ingress_handler, hooks_handler;
 
 /* The sink for a target of the routing's plan, on this shard (targets.c); *out is NULL for PLAN_TARGET_NONE. */
 enum err shard_sink(struct shard *s, struct routing *r, const struct plan_target *target, struct sink **out) must_check;
+/* A sink of that loop that sends to `inner` (a reference is taken) and counts what comes of it (heard_sink.c). `heard`
+ * outlives it. */
+enum err heard_sink_new(struct sink *inner, struct engine_heard *heard, struct loop *loop,
+                        struct sink **out) must_check;
 
 /* Parks a failed event in the subscription's dead-letter channel (park.c); `park_arg` is a struct park, which lives as
  * long as the stream. */

@@ -128,11 +128,12 @@ static enum err open_source(struct shard *s, struct routing *r, size_t i)
     source->shard = s;
     source->source = r->sources[i];
     source->spec = spec;
-    struct sink *sink = NULL;
+    struct sink *sink = NULL, *inner = NULL;
     struct diag d = {0};
-    enum err e = shard_sink(s, r, &spec->sink, &sink);
-    if (e == OK && !sink)
-        e = ERR_INVALID;
+    enum err e = shard_sink(s, r, &spec->sink, &inner);
+    if (e == OK)
+        e = inner ? heard_sink_new(inner, &source->source->heard, s->loop, &sink) : ERR_INVALID;
+    sink_unref(inner);
     const struct source_host host = {.loop = s->loop,
                                      .sink = sink,
                                      .event_bytes_max = engine_options_of(s->engine)->event_bytes_max,

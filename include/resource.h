@@ -230,7 +230,7 @@ enum err resource_report(struct resource_table *t, const char *key, const char *
 /* A reason for it by the error of a bus, for whoever asks by machine. */
 const char *resource_report_reason(enum err err);
 /* Likewise whether the subscriber behind this key takes what it gets: the condition DeliveryHealthy of a Subscription,
- * a Trigger, or a source that delivers like one, which Ready does not depend on. Until the first report it is Unknown.
+ * a Trigger or a source, which Ready does not depend on. Until the first report it is Unknown.
  * A part of an object, or a kind that has no such condition, is ignored. ERR_NOMEM. */
 enum err resource_report_health(struct resource_table *t, const char *key, bool good, const char *reason,
                                 const char *message) must_check;

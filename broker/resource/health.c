@@ -9,9 +9,11 @@
 static bool delivers(const struct resource *r)
 {
     static const char *const kinds[][2] = {
-        {"messaging.knative.dev", "Subscription"}, {"eventing.knative.dev", "Trigger"},
-        {"channels.knative.dev", "Subscription"},  {"sources.knative.dev", "KafkaSource"},
-        {"sources.knative.dev", "RabbitmqSource"},
+        {"messaging.knative.dev", "Subscription"},        {"eventing.knative.dev", "Trigger"},
+        {"channels.knative.dev", "Subscription"},         {"sources.knative.dev", "KafkaSource"},
+        {"sources.knative.dev", "RabbitmqSource"},        {"sources.knative.dev", "PingSource"},
+        {"sources.knative.dev", "GitHubSource"},          {"sources.knative.dev", "ApiServerSource"},
+        {"events.cloud.google.com", "CloudPubSubSource"}, {"sources.knative.dev", "ContainerSource"},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i][1], r->kind->kind) == 0 && strcmp(kinds[i][0], r->kind->group) == 0)
@@ -35,6 +37,9 @@ bool health_put(const struct resource *r, cJSON *status, const cJSON *old)
         return true;
     if (value && !r->quarantined)
         return put(status, value, json_text(was, "reason"), json_text(was, "message"));
+    if (strcmp(r->kind->kind, "ContainerSource") == 0)
+        return put(status, "Unknown", "SentByCommand",
+                   "its command sends by itself, and what became of that it alone knows");
     return put(status, "Unknown", "NothingDelivered", "no delivery has been tried yet");
 }
 

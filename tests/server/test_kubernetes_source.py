@@ -332,8 +332,21 @@ def test_in_serve_by_way_of_a_channel(cluster, serve, sink):
     wait_told(sink, ("add", "a"), ("add", "b"))
     assert sink.requests[0].attributes["team"] == "x"
     found, status = conditions(broker, "a", n)
-    assert {k: v[0] for k, v in found.items()} == dict.fromkeys(("Ready", "SinkProvided", "Deployed", "SufficientPermissions", "OIDCIdentityCreated"), "True")
+    assert {k: v[0] for k, v in found.items() if k != "DeliveryHealthy"} == dict.fromkeys(("Ready", "SinkProvided", "Deployed", "SufficientPermissions", "OIDCIdentityCreated"), "True")
     assert [c["type"] for c in status["ceAttributes"]] == [f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete")]
+
+
+def test_a_sink_that_takes_nothing_is_in_the_condition(cluster, serve, sink):
+    n = space(cluster)
+    broker = serve([api_source("a", n, sink.url)], env={"KUBECONFIG": str(cluster.kubeconfig())})
+    watched(cluster, n, sink)
+    wait_for(lambda: conditions(broker, "a", n)[0]["DeliveryHealthy"][0] == "True", "that it delivers")
+    sink.default = Reply(503)
+    cluster.make("configmaps", "a", n)
+    bad = wait_for(lambda: (c := conditions(broker, "a", n)[0]["DeliveryHealthy"])[0] == "False" and c, "that it does not")
+    assert bad[1] == "DeliveryFailing" and bad[2].startswith(f"{sink.url} answered 503"), bad
+    sink.default = Reply(202)
+    wait_for(lambda: conditions(broker, "a", n)[0]["DeliveryHealthy"][0] == "True", "that it delivers again")
 
 
 def watches(k, namespace):

@@ -235,7 +235,7 @@ def test_by_way_of_a_channel(serve, sink):
     assert first.body == b"tick" and first.headers["content-type"] == "text/plain" and first.attributes["team"] == "mills"
     assert first.attributes["source"] == "/apis/v1/namespaces/default/pingsources/beat"
     found, status = conditions(broker)
-    assert {name: value[0] for name, value in found.items()} == {"Ready": "True", "SinkProvided": "True", "Deployed": "True", "OIDCIdentityCreated": "True"}
+    assert {name: value[0] for name, value in found.items() if name != "DeliveryHealthy"} == {"Ready": "True", "SinkProvided": "True", "Deployed": "True", "OIDCIdentityCreated": "True"}
     assert status["sinkUri"] == f"{broker.ingress}/channels/default/beats"
     assert status["ceAttributes"] == [{"type": "dev.knative.sources.ping", "source": "/apis/v1/namespaces/default/pingsources/beat"}]
     assert conditions(broker, version="v1beta2") == conditions(broker)

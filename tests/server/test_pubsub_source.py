@@ -196,6 +196,18 @@ def test_a_deleted_source_takes_its_subscription_along(serve, sink, pubsub, topi
     wait_for(lambda: not of(pubsub, topic), "the subscription to go", 30)
 
 
+def test_a_sink_that_takes_nothing_is_in_the_condition(on, sink, pubsub, topic):
+    process = on(cloud(topic, topic, sink))
+    there(pubsub, topic)
+    sink.default = Reply(status=503)
+    pubsub.publish(topic, b"x")
+    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[:2] == ("False", "DeliveryFailing"), "the condition", 30)
+    assert f"{sink.url} answered 503" in condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[2]
+    assert condition(process, GROUP, PLURAL, topic, "default")[0] == "True", "Ready says nothing of the sink"
+    sink.default = Reply()
+    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[0] == "True", "that it delivers again", 60)
+
+
 def test_a_missing_topic_is_in_the_condition_until_it_is_there(on, sink, pubsub, topic):
     pubsub.remove("topics", topic)
     process = on(cloud(topic, topic, sink))
