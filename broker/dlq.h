@@ -21,6 +21,7 @@
 #include "engine.h"
 #include "filter.h"
 #include "injector.h"
+#include "task.h"
 
 #define DLQ_HELD_MAX 10000             /* events that a session holds at once: what somebody can look through */
 #define DLQ_HELD_BYTES_MAX (32u << 20) /* and their bytes; as JSON they still fit into one answer of 64 MiB */
@@ -145,6 +146,7 @@ struct dlq_order {
     bool redrive; /* else discard */
     uint64_t interval_ns;
     struct dlq_selection selection; /* taken over */
+    char by[TASK_BY_MAX];           /* who asks for it (struct task) */
 };
 /* Starts the task; the collection's sessions and the selection are taken over on OK. ERR_FULL, ERR_NOMEM. What is
  * parked from now on is not touched. */

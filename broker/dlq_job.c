@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "log.h"
 
@@ -27,8 +28,13 @@ struct job {
     unsigned idle_rounds;
     uint64_t due_ns;
     size_t parked_again, kept, left_alone; /* of a subscription that is gone */
-    bool no_stream, hidden;                /* events beyond the bound were not looked at */
-    bool elsewhere;                        /* as dlq_snapshot's */
+    struct before {                        /* as it was when this session began to be worked on */
+        bool begun;
+        uint64_t done;
+        size_t parked_again, kept;
+    } before;
+    bool no_stream, hidden; /* events beyond the bound were not looked at */
+    bool elsewhere;         /* as dlq_snapshot's */
     uint64_t *numbers;
     size_t selected;
     bool first_round;
@@ -73,12 +79,60 @@ static void explain(struct job *j, enum err e)
                  DLQ_HELD_MAX, DLQ_HELD_BYTES_MAX >> 20);
 }
 
+/* ---- what happens to a subscription ---- */
+
+static void happened(struct job *j, bool bad, const char *reason, const char *message)
+{
+    engine_happened(j->sessions[j->at]->subscription,
+                    &(struct happening){.warning = bad, .reason = reason, .message = message});
+}
+
+static void tell_begin(struct job *j)
+{
+    const struct task *t = j->task;
+    char message[80 + TASK_BY_MAX];
+    if (j->before.begun)
+        return;
+    j->before = (struct before){true, atomic_load(&t->done), j->parked_again, j->kept};
+    snprintf(message, sizeof message, "parked events are delivered again, as task %llu%s%s", (unsigned long long)t->id,
+             t->by[0] ? " of " : "", t->by);
+    if (j->order.redrive)
+        happened(j, false, "RedriveBegun", message);
+}
+
+/* How many of this subscription, and what is left of them. */
+static void tell_end(struct job *j, enum err e)
+{
+    const struct task *t = j->task;
+    bool bad = e != OK || j->no_stream || j->idle_rounds == IDLE_ROUNDS_MAX;
+    const size_t again = j->parked_again - j->before.parked_again, kept = j->kept - j->before.kept;
+    char message[400 + TASK_BY_MAX], failed[80] = "", left[80] = "", gave_up[80] = "";
+    if (!j->before.begun)
+        return;
+    if (again)
+        snprintf(failed, sizeof failed, ", %zu failed again and parked anew", again);
+    if (bad)
+        snprintf(gave_up, sizeof gave_up, "; it gave up: `leat task show %llu`", (unsigned long long)t->id);
+    if (kept)
+        snprintf(left, sizeof left, ", %zu not tried to the end and still parked", kept);
+    snprintf(message, sizeof message, "task %llu%s%s%s: %llu %s%s%s%s", (unsigned long long)t->id,
+             t->by[0] ? " of " : "", t->by, atomic_load(&t->cancel) ? " was canceled" : "",
+             (unsigned long long)(atomic_load(&t->done) - j->before.done), j->order.redrive ? "delivered" : "discarded",
+             failed, left, gave_up);
+    if (j->order.redrive)
+        happened(j, bad, bad ? "RedriveFailed" : "RedriveEnded", message);
+    else
+        happened(j, bad, bad ? "DiscardFailed" : "EventsDiscarded", message);
+    j->before.begun = false;
+}
+
 static void finish(struct job *j, enum err e)
 {
     struct task *t = j->task;
     bool canceled = atomic_load(&t->cancel);
     bool bad = e != OK || j->no_stream || j->idle_rounds == IDLE_ROUNDS_MAX;
     explain(j, e);
+    tell_end(j, e);
     if (!canceled)
         atomic_store(&t->total, worked(j));
     log_line(bad ? LOG_WARN : LOG_INFO, "dlq.task", "id=%llu kind=%s what=%s done=%llu failed=%llu text=%s",
@@ -110,6 +164,7 @@ static void session_begin(struct job *j)
 
 static void session_end(struct job *j)
 {
+    tell_end(j, OK);
     dlq_session_close(j->sessions[j->at++]);
     session_begin(j);
 }
@@ -158,6 +213,7 @@ static void work(struct job *j, const struct dlq_snapshot *s)
         j->left_alone += j->selected;
         session_end(j);
     } else {
+        tell_begin(j);
         j->batch =
             (struct dlq_batch){.done = batch_done,
                                .redrive = j->order.redrive,
@@ -214,6 +270,7 @@ enum err dlq_job_start(struct dlq *d, const char *what, struct dlq_order *order,
     atomic_store(&t->total, order->selection.all && c->total > selected ? c->total : selected);
     j->dlq = d;
     j->task = t;
+    memcpy(t->by, order->by, sizeof t->by);
     j->order = *order;
     j->sessions = c->sessions;
     j->session_count = c->session_count;

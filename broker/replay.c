@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "log.h"
 #include "replay_parts.h"
@@ -67,9 +68,10 @@ static void tell(const struct replay *r, bool bad, const char *reason, const cha
 static void tell_end(const struct replay *r, enum task_state state)
 {
     const struct task *t = r->task;
-    char message[400];
-    snprintf(message, sizeof message, "task %llu %s: %llu delivered%s%s", (unsigned long long)t->id,
-             task_state_name(state), (unsigned long long)atomic_load(&t->done), t->message[0] ? "; " : "", t->message);
+    char message[600];
+    snprintf(message, sizeof message, "task %llu%s%s %s: %llu delivered%s%s", (unsigned long long)t->id,
+             t->by[0] ? " of " : "", t->by, task_state_name(state), (unsigned long long)atomic_load(&t->done),
+             t->message[0] ? "; " : "", t->message);
     tell(r, state == TASK_FAILED, state == TASK_FAILED ? "ReplayFailed" : "ReplayEnded", message);
 }
 
@@ -189,6 +191,7 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         replay_free(r);
         return err;
     }
+    memcpy(r->task->by, order->by, sizeof r->task->by);
     order->filter = NULL;
     r->injector = (struct injector){.home = e->shards[shard_home(s->cursor, e->shard_count)],
                                     .subscription = s,
@@ -203,8 +206,9 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
             return err;
         }
     }
-    char message[80];
-    snprintf(message, sizeof message, "events are delivered again, as task %llu", (unsigned long long)r->task->id);
+    char message[80 + TASK_BY_MAX];
+    snprintf(message, sizeof message, "events are delivered again, as task %llu%s%s", (unsigned long long)r->task->id,
+             order->by[0] ? " of " : "", order->by);
     tell(r, false, "ReplayBegun", message);
     s->replays++;
     r->channel->users++;

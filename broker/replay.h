@@ -28,6 +28,7 @@ struct replay_order {
     struct filter *filter; /* taken over; NULL: everything */
     uint64_t interval_ns;  /* between the beginnings of two deliveries; 0: none */
     bool dry_run;          /* counts, shows the first ones, and delivers nothing */
+    char by[TASK_BY_MAX];  /* who asks for it (struct task) */
     bool parked;           /* of what was ever parked for it, whatever became of that; as it was before it was parked */
 };
 

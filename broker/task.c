@@ -124,6 +124,10 @@ void task_put_json(const struct task *t, struct buf *out)
     put_time(out, "startedAt", t->started_wall_ns);
     if (t->state != TASK_RUNNING)
         put_time(out, "endedAt", t->ended_wall_ns);
+    if (t->by[0]) {
+        buf_put_str(out, ",\"by\":");
+        buf_put_json_string(out, slice_str(t->by));
+    }
     if (t->message[0]) {
         buf_put_str(out, ",\"message\":");
         buf_put_json_string(out, slice_str(t->message));

@@ -14,6 +14,7 @@
 #include "list.h"
 
 #define TASKS_KEPT_MAX 100   /* that have ended: enough to look back on a day's work */
+#define TASK_BY_MAX 128      /* a token's name, and an address as text */
 #define TASKS_RUNNING_MAX 64 /* each holds memory, and more at once only hinder each other */
 
 enum task_state { TASK_RUNNING, TASK_DONE, TASK_CANCELED, TASK_FAILED };
@@ -29,8 +30,9 @@ struct task {
     _Atomic uint64_t total, done, failed;
     _Atomic uint64_t at, until; /* of what goes through a log: the offset it is at, and the end; until 0: it does not */
     int64_t started_wall_ns, ended_wall_ns;
-    char message[256]; /* for people: why it failed, or what is left; empty: nothing to say */
-    char *shown;       /* owned: JSON objects with commas between them, of events it tells of; NULL: none */
+    char by[TASK_BY_MAX]; /* who asked for it: a token's name and an address; empty: nobody said */
+    char message[256];    /* for people: why it failed, or what is left; empty: nothing to say */
+    char *shown;          /* owned: JSON objects with commas between them, of events it tells of; NULL: none */
 };
 
 struct task_list {

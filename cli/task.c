@@ -233,8 +233,8 @@ static int run_list(const struct invocation *in)
 
 static void print_one(struct json_value v)
 {
-    static const char *const names[] = {"id",    "kind",   "what", "state",     "canceling", "done",   "failed",
-                                        "total", "offset", "end",  "startedAt", "endedAt",   "message"};
+    static const char *const names[] = {"id",    "kind",   "what", "state",     "canceling", "done", "failed",
+                                        "total", "offset", "end",  "startedAt", "endedAt",   "by",   "message"};
     char text[1024];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (*text_of(v, names[i], text, sizeof text))

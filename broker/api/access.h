@@ -6,12 +6,13 @@
 #ifndef LEAT_BROKER_API_ACCESS_H
 #define LEAT_BROKER_API_ACCESS_H
 
+#include "../task.h"
 #include "err.h"
 #include "http_server.h"
 #include "list.h"
 #include "roles.h"
 
-#define ACCESS_WHO_MAX 128 /* a token's name, and an address as text */
+#define ACCESS_WHO_MAX TASK_BY_MAX /* what access_who puts */
 
 struct access {                /* of a server; zeroed: everybody may do everything */
     struct token_file *tokens; /* owned; NULL: there are none */

@@ -70,6 +70,7 @@ static bool somebody_delivers(struct dlq_call *c)
 static void start(struct dlq_call *c)
 {
     struct task *task;
+    access_who(&c->api->access, c->request, c->order.by);
     enum err e = dlq_job_start(engine_dlq(c->api->engine), c->target.what, &c->order, &c->collection, &task);
     if (e == OK)
         order_answer_task(c->request, task);

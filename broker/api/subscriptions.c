@@ -209,6 +209,7 @@ static void start(struct api *a, struct http_request *r, const struct order_targ
                    t->what);
         return;
     }
+    access_who(&a->access, r, order->by);
     enum err e = replay_start(a->engine, s, t->what, order, &task);
     if (e == OK)
         order_answer_task(r, task);

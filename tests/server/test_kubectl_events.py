@@ -9,6 +9,7 @@ from broker import MESSAGING, channel, event, subscription
 from kubectl import NEW, OLD, Kubectl
 from leat import Reply, wait_for
 from recorder import always
+from test_access import token
 from test_bus_refuses import BUS, of_capacity
 from test_kubectl_watching import Watch
 from topology import send, sequence
@@ -222,7 +223,44 @@ def test_a_replay(serve, sink, tmp_path):
     assert broker.ask("POST", where, {"from": "earliest"}).status == 202
     ended = wait_event(broker, "ReplayEnded", name="s")
     assert ended["type"] == "Normal" and "3 delivered" in ended["message"] and ended["count"] == 1
+    assert " of 127.0.0.1 done:" in ended["message"], "who asked for it"
+    assert "ReplayEnded" in (shown := Kubectl(NEW, broker.api, tmp_path).good("describe", "subscription.messaging.knative.dev/s").out) and "of 127.0.0.1 done: 3 delivered" in shown
     assert wait_event(broker, "ReplayBegun", name="s")["count"] == 1
+
+
+def test_a_redrive_and_a_discard(serve, sink, tmp_path):
+    """Who did it, and of how many: a token's name and an address."""
+    tokens = tmp_path / "tokens"
+    admin = {"Authorization": "Bearer " + token(tokens, "--role", "operate", "--name", "alice")}
+    viewer = {"Authorization": "Bearer " + token(tokens, "--role", "view", "--name", "victor")}
+    sink.default = Reply(400)
+    broker = serve([channel("orders"), subscription("s", "orders", sink.url, retry=0)], "--tokens", tokens)
+
+    def told(reason):
+        items = broker.ask("GET", EVENTS, headers=viewer).json()["items"]
+        return next((e for e in items if e["reason"] == reason and e["involvedObject"]["name"] == "s"), None)
+
+    def do(verb, **body):
+        answer = broker.ask("POST", f"/leat/v1/dlq/default/subscription/s/{verb}", body, admin)
+        assert answer.status == 202 and answer.json()["by"] == "alice 127.0.0.1", answer
+        return answer.json()["id"]
+
+    for i in range(5):
+        assert broker.post("orders", headers=event(str(i))).status == 202
+    parked = lambda: broker.ask("GET", "/leat/v1/dlq/default/subscription/s", headers=viewer).json()["items"]  # noqa: E731
+    wait_for(lambda: len(parked()) == 5, "five parked events")
+    sink.default = Reply(202)
+    number = do("redrive", ids=["0", "1"])
+    ended = wait_for(lambda: told("RedriveEnded"), "the end of it")
+    assert ended["type"] == "Normal" and ended["message"] == f"task {number} of alice 127.0.0.1: 2 delivered", ended
+    assert told("RedriveBegun")["message"] == f"parked events are delivered again, as task {number} of alice 127.0.0.1"
+    sink.default = Reply(400)
+    number = do("redrive", ids=["2"])
+    again = f"task {number} of alice 127.0.0.1: 0 delivered, 1 failed again and parked anew"
+    assert wait_for(lambda: (e := told("RedriveEnded"))["count"] == 2 and e, "the second end")["message"] == again
+    wait_for(lambda: len(parked()) == 3, "three parked events")
+    number = do("discard", all=True)
+    assert wait_for(lambda: told("EventsDiscarded"), "the discard")["message"] == f"task {number} of alice 127.0.0.1: 3 discarded"
 
 
 # ---- those of clients ----

@@ -309,7 +309,7 @@ static struct task *run_it(struct replay_order order)
     struct task *t = start_it(order);
     until(t->state != TASK_RUNNING);
     assert_int_equal(bench->subscription->replays, 0);
-    assert_int_equal(stream.channel.replays, 0);
+    assert_int_equal(stream.channel.users, 0);
     return t;
 }
 
