@@ -143,10 +143,12 @@ struct engine_subscription {
     bool mended; /* by the plan being applied: told when that is in force */
     bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
     unsigned under_way;
-    bool paused;                  /* nobody drains it */
-    bool ordered;                 /* it asks for an order */
-    unsigned replays;             /* into it: it stays until they have ended */
-    struct engine_share shares[]; /* by shard */
+    struct bus_subscription *leftover; /* replay/CURSOR of a process that was killed, on its way out; NULL: none */
+    void (*swept)(struct engine_subscription *s); /* then */
+    bool paused;                                  /* nobody drains it */
+    bool ordered;                                 /* it asks for an order */
+    unsigned replays;                             /* into it: it stays until they have ended */
+    struct engine_share shares[];                 /* by shard */
 };
 
 /* What was counted on one shard; of zeros before its first event there. Any thread. */
@@ -233,6 +235,10 @@ struct engine_reports {
     void (*places)(void *arg, const struct engine_place *places, size_t count);
     /* Up to where the source of this key had done its work when it was last told; 0: not known. NULL likewise. */
     uint64_t (*place)(void *arg, const char *key);
+    /* The bus has a subscription of its own for a replay into the one of this cursor, or has it no more; and whether it
+     * had one when it was last told. NULL: nobody keeps it. */
+    void (*replaying)(void *arg, const char *cursor, bool there);
+    bool (*was_replaying)(void *arg, const char *cursor);
     /* How the source of this key stands: reason NULL, all is well; else what its condition is to say. */
     void (*source_state)(void *arg, const char *key, const char *reason, const char *message);
     /* To what a key stands for, at most once a second of each reason. NULL: nobody asks; likewise the next. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "replay.h"
 #include "resource/store.h"
 
 /* The dead-letter channel of a subscription: its oldest events give way (counted) when it is full. */
@@ -149,9 +150,17 @@ static void extra_given_back(struct bus_op *op, enum err err)
     operation_ended(container_of(op, struct engine_subscription, op));
 }
 
+static void swept(struct engine_subscription *s)
+{
+    s->ready = true;
+    operation_ended(s);
+}
+
 static void subscribed(struct bus_op *op, enum err err)
 {
     struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    if (err == OK && replay_sweep(s, swept))
+        return;
     s->ready = err == OK;
     if (err != OK)
         subscription_failed(s, err, op->text ? op->text : "", true);

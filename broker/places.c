@@ -66,3 +66,31 @@ uint64_t places_kept(struct store *store, const struct resource_table *table, co
         return 0;
     return decimal_parse(slice_str(text + strlen(owner)), INT64_MAX, &place) == OK ? place : 0;
 }
+
+/* ---- replays: among the names of cursors, whose keys begin with a kind ---- */
+
+#define REPLAY_KEY_MAX (STORE_CURSOR_MAX + sizeof "replay/")
+
+static void replay_key(const char *cursor, char out[REPLAY_KEY_MAX])
+{
+    snprintf(out, REPLAY_KEY_MAX, "replay/%s", cursor);
+}
+
+void replay_keep(struct store *store, const char *cursor, bool there)
+{
+    char key[REPLAY_KEY_MAX];
+    struct diag d = {0};
+    replay_key(cursor, key);
+    enum err e = there ? store_cursor_keep(store, key, cursor, &d) : store_cursor_forget(store, key, &d);
+    if (e != OK)
+        log_line(LOG_WARN, "replay.kept", "cursor=%s error=%s text=%s", log_value(cursor), err_name(e),
+                 log_value(d.text));
+}
+
+bool replay_kept(struct store *store, const char *cursor)
+{
+    char key[REPLAY_KEY_MAX], kept[STORE_CURSOR_MAX];
+    struct diag d = {0};
+    replay_key(cursor, key);
+    return store_cursor_kept(store, key, kept, &d) == OK;
+}

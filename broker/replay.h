@@ -39,4 +39,9 @@ struct replay_order {
 enum err replay_start(struct engine *e, struct engine_subscription *s, const char *what, struct replay_order *order,
                       struct task **out) must_check;
 
+/* When a subscription is there for the first time, and nobody can have it replayed yet: what a process that was killed
+ * left of a replay into it on its bus goes. False: there is nothing; else `swept` runs when it is over, whatever came
+ * of it. It has the subscription's `op` until then. */
+bool replay_sweep(struct engine_subscription *s, void (*swept)(struct engine_subscription *s)) must_check;
+
 #endif

@@ -12,6 +12,9 @@
  * When there is nothing more cannot be asked: it is when for a while nothing came that was appended before the replay
  * began. What was appended later is passed over: it goes its usual way. Control alone decides on the end, and tells it
  * once; the home loop says how it stands by atomics.
+ *
+ * As long as that subscription may be on the bus, who keeps such things knows (engine_reports.replaying): so what a
+ * process leaves that is killed goes when the next one begins.
  */
 #include "replay_parts.h"
 
@@ -23,7 +26,8 @@
 #define LOOK_NS (100 * NS_PER_MS)
 #define QUIET_NS (5 * NS_PER_S)        /* so long nothing of the past came: so there is nothing more */
 #define QUIET_FIRST_NS (20 * NS_PER_S) /* before anything came at all: a seek needs its time to take effect */
-#define UNWELL_NS (60 * NS_PER_S)      /* the bus is away so long, and the replay is given up */
+#define NAME_ROOM 300
+#define UNWELL_NS (60 * NS_PER_S) /* the bus is away so long, and the replay is given up */
 
 static struct bus *bus_of(const struct replay *r)
 {
@@ -213,10 +217,23 @@ static void is_over(struct letter *m)
 
 /* ---- control ---- */
 
+static void name_of(const struct engine_subscription *s, char out[NAME_ROOM])
+{
+    snprintf(out, NAME_ROOM, "replay/%s", s->cursor);
+}
+
+static void is_there(const struct engine_subscription *s, bool there)
+{
+    const struct engine_reports *reports = &s->engine->reports;
+    if (reports->replaying)
+        reports->replaying(reports->arg, s->cursor, there);
+}
+
 static void unsubscribed(struct bus_op *op, enum err err)
 {
     struct replay *r = container_of(op, struct replay, op);
     (void)err; /* the bus has said what it could not remove, and it goes by itself */
+    is_there(r->subscription, false);
     replay_ended(&r->letter);
 }
 
@@ -294,10 +311,48 @@ enum err replay_rewind(struct replay *r)
 {
     static const struct bus_param none = {"order", "none"};
     struct bus *bus = bus_of(r);
-    char name[300];
-    snprintf(name, sizeof name, "replay/%s", r->subscription->cursor);
+    char name[NAME_ROOM];
+    name_of(r->subscription, name);
     loop_timer_init(&r->rewind.look, look);
     r->op = (struct bus_op){.done = subscribed};
-    return bus->ops->subscribe(bus, r->past->handle, slice_str(name), &r->order.from, r->own, &none,
-                               r->subscription->ordered ? 0 : 1, &r->rewind.handle, &r->op, NULL);
+    is_there(r->subscription, true);
+    enum err e = bus->ops->subscribe(bus, r->past->handle, slice_str(name), &r->order.from, r->own, &none,
+                                     r->subscription->ordered ? 0 : 1, &r->rewind.handle, &r->op, NULL);
+    if (e)
+        is_there(r->subscription, false);
+    return e;
+}
+
+/* ---- what a killed process left ---- */
+
+static void sweep_ended(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    (void)err; /* likewise */
+    s->leftover = NULL;
+    is_there(s, false);
+    s->swept(s);
+}
+
+static void sweep_found(struct bus_op *op, enum err err)
+{
+    struct engine_subscription *s = container_of(op, struct engine_subscription, op);
+    (void)err;
+    *op = (struct bus_op){.done = sweep_ended};
+    s->bus->bus->ops->unsubscribe(s->bus->bus, s->leftover, true, op);
+}
+
+bool replay_sweep(struct engine_subscription *s, void (*swept)(struct engine_subscription *s))
+{
+    const struct engine_reports *reports = &s->engine->reports;
+    struct bus *bus = s->bus->bus;
+    char name[NAME_ROOM];
+    if (!(bus->capabilities & BUS_CAP_REWIND) || !reports->was_replaying ||
+        !reports->was_replaying(reports->arg, s->cursor))
+        return false;
+    name_of(s, name);
+    s->swept = swept;
+    s->op = (struct bus_op){.done = sweep_found};
+    return bus->ops->subscribe(bus, s->channel->handle, slice_str(name), NULL, NULL, NULL, 0, &s->leftover, &s->op,
+                               NULL) == OK;
 }

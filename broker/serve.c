@@ -356,6 +356,18 @@ static uint64_t place(void *arg, const char *key)
     return places_kept(s->store, s->table, key);
 }
 
+static void replaying(void *arg, const char *cursor, bool there)
+{
+    struct server *s = arg;
+    replay_keep(s->store, cursor, there);
+}
+
+static bool was_replaying(void *arg, const char *cursor)
+{
+    struct server *s = arg;
+    return replay_kept(s->store, cursor);
+}
+
 static void source_state(void *arg, const char *key, const char *reason, const char *message)
 {
     struct server *s = arg;
@@ -396,8 +408,9 @@ static enum err start_engine(struct server *s, struct diag *d)
         .register_sources = o->sources,
         .forever = o->forever,
     };
-    const struct engine_reports reports = {source_report, applied,      made,     bus_failed, observed, keep_places,
-                                           place,         source_state, happened, healthy,    s};
+    const struct engine_reports reports = {source_report, applied, made,      bus_failed,    observed,
+                                           keep_places,   place,   replaying, was_replaying, source_state,
+                                           happened,      healthy, s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;

@@ -171,7 +171,7 @@ def test_a_stop_and_a_deletion_end_it(ten, service):
 
 
 @EMULATED
-def test_what_a_killed_process_left_is_taken_away_by_the_next_replay(ten, service):
+def test_what_a_killed_process_left_is_taken_away_by_the_next_start(ten, service):
     start(ten, **{"from": "earliest", "rate": 1})
     ten.sub.wait(1)
     [left] = temporary(service, ten)
@@ -180,6 +180,7 @@ def test_what_a_killed_process_left_is_taken_away_by_the_next_replay(ten, servic
     ten.kill()
     ten.sub.clear()
     with again(ten, service, [channel("c"), subscription("s", "c", ten.sub.url), subscription("other", "c", ten.other.url)]) as next:
+        assert temporary(service, ten) == []  # before it is Ready
         end = replay(next, **{"from": "earliest"})
         assert (end["state"], end["done"]) == ("done", 10), end
         assert set(map(int, ten.sub.ids)) == set(range(10)) and temporary(service, ten) == []
