@@ -19,6 +19,8 @@ void openapi_path_put(const struct kind *k, bool version_2, struct buf *out);
 
 /* GET /openapi/v2: JSON, or protobuf for who asks for that. */
 void openapi_v2(struct api *a, struct http_request *r);
+/* The whole document in both forms, into empty buffers; false: no memory, and they are empty again. */
+bool openapi_v2_make(struct buf *json, struct buf *protobuf) must_check;
 /* A document of version 2 as gnostic's OpenAPIv2.Document in protobuf. `tree` is one that we made. */
 void openapi_v2_encode(const cJSON *tree, struct buf *out);
 

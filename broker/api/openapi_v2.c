@@ -283,19 +283,17 @@ void openapi_v2_encode(const cJSON *tree, struct buf *out)
 
 /* ---- the page ---- */
 
-static bool make(struct api_documents *d)
+bool openapi_v2_make(struct buf *json, struct buf *protobuf)
 {
-    if (d->protobuf.len)
-        return true;
-    put_document(&d->json);
-    cJSON *tree = buf_error(&d->json) == OK ? cJSON_ParseWithLength(d->json.ptr, d->json.len) : NULL;
+    put_document(json);
+    cJSON *tree = buf_error(json) == OK ? cJSON_ParseWithLength(json->ptr, json->len) : NULL;
     if (tree)
-        openapi_v2_encode(tree, &d->protobuf);
-    bool good = tree && buf_error(&d->protobuf) == OK;
+        openapi_v2_encode(tree, protobuf);
+    bool good = tree && buf_error(protobuf) == OK;
     cJSON_Delete(tree);
     if (!good) {
-        buf_clear(&d->json);
-        buf_clear(&d->protobuf);
+        buf_clear(json);
+        buf_clear(protobuf);
     }
     return good;
 }
@@ -309,7 +307,7 @@ void openapi_v2(struct api *a, struct http_request *r)
         buf_init(&d->protobuf, OPENAPI_BYTES_MAX);
         a->documents = d;
     }
-    if (!d || !make(d))
+    if (!d || (!d->protobuf.len && !openapi_v2_make(&d->json, &d->protobuf)))
         api_status(r, 500, "InternalError", "out of memory");
     else if (http_request_header(r, "accept", &accept) && memmem(accept.ptr, accept.len, "protobuf", 8))
         api_document(r, SLICE("application/com.github.proto-openapi.spec.v2.v1.0+protobuf"), buf_slice(&d->protobuf),

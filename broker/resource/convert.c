@@ -17,8 +17,10 @@
 #include <string.h>
 
 #include "check.h"
+#include "json.h"
 
 #define ANNOTATION_ATTRIBUTES "leat.dev/attributes" /* the list of v1beta3 as JSON */
+#define KEPT_DEPTH_MAX 64                           /* members deep: as any object may be */
 
 typedef bool convert_fn(cJSON *object);
 
@@ -104,24 +106,41 @@ static bool attributes_merge(cJSON *kept, const cJSON *spec, cJSON *plain)
     return good;
 }
 
-/* The list in the annotation, which is taken away with it; NULL: there is none, or it is not what we wrote. */
-static cJSON *kept_take(cJSON *object)
+/* A text that we wrote as a list of attributes, as a tree; *out NULL: it is none. false: no memory, which cJSON does
+ * not tell from a text that is wrong. */
+static bool parse_kept(const char *text, cJSON **out)
 {
-    cJSON *metadata = member(object, "metadata"), *annotations = member(metadata, "annotations"), *each;
-    const char *text = json_text(annotations, ANNOTATION_ATTRIBUTES);
-    cJSON *list = text ? cJSON_Parse(text) : NULL;
+    struct json_value value;
+    const cJSON *each;
+    *out = NULL;
+    if (json_check(slice_str(text), KEPT_DEPTH_MAX, &value, NULL) != OK)
+        return true;
+    cJSON *list = cJSON_Parse(text);
     bool good = cJSON_IsArray(list);
     cJSON_ArrayForEach(each, list)
         good = good && json_text(each, "name");
-    if (!good) {
+    if (good)
+        *out = list;
+    else
         cJSON_Delete(list);
-        list = NULL;
-    }
-    if (text)
-        cJSON_DeleteItemFromObjectCaseSensitive(annotations, ANNOTATION_ATTRIBUTES);
-    if (text && !annotations->child)
-        cJSON_DeleteItemFromObjectCaseSensitive(metadata, "annotations");
     return list;
+}
+
+/* The list in the annotation, which is taken away with it; *out NULL: there is none, or it is not what we wrote. false:
+ * no memory. */
+static bool kept_take(cJSON *object, cJSON **out)
+{
+    cJSON *metadata = member(object, "metadata"), *annotations = member(metadata, "annotations");
+    const char *text = json_text(annotations, ANNOTATION_ATTRIBUTES);
+    *out = NULL;
+    if (!text)
+        return true;
+    if (!parse_kept(text, out))
+        return false;
+    cJSON_DeleteItemFromObjectCaseSensitive(annotations, ANNOTATION_ATTRIBUTES);
+    if (!annotations->child)
+        cJSON_DeleteItemFromObjectCaseSensitive(metadata, "annotations");
+    return true;
 }
 
 static bool reference_of_broker(cJSON *spec)
@@ -136,8 +155,9 @@ static bool reference_of_broker(cJSON *spec)
 
 static bool event_type_up(cJSON *object)
 {
-    cJSON *spec = member(object, "spec"), *plain = attributes_of(spec), *kept = kept_take(object);
-    bool good = spec && plain && reference_of_broker(spec) && (!kept || attributes_merge(kept, spec, plain));
+    cJSON *spec = member(object, "spec"), *plain = attributes_of(spec), *kept;
+    bool good = kept_take(object, &kept) && spec && plain && reference_of_broker(spec) &&
+                (!kept || attributes_merge(kept, spec, plain));
     for (size_t i = 0; good && i < EVENT_TYPE_FIELDS; i++)
         if (event_type_fields[i].field)
             cJSON_DeleteItemFromObjectCaseSensitive(spec, event_type_fields[i].field);
@@ -174,7 +194,7 @@ static bool event_type_down(cJSON *object)
             good = cJSON_AddStringToObject(spec, event_type_fields[row].field, value);
     }
     plain = good ? attributes_of(spec) : NULL;
-    good = plain && (!list || cJSON_Compare(plain, list, true) || keep(object, list));
+    good = plain && (!list || json_same(plain, list) || keep(object, list));
     cJSON_Delete(plain);
     cJSON_Delete(list);
     return good || !spec;
