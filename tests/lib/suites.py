@@ -32,6 +32,7 @@ FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "4")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty", "channels_log_store", "channels_log_reclaim",
             "channels_contract_log", "channels_contract_log_faulty", "channels_log_bus", "channels_log_yield", "channels_log_bus_crash", "channels_contract_kafka_shared", "channels_contract_pubsub", "clients_kafka", "clients_rabbitmq_link", "clients_rabbitmq_hostile", "broker_engine")
+THREADED_SERVERS = ("access_streams", "kubectl_watching")  # where streams of the API meet loops and the watcher of tokens
 FETCHED = {"kubectl": "kubectl", "kn_client": "kn", "upstream_samples": "kn", "kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients", "container_image (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ", "pubsub,emulator=$LEAT_PUBSUB,project=leat-tests")  # beside memory; as `serve --bus` takes them
@@ -113,6 +114,9 @@ def server_suites():
             env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {}), **({"LEAT_ROWS": str(n)} if some else {})}
             title = f"server {name}" + (f" ({system}{', a row of each' if some else ''})" if bus else "")
             yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env=env)
+        if name in THREADED_SERVERS and not SAN:
+            threads = f"{build_dir('thread')}/leat"
+            yield Suite(f"server {name} (threads)", [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], threads, "thread", env={"LEAT": str(ROOT / threads)})
 
 
 def adapter_suites(source, program, san):

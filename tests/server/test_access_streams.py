@@ -2,7 +2,6 @@
 """Answers that go on (watches, tails) end with the token they were asked with, whatever takes it away, and tell nothing after that."""
 
 import datetime
-import hashlib
 import http.client
 import json
 import urllib.parse
@@ -10,8 +9,8 @@ import urllib.parse
 import pytest
 
 from broker import MESSAGING, channel, event
-from kubectl import NEW, OLD, Kubectl
 from leat import DEADLINE, Leat, wait_for
+from token_file import Tokens
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -21,30 +20,6 @@ LOST = {  # how a token goes: words of its line in the file, or none; what the s
     "without the role": (("publish", "*", "-"), 403, "cannot watch resource"),
     "for another namespace": (("edit", "other", "-"), 403, "its role is edit in the namespace other"),
 }
-
-
-class Tokens:
-    """A file of tokens by name, written anew with each change."""
-
-    def __init__(self, file):
-        self.file, self.lines = file, {}
-
-    def text(self, name):
-        return "leat_" + hashlib.sha256(name.encode()).hexdigest()
-
-    def put(self, name, role="edit", namespace="*", until="-"):
-        self.lines[name] = f"{name} sha256:{hashlib.sha256(self.text(name).encode()).hexdigest()} {role} {namespace} {until}\n"
-        self.write()
-
-    def take(self, name):
-        del self.lines[name]
-        self.write()
-
-    def write(self):
-        fresh = self.file.with_suffix(".new")
-        fresh.write_text("".join(self.lines.values()))
-        fresh.chmod(0o600)
-        fresh.rename(self.file)
 
 
 class Stream:
@@ -207,22 +182,3 @@ def test_leat_tail_says_why(guarded):
     guarded.tokens.take("ci")
     assert process.wait() == 1
     assert any("access has ended (401): unknown token" in line for line in process.stderr), process.stderr
-
-
-@pytest.mark.parametrize("program", [NEW, OLD], ids=["new", "old"])
-def test_kubectl_is_told(serve, pair, tmp_path, program):
-    """As a kube-apiserver would say it in a stream: kubectl prints the Status, and ends."""
-    tokens = Tokens(tmp_path / "tokens")
-    tokens.put("root", "admin")
-    tokens.put("ci")
-    broker = serve([channel("c")], "--tokens", tokens.file, "--api-cert", pair[0], "--api-key", pair[1])
-    kubectl = Kubectl(program, broker.api, tmp_path)
-    words = kubectl.words
-    kubectl.words = lambda *args: [*words("--certificate-authority", pair[0], "--token", tokens.text("ci")), *map(str, args)]
-    watching = kubectl.start("get", "channels.messaging.knative.dev", "-w", "-o", "jsonpath={.metadata.name}{.message}{\"\\n\"}")
-    assert watching.stdout.readline().strip() == "c"
-    kubectl.good("create", "-f", "-", stdin=channel("seen"))  # then it watches
-    assert watching.stdout.readline().strip() == "seen"
-    tokens.take("ci")
-    told, _ = watching.communicate(timeout=DEADLINE)
-    assert "unknown token" in told, told

@@ -6,6 +6,7 @@ import pytest
 from broker import channel
 from kubectl import NEW, OLD, Kubectl
 from leat import DEADLINE
+from token_file import Tokens
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +56,22 @@ def test_kubectl_with_what_leat_kubeconfig_prints(broker, pair, tokens, run, tmp
     assert kubectl.good("config", "current-context").out == "leat"
     assert kubectl.good("apply", "-f", "-", stdin=channel("here", kind="InMemoryChannel")).out.endswith("created")
     assert kubectl.good("delete", "inmemorychannel.messaging.knative.dev", "here").code == 0
+
+
+@pytest.mark.parametrize("program", [NEW, OLD], ids=["new", "old"])
+def test_a_watch_that_ends_with_its_token(serve, pair, tmp_path, program):
+    """As a kube-apiserver would say it in a stream: kubectl prints the Status, and ends."""
+    tokens = Tokens(tmp_path / "tokens")
+    tokens.put("root", "admin")
+    tokens.put("ci")
+    broker = serve([channel("c")], "--tokens", tokens.file, "--api-cert", pair[0], "--api-key", pair[1])
+    kubectl = Kubectl(program, broker.api, tmp_path)
+    words = kubectl.words
+    kubectl.words = lambda *args: [*words("--certificate-authority", pair[0], "--token", tokens.text("ci")), *map(str, args)]
+    watching = kubectl.start("get", "channels.messaging.knative.dev", "-w", "-o", "jsonpath={.metadata.name}{.message}{\"\\n\"}")
+    assert watching.stdout.readline().strip() == "c"
+    kubectl.good("create", "-f", "-", stdin=channel("seen"))  # then it watches
+    assert watching.stdout.readline().strip() == "seen"
+    tokens.take("ci")
+    told, _ = watching.communicate(timeout=DEADLINE)
+    assert "unknown token" in told, told
