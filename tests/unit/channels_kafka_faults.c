@@ -287,6 +287,52 @@ static void one_topic_without_a_leader(void **state)
     works_fini(r, &w);
 }
 
+/* ---- whether a channel takes events ---- */
+
+static void told_that_no_leader(struct bus_op *op, enum err err)
+{
+    assert_true(err == OK || strstr(op->text, "partition 2 has no leader"));
+    rig_op_done(op, err);
+}
+
+/* Of one partition in four: what has its key would be refused. */
+static void a_partition_without_a_leader_does_not_answer(void **state)
+{
+    static const char topic[] = "knative-messaging-kafka.ns.four";
+    struct rig *r = *state;
+    struct bus_channel *four = rig_channel(r, "ns/four"), *c = rig_channel(r, "ns/c");
+    assert_int_equal(verify_once(r, four), OK);
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, topic, 2, -1));
+    struct rig_op o = {.op.done = told_that_no_leader};
+    r->ops->verify(r->bus, four, &o.op);
+    rig_until(r, o.ended);
+    assert_int_equal(o.err, ERR_UNAVAILABLE);
+    assert_int_equal(verify_once(r, c), OK);
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, topic, 2, 1));
+    assert_int_equal(verify_once(r, four), OK);
+}
+
+/* All that wait for an answer get one in time, and the bus says that it is away. */
+static void brokers_that_are_down_do_not_answer(void **state)
+{
+    enum { ASKED = 5 };
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
+    struct rig_op ops[ASKED];
+    all_brokers(rd_kafka_mock_broker_set_down);
+    uint64_t began = begin_now();
+    for (int i = 0; i < ASKED; i++)
+        rig_verify(r, i % 2 ? c : d, &ops[i]);
+    for (int i = 0; i < ASKED; i++) {
+        rig_until(r, ops[i].ended);
+        assert_int_equal(ops[i].err, ERR_UNAVAILABLE);
+    }
+    assert_true(seconds_since(began) <= SEND_SECONDS + SLACK_SECONDS);
+    all_brokers(rd_kafka_mock_broker_set_up);
+    verify_until_well(r, c);
+    verify_until_well(r, d);
+}
+
 /* ---- consuming ---- */
 
 static void fetching_fails(void **state)
@@ -519,6 +565,8 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(slow_broker),
                                           CASE(leader_moves),
                                           CASE(one_topic_without_a_leader),
+                                          CASE(a_partition_without_a_leader_does_not_answer),
+                                          CASE(brokers_that_are_down_do_not_answer),
                                           CASE(fetching_fails),
                                           CASE(rebalance_in_progress),
                                           CASE(member_is_forgotten),

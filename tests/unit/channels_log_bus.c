@@ -553,6 +553,29 @@ static void a_full_disk_heals(void **state)
     tap_close(&t);
 }
 
+/* One look at the disk is for all channels; a disk that is full is none of its business. */
+static void a_directory_that_cannot_be_written_in_does_not_answer(void **state)
+{
+    enum { ASKED = 100 };
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c"), *d = rig_channel(r, "ns/d");
+    struct rig_op ops[ASKED];
+    uint64_t looks = fake_disk_count(world.disk, FAKE_BIT(FAKE_WRITABLE));
+    for (int i = 0; i < ASKED; i++)
+        rig_verify(r, i % 2 ? c : d, &ops[i]);
+    for (int i = 0; i < ASKED; i++)
+        rig_wait(r, &ops[i]);
+    assert_in_range(fake_disk_count(world.disk, FAKE_BIT(FAKE_WRITABLE)) - looks, 1, 3);
+    fake_disk_fault(world.disk, &(struct fake_fault){
+                                    .ops = FAKE_BIT(FAKE_WRITABLE), .nth = 1, .for_ever = true, .err = ERR_DENIED});
+    assert_int_equal(verify_once(r, c), ERR_DENIED);
+    assert_int_equal(verify_once(r, d), ERR_DENIED);
+    fake_disk_fault(world.disk, NULL);
+    assert_int_equal(verify_once(r, c), OK);
+    fake_disk_capacity(world.disk, fake_disk_used(world.disk));
+    assert_int_equal(verify_once(r, c), OK);
+}
+
 static void a_failed_sync_ends_writing_not_delivering(void **state)
 {
     struct rig *r = *state;
@@ -568,6 +591,7 @@ static void a_failed_sync_ends_writing_not_delivering(void **state)
     struct bus_probe p = rig_probe(r, NULL);
     assert_false(p.healthy);
     assert_true(strlen(p.reason) > 10);
+    assert_int_equal(verify_once(r, c), ERR_IO);
     rig_until(r, told("LogSyncFailed") == 1);
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, 10); /* what was acknowledged, and no more */
@@ -861,6 +885,7 @@ int main(void)
         TEST(what_is_settled_gives_its_space_back, on_small),
         TEST(below_the_reserve_appends_are_refused, on_small),
         TEST(a_full_disk_heals, on_one),
+        TEST(a_directory_that_cannot_be_written_in_does_not_answer, on_three),
         TEST(a_failed_sync_ends_writing_not_delivering, on_three),
         TEST(what_is_damaged_does_not_count_for_ever, on_one),
         TEST(what_is_damaged_does_not_count_for_ever, on_three),
