@@ -100,7 +100,7 @@ static struct dlq_session *session_new(struct dlq *d, struct engine_subscription
     s->dlq = d;
     s->subscription = subscription;
     s->home = d->engine->shards[shard_home(subscription->cursor, d->engine->shard_count)];
-    s->bus = subscription->parked->bus->bus;
+    s->bus = subscription->parked_bus->bus;
     loop_timer_init(&s->idle, idle);
     dlq_table_init(s);
     list_push_back(&d->sessions, &s->link);
@@ -112,7 +112,7 @@ enum err dlq_session_open(struct dlq *d, struct engine_subscription *subscriptio
 {
     if (d->stopping)
         return ERR_CLOSED;
-    if (!subscription->parked_ready)
+    if (!subscription->parked_ready && !subscription->parked_late)
         return ERR_UNAVAILABLE;
     struct dlq_session *s = subscription->dlq ? subscription->dlq : session_new(d, subscription);
     if (!s)
@@ -170,8 +170,14 @@ void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s)
 {
     const struct engine_subscription *subscription = session->subscription;
     s->errand.session = session;
+    s->from = subscription->parked_handle;
+    if (!s->from) {
+        static const struct bus_probe nothing;
+        counted(&s->fresh, &nothing);
+        return;
+    }
     s->fresh = (struct engine_fresh){.engine = session->dlq->engine,
-                                     .bus = subscription->parked->bus,
+                                     .bus = subscription->parked_bus,
                                      .channel = subscription->parked->handle,
                                      .handle = subscription->parked_handle,
                                      .done = counted};

@@ -87,7 +87,8 @@ struct dlq_snapshot {
     bool full;             /* the bound was met */
     bool elsewhere;        /* the bus is shared, and did not bring all: another process has them in hand */
     struct dlq_errand errand;
-    struct engine_fresh fresh; /* private */
+    struct engine_fresh fresh;     /* private */
+    struct bus_subscription *from; /* likewise; NULL: nothing has ever been parked */
 };
 void dlq_snapshot_take(struct dlq_session *session, struct dlq_snapshot *s);
 

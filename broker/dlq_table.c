@@ -168,11 +168,11 @@ static void revoked(void *arg, struct bus_stream *stream, struct bus_token token
     }
 }
 
-static enum err attach(struct dlq_session *s)
+static enum err attach(struct dlq_session *s, struct bus_subscription *from)
 {
     static const struct bus_stream_callbacks callbacks = {deliver, revoked};
     s->credit = 0;
-    return s->bus->ops->attach(s->bus, s->subscription->parked_handle, s->home->loop, &callbacks, s, &s->stream);
+    return s->bus->ops->attach(s->bus, from, s->home->loop, &callbacks, s, &s->stream);
 }
 
 /* ---- errands ---- */
@@ -202,7 +202,7 @@ void dlq_snapshot_arrived(struct dlq_errand *e)
 {
     struct dlq_snapshot *snapshot = container_of(e, struct dlq_snapshot, errand);
     struct dlq_session *s = e->session;
-    snapshot->error = s->stream ? OK : attach(s);
+    snapshot->error = s->stream || !snapshot->from ? OK : attach(s, snapshot->from);
     if (snapshot->error != OK) {
         dlq_errand_answer(e);
         return;
@@ -210,6 +210,10 @@ void dlq_snapshot_arrived(struct dlq_errand *e)
     s->starved = false;
     snapshot->acknowledged = s->acknowledged;
     list_push_back(&s->waiting, &e->link);
+    if (!s->stream) {
+        answer(snapshot);
+        return;
+    }
     top_up(s);
     answer_those_complete(s);
 }

@@ -266,8 +266,8 @@ static uint64_t backlog(struct engine *e, bool durable, bool all)
         const struct engine_subscription *s = container_of(l, struct engine_subscription, link);
         if (is_durable(s->bus) == durable && (all || !s->paused))
             left += engine_probe(s->bus, s->handle).events;
-        if (is_durable(s->parked->bus) == durable && all)
-            left += engine_probe(s->parked->bus, s->parked_handle).events;
+        if (is_durable(s->parked_bus) == durable && all)
+            left += engine_probe(s->parked_bus, s->parked_handle).events;
     }
     return left;
 }
@@ -283,7 +283,7 @@ static void bus_stopped(struct bus_op *op, enum err err)
 
 void engine_stop_check(struct engine *e)
 {
-    if (e->buses_stopped && e->unregistering == 0 && e->closing == 0)
+    if (e->buses_stopped && e->unregistering == 0 && e->closing == 0 && e->parkers == 0)
         e->stopped(e->stopped_arg, &e->rest);
 }
 

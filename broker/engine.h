@@ -92,6 +92,7 @@ struct engine_channel {
     bool wanted;        /* in the plan being applied */
     bool moved;         /* not wanted, but its key is, on another bus */
     unsigned users;     /* replays that read it, and questions about it: it stays until they have ended */
+    struct engine_subscription *parked_of; /* it is this one's dead-letter channel; NULL: it is none */
     _Atomic uint64_t accepted, refused_full;
 };
 
@@ -127,9 +128,12 @@ struct engine_subscription {
     char *label_namespace, *label_name;
     struct engine_bus *bus;
     struct engine_channel *channel; /* NULL: it is gone, and lives on for its parked events */
-    struct engine_channel *parked;  /* its dead-letter channel */
+    struct engine_bus *parked_bus;  /* of its dead-letter channel */
+    struct engine_channel *parked;  /* that; NULL: nothing has been parked yet (parked_late) */
     struct bus_subscription *handle, *parked_handle;
-    struct bus_op op, parked_op;
+    struct bus_op op;
+    struct engine_parking *parking; /* it is being made (engine_parked.c); NULL: it is not */
+    unsigned parkers;               /* who waits for it, or appends to it since: the subscription stays meanwhile */
     struct engine *engine;
     uint32_t subject; /* its number in traces; never used again in this process */
     int64_t since_ns; /* wall time: made then in this process */
@@ -138,10 +142,12 @@ struct engine_subscription {
     struct engine_health health;
     struct filter *filter;   /* likewise; a reference, NULL: everything */
     struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
-    bool ready, parked_ready, wanted;
-    bool moved;  /* not wanted, but its key and cursor are, on another bus */
-    bool mended; /* by the plan being applied: told when that is in force */
-    bool failed; /* something of it, as the plan was applied last; under_way: its operations there */
+    bool ready, wanted;
+    bool parked_late;         /* its dead-letter channel is made for the first event; fixed */
+    atomic_bool parked_ready; /* set after parked and parked_handle, which the loops read then */
+    bool moved;               /* not wanted, but its key and cursor are, on another bus */
+    bool mended;              /* by the plan being applied: told when that is in force */
+    bool failed;              /* something of it, as the plan was applied last; under_way: its operations there */
     unsigned under_way;
     struct bus_subscription *leftover; /* replay/CURSOR of a process that was killed, on its way out; NULL: none */
     void (*swept)(struct engine_subscription *s); /* then */

@@ -193,7 +193,7 @@ static bool in_use(const struct engine *e, const struct engine_bus *b)
             return true;
     list_each(m, next, &e->subscriptions) {
         const struct engine_subscription *s = container_of(m, struct engine_subscription, link);
-        if (s->bus == b || s->parked->bus == b)
+        if (s->bus == b || s->parked_bus == b)
             return true;
     }
     return false;

@@ -227,7 +227,7 @@ static void take_trouble(struct engine_subscription *s)
 static void look_for_drops(struct engine_subscription *s)
 {
     const struct bus_probe backlog = engine_probe(s->bus, s->handle),
-                           parked = engine_probe(s->parked->bus, s->parked_handle);
+                           parked = engine_probe(s->parked_bus, s->parked_handle);
     struct engine_health *h = &s->health;
     struct happening what = {.warning = true, .reason = "EventsDropped", .kind = "backlog"};
     what.message = "events that waited were dropped: the channel is full, or keeps them no longer";

@@ -79,12 +79,12 @@ static bool removes(const struct engine *e, const struct engine_bus *b, bool mov
 static bool has_moved(const struct engine_subscription *s)
 {
     return (s->moved && s->bus && s->bus->bus->capabilities & BUS_CAP_SHARED) || (s->bus && s->bus->superseded) ||
-           (s->parked->bus && s->parked->bus->superseded);
+           (s->parked_bus && s->parked_bus->superseded);
 }
 
 static void drop_subscription(struct engine_subscription *s)
 {
-    struct bus *bus = s->bus ? s->bus->bus : NULL, *parked = s->parked->bus ? s->parked->bus->bus : NULL;
+    struct bus *bus = s->bus ? s->bus->bus : NULL, *parked = s->parked_bus ? s->parked_bus->bus : NULL;
     struct bus_op *op;
     if (s->handle && (op = loose_op(s->bus, NULL))) {
         bus->ops->unsubscribe(bus, s->handle, removes(s->engine, s->bus, s->moved) && !s->keep_cursor, op);
@@ -93,18 +93,18 @@ static void drop_subscription(struct engine_subscription *s)
         free(s->params); /* one that comes back by this cursor is subscribed anew */
         s->params = NULL;
     }
-    const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
+    const struct bus_probe probe = engine_probe(s->parked_bus, s->parked_handle);
     bool holds = !has_moved(s) && (probe.events > 0 || probe.counting);
     if (probe.counting) /* it is looked at again, until that is known */
         s->engine->again_wanted = true;
-    if (holds || s->dlq || s->replays > 0) {
+    if (holds || s->dlq || s->replays > 0 || s->parkers > 0) {
         s->channel = NULL; /* it may go before */
         return;            /* parked events outlive their subscription, until they are discarded */
     }
-    bool removed = s->parked->bus && removes(s->engine, s->parked->bus, false) && !has_moved(s);
-    if (s->parked_handle && (op = loose_op(s->parked->bus, NULL)))
+    bool removed = s->parked_bus && removes(s->engine, s->parked_bus, false) && !has_moved(s);
+    if (s->parked_handle && (op = loose_op(s->parked_bus, NULL)))
         parked->ops->unsubscribe(parked, s->parked_handle, removed, op);
-    if (s->parked->handle && (op = loose_op(s->parked->bus, NULL)))
+    if (s->parked && s->parked->handle && (op = loose_op(s->parked_bus, NULL)))
         parked->ops->release(parked, s->parked->handle, removed, op);
     engine_subscription_free(s);
 }

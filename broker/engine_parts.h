@@ -25,6 +25,7 @@ struct engine {
     struct list replays;                       /* struct replay */
     void (*replays_stopped)(struct engine *e); /* who waits for the end of them all; NULL: nobody */
     uint32_t subjects;                         /* numbers given to channels and subscriptions, from 1 */
+    unsigned parkers;                          /* engine_parked.c: of all subscriptions */
     struct loop_timer places;                  /* engine_places.c */
     /* engine_faults.c */
     struct loop_timer again, look;
@@ -157,6 +158,12 @@ char *engine_params_text(const struct bus_param *params, size_t count);
 bool engine_subscriptions_choose(struct engine *e);
 /* Subscribes those that are new or have changed, as operations of the present step. */
 void engine_subscribe_all(struct engine *e);
+
+/* The dead-letter channel of a subscription, not yet on its bus; NULL without memory. */
+struct engine_channel *engine_parked_new(struct engine_subscription *s);
+/* Subscribes what keeps its events, as bus_ops.subscribe does. */
+enum err engine_subscribe_parked(struct engine_channel *parked, struct bus_subscription **out, struct bus_op *op,
+                                 struct diag *d) must_check;
 
 void engine_channel_free(struct engine_channel *c);
 void engine_subscription_free(struct engine_subscription *s);

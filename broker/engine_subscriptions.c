@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Applying a plan: its subscriptions, each with its dead-letter channel. Those that the bus has otherwise than the plan
- * wants them, by filter or parameters, are subscribed again, which changes them in place and keeps their backlog.
+ * Applying a plan: its subscriptions, each with its dead-letter channel, where that cannot wait (engine_parked.c).
+ * Those that the bus has otherwise than the plan wants them, by filter or parameters, are subscribed again, which
+ * changes them in place and keeps their backlog.
  */
 #include "engine_parts.h"
 
@@ -14,13 +15,36 @@
 #include "replay.h"
 #include "resource/store.h"
 
-/* The dead-letter channel of a subscription: its oldest events give way (counted) when it is full. */
-static bool make_parked(struct engine *e, struct engine_subscription *s, struct engine_bus *bus)
+struct parked_name {
+    char text[STORE_CURSOR_MAX + sizeof "dead-letter/"];
+};
+
+static struct parked_name parked_name(const struct engine_subscription *s)
 {
-    char name[STORE_CURSOR_MAX + sizeof "dead-letter/"];
-    snprintf(name, sizeof name, "dead-letter/%s", s->cursor);
-    s->parked = engine_channel_new(e, name, s->label_namespace, s->label_name, bus);
-    return s->parked != NULL;
+    struct parked_name name;
+    snprintf(name.text, sizeof name.text, "dead-letter/%s", s->cursor);
+    return name;
+}
+
+struct engine_channel *engine_parked_new(struct engine_subscription *s)
+{
+    const struct parked_name name = parked_name(s);
+    struct engine_channel *c =
+        engine_channel_new(s->engine, name.text, s->label_namespace, s->label_name, s->parked_bus);
+    if (c)
+        c->parked_of = s;
+    return c;
+}
+
+/* Where the bus has nothing of that name it can wait until there is something to park. */
+static bool make_parked(struct engine_subscription *s)
+{
+    const struct bus *bus = s->parked_bus ? s->parked_bus->bus : NULL;
+    const struct parked_name name = parked_name(s);
+    s->parked_late = bus && bus->ops->known && !bus->ops->known(s->parked_bus->bus, slice_str(name.text));
+    if (!s->parked_late)
+        s->parked = engine_parked_new(s);
+    return s->parked_late || s->parked;
 }
 
 static void provision_parked(struct engine_subscription *s, const struct plan_channel *channel, size_t bus)
@@ -45,7 +69,8 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     s->cursor = strdup(p->cursor);
     s->label_namespace = strdup(p->namespace_name);
     s->label_name = strdup(p->name);
-    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(e, s, parked)) {
+    s->parked_bus = parked;
+    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(s)) {
         engine_subscription_free(s);
         return NULL;
     }
@@ -58,7 +83,7 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
 static bool is_same(const struct engine_subscription *s, const struct plan_subscription *p,
                     const struct engine_channel *channel, const struct engine_bus *parked)
 {
-    return s && (s->channel == channel || (!s->channel && s->bus == channel->bus)) && s->parked->bus == parked &&
+    return s && (s->channel == channel || (!s->channel && s->bus == channel->bus)) && s->parked_bus == parked &&
            strcmp(s->cursor, p->cursor) == 0;
 }
 
@@ -91,7 +116,7 @@ bool engine_subscriptions_choose(struct engine *e)
         s->wanted = true;
         s->paused = p->paused;
         s->keep_cursor = p->keep_cursor;
-        if (!s->parked->provisioned && !e->options.forever)
+        if (!s->parked_late && !s->parked->provisioned && !e->options.forever)
             provision_parked(s, &plan->channels[p->channel], p->parked_bus);
     }
     map_fini(&known);
@@ -181,12 +206,12 @@ static void subscribed_again(struct bus_op *op, enum err err)
 static void parked_given_back(struct bus_op *op, enum err err)
 {
     (void)err;
-    operation_ended(container_of(op, struct engine_subscription, parked_op));
+    operation_ended(container_of(op, struct engine_channel, op)->parked_of);
 }
 
 static void parked_subscribed(struct bus_op *op, enum err err)
 {
-    struct engine_subscription *s = container_of(op, struct engine_subscription, parked_op);
+    struct engine_subscription *s = container_of(op, struct engine_channel, op)->parked_of;
     struct bus_subscription *handle = s->parked_handle;
     s->parked_ready = err == OK;
     if (err == OK) {
@@ -248,10 +273,18 @@ static void subscribe(struct engine_subscription *s, const struct plan_subscript
         s->handle = handle;
 }
 
-static void subscribe_parked(struct engine_subscription *s)
+/* Its oldest events give way (counted) when it is full. */
+enum err engine_subscribe_parked(struct engine_channel *parked, struct bus_subscription **out, struct bus_op *op,
+                                 struct diag *d)
 {
     static const struct bus_param drop_oldest = {"overflow", "drop-oldest"};
     static const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
+    struct bus *bus = parked->bus->bus;
+    return bus->ops->subscribe(bus, parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1, out, op, d);
+}
+
+static void subscribe_parked(struct engine_subscription *s)
+{
     struct diag d = {0};
     if (s->parked_handle)
         return;
@@ -260,11 +293,9 @@ static void subscribe_parked(struct engine_subscription *s)
             parked_failed(s, ERR_UNAVAILABLE, "its dead-letter channel is not ready", false);
         return;
     }
-    struct bus *bus = s->parked->bus->bus;
     operation_begins(s);
-    s->parked_op = (struct bus_op){.done = parked_subscribed};
-    enum err err = bus->ops->subscribe(bus, s->parked->handle, SLICE("parked"), &earliest, NULL, &drop_oldest, 1,
-                                       &s->parked_handle, &s->parked_op, &d);
+    s->parked->op = (struct bus_op){.done = parked_subscribed};
+    enum err err = engine_subscribe_parked(s->parked, &s->parked_handle, &s->parked->op, &d);
     if (err == OK)
         return;
     operation_refused(s);
@@ -279,7 +310,7 @@ void engine_subscribe_all(struct engine *e)
         s->failed = false;
         s->ordered = p->subscriptions[i].order != ORDER_NONE;
         subscribe(s, &p->subscriptions[i]);
-        if (!e->options.forever)
+        if (!e->options.forever && !s->parked_late)
             subscribe_parked(s);
     }
 }

@@ -228,7 +228,7 @@ static uint64_t backlog_counting(const void *thing, size_t offset)
 static uint64_t parked_probe(const void *thing, size_t offset)
 {
     const struct engine_subscription *s = thing;
-    return probe_handle(s->parked->bus, s->parked_handle, offset);
+    return probe_handle(s->parked_bus, s->parked_handle, offset);
 }
 
 static uint64_t subscription_paused(const void *thing, size_t offset)

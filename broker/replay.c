@@ -116,7 +116,7 @@ static struct replay *replay_new(struct engine *e, struct engine_subscription *s
     r->engine = e;
     r->subscription = s;
     r->channel = s->channel;
-    r->past = order->parked ? s->parked : s->channel;
+    r->past = order->parked && s->parked ? s->parked : s->channel;
     r->order = *order;
     r->own = s->filter && !order->parked ? filter_ref(s->filter) : NULL;
     r->next = order->from;
@@ -176,10 +176,10 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
         return ERR_CLOSED;
     if (!s->ready || !s->channel->ready)
         return ERR_UNAVAILABLE;
-    if (order->parked && !s->parked_handle)
+    if (order->parked && !s->parked_handle && !s->parked_late)
         return ERR_UNAVAILABLE;
     bool rewound = rewinds(s->channel, order);
-    enum err err = rewound ? can_rewind(e, s, order) : can_be_read(order->parked ? s->parked : s->channel);
+    enum err err = rewound ? can_rewind(e, s, order) : can_be_read(order->parked && s->parked ? s->parked : s->channel);
     if (err)
         return err;
     struct replay *r = replay_new(e, s, order);
@@ -216,6 +216,11 @@ enum err replay_start(struct engine *e, struct engine_subscription *s, const cha
     *out = r->task;
     if (rewound)
         return OK;
+    if (order->parked && !s->parked) {
+        static const struct bus_probe nothing;
+        begin(&r->fresh, &nothing);
+        return OK;
+    }
     r->fresh = (struct engine_fresh){.engine = e, .bus = r->past->bus, .channel = r->past->handle, .done = begin};
     engine_fresh_start(&r->fresh);
     return OK;

@@ -123,6 +123,21 @@ enum err shard_sink(struct shard *s, struct routing *r, const struct plan_target
 enum err heard_sink_new(struct sink *inner, struct engine_heard *heard, struct loop *loop,
                         struct sink **out) must_check;
 
+/* Waits for the dead-letter channel of a subscription that is parked_late (engine_parked.c). Lies in the caller's
+ * structure until `left` ran; the subscription stays until then. */
+struct engine_park_wait {
+    struct engine_subscription *subscription;
+    struct loop *home;                        /* the data loop that waits */
+    void (*made)(struct engine_park_wait *w); /* there: the channel is ready, or `error` says why not */
+    void (*left)(struct engine_park_wait *w); /* on the control loop */
+    enum err error;
+    struct letter letter; /* private, as what follows */
+    struct list link;
+};
+/* On the home loop: `made` follows, never inside the call; and after it the caller leaves, once. */
+void engine_parked_await(struct engine_park_wait *w);
+void engine_parked_leave(struct engine_park_wait *w);
+
 /* Parks a failed event in the subscription's dead-letter channel (park.c); `park_arg` is a struct park, which lives as
  * long as the stream. */
 struct park {

@@ -187,6 +187,11 @@ static enum err channel_params_read(const struct bus_param *params, size_t count
     return OK;
 }
 
+static bool memory_known(struct bus *b, struct slice name)
+{
+    return map_get(&memory_of(b)->channels, name) != NULL;
+}
+
 static enum err memory_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                                  struct bus_channel **out, struct bus_op *op, struct diag *d)
 {
@@ -386,6 +391,7 @@ const struct bus_ops bus_memory = {
     .bind = memory_bind,
     .unbind = memory_unbind,
     .provision = memory_provision,
+    .known = memory_known,
     .release = memory_release,
     .verify = memory_verify,
     .subscribe = memory_subscribe,

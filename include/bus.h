@@ -7,11 +7,10 @@
  * subscription is a durable cursor on a channel. A stream is one subscription on one loop: the part that this loop owns
  * (may be none, may change). A token names one delivery of one event to one stream.
  *
- * Threads. open, provision, release, verify, subscribe, unsubscribe, browse, stop, fini, probe: the control loop's
- * thread.
- * bind, unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the data loops.
- * Callbacks run on the loop that asked, never inside the call that caused them, and always before the call that ends
- * them reports done.
+ * Threads. open, provision, release, known, verify, subscribe, unsubscribe, browse, stop, fini, probe: the control
+ * loop's thread. bind, unbind, append, attach, detach, credit, settle, read: the loop they name, which is one of the
+ * data loops. Callbacks run on the loop that asked, never inside the call that caused them, and always before the call
+ * that ends them reports done.
  */
 #ifndef LEAT_BUS_H
 #define LEAT_BUS_H
@@ -163,6 +162,10 @@ struct bus_ops {
      * well. Any number may be under way: the bus puts them together, or in line. The channel is not released before its
      * op has ended; ERR_CLOSED after stop. */
     void (*verify)(struct bus *b, struct bus_channel *c, struct bus_op *op);
+
+    /* Whether it has a channel of this name, of before or from an earlier process: one that has none needs not be made
+     * before there is something to keep. NULL where that is not known at once. */
+    bool (*known)(struct bus *b, struct slice name);
 
     /* Makes the durable cursor, before and independent of attach: from op's OK on, an unattached subscription misses
      * nothing. Idempotent by name within its channel: the same name gives the same subscription, once more referenced,

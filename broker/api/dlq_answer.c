@@ -155,7 +155,7 @@ struct summary {
 static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct summary *summary = arg;
-    const struct bus_probe probe = engine_probe(s->parked->bus, s->parked_handle);
+    const struct bus_probe probe = engine_probe(s->parked_bus, s->parked_handle);
     if ((probe.events == 0 && probe.dropped == 0) || !access_sees(&summary->who, order_key_split(s->key).space))
         return;
     buf_put_str(summary->out, summary->said++ ? ",\n{" : "\n{");

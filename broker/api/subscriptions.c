@@ -36,7 +36,7 @@ static void put_subscription(void *arg, const struct engine_subscription *s)
 {
     struct listing *l = arg;
     const struct bus_probe backlog = engine_probe(s->bus, s->handle),
-                           parked = engine_probe(s->parked->bus, s->parked_handle);
+                           parked = engine_probe(s->parked_bus, s->parked_handle);
     if (!s->wanted || !access_sees(&l->who, order_key_split(s->key).space))
         return;
     buf_put_str(&l->body, l->said++ ? ",\n{" : "\n{");

@@ -398,6 +398,7 @@ const struct bus_ops bus_log = {
     .bind = log_bind,
     .unbind = log_unbind,
     .provision = log_provision,
+    .known = log_known,
     .release = log_release,
     .verify = log_verify,
     .subscribe = log_subscribe,

@@ -205,6 +205,7 @@ void log_op_end(struct log_pending *p);                                         
 void log_ops_abandon(struct log_bus *g);                                        /* no loop runs */
 
 /* log_channel.c */
+bool log_known(struct bus *b, struct slice name);
 enum err log_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                        struct bus_channel **out, struct bus_op *op, struct diag *d);
 void log_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);

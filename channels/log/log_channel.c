@@ -88,6 +88,11 @@ enum err log_channel_new(struct log_bus *g, struct slice name, struct bus_channe
     return OK;
 }
 
+bool log_known(struct bus *b, struct slice name)
+{
+    return map_get(&log_of(b)->channels, name) != NULL;
+}
+
 enum err log_provision(struct bus *b, struct slice name, const struct bus_param *params, size_t count,
                        struct bus_channel **out, struct bus_op *op, struct diag *d)
 {

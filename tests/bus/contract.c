@@ -281,6 +281,23 @@ void contract_provision_is_idempotent_by_name(void **state)
     backlog_is(r, s, 1);
 }
 
+void contract_a_channel_is_known_while_it_is_there(void **state)
+{
+    struct rig *r = *state;
+    const struct slice name = SLICE("ns/c");
+    if (!r->ops->known)
+        skip();
+    assert_false(r->ops->known(r->bus, name));
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    assert_true(r->ops->known(r->bus, name));
+    assert_false(r->ops->known(r->bus, SLICE("ns/d")));
+    rig_release(r, c, false);
+    assert_true(r->ops->known(r->bus, name) || !(r->bus->capabilities & BUS_CAP_DURABLE));
+    c = rig_channel(r, "ns/c");
+    rig_release(r, c, true);
+    assert_false(r->ops->known(r->bus, name));
+}
+
 void contract_release_keeps_the_channel_unless_removed(void **state)
 {
     struct rig *r = *state;

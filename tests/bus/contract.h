@@ -56,6 +56,7 @@ struct contract {
     X(fini_is_legal_before_any_loop_ran)                                                                               \
     X(provision_names_the_bad_parameter)                                                                               \
     X(provision_is_idempotent_by_name)                                                                                 \
+    X(a_channel_is_known_while_it_is_there)                                                                            \
     X(release_keeps_the_channel_unless_removed)                                                                        \
     X(release_removes_with_the_last_reference)                                                                         \
     X(release_waits_for_appends_under_way)                                                                             \

@@ -99,7 +99,7 @@ static inline void make_subscription(void)
     until(bench->ops == 0);
     s->key = strdup("Subscription.messaging.knative.dev/default/s");
     s->cursor = strdup("uid");
-    s->bus = bench->parked.bus = &bench->bus;
+    s->bus = s->parked_bus = bench->parked.bus = &bench->bus;
     s->parked = &bench->parked;
     s->engine = &bench->engine;
     s->wanted = s->parked_ready = true;

@@ -473,6 +473,32 @@ def test_a_subscription_that_is_gone(serve, refusing, leat):
     assert broker.stop() == 0
 
 
+def test_a_subscription_of_which_nothing_was_parked(serve, sink):
+    broker = serve(parking(sink))
+    assert listed(broker) == [] and parked(broker) == 0
+    for verb in "redrive", "discard":
+        task = order(broker, verb, all=True)
+        assert (task["state"], task["done"], task["failed"]) == ("done", 0, 0), task
+    sink.default = Reply(500)
+    park(broker, 1)
+    assert ids(listed(broker)) == ["0"]
+    assert order(broker, "discard", all=True)["done"] == 1
+    assert broker.stop() == 0
+
+
+def test_subscriptions_that_go_while_their_first_events_are_parked(serve, refusing):
+    count = 20
+    broker = serve([o for i in range(count) for o in (channel(f"c{i}"), subscription(f"s{i}", f"c{i}", refusing.url))])
+    broker.may_lose = True  # what no subscriber was asked to take goes with its subscription
+    for i in range(count):
+        assert broker.post(f"c{i}", b"{}", {**event(str(i)), "content-type": "application/json"}).status == 202
+    refusing.wait(1)
+    broker.reload([])
+    wait_for(lambda: broker.ask("GET", "/leat/v1/subscriptions").json()["items"] == [], "the end of all")
+    wait_for(lambda: parked(broker) == len(refusing.requests), "all that was refused to be parked")
+    assert broker.stop() in (0, 4)  # a bus in memory says what it still holds
+
+
 def test_a_subscription_that_goes_during_a_redrive(serve, refusing):
     broker = serve(parking(refusing))
     broker.may_lose = True

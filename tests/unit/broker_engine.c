@@ -284,6 +284,7 @@ static void begin(unsigned capabilities, bool shared)
     memset(&stub, 0, sizeof stub);
     memset(&rig, 0, sizeof rig);
     stub.ops = bus_memory;
+    stub.ops.known = NULL; /* it cannot say: dead-letter channels come with their subscriptions */
     stub.ops.name = "stub";
     stub.ops.capabilities |= capabilities;
     stub.capabilities = capabilities;
