@@ -82,11 +82,15 @@ void happenings_note_quarantine(struct happenings *h)
     for (const struct resource *r; (r = resource_next(h->table, NULL, NULL, &cursor));) {
         if (!r->quarantined)
             continue;
-        const cJSON *list = cJSON_GetObjectItemCaseSensitive(json_object(r->object, "status"), "conditions");
+        cJSON *status = NULL;
+        if (!resource_status(r, &status))
+            continue; /* without memory it is forgotten: the log tells of the same */
+        const cJSON *list = cJSON_GetObjectItemCaseSensitive(status, "conditions");
         const char *why = json_text(cJSON_GetArrayItem(list, 0), "message");
         happenings_note(h, r,
                         &(struct happening){.warning = true,
                                             .reason = "Quarantined",
                                             .message = why ? why : "what was stored of it is not valid"});
+        cJSON_Delete(status);
     }
 }

@@ -8,6 +8,7 @@
 #define LEAT_RESOURCE_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "clock.h"
@@ -132,8 +133,16 @@ struct resource {
     bool quarantined;    /* what was stored of it is not valid: it is shown, with a condition, and takes no part */
     int64_t paused_ns;   /* wall time: since when an operator has paused its deliveries; 0: nobody has */
     const char *managed; /* metadata.managedFields as JSON, which is not in the object; NULL: nobody's */
-    cJSON *object;       /* the whole of it with status; change only through the table */
+    const cJSON *object; /* the whole of it, but for its status where only leat writes that: kind->has_status; change
+                          * only through the table */
+    const struct packed *status; /* that status (broker/resource/packed.h); NULL: nothing has been said */
 };
+/* The status, whichever place it has; *out is the caller's, NULL where there is none. false: no memory. */
+bool resource_status(const struct resource *r, cJSON **out) must_check;
+/* Adds the status to a copy of the object, which has it already where it is not kept apart. false: no memory. */
+bool resource_status_add(const struct resource *r, cJSON *copy) must_check;
+/* The object with its status; the caller's. NULL: no memory. */
+cJSON *resource_whole(const struct resource *r);
 enum err resource_table_new(const struct clock *clock, struct resource_table **out) must_check;
 void resource_table_free(struct resource_table *t);
 /* New objects get uids that are made of their kind, namespace and name (uuid.h), the same in every process and after

@@ -79,10 +79,9 @@ static bool add(cJSON *items, int64_t id, const char *group, const char *kind, c
 }
 
 /* The message of the one condition that a quarantined object has. */
-static const char *why_of(const struct resource *r)
+static const char *why_of(const cJSON *status)
 {
-    const cJSON *status = cJSON_GetObjectItemCaseSensitive(r->object, "status"),
-                *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(status, "conditions"), 0);
+    const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(status, "conditions"), 0);
     const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(first, "message"));
     return message ? message : "";
 }
@@ -93,9 +92,13 @@ static void list(struct api *a, struct http_request *r)
     size_t cursor = 0, count;
     bool good = items != NULL;
     const struct stranger *s = resource_strangers(a->table, &count);
-    for (const struct resource *each; good && (each = resource_next(a->table, NULL, NULL, &cursor));)
+    for (const struct resource *each; good && (each = resource_next(a->table, NULL, NULL, &cursor));) {
+        cJSON *status = NULL;
         if (each->quarantined)
-            good = add(items, 0, each->kind->group, each->kind->kind, each->namespace_name, each->name, why_of(each));
+            good = resource_status(each, &status) &&
+                   add(items, 0, each->kind->group, each->kind->kind, each->namespace_name, each->name, why_of(status));
+        cJSON_Delete(status);
+    }
     for (size_t i = 0; i < count && good; i++)
         good = add(items, s[i].id, s[i].group, s[i].kind, s[i].namespace_name, s[i].name, s[i].why);
     if (!good) {

@@ -213,8 +213,8 @@ enum err write_manage_status(struct write *w, const struct resource *live, const
     struct fields_work work = {.arena = arena_new()};
     const struct shape shape = {.kind = w->target->kind, .status = true};
     struct managed m;
-    cJSON *after = cJSON_CreateObject();
-    enum err e = work.arena && after ? OK : ERR_NOMEM;
+    cJSON *after = cJSON_CreateObject(), *before = resource_whole(live);
+    enum err e = work.arena && after && before ? OK : ERR_NOMEM;
     managed_init(&m, &work);
     if (e == OK)
         e = managed_read_text(&m, live->managed);
@@ -223,9 +223,10 @@ enum err write_manage_status(struct write *w, const struct resource *live, const
     bool good = e == OK && (!status || json_refer(after, status));
     if (good && m.count) {
         const struct manager who = write_manager(w, &work, false);
-        e = managed_update(&m, &shape, live->object, after, &who, write_now(w, &work));
+        e = managed_update(&m, &shape, before, after, &who, write_now(w, &work));
     }
     e = good && e == OK ? managed_put(&m, out, d) : diag_set(d, ERR_NOMEM, "out of memory");
+    cJSON_Delete(before);
     cJSON_Delete(after);
     arena_free(work.arena);
     return e;

@@ -55,7 +55,7 @@ cJSON *api_shown(const struct resource *found)
         else if (good && cJSON_AddItemToObject(object, "metadata", metadata))
             metadata = NULL;
     }
-    if (good && !fields && !metadata)
+    if (good && !fields && !metadata && resource_status_add(found, object))
         return object;
     cJSON_Delete(fields);
     cJSON_Delete(metadata);

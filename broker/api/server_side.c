@@ -225,7 +225,7 @@ static void apply(struct write *w, struct fields_work *work, const cJSON *applie
     const struct api_target *t = w->target;
     const struct resource *live = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
     struct managed m;
-    cJSON *object = live ? cJSON_Duplicate(live->object, true) : cJSON_CreateObject();
+    cJSON *object = live ? resource_whole(live) : cJSON_CreateObject();
     bool good = object && (!live || object_convert(object, t->kind->stored, t->kind));
     char *text = NULL;
     managed_init(&m, work);

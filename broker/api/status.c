@@ -61,6 +61,7 @@ static enum err try(struct write *w, const struct resource *live, const cJSON *s
     enum err e = live->origin ? resource_write_status(w->api->table, live, status, managed, d)
                               : resource_try_status(live, status, &object, d);
     shown.object = object;
+    shown.status = NULL; /* it is in there */
     shown.managed = *managed ? managed : NULL;
     if (e == OK)
         write_answer(w, 200, &shown);
@@ -74,8 +75,12 @@ static enum err managers_applied(struct write *w, const struct resource *live, c
 {
     struct fields_work *work = w->applied->work;
     const struct shape shape = {.kind = w->target->kind, .status = true};
-    const struct shape_difference diff = shape_compare(work, &shape, live->object, object);
+    cJSON *before = resource_whole(live);
+    if (!before)
+        return diag_set(d, ERR_NOMEM, "out of memory");
+    const struct shape_difference diff = shape_compare(work, &shape, before, object);
     enum err e = managed_put(w->applied, out, d);
+    cJSON_Delete(before); /* paths lie in the arena */
     if (e != OK ||
         (!diff.added && !diff.removed && !diff.modified && strcmp(*out, live->managed ? live->managed : "") == 0))
         return e;
@@ -113,7 +118,7 @@ static void apply_status(struct write *w, const struct resource *live, struct sl
     const struct api_target *t = w->target;
     struct fields_work work = {.arena = arena_new()};
     struct managed m;
-    cJSON *applied = write_read_applied(w, body), *object = cJSON_Duplicate(live->object, true);
+    cJSON *applied = write_read_applied(w, body), *object = resource_whole(live);
     managed_init(&m, &work);
     w->applied = &m;
     bool good = work.arena && object && object_convert(object, t->kind->stored, t->kind);

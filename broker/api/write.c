@@ -471,7 +471,7 @@ cJSON *write_patched(struct write *w, const struct resource *found, struct slice
         write_unknown_format(w, "application/json-patch+json, application/merge-patch+json");
         return NULL;
     }
-    cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = cJSON_Duplicate(found->object, true);
+    cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len), *object = resource_whole(found);
     bool whole = object && object_convert(object, t->kind->stored, t->kind) &&
                  (apply != by_operations || write_show_managed(found, object));
     enum err e = !whole  ? ERR_NOMEM

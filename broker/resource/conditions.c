@@ -230,31 +230,42 @@ bool status_keep(const struct resource *r, uint64_t plan, cJSON *status)
         cJSON_Delete(status);
         return false;
     }
-    cJSON_Delete(e->next_status);
-    e->next_status = status;
+    struct packed *next = packed_new(status);
+    cJSON_Delete(status);
+    if (!next)
+        return false;
+    free(e->next_status);
+    e->next_status = next;
     e->next_status_plan = plan;
     return true;
 }
 
-const cJSON *status_newest(const struct resource *r, const char *type)
+bool status_newest(const struct resource *r, cJSON **out)
 {
-    const cJSON *next = entry_of(r)->next_status;
-    return condition_find(next ? next : json_object(r->object, "status"), type);
+    const struct packed *next = entry_of(r)->next_status;
+    if (!next)
+        return resource_status(r, out);
+    *out = packed_tree(next);
+    return *out;
 }
 
 /* What happened since the plan was compiled is in it as well: sources that report, what the bus refused. */
 static enum err publish(struct resource_table *t, struct entry *e)
 {
     const struct resource *r = &e->public;
-    const cJSON *old = json_object(r->object, "status");
     const char *const *types = dependents_of(r);
-    cJSON *status = e->next_status;
+    cJSON *status = packed_tree(e->next_status), *old = NULL;
+    enum err err = ERR_NOMEM;
+    free(e->next_status);
     e->next_status = NULL;
-    if (keep_running(status, old) && health_put(r, status, old) && faults_put(t, r, status) &&
-        (!types || put_ready(status, types)) && condition_times_put(t, status, old) && status_join_others(e, status))
-        return resource_set_status(t, r, status);
-    cJSON_Delete(status);
-    return ERR_NOMEM;
+    if (status && resource_status(r, &old) && keep_running(status, old) && health_put(r, status, old) &&
+        faults_put(t, r, status) && (!types || put_ready(status, types)) && condition_times_put(t, status, old) &&
+        status_join_others(e, status))
+        err = status_replace(t, e, status, old);
+    else
+        cJSON_Delete(status);
+    cJSON_Delete(old);
+    return err;
 }
 
 enum err plan_publish(struct resource_table *t, const struct plan *plan)
@@ -271,15 +282,17 @@ enum err plan_publish(struct resource_table *t, const struct plan *plan)
 enum err resource_set_condition(struct resource_table *t, const struct resource *r, const char *type,
                                 const char *status, const char *reason, const char *message)
 {
-    const cJSON *old = json_object(r->object, "status");
     const char *const *types = dependents_of(r);
-    cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
+    cJSON *old = NULL, *next = NULL;
+    enum err err = ERR_NOMEM;
+    if (resource_status(r, &old))
+        next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
     status_claim(entry_of(r), type);
-    bool good = next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
-                condition_times_put(t, next, old);
-    if (!good) {
+    if (next && condition_put(next, type, status, reason, message) && (!types || put_ready(next, types)) &&
+        condition_times_put(t, next, old))
+        err = status_replace(t, entry_of(r), next, old);
+    else
         cJSON_Delete(next);
-        return ERR_NOMEM;
-    }
-    return resource_set_status(t, r, next);
+    cJSON_Delete(old);
+    return err;
 }

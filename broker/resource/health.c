@@ -52,10 +52,14 @@ enum err resource_report_health(struct resource_table *t, const char *key, bool 
         slashes += *c == '/';
     if (!r || slashes != 2 || !delivers(r))
         return OK;
-    const cJSON *old = json_object(r->object, "status");
-    cJSON *next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
+    cJSON *old = NULL, *next = NULL;
+    enum err err = ERR_NOMEM;
+    if (resource_status(r, &old))
+        next = old ? cJSON_Duplicate(old, true) : cJSON_CreateObject();
     if (next && put(next, good ? "True" : "False", reason, message) && condition_times_put(t, next, old))
-        return resource_set_status(t, r, next);
-    cJSON_Delete(next);
-    return ERR_NOMEM;
+        err = status_replace(t, entry_of(r), next, old);
+    else
+        cJSON_Delete(next);
+    cJSON_Delete(old);
+    return err;
 }

@@ -172,7 +172,7 @@ static void trigger_add(struct planner *p, const struct resource *r, struct trig
 static void put_dependency(struct planner *p, cJSON *status, const struct resource *r)
 {
     const char *text = annotation(r->object, ANNOTATION_DEPENDENCY);
-    cJSON *ref = NULL;
+    cJSON *ref = NULL, *newest = NULL;
     struct diag ignored;
     if (text && dependency_parse(text, &ref, &ignored) == ERR_NOMEM)
         p->nomem = true;
@@ -180,7 +180,9 @@ static void put_dependency(struct planner *p, cJSON *status, const struct resour
                *ns = json_text(ref, "namespace");
     const struct kind *k = kind && version ? kind_find(version, kind) : NULL;
     const struct resource *there = k && name ? resource_get(p->table, k, ns ? ns : r->namespace_name, name) : NULL;
-    const cJSON *ready = there ? status_newest(there, "Ready") : NULL;
+    if (there && !status_newest(there, &newest))
+        p->nomem = true;
+    const cJSON *ready = condition_find(newest, "Ready");
     const char *value = json_text(ready, "status");
     struct why why = {"DependencyNotReady", NULL};
     if (text)
@@ -195,6 +197,7 @@ static void put_dependency(struct planner *p, cJSON *status, const struct resour
         put_condition(p, status, "DependencyReady", false, &why);
     else
         put_unknown(p, status, "DependencyReady", there ? why.reason : "DependencyDoesNotExist", why.message);
+    cJSON_Delete(newest);
     cJSON_Delete(ref);
 }
 

@@ -42,8 +42,9 @@ void entry_free(struct entry *e)
 {
     if (!e)
         return;
-    cJSON_Delete(e->public.object);
-    cJSON_Delete(e->next_status);
+    free(e->object);
+    free(e->status);
+    free(e->next_status);
     cJSON_Delete(e->others);
     cJSON_free(e->managed);
     cJSON_free(e->next_managed);
@@ -157,7 +158,7 @@ void resource_table_listen_status(struct resource_table *t, resource_status_fn *
 static void version_take(struct resource_table *t, struct entry *e, enum resource_change change, const cJSON *before)
 {
     e->public.version = ++t->version;
-    object_version_set(e->public.object, e->public.version);
+    object_version_set(e->object, e->public.version);
     if (t->told)
         t->told(t->told_arg, &e->public, change, before);
 }
@@ -208,16 +209,26 @@ struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON
     return e;
 }
 
+bool entry_flatten(struct entry *e)
+{
+    cJSON *flat = flat_new(e->public.object);
+    if (!flat)
+        return false;
+    e->public.object = e->object = flat;
+    entry_view(e);
+    return true;
+}
+
 void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object)
 {
-    cJSON *before = e->public.object;
-    e->public.object = object;
+    cJSON *before = e->object;
+    e->public.object = e->object = object;
     e->public.kind = kind;
     e->public.quarantined = false;
     entry_managed_keep(e);
     entry_view(e);
     table_version_take(t, e, before);
-    cJSON_Delete(before);
+    free(before);
 }
 
 /* ---- the API ---- */
@@ -250,13 +261,6 @@ static bool name_generate(struct resource_table *t, cJSON *object)
     return object_text_set(metadata, "name", name);
 }
 
-/* Not to be used any more; its object stays the caller's. */
-static void entry_forget(struct entry *e)
-{
-    e->public.object = NULL;
-    entry_free(e);
-}
-
 /* All of a creation but the store. */
 static enum err create_begin(struct resource_table *t, const struct kind *kind, cJSON *object, struct entry **out,
                              struct diag *d)
@@ -285,7 +289,7 @@ enum err resource_try_create(struct resource_table *t, const struct kind *kind, 
     struct entry *e = NULL;
     enum err err = create_begin(t, kind, object, &e, d);
     if (err == OK)
-        entry_forget(e);
+        entry_free(e);
     return err;
 }
 
@@ -297,11 +301,12 @@ enum err resource_create(struct resource_table *t, const char *who, const struct
     if (err != OK)
         return err;
     object_managed_take(e, object);
-    err = kept_write(t, who, NULL, e, object, d);
+    err = entry_flatten(e) ? kept_write(t, who, NULL, e, e->object, d) : diag_set(d, ERR_NOMEM, "no memory");
     if (err != OK) {
-        entry_forget(e);
+        entry_free(e);
         return err;
     }
+    cJSON_Delete(object);
     entry_managed_keep(e);
     table_version_take(t, e, NULL);
     table_insert(t, e);
@@ -352,7 +357,10 @@ enum err resource_try_replace(struct resource_table *t, const struct kind *kind,
 {
     struct entry *e = NULL;
     bool changed;
-    return replace_begin(t, kind, object, &e, &changed, d);
+    enum err err = replace_begin(t, kind, object, &e, &changed, d);
+    if (err == OK && e->status && !e->public.quarantined && !resource_status_add(&e->public, object))
+        err = diag_set(d, ERR_NOMEM, "no memory");
+    return err;
 }
 
 enum err resource_replace(struct resource_table *t, const char *who, const struct kind *kind, cJSON *object,
@@ -365,15 +373,18 @@ enum err resource_replace(struct resource_table *t, const char *who, const struc
         return err;
     if (changed) {
         object_managed_take(e, object);
-        err = kept_write(t, who, e, e, object, d);
+        cJSON *flat = flat_new(object);
+        err = flat ? kept_write(t, who, e, e, flat, d) : diag_set(d, ERR_NOMEM, "no memory");
         if (err != OK) {
+            free(flat);
             entry_managed_forget(e);
             return err;
         }
-        entry_replace(t, e, kind->stored, object);
-    } else {
-        cJSON_Delete(object);
+        if (e->public.quarantined)
+            entry_status_set(e, NULL);
+        entry_replace(t, e, kind->stored, flat);
     }
+    cJSON_Delete(object);
     if (out)
         *out = &e->public;
     return OK;
@@ -403,46 +414,17 @@ enum err resource_mark_deleted(struct resource_table *t, const char *who, const 
         return resource_owned(&e->public, d);
     if (metadata_text(r->object, "deletionTimestamp"))
         return OK;
-    cJSON *object = cJSON_Duplicate(r->object, true);
-    enum err err = object && object_mark_deleted(t, object) ? OK : diag_set(d, ERR_NOMEM, "no memory");
+    cJSON *object = cJSON_Duplicate(r->object, true),
+          *flat = object && object_mark_deleted(t, object) ? flat_new(object) : NULL;
+    enum err err = flat ? OK : diag_set(d, ERR_NOMEM, "no memory");
+    cJSON_Delete(object);
     if (err == OK) {
-        object_version_set(object, t->version + 1);
-        err = kept_write(t, who, e, e, object, d);
+        object_version_set(flat, t->version + 1);
+        err = kept_write(t, who, e, e, flat, d);
     }
     if (err == OK)
-        entry_replace(t, e, r->kind, object);
+        entry_replace(t, e, r->kind, flat);
     else
-        cJSON_Delete(object);
+        free(flat);
     return err;
-}
-
-/* ---- status ---- */
-
-enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status)
-{
-    struct entry *e = table_find(t, r->kind, r->namespace_name, r->name);
-    assert(e && &e->public == r);
-    const cJSON *old = cJSON_GetObjectItemCaseSensitive(e->public.object, "status");
-    if (old && status && json_same(old, status)) {
-        cJSON_Delete(status);
-        return OK;
-    }
-    struct diag unsaid;
-    enum err reserved = kept_version_reserve(t, &unsaid);
-    if (reserved != OK) {
-        cJSON_Delete(status);
-        return reserved;
-    }
-    if (!status || !object_version_reserve(e->public.object) ||
-        !cJSON_AddItemToObject(e->public.object, "status", status)) {
-        cJSON_Delete(status);
-        return ERR_NOMEM;
-    }
-    if (t->status_told)
-        t->status_told(t->status_arg, r, old, status);
-    /* The new one is the last; the old one, which was found first till now, goes. */
-    if (old)
-        cJSON_Delete(cJSON_DetachItemViaPointer(e->public.object, (cJSON *)(uintptr_t)old));
-    table_version_take(t, e, NULL);
-    return OK;
 }

@@ -7,6 +7,7 @@
 
 #include "list.h"
 #include "map.h"
+#include "packed.h"
 #include "prng.h"
 #include "resource.h"
 #include "store.h"
@@ -15,6 +16,7 @@
 
 struct entry {
     struct resource public;
+    cJSON *object;              /* owned, flat (packed.h): public.object */
     char *origin;               /* owned; NULL: made over the API */
     char *managed;              /* owned (cJSON's): who owns which fields; NULL: nobody */
     cJSON *others;              /* owned: what others wrote in its status (table_status.c); NULL: nothing */
@@ -22,7 +24,8 @@ struct entry {
     bool told;                  /* the listener knows of it, or it was there before there was one */
     bool seen;                  /* by the sync under way */
     bool planned, planned_kept; /* the last plan has it: its subscriptions may hold events; the store says so */
-    cJSON *next_status;         /* owned: what a plan says of it that is not in force yet; NULL: nothing */
+    struct packed *status;      /* owned: public.status */
+    struct packed *next_status; /* owned: what a plan says of it that is not in force yet; NULL: nothing */
     uint64_t next_status_plan;  /* that plan's number */
     /* standing.c */
     char *cursor;                   /* owned: the name of its cursors where it is not the uid */
@@ -71,11 +74,15 @@ void table_insert(struct resource_table *t, struct entry *e); /* there is room *
 void table_take_out(struct resource_table *t, size_t i);
 /* The next version, for a change that is done; the listener is told of it. `before`: resource_told_fn. */
 void table_version_take(struct resource_table *t, struct entry *e, const cJSON *before);
-/* Takes `object` over on success only. NULL: no memory. */
+/* Makes `object` a new one's, and looks at it, until entry_flatten. NULL: no memory. */
 struct entry *entry_new(struct resource_table *t, const struct kind *kind, cJSON *object, const char *origin);
-/* The next state; `object` is taken over. */
+/* From now on the entry has a flat copy. false: no memory. */
+bool entry_flatten(struct entry *e) must_check;
+/* The next state, flat; `object` is taken over. */
 void entry_replace(struct resource_table *t, struct entry *e, const struct kind *kind, cJSON *object);
 void entry_free(struct entry *e);
+/* Takes `status` over; NULL: there is none. */
+void entry_status_set(struct entry *e, struct packed *status);
 
 /* ---- table_object.c ---- */
 
@@ -88,7 +95,7 @@ bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *obje
 bool object_continue(const struct entry *old, cJSON *object, bool *changed);
 /* Sets the time of deletion, and counts a generation. false: no memory. */
 bool object_mark_deleted(struct resource_table *t, cJSON *object);
-/* Room for any version; then setting one cannot fail. false: no memory. */
+/* Room for any version, as flat ones have it; then setting one cannot fail. false: no memory. */
 bool object_version_reserve(cJSON *object);
 void object_version_set(cJSON *object, uint64_t version);
 /* Takes metadata.managedFields out of an object that is to be the entry's next state. */
@@ -138,6 +145,12 @@ void status_claim(struct entry *e, const char *type);
 /* ERR_CONFLICT: the object belongs to a file. */
 enum err resource_owned(const struct resource *r, struct diag *d);
 
+/* resource_set_status where the present one is known already: `old`, NULL when there is none. */
+enum err status_replace(struct resource_table *t, struct entry *e, cJSON *status, const cJSON *old) must_check;
+/* Takes the status out of an object to the place where `kind` has it. *out is the caller's (free), NULL where it has
+ * none or keeps it in the object. false: no memory. */
+bool status_take(const struct kind *kind, cJSON *object, struct packed **out) must_check;
+
 /* The present time as a status has it. false: no memory. */
 bool table_now(const struct resource_table *t, char *out, size_t size);
 
@@ -162,8 +175,8 @@ bool condition_times_put(const struct resource_table *t, cJSON *status, const cJ
 /* Keeps a status under construction (takes it over) until its plan is in force: with observedGeneration, and Ready from
  * the conditions that it depends on. false: no memory. */
 bool status_keep(const struct resource *r, uint64_t plan, cJSON *status);
-/* The condition as the newest plan has it, in force or not; NULL when there is none. */
-const cJSON *status_newest(const struct resource *r, const char *type);
+/* The status as the newest plan has it, in force or not; as resource_status. */
+bool status_newest(const struct resource *r, cJSON **out) must_check;
 
 /* ---- health.c ---- */
 

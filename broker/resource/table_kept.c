@@ -362,17 +362,19 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
         version = t->version;
     absent_key(kind, row->namespace_name, row->name, &key);
     char *origin = row->origin ? text_of(row->origin) : NULL;
+    cJSON *flat = NULL;
     bool good = e && (origin || !row->origin) && read_managed(e, row->managed) && read_others(e, row->others, object) &&
-                object_version_reserve(object) && table_reserve(t, 1);
+                status_take(kind->stored, object, &e->status) && object_version_reserve(object) &&
+                table_reserve(t, 1) && (flat = flat_new(object));
     if (good) {
         e->origin = origin;
         e->public.kind = kind->stored;
-        e->public.object = object;
+        e->public.object = e->object = flat;
         e->public.quarantined = quarantined;
         e->public.paused_ns = row->paused_ns;
         e->planned = e->planned_kept = row->planned;
         e->told = !row->absent;
-        object_version_set(object, e->public.version = version);
+        object_version_set(flat, e->public.version = version);
         entry_view(e);
         if (!row->absent)
             table_insert(t, e);
@@ -380,15 +382,17 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
             good = buf_error(&key) == OK && map_add(&t->absent, buf_slice(&key), e) == OK;
     }
     buf_fini(&key);
+    cJSON_Delete(object);
     if (good)
         return OK;
     if (e) {
         cJSON_free(e->managed);
         cJSON_Delete(e->others);
+        free(e->status);
     }
     free(origin);
+    free(flat);
     free(e);
-    cJSON_Delete(object);
     return no_memory(l);
 }
 

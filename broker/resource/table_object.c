@@ -50,6 +50,7 @@ void entry_view(struct entry *e)
     r->name = metadata_text(r->object, "name");
     r->uid = metadata_text(r->object, "uid");
     r->origin = e->origin;
+    r->status = e->status;
     assert(r->name && r->uid);
 }
 
@@ -247,8 +248,9 @@ bool object_continue(const struct entry *old, cJSON *object, bool *changed)
         cJSON *generation = cJSON_GetObjectItemCaseSensitive(metadata, "generation");
         cJSON_SetNumberValue(generation, generation->valuedouble + 1);
     }
-    if (good && status && !old->public.quarantined &&
-        (kind->has_status || !cJSON_GetObjectItemCaseSensitive(object, "status")))
+    if (kind->has_status) /* it stands beside the object, and stays */
+        cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
+    else if (good && status && !old->public.quarantined && !cJSON_GetObjectItemCaseSensitive(object, "status"))
         good = copy_set(object, "status", status);
     return good && object_version_reserve(object);
 }

@@ -7,12 +7,117 @@
  *
  * So the two never say the same thing: what leat begins to say is the others' no more. Theirs is kept in the store,
  * since nobody would write it again after a start.
+ *
+ * A status stands beside its object, packed, where only leat writes it (kind->has_status), and is a tree while somebody
+ * looks at it. What users declare with a status (a Service of Knative Serving) has it in the object.
  */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "table.h"
+
+/* ---- its place ---- */
+
+bool resource_status(const struct resource *r, cJSON **out)
+{
+    const cJSON *in = cJSON_GetObjectItemCaseSensitive(r->object, "status");
+    *out = r->status ? packed_tree(r->status) : in ? cJSON_Duplicate(in, true) : NULL;
+    return *out || (!r->status && !in);
+}
+
+bool resource_status_add(const struct resource *r, cJSON *object)
+{
+    cJSON *status = r->status ? packed_tree(r->status) : NULL;
+    if (!r->status || (status && cJSON_AddItemToObject(object, "status", status)))
+        return true;
+    cJSON_Delete(status);
+    return false;
+}
+
+cJSON *resource_whole(const struct resource *r)
+{
+    cJSON *object = cJSON_Duplicate(r->object, true);
+    if (object && resource_status_add(r, object))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+bool status_take(const struct kind *kind, cJSON *object, struct packed **out)
+{
+    cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status");
+    bool beside = status && !kind_status_kept(kind);
+    *out = beside ? packed_new(status) : NULL;
+    if (*out)
+        cJSON_Delete(cJSON_DetachItemViaPointer(object, status));
+    return *out || !beside;
+}
+
+void entry_status_set(struct entry *e, struct packed *status)
+{
+    free(e->status);
+    e->public.status = e->status = status;
+}
+
+/* The next state of an object that has its status itself, flat. NULL: no memory. */
+static cJSON *with_status(const cJSON *object, const cJSON *status)
+{
+    cJSON *copy = cJSON_Duplicate(object, true), *flat = NULL;
+    cJSON_DeleteItemFromObjectCaseSensitive(copy, "status");
+    cJSON *member = copy ? cJSON_Duplicate(status, true) : NULL;
+    if (member && cJSON_AddItemToObject(copy, "status", member))
+        flat = flat_new(copy);
+    else
+        cJSON_Delete(member);
+    cJSON_Delete(copy);
+    return flat;
+}
+
+enum err status_replace(struct resource_table *t, struct entry *e, cJSON *status, const cJSON *old)
+{
+    struct diag unsaid;
+    bool inside = kind_status_kept(e->public.kind);
+    struct packed *next = status && !inside ? packed_new(status) : NULL;
+    cJSON *object = status && inside ? with_status(e->object, status) : NULL;
+    enum err err = next || object ? OK : ERR_NOMEM;
+    bool same = err == OK && ((next && packed_same(e->status, next)) || (old && json_same(old, status)));
+    if (err == OK && !same)
+        err = kept_version_reserve(t, &unsaid);
+    if (err == OK && !same) {
+        if (t->status_told)
+            t->status_told(t->status_arg, &e->public, old, status);
+        if (inside) {
+            free(e->object);
+            e->public.object = e->object = object;
+            entry_view(e);
+        } else {
+            entry_status_set(e, next);
+        }
+        table_version_take(t, e, NULL);
+    } else {
+        free(next);
+        free(object);
+    }
+    cJSON_Delete(status);
+    return err;
+}
+
+enum err resource_set_status(struct resource_table *t, const struct resource *r, cJSON *status)
+{
+    cJSON *old;
+    assert(table_find(t, r->kind, r->namespace_name, r->name) == entry_of(r));
+    if (!resource_status(r, &old)) {
+        cJSON_Delete(status);
+        return ERR_NOMEM;
+    }
+    enum err err = status_replace(t, entry_of(r), status, old);
+    cJSON_Delete(old);
+    return err;
+}
+
+/* ---- what others write ---- */
 
 static cJSON *conditions_in(const cJSON *status)
 {
@@ -111,9 +216,8 @@ void status_claim(struct entry *e, const char *type)
 }
 
 /* The next status: leat's own of the present one, and the rest of what is written. *others is what that rest is. */
-static cJSON *next_status(const struct entry *e, const cJSON *written, cJSON **others)
+static cJSON *next_status(const struct entry *e, const cJSON *present, const cJSON *written, cJSON **others)
 {
-    const cJSON *present = json_object(e->public.object, "status");
     cJSON *own = rest_of(present, e->others), *theirs = own ? rest_of(written, own) : NULL;
     if (theirs && add_rest(own, theirs, NULL)) {
         *others = theirs;
@@ -132,9 +236,12 @@ static enum err no_memory(struct diag *d)
 enum err resource_try_status(const struct resource *r, const cJSON *written, cJSON **out, struct diag *d)
 {
     struct entry *e = entry_of(r);
-    cJSON *others = NULL, *object = cJSON_Duplicate(r->object, true), *next = next_status(e, written, &others);
+    cJSON *others = NULL, *present = NULL, *object = cJSON_Duplicate(r->object, true), *next = NULL;
+    if (object && resource_status(r, &present))
+        next = next_status(e, present, written, &others);
+    cJSON_Delete(present);
     cJSON_DeleteItemFromObjectCaseSensitive(object, "status");
-    bool good = object && next && cJSON_AddItemToObject(object, "status", next);
+    bool good = next && cJSON_AddItemToObject(object, "status", next);
     cJSON_Delete(others);
     if (good) {
         *out = object;
@@ -149,14 +256,12 @@ enum err resource_try_status(const struct resource *r, const cJSON *written, cJS
 static enum err keep(struct resource_table *t, struct entry *e, cJSON *others, struct diag *d)
 {
     uint64_t version = e->public.version;
-    if (!object_version_reserve(e->public.object)) /* the same number, with room */
-        return no_memory(d);
-    object_version_set(e->public.object, t->version + 1);
+    object_version_set(e->object, t->version + 1);
     cJSON *before = e->others;
     e->others = others;
     enum err err = kept_write(t, NULL, e, e, e->public.object, d);
     e->others = before;
-    object_version_set(e->public.object, version);
+    object_version_set(e->object, version);
     return err;
 }
 
@@ -164,13 +269,16 @@ enum err resource_write_status(struct resource_table *t, const struct resource *
                                const char *managed, struct diag *d)
 {
     struct entry *e = entry_of(r);
-    cJSON *others = NULL, *next;
+    cJSON *others = NULL, *present;
     if (e->origin)
         return resource_owned(r, d);
-    const cJSON *present = json_object(r->object, "status");
-    next = next_status(e, written, &others);
-    if (!next)
+    if (!resource_status(r, &present))
         return no_memory(d);
+    cJSON *next = next_status(e, present, written, &others);
+    if (!next) {
+        cJSON_Delete(present);
+        return no_memory(d);
+    }
     bool same = present && json_same(present, next),
          owners = managed && strcmp(managed, e->managed ? e->managed : "") != 0;
     cJSON *raw = owners ? cJSON_CreateRaw(managed) : NULL;
@@ -186,14 +294,17 @@ enum err resource_write_status(struct resource_table *t, const struct resource *
         entry_managed_forget(e);
         cJSON_Delete(others);
         cJSON_Delete(next);
+        cJSON_Delete(present);
         return err;
     }
     entry_managed_keep(e);
     others_set(e, others);
     if (!same)
-        return resource_set_status(t, r, next);
-    cJSON_Delete(next);
-    if (owners)
+        err = status_replace(t, e, next, present);
+    else
+        cJSON_Delete(next);
+    if (same && owners)
         table_version_take(t, e, NULL);
-    return OK;
+    cJSON_Delete(present);
+    return err;
 }

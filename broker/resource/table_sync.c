@@ -14,7 +14,7 @@
 struct change {
     struct entry *old;       /* NULL: a new one */
     struct entry *fresh;     /* the new one */
-    cJSON *object;           /* the next state of `old`; NULL: unchanged */
+    cJSON *object;           /* the next state of `old`, flat; NULL: unchanged */
     const struct kind *kind; /* of the next state: another version of the old one's, perhaps */
     char *origin;            /* likewise */
     bool back;               /* `old` is absent, and comes back */
@@ -58,15 +58,10 @@ static struct entry *find_old(const struct resource_table *t, const struct manif
 static enum err prepare_next(const struct manifest_item *m, cJSON *object, struct change *c)
 {
     bool changed = true;
-    if (!object_continue(c->old, object, &changed) || !(c->origin = strdup(m->file ? m->file : "-"))) {
-        cJSON_Delete(object);
-        return ERR_NOMEM;
-    }
-    if (changed || c->back || c->old->public.kind != m->kind)
-        c->object = object;
-    else
-        cJSON_Delete(object);
-    return OK;
+    bool good = object_continue(c->old, object, &changed) && (c->origin = strdup(m->file ? m->file : "-"));
+    if (good && (changed || c->back || c->old->public.kind != m->kind))
+        good = (c->object = flat_new(object)) != NULL;
+    return good ? OK : ERR_NOMEM;
 }
 
 /* One object of the manifest against the table. */
@@ -86,15 +81,15 @@ static enum err prepare(struct resource_table *t, const struct manifest_item *m,
     cJSON *object = cJSON_Duplicate(m->object, true);
     if (!object)
         return ERR_NOMEM;
+    enum err e = OK;
     c->old = old;
     c->kind = m->kind;
     if (old)
-        return prepare_next(m, object, c);
-    c->fresh = entry_new(t, m->kind, object, m->file ? m->file : "-");
-    if (c->fresh)
-        return OK;
+        e = prepare_next(m, object, c);
+    else if (!(c->fresh = entry_new(t, m->kind, object, m->file ? m->file : "-")) || !entry_flatten(c->fresh))
+        e = ERR_NOMEM;
     cJSON_Delete(object);
-    return ERR_NOMEM;
+    return e;
 }
 
 /* ---- the store ---- */
@@ -102,7 +97,7 @@ static enum err prepare(struct resource_table *t, const struct manifest_item *m,
 /* The trail tells of what users see change, not of a file that was renamed. */
 static void keep_change(struct sync *s, const struct change *c)
 {
-    cJSON *after = c->fresh ? c->fresh->public.object : c->object;
+    cJSON *after = c->fresh ? c->fresh->object : c->object;
     const struct entry *e = c->fresh ? c->fresh : c->old;
     const char *origin = c->fresh ? e->origin : c->origin;
     if (after)
@@ -154,6 +149,8 @@ static void commit(struct resource_table *t, struct change *c)
         free(e->origin);
         e->origin = c->origin;
         e->public.origin = e->origin;
+        if (c->object && e->public.quarantined)
+            entry_status_set(e, NULL);
         if (c->object)
             entry_replace(t, e, c->kind, c->object);
     } else {
@@ -187,7 +184,7 @@ static void give_up(struct sync *s)
         if (c->old)
             c->old->seen = false;
         entry_free(c->fresh);
-        cJSON_Delete(c->object);
+        free(c->object);
         free(c->origin);
     }
 }

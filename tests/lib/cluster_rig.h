@@ -97,7 +97,7 @@ static inline const char *subscription_params(const struct plan *p, const char *
 
 static inline const char *said(const struct resource *r, const char *name)
 {
-    return rig_text(cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "annotations"), name);
+    return rig_text(cJSON_GetObjectItem(rig_status(r), "annotations"), name);
 }
 
 static inline void done(struct resource_table *t, struct plan *p)

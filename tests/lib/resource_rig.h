@@ -134,6 +134,18 @@ static inline const char *rig_text(const cJSON *object, const char *name)
     return cJSON_IsString(m) ? m->valuestring : NULL;
 }
 
+/* What is said of it; good until the hundredth call behind this one. */
+static inline const cJSON *rig_status(const struct resource *r)
+{
+    static cJSON *kept[100];
+    static unsigned next;
+    cJSON **at = &kept[next++ % 100];
+    assert_non_null(r);
+    cJSON_Delete(*at);
+    assert_true(resource_status(r, at));
+    return *at;
+}
+
 /* "True", or "False REASON message", of a condition; in a buffer that the next call but three reuses. */
 static inline const char *rig_condition(const struct resource *r, const char *type)
 {
@@ -142,7 +154,7 @@ static inline const char *rig_condition(const struct resource *r, const char *ty
     char *out = texts[next++ % 4];
     const cJSON *each;
     assert_non_null(r);
-    cJSON_ArrayForEach(each, cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "conditions")) {
+    cJSON_ArrayForEach(each, cJSON_GetObjectItem(rig_status(r), "conditions")) {
         const char *reason = rig_text(each, "reason"), *message = rig_text(each, "message");
         if (strcmp(rig_text(each, "type"), type) != 0)
             continue;

@@ -160,7 +160,7 @@ static const struct resource *object_of(const struct row *row)
 
 static const cJSON *conditions(const struct resource *r)
 {
-    return cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "conditions");
+    return cJSON_GetObjectItem(rig_status(r), "conditions");
 }
 
 static bool has_word(const char *words, const char *word)
@@ -296,7 +296,7 @@ static void test_the_generation_that_they_are_of(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         const struct resource *r = object_of(&rows[i]);
-        const cJSON *seen = cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "observedGeneration");
+        const cJSON *seen = cJSON_GetObjectItem(rig_status(r), "observedGeneration");
         assert_true(cJSON_IsNumber(seen));
         assert_int_equal(seen->valueint,
                          cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "metadata"), "generation")->valueint);

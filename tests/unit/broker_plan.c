@@ -56,7 +56,7 @@ static void check_hosts(const struct plan_channel *c, const char *const *hosts)
 
 static const char *status_text(const struct resource *r, const char *a, const char *b)
 {
-    const cJSON *status = cJSON_GetObjectItem(r->object, "status");
+    const cJSON *status = rig_status(r);
     return b ? rig_text(cJSON_GetObjectItem(status, a), b) : rig_text(status, a);
 }
 
@@ -144,7 +144,7 @@ static void test_delivery_is_merged(void **state)
     assert_string_equal(rig_condition(r, "Ready"), "True");
     r = rig_get(t, "channel", "a");
     assert_string_equal(status_text(r, "deadLetterSinkUri", NULL), "http://dead/");
-    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "subscribers")),
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(rig_status(r), "subscribers")),
                      3);
     done(t, p);
 }
@@ -333,7 +333,7 @@ static void test_where_a_new_one_begins(void **state)
                             "now on");
         assert_true(strncmp(rig_condition(r, "Ready"), "True BusKeepsNoPast", 19) == 0);
     }
-    assert_null(condition_find(cJSON_GetObjectItem(rig_get(t, "subscription", "v")->object, "status"), "StartHeeded"));
+    assert_null(condition_find(rig_status(rig_get(t, "subscription", "v")), "StartHeeded"));
     done(t, p);
 }
 
@@ -659,7 +659,7 @@ static void test_flows_of_few_words(void **state)
         BUILT_IN_PLAN(text);
         const struct resource *r = rig_get(t, "flow", "f");
         assert_string_equal(rig_condition(r, "FeedReady"), values[i][1]);
-        char *status = cJSON_Print(cJSON_GetObjectItem(r->object, "status"));
+        char *status = cJSON_Print(rig_status(r));
         assert_null(strstr(status, "hunter2"));
         cJSON_free(status);
         done(t, p);

@@ -47,7 +47,7 @@ static void leads(const struct plan *p, const char *key, const char *from, const
 static const cJSON *status_of(const struct resource *r, const char *name)
 {
     assert_non_null(r);
-    return cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), name);
+    return cJSON_GetObjectItem(rig_status(r), name);
 }
 
 /* The name and readiness that a status has of what stands for a part. */

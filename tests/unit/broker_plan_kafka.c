@@ -232,7 +232,7 @@ static void test_secrets(void **state)
         struct plan *p = plan_on(t, "memory", NULL, 0);
         assert_string_equal(bus_params(p, B("b")), params);
         assert_string_equal(bus_of(p, B("b"))->key, "kafka/ConfigMap/knative-eventing/kafka-broker-config");
-        char *shown = cJSON_Print(cJSON_GetObjectItem(rig_get(t, "broker", "b")->object, "status"));
+        char *shown = cJSON_Print(rig_status(rig_get(t, "broker", "b")));
         assert_null(strstr(shown, "hunter2"));
         cJSON_free(shown);
         done(t, p);
@@ -453,7 +453,7 @@ static void test_kafka_source(void **state)
     const struct resource *r = rig_get(t, "kafkasource", "s");
     for (size_t i = 0; conditions[i]; i++)
         assert_string_equal(rig_condition(r, conditions[i]), "True");
-    const cJSON *status = cJSON_GetObjectItem(r->object, "status"),
+    const cJSON *status = rig_status(r),
                 *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
     assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
     assert_string_equal(rig_text(first, "type"), "dev.knative.kafka.event");

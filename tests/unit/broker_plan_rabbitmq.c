@@ -109,7 +109,7 @@ static void test_secrets(void **state)
         struct plan *p = plan_on(t, "memory", NULL, 0);
         assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "Ready"), "True");
         assert_string_equal(bus_params(p, B("b")), cases[i].params);
-        char *shown = cJSON_Print(cJSON_GetObjectItem(rig_get(t, "broker", "b")->object, "status"));
+        char *shown = cJSON_Print(rig_status(rig_get(t, "broker", "b")));
         assert_null(strstr(shown, "hunter2"));
         cJSON_free(shown);
         assert_null(strstr(bus_of(p, B("b"))->key, "hunter2"));
@@ -432,7 +432,7 @@ static void test_source(void **state)
     const struct resource *r = rig_get(t, "rabbitmqsource", "s");
     for (size_t i = 0; conditions[i]; i++)
         assert_string_equal(rig_condition(r, conditions[i]), "True");
-    const cJSON *status = cJSON_GetObjectItem(r->object, "status"),
+    const cJSON *status = rig_status(r),
                 *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
     assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
     assert_string_equal(rig_text(first, "type"), "dev.knative.rabbitmq.event");

@@ -258,7 +258,7 @@ static void test_conditions(void **state)
     assert_int_equal(resource_set_condition(t, r, "Addressable", "False", "Gone", "it went"), OK);
     assert_string_equal(rig_condition(r, "Ready"), "False Gone it went");
     const cJSON *each;
-    cJSON_ArrayForEach(each, cJSON_GetObjectItem(cJSON_GetObjectItem(r->object, "status"), "conditions")) {
+    cJSON_ArrayForEach(each, cJSON_GetObjectItem(rig_status(r), "conditions")) {
         const char *type = rig_text(each, "type"), *time = rig_text(each, "lastTransitionTime");
         bool first = strcmp(type, "BackingChannelReady") == 0 || strcmp(type, "EventPoliciesReady") == 0,
              second = strcmp(type, "DeadLetterSinkResolved") == 0;
@@ -270,7 +270,7 @@ static void test_conditions(void **state)
 
     /* A status that is the same takes no version. */
     version = r->version;
-    cJSON *same = cJSON_Duplicate(cJSON_GetObjectItem(r->object, "status"), true);
+    cJSON *same = cJSON_Duplicate(rig_status(r), true);
     assert_int_equal(resource_set_status(t, r, same), OK);
     assert_int_equal(r->version, version);
     resource_table_free(t);
@@ -298,7 +298,7 @@ static void test_namespaces(void **state)
     struct resource_table *t = table_of("apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n");
     const struct resource *r = rig_get(t, "ns", "n");
     assert_string_equal(r->namespace_name, "");
-    assert_string_equal(rig_text(cJSON_GetObjectItem(r->object, "status"), "phase"), "Active");
+    assert_string_equal(rig_text(rig_status(r), "phase"), "Active");
     uint64_t version = r->version;
     sync_good(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n");
     assert_int_equal(rig_get(t, "ns", "n")->version, version);
