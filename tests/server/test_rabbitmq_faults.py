@@ -28,8 +28,8 @@ def node():
 @pytest.fixture
 def ours(node, serve):
     """ours(objects): `leat serve` on that node as USER; ready."""
-    def run(objects, password=PASSWORD):
-        process = serve(objects, "--bus", f"rabbitmq,url={node.url(USER, password, VHOST)}")
+    def run(objects, *args, password=PASSWORD):
+        process = serve(objects, "--bus", f"rabbitmq,url={node.url(USER, password, VHOST)}", *args)
         ready(process, *objects)
         return process
 
@@ -143,6 +143,27 @@ def test_a_password_that_somebody_changed(node, ours, recorder):
 # ---- it is robbed ----
 
 
+def delete_exchange(node, name):
+    node.ctl("eval", f'rabbit_exchange:delete(rabbit_misc:r(<<"{VHOST}">>, exchange, <<"{name}">>), false, <<"somebody">>).')
+
+
+def test_an_exchange_that_is_deleted_while_nobody_sends_is_noticed(node, ours, recorder):
+    """Ready is what the node answers when it is asked for that exchange, now and then; what it misses is made again, and an Event tells of it. Nothing of that reaches the subscriber."""
+    broker = ours(one(recorder["sub"].url), "--probe-interval", "300ms")
+    accepted(broker, "1")
+    recorder["sub"].wait_ids({"1"})
+    settled(broker)
+    (name,) = names(node, "exchanges", broker)
+    delete_exchange(node, name)
+    told = lambda: {e["reason"] for e in broker.ask("GET", "/api/v1/namespaces/default/events").json()["items"] if e["involvedObject"]["name"] == "x"}  # noqa: E731
+    wait_for(lambda: "NotFoundOnBus" in told(), "the Event", 60)
+    wait_for(lambda: names(node, "exchanges", broker) == [name], "it to be there again", 60)
+    wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the channel", 60)
+    wait_for(lambda: post(broker, "2").status == 202, "events to be accepted", 60)
+    recorder["sub"].wait_ids({"2"})
+    assert {r.attributes["id"] for r in recorder["sub"].requests} == {"1", "2"}
+
+
 @pytest.mark.parametrize("things", ["queues", "exchanges"])
 def test_what_somebody_deletes_is_made_again(node, ours, recorder, things):
     broker = ours(one(recorder["sub"].url))
@@ -153,7 +174,7 @@ def test_what_somebody_deletes_is_made_again(node, ours, recorder, things):
     if things == "queues":
         node.ctl("delete_queue", "-p", VHOST, name)
     else:
-        node.ctl("eval", f'rabbit_exchange:delete(rabbit_misc:r(<<"{VHOST}">>, exchange, <<"{name}">>), false, <<"somebody">>).')
+        delete_exchange(node, name)
         wait_for(lambda: post(broker, "2").status == 202, "events to be accepted")
     wait_for(lambda: names(node, things, broker) == [name], f"{name} to be there again", 30)
     wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the channel")
