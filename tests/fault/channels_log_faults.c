@@ -19,7 +19,7 @@
 #include "../lib/log_lab.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#define DISK_SCENARIOS 6
+#define DISK_SCENARIOS 4
 #define MEMORY_SCENARIOS LAB_PROFILES /* each once; all of them run without sanitizers */
 #else
 #define DISK_SCENARIOS 30

@@ -505,7 +505,7 @@ def test_a_subscription_that_goes_during_a_redrive(serve, refusing):
     park(broker, 4)
     refusing.default = Reply(202)
     refusing.clear()
-    number = broker.ask("POST", PARKED + "/redrive", {"all": True, "rate": 2}).json()["id"]
+    number = broker.ask("POST", PARKED + "/redrive", {"all": True, "rate": 0.2}).json()["id"]
     refusing.wait(1)
     broker.reload([])
     task = ended(broker, number)
@@ -538,8 +538,8 @@ def test_a_paused_subscription(serve, refusing):
     objects = parking(refusing)
     objects[1]["metadata"]["annotations"]["leat.dev/paused"] = "true"
     broker.reload(objects)
+    task = wait_for(lambda: (lambda t: t if t["state"] == "failed" else None)(order(broker, "redrive", all=True)), "the pause")
     refusing.default = Reply(202)
-    task = wait_for(lambda: (lambda t: t if t["state"] == "failed" else None)(order(broker, "redrive", all=True, rate=1)), "the pause")
     assert "paused" in task["message"] and task["done"] == 0 and len(listed(broker)) == 2
     broker.reload(parking(refusing))
     wait_for(lambda: order(broker, "redrive", all=True)["done"] == 2 or listed(broker) == [], "the stream")

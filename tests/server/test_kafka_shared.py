@@ -318,4 +318,4 @@ def test_a_second_signal_is_not_needed(pair):
             began = time.monotonic()
             process.signal(signal.SIGTERM)
             assert process.wait() == 0, process.logs
-            assert time.monotonic() - began < 12
+            assert time.monotonic() - began < 40  # the event's next try comes after 60 s

@@ -24,15 +24,15 @@ def service():
         yield p
 
 
-def bus_of(service):
-    return f"pubsub,emulator={service.address},project={PROJECT},ack.deadline={LEASE}"
+def bus_of(service, lease=LEASE):
+    return f"pubsub,emulator={service.address},project={PROJECT},ack.deadline={lease}"
 
 
 @pytest.fixture
 def ours(service, serve):
     """ours(objects): `leat serve` on that service; ready."""
-    def run(objects, *args):
-        process = serve(objects, "--bus", bus_of(service), *args)
+    def run(objects, *args, lease=LEASE):
+        process = serve(objects, "--bus", bus_of(service, lease), *args)
         ready(process, *objects)
         return process
 
@@ -192,16 +192,16 @@ def test_nothing_accepted_is_lost_when_leat_is_killed(ours, service, recorder):
 def test_a_clean_stop_hands_back_what_was_under_way(ours, service, recorder):
     gate = threading.Event()
     sub = recorder.add("sub", held(gate))
-    broker = ours(one(sub.url), "--drain", "100ms")
+    broker = ours(one(sub.url), "--drain", "100ms", lease="60s")
     accepted(broker, *(str(i) for i in range(20)))
     wait_for(lambda: len(sub.requests) > 0, "a first delivery")
     gate.set()
     assert broker.stop() == 0, broker.logs
     began = time.monotonic()
-    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service)) as again:
+    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service, "60s")) as again:
         ready(again, *one(sub.url))
         sub.wait_ids({str(i) for i in range(20)})
-    assert time.monotonic() - began < 9, "nothing waited for the ack deadline"
+    assert time.monotonic() - began < 50, "nothing waited for the ack deadline"
 
 
 # ---- retries ----
@@ -242,7 +242,7 @@ def test_senders_are_told_while_the_service_is_away_and_it_goes_on_by_itself(ser
         wait_for(lambda: post(broker, "lost").status == 503, "senders to be told")
         began = time.monotonic()
         answer = post(broker, "still away")
-        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 2, answer
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 10, answer  # a call has 30 s and more
         wait_for(lambda: condition(broker, "Channel", "c")["status"] != "True" or "Unreachable" in broker.logs, "it to be told")
     finally:
         service.start()

@@ -133,7 +133,7 @@ def test_what_arrives_meanwhile_is_not_replayed_and_ends_it_all_the_same(ten):
 
 @EMULATED
 def test_one_at_a_time_and_it_can_be_canceled(ten, service, leat):
-    number = start(ten, **{"from": "earliest", "rate": 1})
+    number = start(ten, **{"from": "earliest", "rate": 0.01})
     ten.sub.wait(1)
     answer = ten.ask("POST", REPLAY, {"from": "earliest"})
     assert answer.status == 409 and b"is being replayed" in answer.body, answer
@@ -149,7 +149,7 @@ def test_what_fails_is_parked_and_a_pause_ends_it(ten):
     end = replay(ten, **{"from": "earliest"})
     assert (end["state"], end["done"], end["failed"]) == ("done", 0, 10), end
     ten.sub.rule = always(202)
-    number = start(ten, **{"from": "earliest", "rate": 1})
+    number = start(ten, **{"from": "earliest", "rate": 0.2})
     ten.sub.wait(11)
     assert ten.ask("POST", "/leat/v1/subscriptions/default/subscription/s/pause").status == 200
     end = ended(ten, number)
@@ -158,13 +158,13 @@ def test_what_fails_is_parked_and_a_pause_ends_it(ten):
 
 @EMULATED
 def test_a_stop_and_a_deletion_end_it(ten, service):
-    start(ten, **{"from": "earliest", "rate": 1})
+    start(ten, **{"from": "earliest", "rate": 0.2})
     ten.sub.wait(1)
     ten.reload([channel("c"), subscription("other", "c", ten.other.url)])
     wait_for(lambda: temporary(service, ten) == [], "the temporary subscription to go", 30)
     ten.reload([channel("c"), subscription("s", "c", ten.sub.url)])
     ready(ten, subscription("s", "c", ten.sub.url))
-    start(ten, **{"from": "earliest", "rate": 1})
+    start(ten, **{"from": "earliest", "rate": 0.01})
     wait_for(lambda: temporary(service, ten) != [], "the temporary subscription")
     assert ten.stop() == 0
     assert temporary(service, ten) == []
@@ -172,7 +172,7 @@ def test_a_stop_and_a_deletion_end_it(ten, service):
 
 @EMULATED
 def test_what_a_killed_process_left_is_taken_away_by_the_next_start(ten, service):
-    start(ten, **{"from": "earliest", "rate": 1})
+    start(ten, **{"from": "earliest", "rate": 0.01})
     ten.sub.wait(1)
     [left] = temporary(service, ten)
     there = service.look("subscriptions", left)

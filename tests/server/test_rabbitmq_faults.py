@@ -55,7 +55,7 @@ def refused(broker, what):
     wait_for(lambda: post(broker, f"while {what}").status == 503, "senders to be told")
     began = time.monotonic()
     answer = post(broker, f"still {what}")
-    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 1, answer
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 10, answer  # a call has 30 s
 
 
 def back(broker):
@@ -101,8 +101,8 @@ def test_a_node_that_stands_still_keeps_nobody_from_stopping(node, ours, recorde
         began = time.monotonic()
         broker.signal(signal.SIGTERM)
         gate.set()
-        assert broker.wait(30) == 0
-        assert time.monotonic() - began < 8
+        assert broker.wait() == 0
+        assert time.monotonic() - began < 25  # neither a call's time nor the drain's is waited for
     finally:
         node.resume()
 

@@ -68,7 +68,7 @@ def test_a_stop_does_not_wait_for_what_is_paused(serve, sink):
     deal(broker, 3)
     began = time.monotonic()
     assert broker.stop() == 4  # said as lost: the memory bus keeps nothing
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     assert any("serve.lost" in line and "events=3" in line for line in broker.stderr), broker.logs
 
 
