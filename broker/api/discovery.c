@@ -262,8 +262,35 @@ static bool put_below(const struct writer *w, struct slice path)
     return true;
 }
 
+/* GET /: what paths there are, as a kube-apiserver tells. */
+static void put_paths(struct buf *out)
+{
+    const struct kind *k;
+    buf_put_str(out, "{\"paths\":[\"/api\",\"/api/v1\",\"/apis\"");
+    for (size_t i = 0; (k = served_at(i)); i++) {
+        if (!core(k) && is_first(i, false))
+            buf_printf(out, ",\"/apis/%s\"", k->group);
+        if (!core(k) && is_first(i, true))
+            buf_printf(out, ",\"/apis/%s/%s\"", k->group, k->version);
+    }
+    buf_put_str(out, ",\"/healthz\",\"/leat/v1\",\"/livez\",\"/metrics\",\"/openapi/v2\",\"/openapi/v3\","
+                     "\"/readyz\",\"/version\"]}\n");
+}
+
+static void paths(struct http_request *r)
+{
+    struct buf body;
+    buf_init(&body, DOCUMENT_MAX);
+    put_paths(&body);
+    api_json_text(r, 200, &body);
+}
+
 bool api_discovery(struct api *a, struct http_request *r, struct slice path)
 {
+    if (slice_eq(path, SLICE("/"))) {
+        paths(r);
+        return true;
+    }
     bool of_core = slice_eq(path, SLICE("/api")) || slice_eq(path, SLICE("/api/")),
          top = of_core || slice_eq(path, SLICE("/apis")) || slice_eq(path, SLICE("/apis/"));
     if (!top && !slice_has_prefix(path, SLICE("/api/")) && !slice_has_prefix(path, SLICE("/apis/")))

@@ -131,7 +131,7 @@ bool api_is_finalized(const struct resource *r);
 
 /* ---- pages ---- */
 
-/* GET /api, /apis, /apis/GROUP, /api/v1, /apis/GROUP/VERSION (discovery.c); false when the path is none of them. */
+/* GET /, /api, /apis, /apis/GROUP, /api/v1, /apis/GROUP/VERSION (discovery.c); false when the path is none of them. */
 bool api_discovery(struct api *a, struct http_request *r, struct slice path);
 /* GET /openapi/v2, /openapi/v3, /openapi/v3/apis/GROUP/VERSION (openapi.c); false likewise. */
 bool api_openapi(struct api *a, struct http_request *r, struct slice path);

@@ -50,8 +50,9 @@ void openapi_schema_put(const struct kind *k, struct buf *out)
     const cJSON *each, *properties = cJSON_GetObjectItemCaseSensitive(k->schema, "properties");
     buf_put_str(out, "{\"x-kubernetes-group-version-kind\":[");
     put_gvk(k, out);
-    buf_put_str(out, "],\"properties\":{\"apiVersion\":{\"type\":\"string\"},\"kind\":{\"type\":\"string\"},"
-                     "\"metadata\":");
+    buf_put_str(out, "],\"properties\":{\"apiVersion\":{\"description\":\"GROUP/VERSION of the schema in which "
+                     "the object is written.\",\"type\":\"string\"},\"kind\":{\"description\":\"What the object is; "
+                     "together with apiVersion it names the schema.\",\"type\":\"string\"},\"metadata\":");
     put_tree(kind_metadata_schema(), out);
     cJSON_ArrayForEach(each, properties) {
         if (strcmp(each->string, "metadata") == 0 || strcmp(each->string, "apiVersion") == 0 ||

@@ -6,6 +6,8 @@
  *     Namespace { 1: metadata }
  *     Secret    { 1: metadata, 2: data, 3: type, 4: stringData, 5: immutable }
  *     ConfigMap { 1: metadata, 2: data, 3: binaryData, 4: immutable }
+ *     Service   { 1: metadata, 2: spec { 1: ports { 1: name, 2: protocol, 3: port, 4: targetPort { 1: type, 2: intVal,
+ *                 3: strVal }, 5: nodePort, 6: appProtocol }, 2: selector, and others, which put_service has }
  *     SelfSubjectAccessReview { 2: spec { 1: resourceAttributes { 1: namespace, 2: verb, 3: group, 4: version,
  *                               5: resource, 6: subresource, 7: name }, 2: nonResourceAttributes { 1: path, 2: verb } }
  * } SelfSubjectRulesReview  { 2: spec { 1: namespace } } ObjectMeta { 1: name, 2: generateName, 3: namespace, 11:
@@ -182,6 +184,104 @@ static bool put_config_map(struct object *o, struct slice message)
            put_flag(o, "immutable", message, 4);
 }
 
+/* A number that is not 0, which stands for none. */
+static bool put_number(struct object *o, const char *name, struct slice message, uint64_t number)
+{
+    struct field f;
+    int more;
+    int32_t value = 0;
+    while ((more = next(&message, &f)) > 0)
+        if (f.number == number && f.wire == VARINT)
+            value = (int32_t)f.varint;
+    if (value) {
+        begin(o, slice_str(name));
+        buf_printf(o->out, "%d", value);
+    }
+    return more == 0;
+}
+
+typedef bool put_element(struct buf *out, struct slice bytes);
+
+/* The repeated fields of this number as a list, where there are any. */
+static bool put_list(struct object *o, const char *name, struct slice message, uint64_t number, put_element *element)
+{
+    struct field f;
+    bool any = false;
+    int more;
+    while ((more = next(&message, &f)) > 0) {
+        if (f.number != number || f.wire != BYTES)
+            continue;
+        if (!any)
+            begin(o, slice_str(name));
+        buf_put_char(o->out, any ? ',' : '[');
+        any = true;
+        if (!element(o->out, f.bytes))
+            return false;
+    }
+    if (any)
+        buf_put_char(o->out, ']');
+    return more == 0;
+}
+
+static bool text_element(struct buf *out, struct slice bytes)
+{
+    buf_put_json_string(out, bytes);
+    return utf8_valid(bytes);
+}
+
+/* IntOrString: its type is 1 for a text, which is the number where that is left out. */
+static bool put_target_port(struct object *o, struct slice port)
+{
+    struct slice target, text;
+    if (!find(port, 4, &target) || !find(target, 3, &text))
+        return false;
+    return text.len ? put_text(o, "targetPort", target, 3) : put_number(o, "targetPort", target, 2);
+}
+
+static bool port_element(struct buf *out, struct slice port)
+{
+    struct object o = {out, ""};
+    buf_put_char(out, '{');
+    bool good = put_text(&o, "name", port, 1) && put_text(&o, "protocol", port, 2) && put_number(&o, "port", port, 3) &&
+                put_target_port(&o, port) && put_number(&o, "nodePort", port, 5) &&
+                put_text(&o, "appProtocol", port, 6);
+    buf_put_char(out, '}');
+    return good;
+}
+
+static bool put_service(struct object *o, struct slice message)
+{
+    static const struct {
+        const char *name;
+        uint64_t number;
+    } texts[] = {{"clusterIP", 3},
+                 {"type", 4},
+                 {"sessionAffinity", 7},
+                 {"loadBalancerIP", 8},
+                 {"externalName", 10},
+                 {"externalTrafficPolicy", 11},
+                 {"ipFamilyPolicy", 17},
+                 {"loadBalancerClass", 21},
+                 {"internalTrafficPolicy", 22},
+                 {"trafficDistribution", 23}},
+      lists[] = {{"externalIPs", 5}, {"loadBalancerSourceRanges", 9}, {"clusterIPs", 18}, {"ipFamilies", 19}};
+    struct slice spec;
+    if (!find(message, 2, &spec))
+        return false;
+    begin(o, SLICE("spec"));
+    buf_put_char(o->out, '{');
+    struct object inside = {o->out, ""};
+    bool good = put_list(&inside, "ports", spec, 1, port_element) && put_map(&inside, "selector", spec, 2, false) &&
+                put_number(&inside, "healthCheckNodePort", spec, 12) &&
+                put_flag(&inside, "publishNotReadyAddresses", spec, 13);
+    for (size_t i = 0; good && i < sizeof texts / sizeof texts[0]; i++)
+        good = put_text(&inside, texts[i].name, spec, texts[i].number);
+    for (size_t i = 0; good && i < sizeof lists / sizeof lists[0]; i++)
+        good = put_list(&inside, lists[i].name, spec, lists[i].number, text_element);
+    buf_put_char(o->out, '}');
+    return good;
+}
+
 static bool put_nothing(struct object *o, struct slice message)
 {
     (void)o, (void)message;
@@ -233,6 +333,7 @@ enum err kubernetes_protobuf_read(struct slice body, struct buf *out, struct dia
     } kinds[] = {{"v1", "Namespace", put_nothing},
                  {"v1", "Secret", put_secret},
                  {"v1", "ConfigMap", put_config_map},
+                 {"v1", "Service", put_service},
                  {"authorization.k8s.io/v1", "SelfSubjectAccessReview", put_access_review},
                  {"authorization.k8s.io/v1", "SelfSubjectRulesReview", put_rules_review}};
     struct slice type, version, kind, message;
@@ -251,5 +352,5 @@ enum err kubernetes_protobuf_read(struct slice body, struct buf *out, struct dia
         return good ? OK : diag_set(d, ERR_INVALID, "the protobuf of the object is broken");
     }
     return diag_set(d, ERR_UNSUPPORTED,
-                    "protobuf is read of Namespace, Secret, ConfigMap and reviews alone; send JSON");
+                    "protobuf is read of Namespace, Secret, ConfigMap, Service and reviews alone; send JSON");
 }

@@ -45,7 +45,7 @@ static const struct page_rule {
     const char *verbs, *pages; /* see is_page */
     bool all_namespaces;       /* what they show is of all namespaces */
 } page_rules[] = {
-    {ALL, "get", "/livez /readyz /healthz /version /api /api/* /apis /apis/* /apis/*/* /openapi/**", false},
+    {ALL, "get", "/ /livez /readyz /healthz /version /api /api/* /apis /apis/* /apis/*/* /openapi/**", false},
     {READERS, "get", "/metrics", true},
     {ADMIN, "*", "**", true},
 };

@@ -178,8 +178,14 @@ static bool keep_last_applied(const struct write *w, const struct resource *live
     char *text = cJSON_IsObject(notes) ? cJSON_PrintUnformatted(applied) : NULL;
     bool good = !cJSON_IsObject(notes) || text;
     if (text) {
+        struct buf
+            line; /* with the line feed that kubectl and kube-apiserver write: else each would change the other's */
+        buf_init(&line, SIZE_MAX);
+        buf_printf(&line, "%s\n", text);
+        buf_put_char(&line, '\0');
         cJSON_DeleteItemFromObjectCaseSensitive(notes, LAST_APPLIED);
-        good = cJSON_AddStringToObject(notes, LAST_APPLIED, text);
+        good = buf_error(&line) == OK && cJSON_AddStringToObject(notes, LAST_APPLIED, line.ptr);
+        buf_fini(&line);
     }
     cJSON_free(text);
     return good;

@@ -227,15 +227,17 @@ bool write_refuse_unknown(struct write *w)
     return said > 0;
 }
 
-/* "spec.channel: cannot be changed" as a cause: kubectl shows causes, not the message. */
+/* "spec.channel: is wrong", or "spec.channel cannot be changed", as a cause: kubectl shows causes, not the message. */
 static cJSON *cause_of(const char *text)
 {
     char field[200];
     const char *colon = strstr(text, ": ");
-    if (!colon || colon - text >= (int)sizeof field)
+    bool named = strncmp(text, "spec.", 5) == 0 || strncmp(text, "metadata.", 9) == 0;
+    size_t n = colon ? (size_t)(colon - text) : named ? strcspn(text, " ") : 0;
+    if (n == 0 || n >= sizeof field || !text[n])
         return api_causes("FieldValueInvalid", text, "");
-    snprintf(field, sizeof field, "%.*s", (int)(colon - text), text);
-    return api_causes("FieldValueInvalid", colon + 2, field);
+    snprintf(field, sizeof field, "%.*s", (int)n, text);
+    return api_causes("FieldValueInvalid", text + n + (colon ? 2 : 1), field);
 }
 
 void api_refuse_of(struct http_request *r, const struct api_target *t, enum err e, const struct diag *d)

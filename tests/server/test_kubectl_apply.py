@@ -264,6 +264,7 @@ def test_kubectl_takes_over_what_it_applied_client_side(kubectl, broker):
     there = broker.ask("GET", CHANNELS + "/a")
     assert there.json()["spec"]["delivery"] == {"retry": 2}, "what was applied client-side and no longer is goes"
     assert "kubectl-client-side-apply" not in [m[0] for m in managers(there)]
+    assert there.json()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].endswith("}\n")
     assert json.loads(there.json()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"])["spec"] == {"delivery": {"retry": 2}}
     kubectl.good("apply", "-f", "-", stdin=channel("a", delivery={"retry": 3}))  # and back
     assert broker.ask("GET", CHANNELS + "/a").json()["spec"]["delivery"] == {"retry": 3}

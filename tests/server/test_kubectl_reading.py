@@ -275,3 +275,16 @@ def test_a_version_that_is_not_there_yet(broker):
     answer = broker.ask("GET", CHANNELS + "?resourceVersion=999999999")
     assert answer.status == 504 and answer.json()["reason"] == "Timeout" and answer.json()["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
     assert broker.ask("GET", CHANNELS + "?resourceVersion=1").status == 200
+
+
+def test_what_paths_there_are(kubectl, broker):
+    paths = json.loads(kubectl.good("get", "--raw", "/").out)["paths"]
+    assert {"/api/v1", "/apis/messaging.knative.dev", "/apis/messaging.knative.dev/v1", "/openapi/v3", "/version"} <= set(paths) and len(paths) == len(set(paths))
+    for path in paths:
+        assert path == "/leat/v1" or broker.ask("GET", path).status == 200, path
+
+
+def test_every_field_of_a_kind_that_all_have_is_described(kubectl):
+    told = kubectl.good("explain", "channels").out
+    for field in ("apiVersion", "kind", "metadata"):
+        assert "<no description>" not in told.partition(f"  {field}\t")[2].partition("\n\n")[0], told

@@ -95,6 +95,28 @@ def test_ports_of_a_service_by_strategic_patches(kubectl, broker, tmp_path):
     kubectl.good("delete", "service", "web")
 
 
+def test_services_are_created_and_exposed(kubectl, broker):
+    """New kubectls send protobuf of Kubernetes' own kinds, old ones JSON: the same comes of both."""
+    def made(name, *words):
+        kubectl.good(*words)
+        spec = broker.ask("GET", f"/api/v1/namespaces/default/services/{name}").json()["spec"]
+        return spec
+    tcp = {"protocol": "TCP"}
+    assert made("e", "create", "service", "externalname", "e", "--external-name", "example.org") == {"type": "ExternalName", "externalName": "example.org", "selector": {"app": "e"}}
+    assert made("c", "create", "service", "clusterip", "c", "--tcp=80:8080", "--tcp=443:https") == {
+        "type": "ClusterIP", "selector": {"app": "c"}, "ports": [{"name": "80-8080", "port": 80, "targetPort": 8080, **tcp}, {"name": "443-https", "port": 443, "targetPort": "https", **tcp}]}
+    assert made("n", "create", "service", "nodeport", "n", "--tcp=5:6", "--node-port=30000")["ports"] == [{"name": "5-6", "port": 5, "targetPort": 6, "nodePort": 30000, **tcp}]
+    assert made("d", "expose", "service", "c", "--name=d", "--port=90", "--target-port=web", "--external-ip=10.0.0.1") == {
+        "selector": {"app": "c"}, "ports": [{"port": 90, "targetPort": "web", **tcp}], "externalIPs": ["10.0.0.1"]}
+    kubectl.good("delete", "service", "e", "c", "n", "d")
+
+
+def test_what_cannot_be_changed_is_named(kubectl):
+    kubectl.good("apply", "-f", "-", stdin=[channel("a"), subscription("s", "a", "http://127.0.0.1:1/")])
+    done = kubectl("patch", "subscription.messaging.knative.dev", "s", "--type=merge", "-p", '{"spec":{"channel":{"name":"other"}}}')
+    assert done.code == 1 and 'The Subscription "s" is invalid: spec.channel: cannot be changed; delete the Subscription' in done.err
+
+
 def test_a_config_is_edited(kubectl, broker, tmp_path):
     kubectl.good("create", "configmap", "c", "--from-literal=keep=1", "--from-literal=drop=2")
     editor = tmp_path / "editor"
