@@ -299,7 +299,7 @@ void log_keeper_wake(struct log_bus *g, bool all);
 void log_keeper_space(struct log_bus *g); /* any thread: looks at the disk */
 
 /* log_verify.c: control, but where said */
-void log_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
+void log_bus_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);
 void log_verify_look(struct log_bus *g); /* K */
 void log_verified(struct log_bus *g);    /* K may have an answer */
 void log_verify_stopped(struct log_bus *g);

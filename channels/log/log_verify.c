@@ -26,7 +26,7 @@ static void look_soon(struct log_bus *g)
     pthread_mutex_unlock(&k->lock);
 }
 
-void log_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
+void log_bus_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
 {
     struct log_bus *g = log_of(b);
     assert(c->bus == g && c->refs > 0);

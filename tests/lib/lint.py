@@ -13,6 +13,7 @@ LINES_MAX = {".c": 600, ".h": 330}
 COLUMNS_MAX = 120
 FUNCTION_MAX = 70
 breaches = []
+defined = {}  # function -> where
 
 
 def breach(path, line, text):
@@ -46,6 +47,20 @@ def functions(path, lines):
             start = None
 
 
+def names(path, lines):
+    """Archives would let one of two functions of a name go unnoticed: the linker takes whichever it meets first."""
+    for i, line in enumerate(lines):
+        if line != "{":
+            continue
+        start = next((j for j in range(i - 1, -1, -1) if lines[j][:1].isalpha()), None)
+        m = start is not None and re.match(r"(?!static\b)[\w\s*]*?(\w+)\(", lines[start])
+        if not m:
+            continue
+        where = f"{path.relative_to(ROOT)}:{start + 1}"
+        if defined.setdefault(m.group(1), where) != where:
+            breach(path, start + 1, f"{m.group(1)} is a function in {defined[m.group(1)]} too")
+
+
 def c_file(path, text):
     lines = text.split("\n")
     product = path.relative_to(ROOT).parts[0] in ROOMS | {"include"}
@@ -61,6 +76,7 @@ def c_file(path, text):
             breach(path, number, "unfinished work belongs in an issue")
     if product:
         functions(path, lines)
+        names(path, lines)
         if "clock_gettime(" in text and path.name not in ("clock.c", "prng.c") or path.name != "prng.c" and re.search(r"\b(rand|random|srand)\(", text):
             breach(path, 1, "time and randomness come from clock.h and prng.h")
 
