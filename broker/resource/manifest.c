@@ -267,42 +267,56 @@ static void load_directory(struct loader *l, const char *path)
 
 /* ---- all of them together ---- */
 
-static int compare_items(const void *x, const void *y)
+/* An object by what names it: looked up once, compared often. */
+struct named {
+    const struct manifest_item *item;
+    const char *namespace_name, *name; /* "" when it has none */
+    bool has_name;
+};
+
+static int compare_kinds(const struct kind *a, const struct kind *b)
 {
-    const struct manifest_item *a = *(const struct manifest_item *const *)x,
-                               *b = *(const struct manifest_item *const *)y;
-    const char *an = metadata_text(a->object, "namespace"), *bn = metadata_text(b->object, "namespace");
-    const char *ao = metadata_text(a->object, "name"), *bo = metadata_text(b->object, "name");
-    int order = strcmp(a->kind->group, b->kind->group);
-    order = order ? order : strcmp(a->kind->kind, b->kind->kind);
-    order = order ? order : strcmp(an ? an : "", bn ? bn : "");
-    order = order ? order : strcmp(ao ? ao : "", bo ? bo : "");
-    return order ? order : a < b ? -1 : a > b;
+    int order = a == b ? 0 : strcmp(a->group, b->group);
+    return a == b || order ? order : strcmp(a->kind, b->kind);
 }
 
-static bool same_object(const struct manifest_item *a, const struct manifest_item *b)
+static int compare_named(const void *x, const void *y)
 {
-    const char *an = metadata_text(a->object, "namespace"), *bn = metadata_text(b->object, "namespace");
-    const char *ao = metadata_text(a->object, "name"), *bo = metadata_text(b->object, "name");
-    return kind_same(a->kind, b->kind) && ao && bo && strcmp(ao, bo) == 0 && strcmp(an ? an : "", bn ? bn : "") == 0;
+    const struct named *a = x, *b = y;
+    int order = compare_kinds(a->item->kind, b->item->kind);
+    order = order ? order : strcmp(a->namespace_name, b->namespace_name);
+    order = order ? order : strcmp(a->name, b->name);
+    return order ? order : a->item < b->item ? -1 : a->item > b->item;
+}
+
+static struct named named(const struct manifest_item *m)
+{
+    const char *ns = metadata_text(m->object, "namespace"), *name = metadata_text(m->object, "name");
+    return (struct named){m, ns ? ns : "", name ? name : "", name != NULL};
+}
+
+static bool same_object(const struct named *a, const struct named *b)
+{
+    return kind_same(a->item->kind, b->item->kind) && a->has_name && b->has_name && strcmp(a->name, b->name) == 0 &&
+           strcmp(a->namespace_name, b->namespace_name) == 0;
 }
 
 static void check_duplicates(struct loader *l)
 {
     struct manifest *m = l->manifest;
-    const struct manifest_item **sorted = calloc(m->count + 1, sizeof *sorted);
+    struct named *sorted = calloc(m->count + 1, sizeof *sorted);
     char text[600], label[400];
     if (!sorted) {
         l->nomem = true;
         return;
     }
     for (size_t i = 0; i < m->count; i++)
-        sorted[i] = &m->items[i];
-    qsort(sorted, m->count, sizeof *sorted, compare_items);
+        sorted[i] = named(&m->items[i]);
+    qsort(sorted, m->count, sizeof *sorted, compare_named);
     for (size_t i = 1; i < m->count; i++) {
-        const struct manifest_item *a = sorted[i - 1], *b = sorted[i];
-        if (!same_object(a, b))
+        if (!same_object(&sorted[i - 1], &sorted[i]))
             continue;
+        const struct manifest_item *a = sorted[i - 1].item, *b = sorted[i].item;
         object_label(l, b->object, b->kind->kind, b->kind->namespaced, label, sizeof label);
         snprintf(text, sizeof text, "is declared twice; the other one is at %.300s:%d", a->file ? a->file : "-",
                  a->at.line);

@@ -38,25 +38,37 @@ struct packed {
 };
 
 /* What most statuses consist of: by length, then by bytes. tests/unit/broker_packed.c holds the order. */
-static const char *const words[] = {
+#define W(text)                                                                                                        \
+    {                                                                                                                  \
+        sizeof text - 1, text                                                                                          \
+    }
+static const struct {
+    size_t len;
+    const char *text;
+} words[] = {
     /* clang-format off */
-    "v1", "bus", "key", "ref", "uid", "uri", "url", "Info", "True", "data", "kind", "name", "path", "sink", "size",
-    "spec", "type", "Event", "False", "Ready", "exact", "reply", "retry", "Broker", "broker", "config", "cursor",
-    "filter", "labels", "prefix", "reason", "source", "status", "suffix", "Channel", "Service", "Trigger", "Unknown",
-    "address", "channel", "default", "filters", "message", "Deployed", "channels", "delivery", "metadata", "replyUri",
-    "severity", "ConfigMap", "namespace", "TopicReady", "apiVersion", "attributes", "conditions", "generation",
-    "subscriber", "Addressable", "BrokerReady", "FilterReady", "NotResolved", "SecretReady", "annotations",
-    "subscribers", "ChannelReady", "ConfigParsed", "IngressReady", "OIDCDisabled", "ServiceReady", "SinkProvided",
-    "Subscription", "backoffDelay", "ChannelsReady", "ExchangeReady", "backoffPolicy", "subscriberURI",
-    "subscriberUri", "AddedToChannel", "EndpointsReady", "ProbeSucceeded", "deadLetterSink", "DeliveryHealthy",
-    "DependencyReady", "DispatcherReady", "InMemoryChannel", "NoEventPolicies", "resourceVersion", "ConfigMapUpdated",
-    "NothingDelivered", "SubscriptionReady", "creationTimestamp", "deadLetterChannel", "deadLetterSinkUri",
-    "EventPoliciesReady", "ReferencesResolved", "SubscriberResolved", "SubscriptionsReady", "lastTransitionTime",
-    "observedGeneration", "BackingChannelReady", "ChannelServiceReady", "OIDCIdentityCreated", "TriggerChannelReady",
-    "physicalSubscription", "DeadLetterSinkResolved", "eventing.knative.dev/v1", "messaging.knative.dev/v1",
-    "DeadLetterSinkNotConfigured", "eventing.knative.dev/broker", "no delivery has been tried yet",
+    W("v1"), W("bus"), W("key"), W("ref"), W("uid"), W("uri"), W("url"), W("Info"), W("True"), W("data"), W("kind"),
+    W("name"), W("path"), W("sink"), W("size"), W("spec"), W("type"), W("Event"), W("False"), W("Ready"), W("exact"),
+    W("reply"), W("retry"), W("Broker"), W("broker"), W("config"), W("cursor"), W("filter"), W("labels"), W("prefix"),
+    W("reason"), W("source"), W("status"), W("suffix"), W("Channel"), W("Service"), W("Trigger"), W("Unknown"),
+    W("address"), W("channel"), W("default"), W("filters"), W("message"), W("Deployed"), W("channels"), W("delivery"),
+    W("metadata"), W("replyUri"), W("severity"), W("ConfigMap"), W("namespace"), W("TopicReady"), W("apiVersion"),
+    W("attributes"), W("conditions"), W("generation"), W("subscriber"), W("Addressable"), W("BrokerReady"),
+    W("FilterReady"), W("NotResolved"), W("SecretReady"), W("annotations"), W("subscribers"), W("ChannelReady"),
+    W("ConfigParsed"), W("IngressReady"), W("OIDCDisabled"), W("ServiceReady"), W("SinkProvided"), W("Subscription"),
+    W("backoffDelay"), W("ChannelsReady"), W("ExchangeReady"), W("backoffPolicy"), W("subscriberURI"),
+    W("subscriberUri"), W("AddedToChannel"), W("EndpointsReady"), W("ProbeSucceeded"), W("deadLetterSink"),
+    W("DeliveryHealthy"), W("DependencyReady"), W("DispatcherReady"), W("InMemoryChannel"), W("NoEventPolicies"),
+    W("resourceVersion"), W("ConfigMapUpdated"), W("NothingDelivered"), W("SubscriptionReady"),
+    W("creationTimestamp"), W("deadLetterChannel"), W("deadLetterSinkUri"), W("EventPoliciesReady"),
+    W("ReferencesResolved"), W("SubscriberResolved"), W("SubscriptionsReady"), W("lastTransitionTime"),
+    W("observedGeneration"), W("BackingChannelReady"), W("ChannelServiceReady"), W("OIDCIdentityCreated"),
+    W("TriggerChannelReady"), W("physicalSubscription"), W("DeadLetterSinkResolved"), W("eventing.knative.dev/v1"),
+    W("messaging.knative.dev/v1"), W("DeadLetterSinkNotConfigured"), W("eventing.knative.dev/broker"),
+    W("no delivery has been tried yet"),
     /* clang-format on */
 };
+#undef W
 #define WORDS_COUNT (sizeof words / sizeof words[0])
 #define NO_WORD WORDS_COUNT
 
@@ -64,8 +76,8 @@ static size_t word_of(const char *text, size_t len)
 {
     size_t low = 0, high = WORDS_COUNT;
     while (low < high) {
-        size_t middle = low + (high - low) / 2, its = strlen(words[middle]);
-        int order = its < len ? -1 : its > len ? 1 : memcmp(words[middle], text, len);
+        size_t middle = low + (high - low) / 2, its = words[middle].len;
+        int order = its < len ? -1 : its > len ? 1 : memcmp(words[middle].text, text, len);
         if (order == 0)
             return middle;
         if (order < 0)
@@ -223,7 +235,7 @@ static const char *take_text(struct reader *r, enum tag tag, bool *word)
     size_t begin = r->at - 1, n = take_number(r);
     *word = tag == WORD;
     if (tag == WORD)
-        return words[n];
+        return words[n].text;
     if (tag == AGAIN)
         return (const char *)r->p->bytes + (begin - n);
     const char *text = (const char *)r->p->bytes + r->at;
@@ -333,7 +345,7 @@ static char *flat_text(struct flat *f, const char *text, bool version, bool *wor
     size_t len = strlen(text), room = text_room(text, version);
     *word = room == 0;
     if (*word)
-        return (char *)(uintptr_t)words[word_of(text, len)];
+        return (char *)(uintptr_t)words[word_of(text, len)].text;
     char *copy = memcpy(f->text, text, len + 1);
     f->text += room;
     return copy;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The side table of a tree: places by node, and members by (object, key), so that neither positions nor the search for
- * duplicate keys cost more than linear time. Open addressing, at most half full; nothing is ever removed.
+ * duplicate keys cost more than linear time. Open addressing, at most half full; all is forgotten at once.
  */
 #include "tree.h"
 
@@ -123,9 +123,30 @@ bool places_key_add(struct places *p, const cJSON *parent, const cJSON *child)
     return true;
 }
 
+/* Room for an ordinary document stays: a file may have thousands, and what they use again is in the cache. */
+#define CAP_KEPT_MAX 1024
+
 void places_keys_forget(struct places *p)
 {
-    free(p->keys);
-    p->keys = NULL;
-    p->key_count = p->key_cap = 0;
+    if (p->key_cap > CAP_KEPT_MAX) {
+        free(p->keys);
+        p->keys = NULL;
+        p->key_cap = 0;
+    } else if (p->key_count) {
+        memset(p->keys, 0, p->key_cap * sizeof *p->keys);
+    }
+    p->key_count = 0;
+}
+
+void places_forget(struct places *p)
+{
+    places_keys_forget(p);
+    if (p->entry_cap > CAP_KEPT_MAX) {
+        free(p->entries);
+        p->entries = NULL;
+        p->entry_cap = 0;
+    } else if (p->entry_count) {
+        memset(p->entries, 0, p->entry_cap * sizeof *p->entries);
+    }
+    p->entry_count = 0;
 }

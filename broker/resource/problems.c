@@ -96,13 +96,34 @@ void problems_print(const struct problems *p, FILE *to)
     buf_fini(&line);
 }
 
+#define PATH_STEP_MAX 100 /* bytes of a name that are shown */
+
+/* The letters, digits, _ and - that a name begins with. */
+static size_t plain_length(const char *name)
+{
+    size_t n = 0;
+    for (char ch; (ch = name[n]) != 0; n++)
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_' ||
+              ch == '-'))
+            break;
+    return n;
+}
+
 size_t path_down(struct check *c, const char *name)
 {
-    size_t before = c->path_len;
+    size_t before = c->path_len, len = plain_length(name);
+    if (name[len] == 0 && len <= PATH_STEP_MAX && before + len + 2 <= sizeof c->path) {
+        char *end = c->path + before;
+        if (before)
+            *end++ = '.';
+        memcpy(end, name, len + 1);
+        c->path_len = (size_t)(end - c->path) + len;
+        return before;
+    }
     /* A name that is no plain word is shown as it would be looked up. */
-    bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(name);
-    int n = snprintf(c->path + before, sizeof c->path - before, plain ? "%s%.100s" : "%s[\"%.100s\"]",
-                     plain && before ? "." : "", name);
+    bool plain = name[len] == 0;
+    int n = snprintf(c->path + before, sizeof c->path - before, plain ? "%s%.*s" : "%s[\"%.*s\"]",
+                     plain && before ? "." : "", PATH_STEP_MAX, name);
     c->path_len = before + (size_t)n < sizeof c->path ? before + (size_t)n : sizeof c->path - 1;
     return before;
 }

@@ -93,6 +93,8 @@ bool object_begin(struct resource_table *t, const struct kind *kind, cJSON *obje
 /* Makes `object` the next state of `old`: what the server keeps is carried over. *changed false: there is nothing to
  * do. false: no memory. */
 bool object_continue(const struct entry *old, cJSON *object, bool *changed);
+/* Whether object_continue would find nothing to do. */
+bool object_is_as_before(const struct entry *old, const cJSON *object);
 /* Sets the time of deletion, and counts a generation. false: no memory. */
 bool object_mark_deleted(struct resource_table *t, cJSON *object);
 /* Room for any version, as flat ones have it; then setting one cannot fail. false: no memory. */

@@ -233,6 +233,12 @@ static bool copy_set(cJSON *object, const char *name, const cJSON *value)
     return false;
 }
 
+bool object_is_as_before(const struct entry *old, const cJSON *object)
+{
+    return !old->public.quarantined && !spec_differs(old->public.kind, old->public.object, object) &&
+           !metadata_differs(old->public.object, object);
+}
+
 bool object_continue(const struct entry *old, cJSON *object, bool *changed)
 {
     const struct kind *kind = old->public.kind;

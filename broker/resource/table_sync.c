@@ -78,12 +78,16 @@ static enum err prepare(struct resource_table *t, const struct manifest_item *m,
                    : ERR_NOMEM;
     if (old && !old->public.quarantined && rules_immutable(m->kind, old->public.object, m->object, &d) != OK)
         return sync_problem(p, m, d.text) ? ERR_CONFLICT : ERR_NOMEM;
-    cJSON *object = cJSON_Duplicate(m->object, true);
-    if (!object)
-        return ERR_NOMEM;
     enum err e = OK;
     c->old = old;
     c->kind = m->kind;
+    if (old && !c->back && old->public.kind == m->kind && object_is_as_before(old, m->object)) {
+        c->origin = strdup(m->file ? m->file : "-");
+        return c->origin ? OK : ERR_NOMEM;
+    }
+    cJSON *object = cJSON_Duplicate(m->object, true);
+    if (!object)
+        return ERR_NOMEM;
     if (old)
         e = prepare_next(m, object, c);
     else if (!(c->fresh = entry_new(t, m->kind, object, m->file ? m->file : "-")) || !entry_flatten(c->fresh))

@@ -37,12 +37,14 @@ const cJSON *places_key_find(const struct places *p, const cJSON *parent, const 
 bool places_key_add(struct places *p, const cJSON *parent, const cJSON *child);
 /* The tree is built: its keys are no longer asked for, and its nodes may go. */
 void places_keys_forget(struct places *p);
+/* And so is whoever wanted to know where its nodes stand. */
+void places_forget(struct places *p);
 
 /* One text being read. The reader fills `places`; `document` takes each tree over; `mistake` may come several times. */
 struct reading {
     struct places *places;
     size_t nodes_left;
-    void (*document)(void *arg, cJSON *root);
+    void (*document)(void *arg, cJSON *root); /* the places of its nodes are known until it returns */
     void (*mistake)(void *arg, struct place at, const char *text);
     void *arg;
 };

@@ -154,5 +154,6 @@ enum err json_read(struct slice text, struct reading *r)
     }
     places_keys_forget(r->places);
     r->document(r->arg, root);
+    places_forget(r->places);
     return OK;
 }

@@ -336,6 +336,7 @@ static void on_event(struct yaml *y, const yaml_event_t *e)
             y->merged = NULL;
             y->reading->document(y->reading->arg, root);
         }
+        places_forget(y->reading->places);
         break;
     default:
         break;
