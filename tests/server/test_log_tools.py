@@ -88,7 +88,7 @@ def test_a_cursor_that_is_behind_and_one_that_is_not(run, tmp_path, leat_binary)
 
             wait_for(lambda: behind() == [0, 0, 10], "the cursors")  # beside the server, which writes them a second late
             told = inspect(run, tmp_path / "data")
-            late = [c for c in told["cursors"] if c["behindEvents"] == 10][0]
+            late = [c for c in told["cursors"] if c["channel"] == "default/orders" and c["behindEvents"] == 10][0]
             orders = [c for c in told["channels"] if c["name"] == "default/orders"][0]
             assert late["readable"] and late["unusedSince"] is None and late["behindBytes"] > 10 * 1000 and late["oldest"] == orders["oldest"]
             assert late["owner"] == "Subscription default/never" and orders["owner"] == ""
