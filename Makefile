@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # One rule per kind of file; everything is built under build/ (or build/SAN for a sanitizer build).
-#   make            build/leat, libcloudevents.a              make test [T=WORD] [SAN=address,undefined|thread]
+#   make            build/leat, libcloudevents.a              make test [T=WORD] [SAN=address,undefined|thread] [ALL=1]
 #   make demo       the example of the README                 make fuzz [SECONDS=60]   make bench   make lint
 #   make crash [POINTS=10000000] [PROFILE=NAME] [SEED=s:p]   crashes of the log on a simulated disk; SEED replays one
 #   make crash-real [CYCLES=10000] [SEED=s]                  the real process killed under load, again and again
@@ -99,7 +99,7 @@ $(B)/tests/%.o: WARN += -Wno-missing-prototypes
 $(B)/tests/%.o: CPPFLAGS += -I.
 
 test: all
-	@T='$(T)' SAN='$(SAN)' python3 tests/lib/suites.py
+	@T='$(T)' SAN='$(SAN)' ALL='$(ALL)' python3 tests/lib/suites.py
 demo: all
 	@examples/github-to-service/run
 fuzz:

@@ -3,7 +3,7 @@
 
 A suite is built and run by one command line. By default unit tests, servers and examples run as they should be trusted least: unit tests and the server under the
 address and undefined-behaviour sanitizers, what has threads also under the thread sanitizer. T=WORD picks the suites whose name holds WORD; SAN=... builds unit tests and
-servers with that sanitizer only. Suites that want Kafka, RabbitMQ or Pub/Sub share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
+servers with that sanitizer only; ALL=1 runs what takes minutes too, and every row on every bus. Suites that want Kafka, RabbitMQ or Pub/Sub share one, which runs as long as they do. A failing suite's output is printed whole, and its name once more at
 the end; a passing one is a line, with the seconds that it took and that it had a processor. Few that failed are run once more, alone, when all else has ended: a crowded machine may not give them the time
 that they need. What fails then has failed; what passes is named as unsteady. What a sanitizer, a fuzzer or a crash laboratory reports has failed at once. docs/internals/tests.md says what runs where.
 """
@@ -28,6 +28,7 @@ from real.rabbitmq import RabbitMQ  # noqa: E402
 
 WORD = os.environ.get("T", "")
 SAN = os.environ.get("SAN", "")
+ALL = bool(os.environ.get("ALL"))
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "4")
 FUZZ_SAN = "address,undefined,fuzzer-no-link"
 THREADED = ("base_loop", "base_timers", "base_mailbox", "base_log", "base_http_server", "base_http_client", "channels_contract_memory", "channels_contract_faulty", "channels_log_store", "channels_log_reclaim",
@@ -36,10 +37,10 @@ THREADED_SERVERS = ("access_streams", "kubectl_watching")  # where streams of th
 FETCHED = {"kubectl": "kubectl", "kn_client": "kn", "upstream_samples": "kn", "kafka_security": "newer-librdkafka", "github_payloads": "github-payloads", "cesql_tck": "cesql-tck", "kafka_interop": "python-clients", "kafka_expiry": "python-clients", "kafka_forms": "python-clients", "kafka_acl": "python-clients", "rabbitmq_interop": "python-clients", "rabbitmq_forms": "python-clients", "rabbitmq_source": "python-clients", "adapters (rabbitmq)": "python-clients", "container_image (rabbitmq)": "python-clients"}  # suites whose cases a script of tests/setup brings
 ON_EVERY_BUS = ("knative_control", "knative_delivery", "knative_filters", "knative_ingress", "delivery_policies", "dlq", "pause", "keep_cursor")
 BUSES = ("faulty,inner=memory", "log", "kafka,bootstrap.servers=$LEAT_KAFKA", "rabbitmq,host=$LEAT_RABBITMQ", "pubsub,emulator=$LEAT_PUBSUB,project=leat-tests")  # beside memory; as `serve --bus` takes them
-SAMPLED = ("faulty", "kafka", "rabbitmq", "pubsub")  # of a test's rows these take one, each another one; memory and log take all, and so do these when T names them
+SAMPLED = ("faulty", "kafka", "rabbitmq", "pubsub")  # of a test's rows these take one, each another one; memory and log take all, and so do these when T names them, or ALL is set
 ADAPTERS = ("kafka", "rabbitmq", "pubsub", "kubernetes")  # beside those that need nothing, rows of server adapters
 LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the largest event of theirs is 10 MiB
-# Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all).
+# Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all), or ALL is set.
 LONG = ("server knative_delivery (kafka", "server knative_filters (kafka", "server knative_ingress (kafka", "server kafka_expiry", "crash of a kafka and of leat on it",
         "server knative_delivery (rabbitmq", "server knative_delivery (pubsub", "crash of a rabbitmq and of leat on it")
 AGAIN_MAX = 5  # suites that are run once more: when more fail, the machine is not the reason
@@ -110,7 +111,7 @@ def server_suites():
             continue
         for n, bus in enumerate([None, *(BUSES if name in ON_EVERY_BUS else [])]):
             system = bus and bus.partition(",")[0]
-            some = system in SAMPLED and not WORD
+            some = system in SAMPLED and not WORD and not ALL
             env = {"LEAT": str(ROOT / program), **({"LEAT_BUS": bus} if bus else {}), **({"LEAT_ROWS": str(n)} if some else {})}
             title = f"server {name}" + (f" ({system}{', a row of each' if some else ''})" if bus else "")
             yield Suite(title, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", source], program, san, env=env)
@@ -177,7 +178,7 @@ def environment(suite):
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:intercept_strndup=0")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     env.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
-    for name in ("T", "SAN", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    for name in ("T", "SAN", "ALL", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         env.pop(name, None)
     return env
 
@@ -234,7 +235,7 @@ def wants(suite, node):
 
 
 def main():
-    suites = [s for s in all_suites() if WORD in s.name and (WORD or not s.name.startswith(LONG))]
+    suites = [s for s in all_suites() if WORD in s.name and (WORD or ALL or not s.name.startswith(LONG))]
     if not suites:
         print(f"no suite's name holds '{WORD}'; they are:\n  " + "\n  ".join(s.name for s in all_suites()))
         return 2

@@ -125,5 +125,10 @@ def test_a_sampled_suite_runs_every_test_with_one_row_and_together_they_run_many
 def test_every_kind_of_suite_is_there():
     names = [s.name for s in suites.all_suites()]
     assert len(names) == len(set(names)) and {n.partition(" ")[0] for n in names} >= {"lint", "build", "unit", "fault", "contract", "crash", "server", "example", "fuzz"}
+    some = set(names)
+    listed = "import suites; print(*(s.name for s in suites.all_suites()), sep='\\n')"
+    said = subprocess.run([sys.executable, "-c", listed], cwd=pathlib.Path(suites.__file__).parent, env={**os.environ, "ALL": "1"}, capture_output=True, text=True).stdout
+    assert {"server dlq (kafka)", "server dlq (log)"} <= set(said.splitlines()) and "a row of each" not in said
+    assert {"server dlq (kafka, a row of each)", "server dlq (log)"} <= some
     made = subprocess.run([sys.executable, suites.__file__], env={"T": "no such word", "PATH": "/usr/bin"}, capture_output=True, text=True)
     assert made.returncode == 2 and "no suite's name holds" in made.stdout
