@@ -68,7 +68,8 @@ void rabbit_verify(struct bus *b, struct bus_channel *c, struct bus_op *op)
     struct bus_op **ops = under_way ? &c->verify->waiting : &c->verify->ops;
     op->owner = *ops;
     *ops = op;
+    if (under_way)
+        return;
     c->verify->channel = c;
-    if (!under_way)
-        look(c->verify);
+    look(c->verify);
 }
