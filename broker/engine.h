@@ -40,6 +40,7 @@ struct engine_options {
     bool shared;           /* the buses are other processes' too: only what can be shared is used, nothing removed */
     bool forever;          /* deliveries are tried again until they are taken: nothing is parked */
     bool register_sources; /* sources' webhooks are registered at their origins; else another process does it */
+    const char *feeds;     /* the folder where feedlets keep what they started; NULL: none, or none may run */
     size_t trace_bytes;    /* memory of the traces of all loops together (trace.h); 0: none */
 };
 
@@ -245,6 +246,8 @@ struct engine_reports {
      * had one when it was last told. NULL: nobody keeps it. */
     void (*replaying)(void *arg, const char *cursor, bool there);
     bool (*was_replaying)(void *arg, const char *cursor);
+    /* Whether an object has this uid. NULL: nobody knows. */
+    bool (*is_there)(void *arg, const char *uid);
     /* How the source of this key stands: reason NULL, all is well; else what its condition is to say. */
     void (*source_state)(void *arg, const char *key, const char *reason, const char *message);
     /* To what a key stands for, at most once a second of each reason. NULL: nobody asks; likewise the next. */

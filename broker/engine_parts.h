@@ -69,6 +69,7 @@ struct engine {
     uint64_t stop_deadline_ns;
     struct engine_rest rest;
     unsigned unregistering; /* registrations that are ending */
+    bool feeds_looked;      /* engine_feeds.c: once is enough */
     bool buses_stopped;
     struct loop_timer timer;
     struct list *stopping_bus;
@@ -175,6 +176,7 @@ void engine_source_unregister(struct engine_source *s, bool remove);
  * (engine_sources.c). */
 void engine_sources_choose(struct engine *e);
 void engine_sources_register(struct engine *e);
+void engine_feeds_left(struct engine *e); /* engine_feeds.c */
 
 /* ---- engine_places.c: up to where sources have done their work ---- */
 

@@ -142,6 +142,7 @@ void engine_sources_register(struct engine *e)
     if (!e->options.register_sources)
         return;
     engine_places_watch(e);
+    engine_feeds_left(e);
     list_each(l, tmp, &e->sources)
         register_source(container_of(l, struct engine_source, link));
 }

@@ -54,7 +54,7 @@ struct server {
     const char *bus; /* the default one, and its parameters; owned: the array, and the directory in it */
     struct bus_param *bus_params;
     size_t bus_param_count;
-    char *bus_dir;
+    char *bus_dir, *feeds_dir;
     bool ready_said, stopping;
     enum serve_end end;
 };
@@ -368,6 +368,12 @@ static bool was_replaying(void *arg, const char *cursor)
     return replay_kept(s->store, cursor);
 }
 
+static bool is_there(void *arg, const char *uid)
+{
+    struct server *s = arg;
+    return resource_uid_is_there(s->table, uid);
+}
+
 static void source_state(void *arg, const char *key, const char *reason, const char *message)
 {
     struct server *s = arg;
@@ -391,6 +397,9 @@ static void healthy(void *arg, const char *key, bool good, const char *reason, c
 static enum err start_engine(struct server *s, struct diag *d)
 {
     const struct serve_options *o = s->options;
+    bool feeds = o->data_dir && o->commands != PLAN_COMMANDS_NONE;
+    if (feeds && asprintf(&s->feeds_dir, "%s/feeds", o->data_dir) < 0)
+        return diag_set(d, ERR_NOMEM, "out of memory");
     const struct engine_options e = {
         .loops = o->loops,
         .event_bytes_max = o->event_bytes_max ? o->event_bytes_max : EVENT_BYTES_MAX,
@@ -406,11 +415,12 @@ static enum err start_engine(struct server *s, struct diag *d)
         .observe = o->auto_create_event_types,
         .shared = o->shared,
         .register_sources = o->sources,
+        .feeds = feeds ? s->feeds_dir : NULL,
         .forever = o->forever,
     };
-    const struct engine_reports reports = {source_report, applied, made,      bus_failed,    observed,
-                                           keep_places,   place,   replaying, was_replaying, source_state,
-                                           happened,      healthy, s};
+    const struct engine_reports reports = {
+        source_report, applied,       made,     bus_failed,   observed, keep_places, place,
+        replaying,     was_replaying, is_there, source_state, happened, healthy,     s};
     enum err err = engine_new(s->loop, &e, &s->engine, d);
     if (err != OK)
         return err;
@@ -564,6 +574,7 @@ static void clean_up(struct server *s)
     loop_free(s->loop);
     free(s->bus_params);
     free(s->bus_dir);
+    free(s->feeds_dir);
 }
 
 enum serve_end serve(const struct serve_options *options)

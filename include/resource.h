@@ -201,6 +201,7 @@ const struct resource *resource_get(const struct resource_table *t, const struct
  */
 const struct resource *resource_next(const struct resource_table *t, const struct kind *kind,
                                      const char *namespace_name, size_t *cursor);
+bool resource_uid_is_there(const struct resource_table *t, const char *uid); /* it looks at all of them */
 /* The cursor of resource_next behind the object of this kind, namespace and name, be it there or not. */
 size_t resource_behind(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                        const char *name);

@@ -133,6 +133,12 @@ struct source_ops {
     /* Ends it; with `remove` the webhook is deleted at the origin first (one try, 10 s at most). */
     void (*register_stop)(struct source_registration *r, bool remove, void (*stopped)(void *arg), void *arg);
 
+    /* Ends what was registered for an object that has gone while no process ran, of which nothing is left but what this
+     * source kept in the file `uid` of `folder`. OK: `report` is called with what goes wrong, `stopped` when it is
+     * over, both on `control`. Else *d says why not, and the file stays. NULL op: it keeps nothing. */
+    enum err (*stop_left)(const char *folder, const char *uid, struct loop *control, source_report_fn *report,
+                          void (*stopped)(void *arg), void *arg, struct diag *d);
+
     /* Runs it alone: the rest of `leat source NAME ...`. Environment K_SINK, K_CE_OVERRIDES ... Returns the exit code.
      */
     int (*main)(int argc, char **argv);

@@ -33,12 +33,12 @@
 #define LOOK_NS (200 * NS_PER_MS)            /* at what is being stopped */
 #define LOOKS_MAX 600                        /* two minutes: more than a STOP takes; then nobody is at it any more */
 #define CONTEXT_MAX 12288                    /* bytes; Kubernetes reads 4,096 of a termination log */
-#define PARAMS_MAX 64                        /* words of the command, and ours */
 #define EMPTY_CONTEXT "eyJDb250ZXh0Ijp7fX0=" /* {"Context":{}} */
 
 struct feedlet {
     struct source_registration head;
     const struct source_spec *spec;
+    struct feedlet_left *left; /* owned: whose spec that is, where a file alone tells of the feed; else NULL */
     struct loop *loop;
     source_report_fn *report;
     void *arg;
@@ -48,7 +48,7 @@ struct feedlet {
     struct sink sink;
     struct source_counters counters;
     struct source *run, *last; /* the command; NULL: none runs */
-    struct source_param params[PARAMS_MAX];
+    struct source_param params[FEEDLET_PARAMS_MAX];
     char texts[4][CONTEXT_MAX * 2]; /* of parameters that are made for the run */
     struct source_spec run_spec;
     enum { START, STOP } operation;
@@ -78,7 +78,7 @@ static void begin(struct feedlet *f);
 
 static void put(struct feedlet *f, const char *name, const char *value)
 {
-    assert(f->run_spec.param_count < PARAMS_MAX);
+    assert(f->run_spec.param_count < FEEDLET_PARAMS_MAX);
     f->params[f->run_spec.param_count++] = (struct source_param){name, value};
 }
 
@@ -94,7 +94,7 @@ static void make_spec(struct feedlet *f)
     f->run_spec = (struct source_spec){
         .type = "process", .namespace_name = f->spec->namespace_name, .name = f->spec->name, .params = f->params};
     put(f, "container", "feedlet");
-    for (size_t i = 0; i < f->spec->param_count && f->run_spec.param_count < PARAMS_MAX - 8; i++)
+    for (size_t i = 0; i < f->spec->param_count && f->run_spec.param_count < FEEDLET_PARAMS_MAX - 8; i++)
         if (strcmp(f->spec->params[i].name, "command") == 0 || strcmp(f->spec->params[i].name, "env") == 0)
             put(f, f->spec->params[i].name, f->spec->params[i].value);
     put_env(f, 0, "FEED_OPERATION", f->operation == START ? "START" : "STOP");
@@ -150,7 +150,7 @@ static void keep(struct feedlet *f)
     free(f->context);
     f->context = left ? left : strdup(EMPTY_CONTEXT);
     const struct feedlet_state state = {feedlet_fingerprint(f->spec), f->context};
-    if (f->context && f->file[0] && feedlet_state_write(f->file, &state, &d) != OK)
+    if (f->context && f->file[0] && feedlet_state_write(f->file, &state, f->spec, &d) != OK)
         tell(f, false, "FeedContextNotKept", d.text);
     else
         tell(f, true, NULL, NULL);
@@ -315,21 +315,17 @@ static void finished(struct loop_task *t)
     void *arg = f->stopped_arg;
     loop_timer_stop(f->loop, &f->timer);
     free(f->context);
+    feedlet_left_free(f->left);
     free(f);
     stopped(arg);
 }
 
-static enum err register_start(const struct source_spec *spec, struct loop *control, struct http_client *client,
-                               const char *webhook_url, const char *known_id, source_report_fn *report, void *arg,
-                               struct source_registration **out)
+static struct feedlet *feedlet_new(const struct source_spec *spec, const char *folder, const char *uid,
+                                   struct loop *control, source_report_fn *report, void *arg)
 {
-    (void)client;
-    (void)webhook_url;
-    (void)known_id;
     struct feedlet *f = calloc(1, sizeof *f);
-    const char *folder = source_param(spec, "folder", NULL), *uid = source_param(spec, "uid", "");
     if (!f)
-        return ERR_NOMEM;
+        return NULL;
     f->head.ops = &feedlet_source;
     f->spec = spec;
     f->loop = control;
@@ -339,14 +335,27 @@ static enum err register_start(const struct source_spec *spec, struct loop *cont
     loop_timer_init(&f->timer, on_timer);
     loop_task_init(&f->stopped_task, finished);
     if (folder) {
-        (void)!mkdir(folder, 0700);
-        int n = snprintf(f->file, sizeof f->file, "%s/%s", folder, uid);
-        int m = snprintf(f->claimed, sizeof f->claimed, "%s/%s.stopping", folder, uid);
-        if (n >= (int)sizeof f->file || m >= (int)sizeof f->claimed) {
-            free(f);
-            return ERR_INVALID;
-        }
+        snprintf(f->file, sizeof f->file, "%s/%s", folder, uid);
+        snprintf(f->claimed, sizeof f->claimed, "%s/%s.stopping", folder, uid);
     }
+    return f;
+}
+
+static enum err register_start(const struct source_spec *spec, struct loop *control, struct http_client *client,
+                               const char *webhook_url, const char *known_id, source_report_fn *report, void *arg,
+                               struct source_registration **out)
+{
+    (void)client;
+    (void)webhook_url;
+    (void)known_id;
+    const char *folder = source_param(spec, "folder", NULL), *uid = source_param(spec, "uid", "");
+    if (folder && strlen(folder) + strlen(uid) + sizeof "/.stopping" > sizeof((struct feedlet *)0)->file)
+        return ERR_INVALID;
+    struct feedlet *f = feedlet_new(spec, folder, uid, control, report, arg);
+    if (!f)
+        return ERR_NOMEM;
+    if (folder)
+        (void)!mkdir(folder, 0700);
     *out = &f->head;
     tell(f, false, "FeedletRuns", "the feedlet is starting what brings the events");
     look(f);
@@ -374,6 +383,33 @@ static void register_stop(struct source_registration *r, bool remove, void (*sto
     begin(f);
 }
 
+static enum err stop_left(const char *folder, const char *uid, struct loop *control, source_report_fn *report,
+                          void (*stopped)(void *arg), void *arg, struct diag *d)
+{
+    struct feedlet_left *left = NULL;
+    struct feedlet_state known = {0};
+    char file[4096], claimed[4096];
+    int n = snprintf(file, sizeof file, "%s/%s", folder, uid);
+    int m = snprintf(claimed, sizeof claimed, "%s.stopping", file);
+    if (n >= (int)sizeof file || m >= (int)sizeof claimed)
+        return diag_set(d, ERR_INVALID, "%.100s: the name is too long", uid);
+    if (access(file, F_OK) != 0)
+        (void)!rename(claimed, file); /* who was stopping it was killed */
+    enum err e = feedlet_left_read(file, &left, d);
+    if (!e)
+        e = feedlet_state_read(file, &known, d);
+    struct feedlet *f = e ? NULL : feedlet_new(&left->spec, folder, uid, control, report, arg);
+    if (!f) {
+        free(known.context);
+        feedlet_left_free(left);
+        return e ? e : diag_set(d, ERR_NOMEM, "out of memory");
+    }
+    f->left = left;
+    f->context = known.context;
+    register_stop(&f->head, true, stopped, arg);
+    return OK;
+}
+
 /* ---- the part on the data loops: there is none ---- */
 
 static enum err check(const struct source_spec *spec, struct diag *d)
@@ -381,8 +417,8 @@ static enum err check(const struct source_spec *spec, struct diag *d)
     size_t words = 0;
     for (size_t i = 0; i < spec->param_count; i++)
         words += strcmp(spec->params[i].name, "command") == 0;
-    if (words == 0 || words > PARAMS_MAX / 2)
-        return diag_set(d, ERR_INVALID, "the feedlet's command must have 1 to %d words", PARAMS_MAX / 2);
+    if (words == 0 || words > FEEDLET_PARAMS_MAX / 2)
+        return diag_set(d, ERR_INVALID, "the feedlet's command must have 1 to %d words", FEEDLET_PARAMS_MAX / 2);
     return OK;
 }
 
@@ -431,4 +467,5 @@ const struct source_ops feedlet_source = {
     .close = close_source,
     .register_start = register_start,
     .register_stop = register_stop,
+    .stop_left = stop_left,
 };

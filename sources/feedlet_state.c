@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The state of one feed in a file: "FINGERPRINT CONTEXT", hexadecimal and base64. The context is what the feedlet
- * wrote, whatever that is: only the feedlet reads it.
+ * The state of one feed in a file: "FINGERPRINT CONTEXT", hexadecimal and base64, and behind that line what
+ * feedlet_left.c has. The context is what the feedlet wrote, whatever that is: only the feedlet reads it.
  */
 #include "feedlet.h"
 
@@ -48,16 +48,42 @@ enum err feedlet_state_read(const char *path, struct feedlet_state *out, struct 
     return OK;
 }
 
-enum err feedlet_state_write(const char *path, const struct feedlet_state *state, struct diag *d)
+static bool write_all(int fd, struct slice text)
+{
+    while (text.len > 0) {
+        ssize_t n = write(fd, text.ptr, text.len);
+        if (n < 0 && errno != EINTR)
+            return false;
+        text = slice_from(text, n > 0 ? (size_t)n : 0);
+    }
+    return true;
+}
+
+static enum err write_file(const char *path, struct slice text, struct diag *d)
 {
     char made[4096];
     int n = snprintf(made, sizeof made, "%s.new", path);
     int fd = n < (int)sizeof made ? open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-    bool good = fd >= 0 && dprintf(fd, "%016llx %s\n", (unsigned long long)state->fingerprint, state->context) > 0 &&
-                fdatasync(fd) == 0;
+    bool good = fd >= 0 && write_all(fd, text) && fdatasync(fd) == 0;
     if (fd >= 0 && close(fd) != 0)
         good = false;
     if (good && rename(made, path) == 0)
         return OK;
     return diag_set(d, ERR_IO, "%.200s cannot be written: %s", path, strerror(errno));
+}
+
+enum err feedlet_state_write(const char *path, const struct feedlet_state *state, const struct source_spec *spec,
+                             struct diag *d)
+{
+    struct buf b;
+    buf_init(&b, SIZE_MAX / 2);
+    buf_printf(&b, "%016llx %s\n", (unsigned long long)state->fingerprint, state->context);
+    feedlet_left_put(&b, spec);
+    enum err e = buf_error(&b);
+    if (!e)
+        e = write_file(path, buf_slice(&b), d);
+    else
+        diag_set(d, e, "out of memory");
+    buf_fini(&b);
+    return e;
 }

@@ -134,6 +134,15 @@ const struct resource *resource_next(const struct resource_table *t, const struc
     return NULL;
 }
 
+bool resource_uid_is_there(const struct resource_table *t, const char *uid)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (strcmp(t->entries[i]->public.uid, uid) == 0)
+            return true;
+    }
+    return false;
+}
+
 size_t resource_behind(const struct resource_table *t, const struct kind *kind, const char *namespace_name,
                        const char *name)
 {

@@ -131,6 +131,36 @@ def test_over_a_restart(leat_binary, sink, feedlet, tmp_path, kill):
         broker.stop()
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_one_that_went_while_nothing_ran_is_stopped_at_the_next_start(leat_binary, sink, feedlet, tmp_path, kill):
+    """By what its file says alone: with the command, the variables and the context of its own; and not where no commands may be run."""
+    data = "--data-dir", tmp_path / "data"
+    feeds = tmp_path / "data" / "feeds"
+    with Broker(tmp_path, [*declared(feedlet), feed(sink), feed(sink, "rye", "stays")], *data, *FILES) as broker:
+        is_ready(broker)
+        is_ready(broker, name="stays")
+        broker.kill() if kill else broker.stop()
+    if kill:  # while it was being stopped
+        [gone] = [f for f in feeds.iterdir() if b"wheat" in base64.b64decode(trigger_of(f))]
+        gone.rename(gone.with_name(gone.name + ".stopping"))
+    left = [feed(sink, "rye", "stays")]
+    with Broker(tmp_path, left, *data) as broker:  # its EventSource went with it, and stays "stays"
+        broker.stop()
+    assert sorted(feedlet.operations) == ["START", "START"]
+    with Broker(tmp_path, left, *data, *FILES) as broker:
+        wait_for(lambda: "STOP" in feedlet.operations and len(list(feeds.iterdir())) == 1, "the stop")
+        broker.stop()
+    assert sorted(feedlet.operations) == ["START", "START", "STOP"]
+    stop = feedlet.journal[2]
+    assert json.loads(base64.b64decode(stop[4]))["resource"] == "wheat" and stop[5] == CONTEXT
+
+
+def trigger_of(file):
+    """What the file of a feed says of FEED_TRIGGER."""
+    values = [base64.b64decode(line.split(b" ")[1]) for line in file.read_bytes().splitlines() if line.startswith(b"env ")]
+    return next(v.partition(b"=")[2] for v in values if v.startswith(b"FEED_TRIGGER="))
+
+
 def test_without_a_data_directory_it_is_stopped_at_the_end(serve, sink, feedlet):
     broker = serve([*declared(feedlet), feed(sink)], *FILES)
     is_ready(broker)

@@ -94,7 +94,7 @@ static void test_feedlet(void **state)
     memset(context, 'A', sizeof context - 1);
     context[sizeof context - 1] = '\0';
     const struct feedlet_state kept = {feedlet_fingerprint(&spec), context};
-    assert_int_equal(feedlet_state_write(path, &kept, &d), OK);
+    assert_int_equal(feedlet_state_write(path, &kept, &spec, &d), OK);
     assert_int_equal(feedlet_state_read(path, &s, &d), OK);
     assert_string_equal(s.context, context);
     assert_true(s.fingerprint == kept.fingerprint);
@@ -112,12 +112,50 @@ static void test_feedlet(void **state)
     free(s.context);
 }
 
+static void test_what_a_feedlet_left(void **state)
+{
+    (void)state;
+    static const struct source_param params[] = {{"command", "sh"}, {"command", "a b\nc"}, {"env", "X="}, {"uid", "u"}};
+    static const char *const damaged[] = {
+        "",                                           /* of a leat that did not say */
+        ":namespace bnM=\n:name bg==\n",              /* without a command */
+        ":name bg==\ncommand c2g=\n",                 /* whose? */
+        ":namespace bnM=\n:name bg==\ncommand c2g\n", /* cut */
+        ":namespace bnM=\n:name bg==\ncommandc2g=\n", /* no name and value */
+    };
+    struct source_spec spec = spec_of(&params[0]);
+    spec.params = params;
+    spec.param_count = sizeof params / sizeof params[0];
+    char context[] = "A";
+    const struct feedlet_state kept = {1, context};
+    struct feedlet_left *left;
+    struct diag d = {0};
+    assert_int_equal(feedlet_state_write(path, &kept, &spec, &d), OK);
+    assert_int_equal(feedlet_left_read(path, &left, &d), OK);
+    assert_string_equal(left->spec.namespace_name, spec.namespace_name);
+    assert_string_equal(left->spec.name, spec.name);
+    assert_int_equal(left->spec.param_count, spec.param_count);
+    assert_true(feedlet_fingerprint(&left->spec) == feedlet_fingerprint(&spec));
+    feedlet_left_free(left);
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "12 A\n%s", damaged[i]);
+        put(text);
+        assert_int_equal(feedlet_left_read(path, &left, &d), ERR_CORRUPT);
+        assert_non_null(strstr(d.text, path));
+    }
+    unlink(path);
+    assert_int_equal(feedlet_left_read(path, &left, &d), ERR_IO);
+    feedlet_left_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_place_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_feedlet, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_feedlet_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
