@@ -161,6 +161,78 @@ static int list_kinds(void)
     return EXIT_CODE_OK;
 }
 
+/* ---- categories ---- */
+
+static bool is_in(const struct kind *k, const char *category)
+{
+    for (const char *const *c = k->categories; c && *c; c++)
+        if (strcmp(*c, category) == 0)
+            return true;
+    return false;
+}
+
+static bool is_category(const char *word)
+{
+    const struct kind *k;
+    for (size_t i = 0; (k = kind_at(i)); i++)
+        if (is_in(k, word))
+            return true;
+    return false;
+}
+
+/* What is there of one kind, as a table under its name, or added to `all`; false (said): no answer. */
+static bool get_kind(struct client *cl, const struct invocation *in, const struct kind *k, enum output form, cJSON *all,
+                     bool *any)
+{
+    struct buf url;
+    int status;
+    bool everywhere = option_given(in, "all-namespaces");
+    buf_init(&url, 8192);
+    object_url(&url, server_url(in), k, everywhere ? NULL : namespace_of(in), NULL);
+    cJSON *tree = api_send(cl, "GET", url.ptr, NULL, &status), *items = cJSON_GetObjectItemCaseSensitive(tree, "items"),
+          *item;
+    bool some = cJSON_GetArraySize(items) > 0;
+    cJSON_ArrayForEach(item, items) {
+        if (form == OUTPUT_JSON || form == OUTPUT_YAML)
+            managers_hide(item);
+    }
+    if (some && form == OUTPUT_NAME) {
+        print_names(k, items);
+    } else if (some && form == OUTPUT_TABLE) {
+        printf("%s%s%s%s\n", *any ? "\n" : "", k->plural, k->group[0] ? "." : "", k->group);
+        print_table(k, items, everywhere, backlog_put(cl, in, k, items));
+    } else if (some) {
+        while ((item = cJSON_DetachItemFromArray(items, 0)))
+            cJSON_AddItemToArray(all, item);
+    }
+    *any = *any || some;
+    cJSON_Delete(tree);
+    buf_fini(&url);
+    return tree;
+}
+
+/* All kinds of a category ("all", "knative"), each in the version that is kept. */
+static int get_category(const struct invocation *in, const char *category, enum output form)
+{
+    const struct kind *k;
+    struct client *cl = client_new(in);
+    cJSON *all = cJSON_CreateObject(), *items = NULL;
+    bool any = false, everywhere = option_given(in, "all-namespaces");
+    if (cJSON_AddStringToObject(all, "apiVersion", "v1") && cJSON_AddStringToObject(all, "kind", "List"))
+        items = cJSON_AddArrayToObject(all, "items");
+    bool good = cl && items;
+    for (size_t i = 0; good && (k = kind_at(i)); i++)
+        if (k == k->stored && (k->namespaced || everywhere) && is_in(k, category))
+            good = get_kind(cl, in, k, form, items, &any);
+    if (good && (form == OUTPUT_JSON || form == OUTPUT_YAML))
+        print_tree(all, form);
+    else if (good && !any)
+        fprintf(stderr, "No resources found%s.\n", everywhere ? "" : "; -A looks in all namespaces");
+    cJSON_Delete(all);
+    client_free(cl);
+    return good ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+}
+
 static int get_them(const struct invocation *in, enum output form)
 {
     const struct kind *kind;
@@ -172,6 +244,8 @@ static int get_them(const struct invocation *in, enum output form)
         return list_kinds();
     if (is_quarantined_word(in->operands[0]))
         return quarantine_get(in, form);
+    if (in->operand_count == 1 && !kind_by_word(in->operands[0]) && is_category(in->operands[0]))
+        return get_category(in, in->operands[0], form);
     if (!parse_reference(in, &kind, &name))
         return EXIT_CODE_USAGE;
     if (!(cl = client_new(in)))
@@ -211,9 +285,12 @@ const struct command command_get = {
     .summary = "Show resources of a running server",
     .operands = "[KIND[/NAME]]",
     .operand_max = 2,
-    .text = "A kind is given by plural, singular or short name; without one, all kinds are listed.\n"
-            "`leat get quarantined` lists what was stored and is not valid.",
-    .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json",
+    .text =
+        "A kind is given by plural, singular or short name; without one, all kinds are listed. `all` stands for what "
+        "is there of each that Knative has in that category; with -A also for what lies in no namespace.\n"
+        "`leat get quarantined` lists what was stored and is not valid.",
+    .examples = "  leat get channels\n  leat get subscription/orders-to-billing -o yaml\n  leat get feeds -A -o json\n "
+                " leat get all",
     .options = get_options,
     .uses_kinds = true,
     .word = kind_word,

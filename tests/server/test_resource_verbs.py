@@ -191,6 +191,20 @@ def test_wait_goes_on_when_its_server_comes_back(serve, tmp_path, leat_binary):
         assert waiting.wait() == 0, waiting.logs
 
 
+# ---- get ----
+
+
+def test_get_all(serve, leat):
+    broker = serve([channel("a"), mesh("shop"), channel("far", "other"), subscription("s", "a", "http://127.0.0.1:1/")])
+    code, out, err = leat(broker, "get", "all")
+    assert code == 0 and not err and re.findall(r"^[a-z.]+$", out, re.M) == ["channels.messaging.knative.dev", "subscriptions.messaging.knative.dev", "brokers.eventing.knative.dev"] and "far" not in out
+    assert leat(broker, "get", "all", "-o", "name")[1].split() == ["channel.messaging.knative.dev/a", "subscription.messaging.knative.dev/s", "broker.eventing.knative.dev/shop"]
+    everywhere = json.loads(leat(broker, "get", "knative", "-A", "-o", "json")[1])
+    assert everywhere["kind"] == "List" and sorted(i["metadata"]["name"] for i in everywhere["items"] if i["kind"] == "Channel") == ["a", "far"]
+    code, out, err = leat(broker, "get", "all", "-n", "none")
+    assert code == 0 and not out and "No resources found; -A" in err
+
+
 # ---- describe ----
 
 
