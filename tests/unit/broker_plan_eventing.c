@@ -2,6 +2,9 @@
  *
  * Brokers, Triggers and EventTypes: their defaults, what they come to in the plan, and their conditions.
  */
+#include <malloc.h>
+
+#include "../../broker/resource/table.h"
 #include "../lib/resource_rig.h"
 
 #define DOC "---\n"
@@ -71,10 +74,9 @@ static void test_broker(void **state)
     assert_string_equal(rig_text(d, "backoffPolicy"), "exponential");
     assert_string_equal(rig_text(d, "backoffDelay"), "PT0.2S");
     r = rig_get(t, "broker", "k");
-    assert_string_equal(
-        rig_condition(r, "Ready"),
-        "False BrokerClassNotBuiltIn Brokers of the class Natss are not in this build; leave the "
-        "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
+    assert_string_equal(rig_condition(r, "Ready"),
+                        "False BrokerClassNotBuiltIn Brokers of the class Natss are not in this build; leave the "
+                        "annotation eventing.knative.dev/broker.class out for a Broker on the default bus");
     assert_null(at(r, "status", "address"));
     r = rig_get(t, "broker", "d");
     assert_null(cJSON_GetObjectItem(at(r, "spec", "delivery"), "retry"));
@@ -135,9 +137,7 @@ static void test_delivery_is_merged(void **state)
     assert_int_equal(s->delivery.format, -1);
     assert_int_equal(s->delivery.timeout_ns, 2 * NS_PER_S);
     assert_string_equal(s->dead_letter.url, "http://broker/");
-    assert_string_equal(
-        rig_text(rig_status(rig_get(t, "trigger", "own")), "deadLetterSinkUri"),
-        "http://broker/");
+    assert_string_equal(rig_text(rig_status(rig_get(t, "trigger", "own")), "deadLetterSinkUri"), "http://broker/");
     s = rig_subscription(p, "own-dead");
     assert_int_equal(s->delivery.retry, 1);
     assert_int_equal(s->delivery.format, CE_MODE_BINARY);
@@ -609,6 +609,29 @@ static void test_default_bus(void **state)
     resource_table_free(t);
 }
 
+/* What the table has of a Trigger whose JSON has 1.4 KiB, its status included: 1.7 KiB, and room for a field more. Of
+ * ten thousand each 100 bytes are a megabyte, so that what makes this grow should be worth it. */
+#define TRIGGER_BYTES_MAX 2200
+
+static void test_what_a_trigger_takes(void **state)
+{
+    (void)state;
+    BEGIN(BROKER("b", "") "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec:\n"
+                          "  broker: b\n  filter: {attributes: {type: other.77}}\n"
+                          "  subscriber: {uri: 'http://127.0.0.1:16/s77'}\n");
+    const struct resource *r = rig_get(t, "trigger", "t");
+    const struct entry *e = entry_of(r);
+    assert_string_equal(rig_condition(r, "Ready"), "True");
+    assert_ptr_equal(e->object, r->object);
+    assert_non_null(e->status);
+    assert_null(e->next_status);
+    size_t bytes =
+        malloc_usable_size((void *)(uintptr_t)e) + malloc_usable_size(e->object) + malloc_usable_size(e->status);
+    if (bytes > TRIGGER_BYTES_MAX)
+        fail_msg("a Trigger takes %zu bytes", bytes);
+    done(t, p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -631,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_immutable),
         cmocka_unit_test(test_statuses_wait_for_their_plan),
         cmocka_unit_test(test_default_bus),
+        cmocka_unit_test(test_what_a_trigger_takes),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
