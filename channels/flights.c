@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define NO_FLIGHT UINT32_MAX
+#define FIRST 4 /* room of one that began empty */
 
 static enum err grow(struct flights *f, uint32_t count)
 {
@@ -23,9 +24,14 @@ static enum err grow(struct flights *f, uint32_t count)
     return OK;
 }
 
-enum err flights_init(struct flights *f, uint32_t count)
+void flights_init_empty(struct flights *f)
 {
     *f = (struct flights){.first_free = NO_FLIGHT};
+}
+
+enum err flights_init(struct flights *f, uint32_t count)
+{
+    flights_init_empty(f);
     return grow(f, count);
 }
 
@@ -41,7 +47,7 @@ bool flights_full(const struct flights *f)
 
 enum err flights_room(struct flights *f)
 {
-    return flights_full(f) ? grow(f, f->count * 2) : OK;
+    return flights_full(f) ? grow(f, f->count ? f->count * 2 : FIRST) : OK;
 }
 
 struct bus_token flights_begin(struct flights *f, void *entry, void *of)
@@ -75,5 +81,6 @@ struct flight flights_end(struct flights *f, struct bus_token token)
 
 void flights_sort(struct flights *f, int (*by)(const void *a, const void *b))
 {
-    qsort(f->at, f->count, sizeof *f->at, by);
+    if (f->count)
+        qsort(f->at, f->count, sizeof *f->at, by);
 }

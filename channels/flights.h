@@ -21,12 +21,14 @@ struct flights {
     uint32_t count, first_free;
 };
 
+/* Without any memory: flights_room is what makes room. */
+void flights_init_empty(struct flights *f);
 /* With room for `count` (> 0). ERR_NOMEM: nothing is left behind. */
 enum err flights_init(struct flights *f, uint32_t count) must_check;
 void flights_fini(struct flights *f);
 /* Whether the next one needs a longer table. */
 bool flights_full(const struct flights *f);
-/* Room for one more. ERR_NOMEM leaves what there is: the next that ends makes room. */
+/* Room for one more. ERR_NOMEM leaves what there is: the next that ends makes room, where there are any. */
 enum err flights_room(struct flights *f) must_check;
 /* After flights_room's OK. */
 struct bus_token flights_begin(struct flights *f, void *entry, void *of);

@@ -66,10 +66,10 @@
 #define LOG_MATCH_INLINE 6           /* subscriptions that one event matches without further memory */
 #define LOG_DELIVER_MAX 256          /* deliveries of a stream in one go, so that other work gets its turn */
 #define LOG_FOREIGN_NS                                                                                                 \
-    (100 * NS_PER_MS)        /* attach on all loops takes a moment: until then each slot waits for its own */
-#define LOG_FLIGHTS_MIN 4    /* deliveries that a stream has room for from the start; grows with credit */
-#define LOG_EPOCHS_MAX 4     /* filters of the past that a BEHIND subscription remembers */
-#define LOG_SETTLED_MAX 1000 /* settlements, or LOG_TICK_NS, until cursors are written */
+    (100 * NS_PER_MS) /* attach on all loops takes a moment: until then each slot waits for its own */
+#define LOG_STARVED_NS (100 * NS_PER_MS) /* until a stream without memory for its first delivery tries again */
+#define LOG_EPOCHS_MAX 4                 /* filters of the past that a BEHIND subscription remembers */
+#define LOG_SETTLED_MAX 1000             /* settlements, or LOG_TICK_NS, until cursors are written */
 #define LOG_TICK_NS NS_PER_S
 #define LOG_FORGET_NS (7 * 24 * 3600 * NS_PER_S) /* how long a cursor that nobody uses keeps what it needs */
 
@@ -219,16 +219,7 @@ struct log_pending {
     struct log_bus *bus; /* NULL: gone */
     struct bus_channel *channel;
     struct bus_subscription *subscription;
-
-    struct bus_append *append; /* LOG_PENDING_EVENT */
-    struct log_loop *home;
-    const struct ce_event *event; /* a reference */
-    uint32_t spread;
-    bool unmatched; /* no subscription's filter wanted it, and there are some */
     uint64_t bytes, sequence;
-    unsigned match_count, match_room;
-    struct bus_subscription **matches; /* inline or owned */
-    struct bus_subscription *inline_matches[LOG_MATCH_INLINE];
 
     struct letter letter; /* operations */
     struct bus_op *op;    /* NULL: nobody waits */
@@ -237,6 +228,16 @@ struct log_pending {
     unsigned rounds;     /* goes by all loops so often first: what W left for them is then done */
     size_t hop;
     bool posted;
+
+    struct bus_append *append; /* LOG_PENDING_EVENT, as what follows: the others are allocated without it, since each
+                                * channel and subscription keeps one for its end */
+    struct log_loop *home;
+    const struct ce_event *event; /* a reference */
+    uint32_t spread;
+    bool unmatched; /* no subscription's filter wanted it, and there are some */
+    unsigned match_count, match_room;
+    struct bus_subscription **matches; /* inline or owned */
+    struct bus_subscription *inline_matches[LOG_MATCH_INLINE];
 };
 
 static inline void stat_add(_Atomic uint64_t *stat, uint64_t n)

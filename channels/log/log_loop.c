@@ -15,14 +15,16 @@
 
 struct log_pending *log_pending_new(enum log_pending_kind kind)
 {
-    struct log_pending *p = calloc(1, sizeof *p);
+    struct log_pending *p = calloc(1, kind == LOG_PENDING_EVENT ? sizeof *p : offsetof(struct log_pending, append));
     if (!p)
         return NULL;
     p->kind = kind;
     list_init(&p->link);
     list_init(&p->op_link);
-    p->matches = p->inline_matches;
-    p->match_room = LOG_MATCH_INLINE;
+    if (kind == LOG_PENDING_EVENT) {
+        p->matches = p->inline_matches;
+        p->match_room = LOG_MATCH_INLINE;
+    }
     return p;
 }
 
@@ -30,9 +32,11 @@ void log_pending_free(struct log_pending *p)
 {
     if (!p)
         return;
-    ce_event_unref(p->event);
-    if (p->matches != p->inline_matches)
-        free(p->matches);
+    if (p->kind == LOG_PENDING_EVENT) {
+        ce_event_unref(p->event);
+        if (p->matches != p->inline_matches)
+            free(p->matches);
+    }
     free(p);
 }
 

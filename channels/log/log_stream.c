@@ -65,7 +65,16 @@ static struct slot_entry *take_next(struct bus_stream *st, struct slot **from, b
     return NULL;
 }
 
-static unsigned take(struct bus_stream *st, struct taken *out, unsigned most, bool *held)
+static bool has_queued(const struct bus_stream *st)
+{
+    const struct bus_subscription *s = st->subscription;
+    for (size_t i = 0; i < s->slot_count; i++)
+        if (s->shares[i].drainer == st && s->slots[i].queued > 0)
+            return true;
+    return false;
+}
+
+static unsigned take(struct bus_stream *st, struct taken *out, unsigned most, bool *held, bool *starved)
 {
     struct bus_subscription *s = st->subscription;
     struct slot *slot = NULL;
@@ -74,8 +83,12 @@ static unsigned take(struct bus_stream *st, struct taken *out, unsigned most, bo
     assert(s->at[st->at->index] == st && most > 0);
     while (n < most && stat_read(&st->credit) > 0 &&
            !atomic_load_explicit(&s->channel->bus->closed, memory_order_relaxed)) {
-        if (flights_room(&st->flights))
-            break; /* the next settle makes room */
+        if (flights_full(&st->flights) && !has_queued(st))
+            break; /* most streams never have anything, and no room for it */
+        if (flights_room(&st->flights)) {
+            *starved = st->flights.count == 0; /* else the next settle makes room */
+            break;
+        }
         struct slot_entry *e = take_next(st, &slot, held);
         if (!e)
             break;
@@ -98,7 +111,7 @@ static void rest(struct bus_stream *st)
 static void pump(struct bus_stream *st)
 {
     struct taken taken[TAKE_MAX];
-    bool gone = false, held = false;
+    bool gone = false, held = false, starved = false;
     unsigned n = 0, k;
     assert(st->awake && !st->gone);
     st->awake = false;
@@ -107,7 +120,7 @@ static void pump(struct bus_stream *st)
     st->pumped_ns = loop_now_ns(st->at->loop);
     st->dry = false;
     do {
-        k = take(st, taken, LOG_DELIVER_MAX - n < TAKE_MAX ? LOG_DELIVER_MAX - n : TAKE_MAX, &held);
+        k = take(st, taken, LOG_DELIVER_MAX - n < TAKE_MAX ? LOG_DELIVER_MAX - n : TAKE_MAX, &held, &starved);
         for (unsigned i = 0; i < k; i++) {
             st->callbacks.deliver(st->arg, st, taken[i].event, taken[i].token, taken[i].attempt);
             if (gone)
@@ -120,8 +133,12 @@ static void pump(struct bus_stream *st)
     if (held)
         log_yield_hold(st);
     rest(st);
-    if (!st->dry)
+    if (starved) {
+        st->awake = true;
+        loop_timer_start(st->at->loop, &st->timer, LOG_STARVED_NS);
+    } else if (!st->dry) {
         log_stream_wake(st);
+    }
 }
 
 static void pump_task(struct loop_task *t)
@@ -182,10 +199,7 @@ enum err log_attach(struct bus *b, struct bus_subscription *s, struct loop *loop
     struct bus_stream *st = calloc(1, sizeof *st);
     if (!st)
         return ERR_NOMEM;
-    if (flights_init(&st->flights, LOG_FLIGHTS_MIN)) {
-        free(st);
-        return ERR_NOMEM;
-    }
+    flights_init_empty(&st->flights);
     st->subscription = s;
     st->at = l;
     st->callbacks = *callbacks;
