@@ -5,13 +5,12 @@ taken away: every change is seen. What a real one never says is in test_kube_fau
 import base64
 import itertools
 import json
-import socket
-import threading
 
 import pytest
 
 from broker import channel, subscription, to
 from leat import Reply, Sink, wait_for
+from proxy import Proxy
 from real.kubernetes import ADMIN, CLIENT, Kubernetes
 
 NAMES = itertools.count()
@@ -81,51 +80,6 @@ def told(sink, but="mark"):
 def wait_told(sink, *wanted):
     wait_for(lambda: len(told(sink)) >= len(wanted), f"{wanted}, not {told(sink)}")
     assert sorted(told(sink)) == sorted(wanted)
-
-
-class Proxy:
-    """Passes bytes on to a port, until it is cut."""
-
-    def __init__(self, port):
-        self.to, self.open, self.counted, self.refuses = port, [], 0, False
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                here, _ = self.listener.accept()
-            except OSError:
-                return
-            if self.refuses:
-                here.close()
-                continue
-            there = socket.create_connection(("127.0.0.1", self.to))
-            self.counted += 1
-            self.open += [here, there]
-            for a, b in ((here, there), (there, here)):
-                threading.Thread(target=self.pump, args=(a, b), daemon=True).start()
-
-    def pump(self, a, b):
-        try:
-            while piece := a.recv(65536):
-                b.sendall(piece)
-        except OSError:
-            pass
-        for s in (a, b):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def cut(self):
-        for s in self.open:
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        self.open = []
 
 
 # ---- what is told ----
