@@ -195,5 +195,5 @@ int main(void)
         cmocka_unit_test(test_the_feed_of_a_flow),
         cmocka_unit_test(test_2018_that_is_wrong),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
 }
