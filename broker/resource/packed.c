@@ -295,7 +295,7 @@ static cJSON *take_node(struct reader *r)
     case OBJECT:
         return take_members(r, tag == OBJECT);
     }
-    assert(!"a tag of packed_new");
+    assert(false && "a tag of packed_new");
     return NULL;
 }
 
