@@ -28,3 +28,16 @@ bool array_reserve(void *items, size_t *room, size_t need, size_t size)
     *room = more;
     return true;
 }
+
+void array_fit(void *items, size_t *room, size_t count, size_t size)
+{
+    void *at;
+    if (count == *room || count == 0)
+        return;
+    memcpy(&at, items, sizeof at);
+    at = realloc(at, count * size);
+    if (!at)
+        return;
+    memcpy(items, &at, sizeof at);
+    *room = count;
+}

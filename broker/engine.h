@@ -118,15 +118,14 @@ struct engine_health {
     struct engine_trouble *trouble;                             /* owned: the latest */
     uint64_t delivered, failed, dead_lettered, parked, expired; /* counted so far */
     uint64_t dropped, parked_dropped;                           /* likewise, by the bus */
-    bool drops_known;                                           /* the bus has been asked before */
     bool waited;                                                /* once for what was said of the first failure */
 };
 
 struct engine_subscription {
     struct list link;
-    char *key, *cursor;
+    char *key; /* owned, with the texts that follow */
+    const char *cursor, *label_namespace, *label_name;
     bool keep_cursor; /* as the last plan that has it says */
-    char *label_namespace, *label_name;
     struct engine_bus *bus;
     struct engine_channel *channel; /* NULL: it is gone, and lives on for its parked events */
     struct engine_bus *parked_bus;  /* of its dead-letter channel */
@@ -140,10 +139,11 @@ struct engine_subscription {
     int64_t since_ns; /* wall time: made then in this process */
     char *params;     /* as the bus got them last; owned */
     struct engine_fault fault;
-    struct engine_health health;
-    struct filter *filter;   /* likewise; a reference, NULL: everything */
-    struct dlq_session *dlq; /* somebody looks at its parked events; NULL: nobody */
+    struct engine_health *health; /* owned; NULL: nothing has been counted, delivered or dropped, yet */
+    struct filter *filter;        /* likewise; a reference, NULL: everything */
+    struct dlq_session *dlq;      /* somebody looks at its parked events; NULL: nobody */
     bool ready, wanted;
+    bool drops_known;         /* the bus has been asked for what it dropped before */
     bool parked_late;         /* its dead-letter channel is made for the first event; fixed */
     atomic_bool parked_ready; /* set after parked and parked_handle, which the loops read then */
     bool moved;               /* not wanted, but its key and cursor are, on another bus */

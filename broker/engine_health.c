@@ -194,13 +194,28 @@ static void take(struct engine_health *h, _Atomic(struct engine_trouble *) *plac
 
 static struct sender of_subscription(struct engine_subscription *s)
 {
-    return (struct sender){s->engine, s->key, &s->health};
+    return (struct sender){s->engine, s->key, s->health};
 }
 
 void engine_happened(struct engine_subscription *s, const struct happening *what)
 {
     const struct sender who = of_subscription(s);
     happened(&who, what);
+}
+
+/* As it was looked at last: of zeros at first. */
+static const struct engine_health *known(const struct engine_subscription *s)
+{
+    static const struct engine_health nothing;
+    return s->health ? s->health : &nothing;
+}
+
+/* To be written in; false: no memory, and the next look tries again. */
+static bool has_health(struct engine_subscription *s)
+{
+    if (!s->health)
+        s->health = calloc(1, sizeof *s->health);
+    return s->health;
 }
 
 static struct counts counts_of(const struct engine_subscription *s)
@@ -220,7 +235,7 @@ static struct counts counts_of(const struct engine_subscription *s)
 static void take_trouble(struct engine_subscription *s)
 {
     for (size_t i = 0; i < s->engine->shard_count; i++)
-        take(&s->health, &s->shares[i].trouble);
+        take(s->health, &s->shares[i].trouble);
 }
 
 /* Drops are asked for in turn, and those of before the first time are old news. */
@@ -228,28 +243,35 @@ static void look_for_drops(struct engine_subscription *s)
 {
     const struct bus_probe backlog = engine_probe(s->bus, s->handle),
                            parked = engine_probe(s->parked_bus, s->parked_handle);
-    struct engine_health *h = &s->health;
+    const struct engine_health *h = known(s);
     struct happening what = {.warning = true, .reason = "EventsDropped", .kind = "backlog"};
+    if (backlog.dropped == h->dropped && parked.dropped == h->parked_dropped) {
+        s->drops_known = true;
+        return;
+    }
+    if (!has_health(s))
+        return;
+    h = s->health;
     what.message = "events that waited were dropped: the channel is full, or keeps them no longer";
-    what.count = h->drops_known && backlog.dropped > h->dropped ? backlog.dropped - h->dropped : 0;
+    what.count = s->drops_known && backlog.dropped > h->dropped ? backlog.dropped - h->dropped : 0;
     if (what.count)
         engine_happened(s, &what);
     what.kind = "parked";
     what.message = "parked events were dropped: there was no room for more of them";
-    what.count = h->drops_known && parked.dropped > h->parked_dropped ? parked.dropped - h->parked_dropped : 0;
+    what.count = s->drops_known && parked.dropped > h->parked_dropped ? parked.dropped - h->parked_dropped : 0;
     if (what.count)
         engine_happened(s, &what);
-    h->dropped = backlog.dropped;
-    h->parked_dropped = parked.dropped;
-    h->drops_known = true;
+    s->drops_known = true;
+    s->health->dropped = backlog.dropped;
+    s->health->parked_dropped = parked.dropped;
 }
 
 static void look_at(struct engine_subscription *s)
 {
     const struct counts now = counts_of(s);
-    const struct sender who = of_subscription(s);
-    if (!is_news(&s->health, &now))
+    if (!is_news(known(s), &now) || !has_health(s))
         return;
+    const struct sender who = of_subscription(s);
     take_trouble(s);
     judge(&who, &now);
 }
@@ -316,7 +338,11 @@ void engine_health_stop(struct engine *e)
 
 void engine_health_fini(struct engine_subscription *s)
 {
-    take_trouble(s);
-    free(s->health.trouble);
-    free(s->health.told);
+    for (size_t i = 0; i < s->engine->shard_count; i++)
+        free(atomic_exchange(&s->shares[i].trouble, NULL));
+    if (!s->health)
+        return;
+    free(s->health->trouble);
+    free(s->health->told);
+    free(s->health);
 }

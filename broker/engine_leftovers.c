@@ -26,9 +26,6 @@ void engine_subscription_free(struct engine_subscription *s)
     list_remove(&s->link);
     engine_channel_free(s->parked);
     free(s->key);
-    free(s->cursor);
-    free(s->label_namespace);
-    free(s->label_name);
     free(s->params);
     engine_fault_fini(&s->fault);
     engine_health_fini(s);

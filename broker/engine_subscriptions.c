@@ -53,6 +53,23 @@ static void provision_parked(struct engine_subscription *s, const struct plan_ch
     engine_channel_provision(s->parked, s->parked->key, channel->parked_params, count);
 }
 
+/* In one allocation: many subscriptions rest. */
+static bool copy_texts(struct engine_subscription *s, const struct plan_subscription *p)
+{
+    const char *const texts[] = {p->key, p->cursor, p->namespace_name, p->name};
+    const char **const places[] = {NULL, &s->cursor, &s->label_namespace, &s->label_name};
+    size_t len = 0;
+    for (size_t i = 0; i < 4; i++)
+        len += strlen(texts[i]) + 1;
+    char *at = s->key = malloc(len);
+    for (size_t i = 0; at && i < 4; i++) {
+        if (places[i])
+            *places[i] = at;
+        at = stpcpy(at, texts[i]) + 1;
+    }
+    return s->key;
+}
+
 static struct engine_subscription *make_subscription(struct engine *e, const struct plan_subscription *p,
                                                      struct engine_channel *channel, struct engine_bus *parked)
 {
@@ -65,12 +82,8 @@ static struct engine_subscription *make_subscription(struct engine *e, const str
     s->since_ns = clock_wall_ns(engine_clock(e));
     s->channel = channel;
     s->bus = channel->bus;
-    s->key = strdup(p->key);
-    s->cursor = strdup(p->cursor);
-    s->label_namespace = strdup(p->namespace_name);
-    s->label_name = strdup(p->name);
     s->parked_bus = parked;
-    if (!s->key || !s->cursor || !s->label_namespace || !s->label_name || !make_parked(s)) {
+    if (!copy_texts(s, p) || !make_parked(s)) {
         engine_subscription_free(s);
         return NULL;
     }

@@ -47,7 +47,7 @@ static enum err make_spec(struct shard_stream *stream, struct routing *r, struct
     *spec = (struct dispatch_spec){
         .name = p->key,
         .namespace_name = p->namespace_name,
-        .delivery = p->delivery,
+        .delivery = *p->delivery,
         .reply_must_be_event = p->reply_must_be_event,
         .in_flight_max = p->in_flight_max,
         .rate_interval_ns = p->rate_interval_ns,
@@ -66,7 +66,7 @@ static enum err make_spec(struct shard_stream *stream, struct routing *r, struct
     };
     if (engine_options_of(s->engine)->forever) {
         spec->delivery.forever = true;
-        if (!p->delivery.backoff_max_ns)
+        if (!p->delivery->backoff_max_ns)
             spec->delivery.backoff_max_ns = FOREVER_WAIT_NS_MAX;
     }
     enum err e = spec->counters ? shard_sink(s, r, &p->subscriber, &spec->subscriber) : ERR_NOMEM;
@@ -133,6 +133,12 @@ static void stream_stopped(struct dispatch_sleeper *sleeper)
     shard_finished_one(s);
 }
 
+/* What its stream on this loop takes at least, whatever its batches are. */
+static unsigned credit_of(const struct plan_subscription *p)
+{
+    return p->order == ORDER_STRICT ? 1 : p->in_flight_max ? p->in_flight_max : DISPATCH_IN_FLIGHT;
+}
+
 static enum err start_stream(struct shard *s, struct routing *r, size_t i)
 {
     static const struct dispatch_sleeper_ops ops = {wake, stream_stopped};
@@ -144,7 +150,7 @@ static enum err start_stream(struct shard *s, struct routing *r, size_t i)
     stream->index = (uint32_t)i;
     stream->wanted = true;
     enum err e = dispatch_sleeper_start(&stream->sleeper, s->dispatcher, subscription->channel->bus->bus,
-                                        subscription->handle, &ops);
+                                        subscription->handle, &ops, credit_of(&r->plan->subscriptions[i]));
     if (e != OK) {
         free(stream);
         return e;

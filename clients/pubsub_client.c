@@ -82,6 +82,13 @@ static void end_read(struct pubsub_call *call, const struct http_response *r)
     struct pubsub_failure f;
     struct diag d = {0};
     enum err e = OK;
+    if (r->body_cut && call->kind == PUBSUB_PULL) { /* who asks for fewer messages may read them */
+        pubsub_failure_set(&f, ERR_TOO_LARGE, true, "TooLarge", "%s: the answer of %s has more than %u bytes",
+                           call->about.what, call->about.endpoint, PUBSUB_REPLY_BYTES_MAX);
+        f.status = r->status;
+        end_failed(call, &f);
+        return;
+    }
     if (r->body_cut)
         e = diag_set(&d, ERR_PROTOCOL, "the answer has more than %u bytes", PUBSUB_REPLY_BYTES_MAX);
     else if (call->kind == PUBSUB_PULL)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streams that are made by their first event. A sleeper is attached with credit for one event, and has nothing else;
+ * Streams that are made by their first event. A sleeper is attached with the stream's credit, and has nothing else;
  * the event makes the stream, which takes over what is attached, the credit and the event.
  *
  *     asleep ──event, or somebody injects──→ awake: all is the stream's ──stop──→ gone with the stream
  *        │ ↑
- *        │ └─ STARVED_WAIT_NS later: credit for one event again
+ *        │ └─ STARVED_WAIT_NS later: its credit again
  *        ├──event, but no stream could be made──→ refused: the event is back with the bus
  *        └──stop──→ detaching ──→ gone
  *
@@ -51,6 +51,14 @@ static void sleeper_go(struct dispatch_sleeper *s)
     s->bus->ops->detach(s->bus, s->source, &l->op);
 }
 
+static void give_again(struct dispatch_sleeper *s)
+{
+    unsigned n = s->refused;
+    s->credit += n;
+    s->refused = 0;
+    s->bus->ops->credit(s->bus, s->source, n);
+}
+
 void sleepers_due(struct loop_timer *t)
 {
     struct dispatcher *d = container_of(t, struct dispatcher, sleepers_timer);
@@ -62,7 +70,7 @@ void sleepers_due(struct loop_timer *t)
         if (s->stopping)
             sleeper_go(s);
         else if (!s->stream)
-            s->bus->ops->credit(s->bus, s->source, 1);
+            give_again(s);
     }
 }
 
@@ -78,6 +86,8 @@ static void sleeper_deliver(void *arg, struct bus_stream *source, const struct c
     if (!s->stream && s->ops->wake(s) != OK) {
         assert(!s->stream);
         s->bus->ops->settle(s->bus, source, token, BUS_RELEASE);
+        s->credit--;
+        s->refused++;
         sleeper_waits(s);
         return;
     }
@@ -94,22 +104,22 @@ static void sleeper_revoked(void *arg, struct bus_stream *source, struct bus_tok
 /* ---- its life ---- */
 
 enum err dispatch_sleeper_start(struct dispatch_sleeper *s, struct dispatcher *d, struct bus *bus,
-                                struct bus_subscription *subscription, const struct dispatch_sleeper_ops *ops)
+                                struct bus_subscription *subscription, const struct dispatch_sleeper_ops *ops,
+                                unsigned credit)
 {
     static const struct bus_stream_callbacks callbacks = {.deliver = sleeper_deliver, .revoked = sleeper_revoked};
-    *s = (struct dispatch_sleeper){.dispatcher = d, .bus = bus, .ops = ops};
+    *s = (struct dispatch_sleeper){.dispatcher = d, .bus = bus, .ops = ops, .credit = credit};
     list_init(&s->link);
     enum err e = bus->ops->attach(bus, subscription, d->loop, &callbacks, s, &s->source);
     if (e == OK)
-        bus->ops->credit(bus, s->source, 1);
+        bus->ops->credit(bus, s->source, credit);
     return e;
 }
 
 enum err dispatch_sleeper_begin(struct dispatch_sleeper *s, const struct dispatch_spec *spec)
 {
     assert(!s->stream && !s->stopping);
-    bool refused = !list_empty(&s->link); /* then the bus has used its credit */
-    enum err e = stream_take_over(s->dispatcher, s->bus, s->source, refused ? 0 : 1, spec, &s->stream);
+    enum err e = stream_take_over(s->dispatcher, s->bus, s->source, s->credit, spec, &s->stream);
     if (e == OK)
         list_remove(&s->link);
     return e;

@@ -12,4 +12,7 @@
  * the array stays. False: no memory, and nothing has changed. */
 bool array_reserve(void *items, size_t *room, size_t need, size_t size) __attribute__((warn_unused_result));
 
+/* Gives back the room beyond `count`, of an array that grows no more: it moves. Without memory to do that it stays. */
+void array_fit(void *items, size_t *room, size_t count, size_t size);
+
 #endif

@@ -164,12 +164,13 @@ enum err dispatch_stream_update(struct dispatch_stream *s, const struct dispatch
 void dispatch_stream_stop(struct dispatch_stream *s, uint64_t deadline_ns, void (*stopped)(void *arg), void *arg);
 
 /* A stream that its first event makes, or whoever injects one: most of the subscriptions of a large broker rest, and a
- * stream with its terms and sinks takes about 2 KiB, a sleeper 64 bytes. Until then it is attached with credit for one
- * event. Lies in the owner's structure, from start until ops->stopped; on the dispatcher's loop. */
+ * stream with its terms and sinks takes about 2 KiB, a sleeper 64 bytes. Until then it is attached with the credit that
+ * the stream will ask for: a bus may need a round trip for more of it, and may not take back what it gave for it. Lies
+ * in the owner's structure, from start until ops->stopped; on the dispatcher's loop. */
 struct dispatch_sleeper;
 struct dispatch_sleeper_ops {
     /* Makes the stream, by dispatch_sleeper_begin under the terms of now. Not OK: the event is back with the bus, which
-     * is asked for one again after 100 ms. */
+     * gets the credit for it again after 100 ms. */
     enum err (*wake)(struct dispatch_sleeper *s);
     void (*stopped)(struct dispatch_sleeper *s); /* never inside the call of stop; it is the owner's again */
 };
@@ -180,12 +181,14 @@ struct dispatch_sleeper {
     struct bus_stream *source;
     const struct dispatch_sleeper_ops *ops;
     struct list link;
+    unsigned credit, refused; /* that the bus has; for what was refused, and is to have again */
     bool stopping;
 };
-/* What attach says; then nothing has begun. `ops` is borrowed. */
+/* What attach says; then nothing has begun. `ops` is borrowed. `credit`: 1 or more, and no more than the stream takes,
+ * as by its in_flight_max. */
 enum err dispatch_sleeper_start(struct dispatch_sleeper *s, struct dispatcher *d, struct bus *bus,
-                                struct bus_subscription *subscription,
-                                const struct dispatch_sleeper_ops *ops) must_check;
+                                struct bus_subscription *subscription, const struct dispatch_sleeper_ops *ops,
+                                unsigned credit) must_check;
 /* Of one that is asleep and does not stop. Errors as dispatch_stream_start's; then it is asleep still. */
 enum err dispatch_sleeper_begin(struct dispatch_sleeper *s, const struct dispatch_spec *spec) must_check;
 /* As dispatch_stream_stop; then ops->stopped. */

@@ -51,20 +51,20 @@ struct plan_subscription {
     const char *uid, *namespace_name, *name;
     const char *key;    /* stable and unique */
     const char *cursor; /* its name on the bus: its uid, or that of one of the same key, which left it behind */
-    bool keep_cursor;   /* it leaves its cursor behind when it goes */
     size_t channel;
     size_t parked_bus; /* index of the bus that keeps what nobody took: its channel's, but where that is somebody else's
                         */
     struct plan_target subscriber, reply, dead_letter; /* of a paused one perhaps none at all: it waits for them */
-    struct delivery delivery;
-    bool reply_must_be_event;
-    struct filter *filter;  /* a reference; NULL: everything */
-    unsigned in_flight_max; /* in all loops together; 0: the default, on each loop */
+    const struct delivery *delivery;                   /* never NULL; shared with others of equal terms */
+    struct filter *filter;                             /* a reference; NULL: everything */
     uint64_t rate_interval_ns;
-    enum dispatch_order order;
     uint64_t dedup_window_ns;
-    unsigned batch_max;
     uint64_t batch_wait_ns;
+    unsigned in_flight_max; /* in all loops together; 0: the default, on each loop */
+    unsigned batch_max;
+    enum dispatch_order order;
+    bool keep_cursor; /* it leaves its cursor behind when it goes */
+    bool reply_must_be_event;
     bool paused;   /* keeps its backlog and delivers nothing */
     bool one_loop; /* a limit spans the loops (in_flight_max, rate, dedup, batch, strict order): one loop drains it all
                     */

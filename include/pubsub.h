@@ -75,7 +75,8 @@ struct pubsub_answer {
     uint64_t retry_after_ns; /* how long the service asks to wait; 0: it does not */
     /* Of a failure: a stable CamelCase word for a condition or notice, and one sentence with what to do. Codes:
      * NotFound, ProjectNotFound, PermissionDenied, ApiDisabled, WrongCredentials, CredentialsUnavailable,
-     * QuotaExceeded, AlreadyExists, Refused, Conflict, Unavailable, Unreachable, TimedOut, NotPubSub, NoMemory. */
+     * QuotaExceeded, AlreadyExists, Refused, Conflict, Unavailable, Unreachable, TimedOut, TooLarge (of what a pull
+     * brought: ask for fewer), NotPubSub, NoMemory. */
     const char *code, *text;
     /* pubsub_publish: the ids, in the order of the messages. */
     const struct slice *message_ids;

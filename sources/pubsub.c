@@ -89,6 +89,7 @@ static void pulled(void *arg, const struct pubsub_answer *a)
     s->call = NULL;
     if (a->err == OK || a->err == ERR_TIMEOUT) { /* nobody answered for two minutes: as good as nothing there */
         all_well(s);
+        s->pull_max = s->pull_max * 2 < PUBSUB_SOURCE_HELD_MAX ? s->pull_max * 2 : PUBSUB_SOURCE_HELD_MAX;
         for (size_t i = 0; i < a->received_count; i++)
             pubsub_take(s, &a->received[i]);
         pubsub_pump(s);
@@ -99,6 +100,8 @@ static void pulled(void *arg, const struct pubsub_answer *a)
         s->failures = 1;
         make(s); /* somebody deleted it */
     } else {
+        if (a->err == ERR_TOO_LARGE)
+            s->pull_max = s->pull_max > 4 ? s->pull_max / 4 : 1;
         fail(s, a->code, a->text, a->retry_after_ns);
     }
 }
@@ -109,7 +112,8 @@ static void pull(struct pubsub_source *s)
         return;
     /* The first, and after a failure, does not wait: how it stands is to be known at once. */
     bool at_once = s->trouble || !s->well;
-    begun(s, pubsub_pull(s->client, s->subscription, (unsigned)(PUBSUB_SOURCE_HELD_MAX - s->held), at_once, pulled, s,
+    unsigned room = (unsigned)(PUBSUB_SOURCE_HELD_MAX - s->held);
+    begun(s, pubsub_pull(s->client, s->subscription, room < s->pull_max ? room : s->pull_max, at_once, pulled, s,
                          &s->call));
 }
 
@@ -288,6 +292,7 @@ static void full_name(char *out, size_t size, const struct pubsub_source *s, con
 
 static void begin(struct pubsub_source *s)
 {
+    s->pull_max = PUBSUB_SOURCE_HELD_MAX;
     list_init(&s->waiting);
     list_init(&s->flying);
     list_init(&s->accepted);

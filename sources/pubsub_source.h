@@ -73,6 +73,7 @@ struct pubsub_source {
     struct list settling;        /* items: the acknowledgement is under way */
     struct list released;        /* items, at the end: to be given back */
     size_t held;
+    unsigned pull_max;   /* messages: so many as an answer can hold, as far as is known */
     unsigned failures;   /* of calls, in a row */
     const char *trouble; /* code of the last failure that was told; NULL: all is well */
     bool well;           /* a pull was answered since the beginning */

@@ -169,14 +169,16 @@ struct plan_subscription *cluster_source_subscribe(struct planner *p, const stru
                                                    const struct plan_target *sink, const struct plan_target *dead)
 {
     const cJSON *delivery = json_object(spec_of(r), "delivery");
+    struct delivery terms;
     struct plan_subscription *s = plan_subscription_keep(p, r, c, good);
     if (!s)
         return NULL;
     s->subscriber = *sink;
     s->dead_letter = *dead;
     plan_template_bus(p, NULL, &s->parked_bus, NULL); /* the default one always is one */
-    delivery_read(delivery, &s->delivery);
+    delivery_read(delivery, &terms);
     if (!delivery)
-        default_delivery(&s->delivery);
+        default_delivery(&terms);
+    plan_delivery(p, s, &terms);
     return s;
 }

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "log.h"
 #include "planner.h"
 
@@ -28,6 +29,16 @@ static void planner_fini(struct planner *p)
     map_fini(&p->hosts);
     map_fini(&p->topics);
     map_fini(&p->used);
+}
+
+/* The lists grow no more. A subscription is the largest of what there are many of. */
+static void fit(struct planner *p)
+{
+    struct plan *plan = p->plan;
+    array_fit(&plan->channels, &p->channel_cap, plan->channel_count, sizeof *plan->channels);
+    array_fit(&plan->subscriptions, &p->subscription_cap, plan->subscription_count, sizeof *plan->subscriptions);
+    array_fit(&plan->sources, &p->source_cap, plan->source_count, sizeof *plan->sources);
+    array_fit(&plan->unready, &p->unready_cap, plan->unready_count, sizeof *plan->unready);
 }
 
 static void compile(struct planner *p)
@@ -86,6 +97,7 @@ enum err plan_compile(struct resource_table *t, const struct plan_options *optio
     map_init(&p.topics, PLAN_NAMES_MAX);
     map_init(&p.used, PLAN_NAMES_MAX);
     compile(&p);
+    fit(&p);
     planner_fini(&p);
     if (p.nomem) {
         plan_unref(plan);

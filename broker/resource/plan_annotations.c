@@ -128,7 +128,9 @@ void plan_subscription_annotations(struct planner *p, struct plan_subscription *
     s->batch_wait_ns = duration(r, ANNOTATION_BATCH_WAIT);
     s->paused = s->paused || is(r, ANNOTATION_PAUSED, "true") || r->paused_ns || channel->paused_ns;
     s->one_loop = spans_loops(s);
-    delivery_annotations(&s->delivery, r);
+    struct delivery terms = *s->delivery;
+    delivery_annotations(&terms, r);
+    plan_delivery(p, s, &terms);
 }
 
 /* ---- what statuses say of it ---- */

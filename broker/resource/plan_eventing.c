@@ -164,7 +164,7 @@ static void trigger_add(struct planner *p, const struct resource *r, struct trig
     s->reply = target_channel(t->broker);
     s->reply_must_be_event = true;
     s->dead_letter = t->dead_letter;
-    delivery_read(t->delivery, &s->delivery);
+    plan_delivery_read(p, s, t->delivery);
     plan_subscription_annotations(p, s, r, t->broker->resource);
 }
 

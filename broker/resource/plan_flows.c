@@ -160,7 +160,7 @@ static void link_add(struct flow *f, const struct link *l, cJSON *status)
     if (s) {
         good = link_resolve(p, f->resource, l, s, &why) && f->possible && l->from->ready;
         s->paused = !good;
-        delivery_read(l->delivery, &s->delivery);
+        plan_delivery_read(p, s, l->delivery);
         plan_subscription_annotations(p, s, f->resource, f->resource);
     } else if (f->possible) {
         why = l->from->why;

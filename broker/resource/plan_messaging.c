@@ -229,7 +229,7 @@ void plan_messaging_subscriptions(struct planner *p)
             out->subscriber = s.subscriber;
             out->reply = s.reply;
             out->dead_letter = s.dead_letter;
-            delivery_read(s.delivery, &out->delivery);
+            plan_delivery_read(p, out, s.delivery);
             plan_subscription_annotations(p, out, r, s.channel->resource);
         }
         if (out && good)

@@ -120,11 +120,11 @@ static bool take(struct planner *p, struct map *m, const char *name, void *value
     return e == OK;
 }
 
-/* "BASE", or of a part "BASE/steps/1" with that separator. */
+/* BASE, which lies in the arena, or of a part "BASE/steps/1" with that separator. */
 static const char *part_text(struct planner *p, const char *base, const struct plan_part *part, char separator)
 {
     if (!part || !part->word)
-        return plan_copy(p, base);
+        return base;
     return plan_text(p, "%s%c%s%c%u", base, separator, part->word, separator, part->index);
 }
 
@@ -375,6 +375,39 @@ static const char *cursor_base(struct planner *p, const struct resource *r)
     return name ? name : "";
 }
 
+/* The one before is as a rule of the same. */
+static const char *namespace_copy(struct planner *p, const char *name)
+{
+    if (!p->namespace_name || strcmp(p->namespace_name, name) != 0)
+        p->namespace_name = plan_copy(p, name);
+    return p->namespace_name;
+}
+
+void plan_delivery(struct planner *p, struct plan_subscription *s, const struct delivery *d)
+{
+    static const struct delivery none;        /* without memory, until the planner gives up */
+    for (size_t i = 0; i < PLAN_TERMS; i++) { /* what compares unequal by its padding alone costs its own place */
+        if (p->terms[i] && memcmp(p->terms[i], d, sizeof *d) == 0) {
+            s->delivery = p->terms[i];
+            return;
+        }
+    }
+    struct delivery *own = arena_alloc(p->arena, sizeof *own);
+    s->delivery = own ? own : &none;
+    p->nomem = p->nomem || !own;
+    if (!own)
+        return;
+    memcpy(own, d, sizeof *own);
+    p->terms[p->terms_next++ % PLAN_TERMS] = own;
+}
+
+void plan_delivery_read(struct planner *p, struct plan_subscription *s, const cJSON *delivery)
+{
+    struct delivery terms;
+    delivery_read(delivery, &terms);
+    plan_delivery(p, s, &terms);
+}
+
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,
                                                 const struct plan_part *part, const struct channel_plan *channel)
 {
@@ -383,14 +416,15 @@ struct plan_subscription *plan_subscription_add(struct planner *p, const struct 
     if (!s)
         return NULL;
     p->plan->subscription_count++;
-    s->uid = part_text(p, r->uid, part, '-');
-    s->cursor = part_text(p, cursor_base(p, r), part, '-');
-    s->namespace_name = plan_copy(p, r->namespace_name);
+    const char *cursor = cursor_base(p, r);
+    s->uid = part_text(p, plan_text(p, "%s", r->uid), part, '-');
+    s->cursor = strcmp(cursor, r->uid) == 0 ? s->uid : part_text(p, plan_text(p, "%s", cursor), part, '-');
+    s->namespace_name = namespace_copy(p, r->namespace_name);
     s->name = plan_copy(p, part && part->name ? part->name : r->name);
     s->key = part_text(p, plan_key(p, r), part, '/');
     s->channel = channel->index;
     s->parked_bus = p->plan->channels[channel->index].bus;
-    delivery_read(NULL, &s->delivery);
+    plan_delivery_read(p, s, NULL);
     if (plan_bus_is(p, p->plan->channels[channel->index].bus, "kafka"))
         plan_subscription_param(p, s, "group", plan_kafka_group_name(p, r, channel, s));
     if (plan_bus_is(p, p->plan->channels[channel->index].bus, "rabbitmq") && !channel->is_queue)

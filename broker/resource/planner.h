@@ -45,6 +45,8 @@ struct channel_form {
     bool topic_external; /* they are somebody else's */
 };
 
+#define PLAN_TERMS 8 /* so many of the last terms of delivery are compared with new ones: as a rule one in a Broker */
+
 /* A channel of whatever kind, ready or not. */
 struct channel_plan {
     const struct resource *resource;
@@ -73,6 +75,9 @@ struct planner {
     struct map hosts;    /* host name → struct channel_plan */
     struct map topics;   /* "CLUSTER topic" → struct channel_plan: whose topic or exchange it is */
     struct map used;     /* uids of EventTypes that a Feed uses */
+    const struct delivery *terms[PLAN_TERMS]; /* that subscriptions got last, in turn */
+    unsigned terms_next;
+    const char *namespace_name; /* that a subscription got last */
     bool nomem;
 };
 
@@ -150,6 +155,9 @@ bool resolve_name(struct planner *p, const char *ns, const char *name, struct pl
 
 /* `d` may be NULL. The dead letter sink is resolved by itself. */
 void delivery_read(const cJSON *d, struct delivery *out);
+/* Gives the subscription these terms, of which equal ones lie in the plan once. */
+void plan_delivery(struct planner *p, struct plan_subscription *s, const struct delivery *d);
+void plan_delivery_read(struct planner *p, struct plan_subscription *s, const cJSON *delivery);
 
 /* The value of a Secret's key in the arena; NULL with *why, which never shows a value. */
 const char *secret_value(struct planner *p, const char *ns, const char *name, const char *key, struct why *why);

@@ -34,6 +34,8 @@
 #define BUSY_MS 2000             /* how long a write waits for somebody who looks into the file with another program */
 #define VERSION_BLOCK (1u << 16) /* numbers reserved at once: statuses of a large table take thousands at a time */
 
+#define SETTINGS "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256" /* KiB: for writes   \
+                                                                                                   */
 #define PLACES "CREATE TABLE IF NOT EXISTS places (key TEXT PRIMARY KEY, place TEXT NOT NULL) STRICT;"
 
 static const char schema[] =
@@ -309,7 +311,7 @@ static enum err open_database(struct store *s, struct diag *d)
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     e = check_schema(s, d);
     if (e == OK && s->path)
-        e = execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", d);
+        e = execute(s, SETTINGS, d);
     if (e == OK)
         e = prepare(s, d);
     if (e == OK && s->path)

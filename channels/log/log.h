@@ -153,29 +153,28 @@ struct bus_subscription {
     bool written;    /* W's: its cursor is in the log */
     unsigned refs;   /* control's */
     atomic_uint pins;
-    atomic_bool drop_oldest;
-    _Atomic int64_t unused_since; /* log_unused_now; 0: used */
-    struct filter_entry wants;    /* under the index's lock */
-    bool indexed;                 /* likewise */
+    atomic_bool drop_oldest, moved; /* moved: its cursor is to be written */
+    bool indexed;                   /* under the index's lock, as `wants` */
+    _Atomic int64_t unused_since;   /* log_unused_now; 0: used */
+    struct filter_entry wants;
     struct log_pending *farewell;
-    atomic_bool moved; /* its cursor is to be written */
     struct list dirty; /* under dirty_lock */
     struct list want;  /* under refill.lock: R is to look at it */
     struct list count; /* likewise: R is to count its backlog */
 
     pthread_mutex_t lock;
-    struct filter *filter; /* under it, as what follows; as given last */
-    struct log_epoch epochs[LOG_EPOCHS_MAX];
+    struct filter *filter;      /* under it, as what follows; as given last */
+    struct log_epoch *epochs;   /* owned; room for LOG_EPOCHS_MAX; NULL: it never had another filter */
     unsigned epoch_count, turn; /* turn: changes whenever positions are set anew */
     uint64_t epoch_id;          /* of the last one */
     uint64_t barrier;           /* UINT64_MAX until W has passed its cursor */
     bool gone, trim;            /* trim: over capacity, and the oldest is not in memory */
     unsigned streams;
-    struct bus_stream **at;     /* owned, by loop; NULL: none */
+    struct bus_stream **at;     /* by loop; NULL: none; one allocation with slots and shares */
     struct slot_ledger *before; /* what was done when the cursor was read; NULL: nothing beyond the slots */
     struct log_census census;
     size_t slot_count;  /* one per loop */
-    struct slot *slots; /* owned, as the next */
+    struct slot *slots; /* owned */
     struct log_share *shares;
 
     _Atomic int64_t events, bytes;
@@ -190,12 +189,11 @@ struct bus_stream {
     void *arg;
     _Atomic uint64_t credit; /* the loop writes */
     struct flights flights;  /* of struct slot_entry, of struct slot; under the subscription's lock */
-    bool foreign;            /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
     size_t next_slot;        /* slots take turns */
     struct list ready_link;  /* under loop.lock */
     struct list held_link;   /* the loop's: log_yield.c */
-    bool awake, dry;         /* the loop's: pump is queued; the last one found nothing */
-    bool pumped;
+    bool foreign;            /* it has been there for LOG_FOREIGN_NS: drains slots of loops without a stream too */
+    bool awake, dry, pumped; /* the loop's: pump is queued; the last one found nothing; there was one, then: */
     uint64_t pumped_ns;
     bool *gone; /* set by detach while the pump is inside a callback */
     struct loop_task task;

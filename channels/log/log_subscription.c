@@ -38,9 +38,8 @@ static void subscription_free(struct bus_subscription *s)
     slot_ledger_free(s->census.done);
     log_pending_free(s->farewell);
     pthread_mutex_destroy(&s->lock);
-    free(s->at);
     free(s->slots);
-    free(s->shares);
+    free(s->epochs);
     free(s);
 }
 
@@ -69,6 +68,21 @@ void log_subscription_dirty(struct bus_subscription *s)
     pthread_mutex_unlock(&g->dirty_lock);
 }
 
+/* With what is known of each beside it: many subscriptions rest, and one allocation is less than three. */
+static bool slots_new(struct bus_subscription *s, size_t n)
+{
+    char *at = calloc(n, sizeof *s->slots + sizeof *s->shares + sizeof *s->at);
+    if (!at)
+        return false;
+    s->slots = (struct slot *)(void *)at;
+    s->shares = (struct log_share *)(void *)(at + n * sizeof *s->slots);
+    s->at = (struct bus_stream **)(void *)(at + n * (sizeof *s->slots + sizeof *s->shares));
+    s->slot_count = n;
+    for (size_t i = 0; i < n; i++)
+        slot_init(&s->slots[i], 1, true);
+    return true;
+}
+
 enum err log_subscription_new(struct bus_channel *c, struct slice name, struct bus_subscription **out)
 {
     size_t n = c->bus->env.loop_count;
@@ -77,20 +91,14 @@ enum err log_subscription_new(struct bus_channel *c, struct slice name, struct b
         return ERR_NOMEM;
     memcpy(s->name, name.ptr, name.len);
     s->channel = c;
-    s->slot_count = n;
     s->barrier = UINT64_MAX;
     atomic_init(&s->pins, 1);
     list_init(&s->dirty);
     list_init(&s->want);
     list_init(&s->count);
     pthread_mutex_init(&s->lock, NULL);
-    s->at = calloc(n, sizeof *s->at);
-    s->slots = calloc(n, sizeof *s->slots);
-    s->shares = calloc(n, sizeof *s->shares);
     s->farewell = log_pending_new(LOG_PENDING_CURSOR_GONE);
-    for (size_t i = 0; s->slots && i < n; i++)
-        slot_init(&s->slots[i], 1, true);
-    enum err e = s->at && s->slots && s->shares && s->farewell ? OK : ERR_NOMEM;
+    enum err e = slots_new(s, n) && s->farewell ? OK : ERR_NOMEM;
     if (!e) {
         pthread_rwlock_wrlock(&c->index_lock);
         e = map_add(&c->subscriptions, name, s);
@@ -141,6 +149,18 @@ void log_subscription_epochs_prune(struct bus_subscription *s)
         epoch_drop_oldest(s);
 }
 
+/* Room for the filter that this one takes the place of, before anything is changed. */
+static bool epochs_ready(struct bus_subscription *s, const struct filter *f)
+{
+    if (s->epochs || !s->indexed || s->filter == f)
+        return true;
+    struct log_epoch *epochs = calloc(LOG_EPOCHS_MAX, sizeof *epochs);
+    pthread_mutex_lock(&s->lock);
+    s->epochs = epochs;
+    pthread_mutex_unlock(&s->lock);
+    return epochs;
+}
+
 /* Under the index's write lock. Returns the epoch that the barrier to come closes; 0: none. */
 static uint64_t set_filter(struct bus_subscription *s, struct filter *f)
 {
@@ -187,7 +207,7 @@ enum err log_subscribe(struct bus *b, struct bus_channel *c, struct slice name, 
         return diag_set(d, ERR_INVALID, "a subscription's name has at most %d bytes", LOG_OBJECT_NAME_MAX);
     struct log_pending *p = log_pending_new(LOG_PENDING_CURSOR);
     struct bus_subscription *s = map_get(&c->subscriptions, name);
-    if (!p || (!s && log_subscription_new(c, name, &s))) {
+    if (!p || (s ? !epochs_ready(s, filter) : log_subscription_new(c, name, &s) != OK)) {
         log_pending_free(p);
         return diag_set(d, ERR_NOMEM, "out of memory");
     }

@@ -98,7 +98,7 @@ static inline void make_subscription(void)
         bus->ops->subscribe(bus, bench->channel, SLICE("p"), NULL, NULL, NULL, 0, &s->parked_handle, op(), &d), OK);
     until(bench->ops == 0);
     s->key = strdup("Subscription.messaging.knative.dev/default/s");
-    s->cursor = strdup("uid");
+    s->cursor = "uid";
     s->bus = s->parked_bus = bench->parked.bus = &bench->bus;
     s->parked = &bench->parked;
     s->engine = &bench->engine;
@@ -168,7 +168,6 @@ static inline int end(void **state)
         loop_free(bench->loops[i]);
     loop_free(bench->engine.control);
     free(bench->subscription->key);
-    free(bench->subscription->cursor);
     free(bench->subscription);
     free(bench);
     return 0;

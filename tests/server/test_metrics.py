@@ -244,6 +244,8 @@ def test_version(broker):
 
 
 def test_other_pages(broker):
-    answer = broker.ask("GET", "/")
+    paths = broker.ask("GET", "/").json()["paths"]
+    assert "/apis" in paths and "/api/v1" in paths
+    answer = broker.ask("GET", "/nowhere")
     assert answer.status == 404 and "/metrics" in answer.text and "/apis" in answer.text
     assert broker.ask("POST", "/metrics", b"").status in (404, 405)

@@ -35,7 +35,7 @@ def served(rabbitmq, serve, sink, *params):
 
 @pytest.fixture(scope="module")
 def broker(rabbitmq, sink, serve_module):
-    return served(rabbitmq, sink, serve_module)
+    return served(rabbitmq, serve_module, sink)
 
 
 @pytest.fixture(scope="module")

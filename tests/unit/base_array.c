@@ -63,12 +63,36 @@ static void without_memory_nothing_changes(void **state)
     free(items);
 }
 
+static void what_is_left_over_goes_back(void **state)
+{
+    (void)state;
+    int *items = NULL;
+    size_t room = 0;
+    array_fit(&items, &room, 0, sizeof *items);
+    assert_null(items);
+    assert_true(array_reserve(&items, &room, 5, sizeof *items));
+    for (int i = 0; i < 5; i++)
+        items[i] = i;
+    fault_arm(1);
+    array_fit(&items, &room, 5, sizeof *items); /* a smaller place is not to be had: it stays */
+    assert_true(fault_disarm());
+    assert_true(room > 5);
+    array_fit(&items, &room, 5, sizeof *items);
+    assert_int_equal(room, 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(items[i], i);
+    assert_true(array_reserve(&items, &room, 6, sizeof *items));
+    assert_true(room >= 6);
+    free(items);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_in_it_stays),
         cmocka_unit_test(as_much_as_is_asked_for),
         cmocka_unit_test(without_memory_nothing_changes),
+        cmocka_unit_test(what_is_left_over_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

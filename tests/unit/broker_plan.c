@@ -120,7 +120,7 @@ static void test_delivery_is_merged(void **state)
                 "own", TO_URL "\n  delivery: {timeout: PT3S, backoffMax: PT1M, retryAfterMax: PT9S, format: json}")
                 SUBSCRIPTION("own-dead",
                              TO_URL "\n  delivery: {retry: 1, format: binary, deadLetterSink: {uri: 'http://mine/'}}"));
-    const struct delivery *d = &rig_subscription(p, "inherits")->delivery;
+    const struct delivery *d = rig_subscription(p, "inherits")->delivery;
     assert_int_equal(d->retry, 7);
     assert_int_equal(d->backoff_policy, BACKOFF_LINEAR);
     assert_int_equal(d->backoff_delay_ns, 500 * NS_PER_MS);
@@ -128,7 +128,7 @@ static void test_delivery_is_merged(void **state)
     assert_int_equal(d->format, -1);
     assert_string_equal(rig_subscription(p, "inherits")->dead_letter.url, "http://dead/");
     /* Its own specification counts whole, but for the dead letter sink. */
-    d = &rig_subscription(p, "own")->delivery;
+    d = rig_subscription(p, "own")->delivery;
     assert_int_equal(d->retry, 0);
     assert_int_equal(d->backoff_policy, BACKOFF_EXPONENTIAL);
     assert_int_equal(d->timeout_ns, 3 * NS_PER_S);
@@ -137,15 +137,14 @@ static void test_delivery_is_merged(void **state)
     assert_int_equal(d->format, CE_MODE_STRUCTURED);
     assert_string_equal(rig_subscription(p, "own")->dead_letter.url, "http://dead/");
     assert_string_equal(rig_subscription(p, "own-dead")->dead_letter.url, "http://mine/");
-    assert_int_equal(rig_subscription(p, "own-dead")->delivery.format, CE_MODE_BINARY);
+    assert_int_equal(rig_subscription(p, "own-dead")->delivery->format, CE_MODE_BINARY);
     const struct resource *r = rig_get(t, "sub", "own");
     assert_string_equal(status_text(r, "physicalSubscription", "deadLetterSinkUri"), "http://dead/");
     assert_string_equal(status_text(r, "physicalSubscription", "subscriberUri"), "http://h:81/p");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     r = rig_get(t, "channel", "a");
     assert_string_equal(status_text(r, "deadLetterSinkUri", NULL), "http://dead/");
-    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(rig_status(r), "subscribers")),
-                     3);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(rig_status(r), "subscribers")), 3);
     done(t, p);
 }
 
@@ -485,7 +484,7 @@ static void test_2018_subscriptions(void **state)
     assert_string_equal(s->subscriber.url, "http://hello-00001-service.default.svc.cluster.local/");
     assert_true(reached(p, &s->reply, "#Channel.channels.knative.dev/default/answers"));
     assert_string_equal(s->params[0].value, "drop-oldest");
-    assert_int_equal(s->delivery.retry, 0);
+    assert_int_equal(s->delivery->retry, 0);
     assert_true(reached(p, &rig_subscription(p, "answers2url")->subscriber, "http://127.0.0.1:9001/path"));
     assert_true(reached(p, &rig_subscription(p, "answers2greetings")->subscriber,
                         "#Channel.channels.knative.dev/default/greetings"));
@@ -619,7 +618,7 @@ static void test_flows(void **state)
     const struct resource *r = rig_get(t, "flow", "github-flow");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     assert_string_equal(status_text(r, "channelTarget", NULL), "github-flow-channel.default.svc.cluster.local");
-    assert_int_equal(rig_subscription(p, "uri-flow")->delivery.retry, 4);
+    assert_int_equal(rig_subscription(p, "uri-flow")->delivery->retry, 4);
     assert_true(reached(p, &rig_subscription(p, "uri-flow")->subscriber, "http://127.0.0.1:9002/in"));
 
     /* Nowhere to go: no source, whose events would only be dropped. */

@@ -100,9 +100,9 @@ static void test_trigger(void **state)
     assert_true(s->reply_must_be_event);
     assert_null(s->filter);
     assert_false(s->one_loop);
-    assert_int_equal(s->delivery.retry, 10);
-    assert_int_equal(s->delivery.backoff_policy, BACKOFF_EXPONENTIAL);
-    assert_int_equal(s->delivery.backoff_delay_ns, 200 * NS_PER_MS);
+    assert_int_equal(s->delivery->retry, 10);
+    assert_int_equal(s->delivery->backoff_policy, BACKOFF_EXPONENTIAL);
+    assert_int_equal(s->delivery->backoff_delay_ns, 200 * NS_PER_MS);
     const struct resource *r = rig_get(t, "trigger", "t");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     assert_string_equal(rig_condition(r, "BrokerReady"), "True");
@@ -128,21 +128,21 @@ static void test_delivery_is_merged(void **state)
                       TRIGGER("own-dead", OF_B "  delivery: {retry: 1, format: binary, " DEAD("mine") "}")
                           TRIGGER("of-none", "  broker: none"));
     const struct plan_subscription *s = rig_subscription(p, "inherits");
-    assert_int_equal(s->delivery.retry, 3);
-    assert_int_equal(s->delivery.format, CE_MODE_STRUCTURED);
+    assert_int_equal(s->delivery->retry, 3);
+    assert_int_equal(s->delivery->format, CE_MODE_STRUCTURED);
     assert_string_equal(s->dead_letter.url, "http://broker/");
     /* One of its own counts whole: no retry of the Broker's; but its dead letter sink. */
     s = rig_subscription(p, "own");
-    assert_int_equal(s->delivery.retry, 0);
-    assert_int_equal(s->delivery.format, -1);
-    assert_int_equal(s->delivery.timeout_ns, 2 * NS_PER_S);
+    assert_int_equal(s->delivery->retry, 0);
+    assert_int_equal(s->delivery->format, -1);
+    assert_int_equal(s->delivery->timeout_ns, 2 * NS_PER_S);
     assert_string_equal(s->dead_letter.url, "http://broker/");
     assert_string_equal(rig_text(rig_status(rig_get(t, "trigger", "own")), "deadLetterSinkUri"), "http://broker/");
     s = rig_subscription(p, "own-dead");
-    assert_int_equal(s->delivery.retry, 1);
-    assert_int_equal(s->delivery.format, CE_MODE_BINARY);
+    assert_int_equal(s->delivery->retry, 1);
+    assert_int_equal(s->delivery->format, CE_MODE_BINARY);
     assert_string_equal(s->dead_letter.url, "http://mine/");
-    assert_int_equal(rig_subscription(p, "of-none")->delivery.retry, 0);
+    assert_int_equal(rig_subscription(p, "of-none")->delivery->retry, 0);
     assert_string_equal(rig_condition(rig_get(t, "trigger", "of-none"), "DeadLetterSinkResolved"),
                         "True DeadLetterSinkNotConfigured");
     done(t, p);
@@ -294,9 +294,9 @@ static void test_limits(void **state)
     assert_int_equal(s->batch_wait_ns, 100 * NS_PER_MS);
     assert_int_equal(s->start.kind, BUS_START_EARLIEST);
     assert_true(s->one_loop);
-    assert_int_equal(s->delivery.jitter_percent, 0);
-    assert_int_equal(s->delivery.deadline_ns, 3600 * NS_PER_S);
-    const struct retry_on *on = &s->delivery.retry_on;
+    assert_int_equal(s->delivery->jitter_percent, 0);
+    assert_int_equal(s->delivery->deadline_ns, 3600 * NS_PER_S);
+    const struct retry_on *on = &s->delivery->retry_on;
     assert_true(on->given && on->no_answer);
     assert_int_equal(on->codes[418 / 64], 1ull << (418 % 64));
     for (unsigned code = 100; code < 600; code++)
@@ -305,8 +305,8 @@ static void test_limits(void **state)
     assert_string_equal(s->params[0].value, "drop-oldest");
     s = rig_subscription(p, "keyed");
     assert_int_equal(s->order, ORDER_KEY);
-    assert_false(s->one_loop || s->paused || s->delivery.retry_on.given);
-    assert_int_equal(s->delivery.jitter_percent, 10);
+    assert_false(s->one_loop || s->paused || s->delivery->retry_on.given);
+    assert_int_equal(s->delivery->jitter_percent, 10);
     assert_true(rig_subscription(p, "paused")->paused);
     assert_string_equal(rig_condition(rig_get(t, "trigger", "paused"), "Ready"),
                         "True Paused the annotation leat.dev/paused holds deliveries back; the events are kept "

@@ -90,9 +90,9 @@ static void test_sequence(void **state)
     leads(p, SEQUENCE "/steps/2", SEQUENCE "/steps/2", "http://c/", "http://r/");
     const struct plan_subscription *s = subscription_of(p, SEQUENCE "/steps/1");
     assert_string_equal(s->name, "s-kn-sequence-1");
-    assert_int_equal(s->delivery.retry, 2);
+    assert_int_equal(s->delivery->retry, 2);
     assert_string_equal(s->dead_letter.url, "http://dead/");
-    assert_int_equal(subscription_of(p, SEQUENCE "/steps/2")->delivery.retry, 0);
+    assert_int_equal(subscription_of(p, SEQUENCE "/steps/2")->delivery->retry, 0);
     const struct resource *r = rig_get(t, "sequence", "s");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     assert_string_equal(rig_condition(r, "ChannelsReady"), "True");
@@ -151,8 +151,8 @@ static void test_parallel(void **state)
     leads(p, PARALLEL "/branches/2", PARALLEL "/branches/2", "http://127.0.0.1:8080/sequences/default/s",
           "Broker.eventing.knative.dev/default/b");
     /* Delivery is the subscriber's, not the filter's. */
-    assert_int_equal(subscription_of(p, PARALLEL "/branches/1")->delivery.retry, 4);
-    assert_int_equal(subscription_of(p, PARALLEL "/filters/1")->delivery.retry, 0);
+    assert_int_equal(subscription_of(p, PARALLEL "/branches/1")->delivery->retry, 4);
+    assert_int_equal(subscription_of(p, PARALLEL "/filters/1")->delivery->retry, 0);
     const struct resource *r = rig_get(t, "parallel", "p");
     assert_string_equal(rig_condition(r, "Ready"), "True");
     stands_for(status_of(r, "ingressChannelStatus"), "channel", "p-kn-parallel", "True");

@@ -448,13 +448,12 @@ static void test_kafka_source(void **state)
     assert_int_equal(s->reply.kind, PLAN_TARGET_NONE);
     assert_int_equal(s->order, ORDER_KEY);
     assert_int_equal(s->start.kind, BUS_START_LATEST);
-    assert_int_equal(s->delivery.retry, 10);
+    assert_int_equal(s->delivery->retry, 10);
     assert_string_equal(p->buses[s->parked_bus].key, "log"); /* not somebody's Kafka */
     const struct resource *r = rig_get(t, "kafkasource", "s");
     for (size_t i = 0; conditions[i]; i++)
         assert_string_equal(rig_condition(r, conditions[i]), "True");
-    const cJSON *status = rig_status(r),
-                *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
+    const cJSON *status = rig_status(r), *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
     assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
     assert_string_equal(rig_text(first, "type"), "dev.knative.kafka.event");
     assert_string_equal(rig_text(first, "source"), "/apis/v1/namespaces/default/kafkasources/s#a");
@@ -479,7 +478,7 @@ static void test_what_a_kafka_source_may_say(void **state)
     assert_string_equal(subscription_params(p, "s"), "group=mine");
     assert_int_equal(s->order, ORDER_NONE);
     assert_int_equal(s->start.kind, BUS_START_EARLIEST);
-    assert_int_equal(s->delivery.retry, 2);
+    assert_int_equal(s->delivery->retry, 2);
     assert_int_equal(s->in_flight_max, 7);
     assert_string_equal(s->dead_letter.url, "http://dead/");
     assert_int_equal(strncmp(rig_condition(rig_get(t, "kafkasource", "s"), "Deployed"), "True OneConsumerAProcess", 24),

@@ -423,17 +423,16 @@ static void test_source(void **state)
     assert_string_equal(s->subscriber.url, "http://h/");
     assert_int_equal(s->in_flight_max, 1);
     assert_true(s->one_loop);
-    assert_int_equal(s->delivery.retry, 10);
+    assert_int_equal(s->delivery->retry, 10);
     assert_string_equal(p->buses[s->parked_bus].key, "log"); /* not somebody's RabbitMQ */
     s = rig_subscription(p, "there");
     assert_int_equal(s->in_flight_max, 20);
-    assert_int_equal(s->delivery.retry, 2);
+    assert_int_equal(s->delivery->retry, 2);
     assert_string_equal(s->dead_letter.url, "http://dead/");
     const struct resource *r = rig_get(t, "rabbitmqsource", "s");
     for (size_t i = 0; conditions[i]; i++)
         assert_string_equal(rig_condition(r, conditions[i]), "True");
-    const cJSON *status = rig_status(r),
-                *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
+    const cJSON *status = rig_status(r), *first = cJSON_GetArrayItem(cJSON_GetObjectItem(status, "ceAttributes"), 0);
     assert_string_equal(rig_text(status, "sinkUri"), "http://h/");
     assert_string_equal(rig_text(first, "type"), "dev.knative.rabbitmq.event");
     assert_string_equal(rig_text(first, "source"), "/apis/v1/namespaces/default/rabbitmqsources/s#q");

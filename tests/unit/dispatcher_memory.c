@@ -253,7 +253,7 @@ static bool sleep_with_failures(unsigned long at, bool woken)
     struct sleeping x = {.rig = rig_new(at)};
     struct rig *r = x.rig;
     r->spec.dedup_window_ns = 3600 * NS_PER_S;
-    assert_int_equal(dispatch_sleeper_start(&x.sleeper, r->dispatcher, &r->bus.base, NULL, &ops), OK);
+    assert_int_equal(dispatch_sleeper_start(&x.sleeper, r->dispatcher, &r->bus.base, NULL, &ops, 1), OK);
     for (int i = 0; woken && i < 3; i++)
         rig_publish(r);
     arm(at, 2);

@@ -29,14 +29,20 @@ static void stopped(struct dispatch_sleeper *s)
 
 static const struct dispatch_sleeper_ops ops = {wake, stopped};
 
-static struct rig *start(struct sleeping *x)
+static struct rig *start_with(struct sleeping *x, unsigned credit)
 {
     *x = (struct sleeping){.rig = rig_new(1)};
-    assert_int_equal(dispatch_sleeper_start(&x->sleeper, x->rig->dispatcher, &x->rig->bus.base, NULL, &ops), OK);
+    assert_int_equal(dispatch_sleeper_start(&x->sleeper, x->rig->dispatcher, &x->rig->bus.base, NULL, &ops, credit),
+                     OK);
     rig_turn(x->rig);
-    assert_int_equal(x->rig->bus.credit, 1);
+    assert_int_equal(x->rig->bus.credit, credit);
     assert_int_equal(x->rig->subscriber.base.refs, 1); /* it has no sink */
     return x->rig;
+}
+
+static struct rig *start(struct sleeping *x)
+{
+    return start_with(x, 1);
 }
 
 static void stop(struct sleeping *x)
@@ -60,6 +66,24 @@ static void the_first_event_makes_the_stream(void **state)
     assert_int_equal(r->counters.delivered, 100);
     assert_int_equal(r->bus.credit, DISPATCH_IN_FLIGHT);
     assert_in_range(r->bus.unsettled_max, 1, DISPATCH_IN_FLIGHT);
+    stop(&x);
+}
+
+/* Of a queue that others share: what it has in hand is never more than its stream may have. */
+static void its_credit_is_the_stream_s(void **state)
+{
+    (void)state;
+    struct sleeping x;
+    struct rig *r = start_with(&x, 7);
+    r->spec.in_flight_max = 7;
+    x.refused = 3; /* three of the first, whose credit comes again */
+    for (int i = 0; i < 100; i++)
+        rig_publish(r);
+    rig_pass(r, NS_PER_S, 10 * MS);
+    assert_int_equal(x.wakes, 4);
+    assert_int_equal(r->counters.delivered, 100);
+    assert_int_equal(r->bus.credit, 7);
+    assert_in_range(r->bus.unsettled_max, 1, 7);
     stop(&x);
 }
 
@@ -143,9 +167,13 @@ static void one_without_terms_stays_asleep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_event_makes_the_stream), cmocka_unit_test(one_that_had_no_event_stops),
-        cmocka_unit_test(what_it_cannot_begin_comes_again), cmocka_unit_test(one_that_waits_to_begin_is_woken_or_stops),
-        cmocka_unit_test(one_is_woken_without_an_event),    cmocka_unit_test(one_without_terms_stays_asleep),
+        cmocka_unit_test(its_credit_is_the_stream_s),
+        cmocka_unit_test(the_first_event_makes_the_stream),
+        cmocka_unit_test(one_that_had_no_event_stops),
+        cmocka_unit_test(what_it_cannot_begin_comes_again),
+        cmocka_unit_test(one_that_waits_to_begin_is_woken_or_stops),
+        cmocka_unit_test(one_is_woken_without_an_event),
+        cmocka_unit_test(one_without_terms_stays_asleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
