@@ -33,7 +33,6 @@
 #define APPLICATION 0x6c656174   /* "leat" in the file's head */
 #define BUSY_MS 2000             /* how long a write waits for somebody who looks into the file with another program */
 #define VERSION_BLOCK (1u << 16) /* numbers reserved at once: statuses of a large table take thousands at a time */
-
 /* Few KiB of pages do: they serve writes alone. */
 #define SETTINGS "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256"
 #define PLACES "CREATE TABLE IF NOT EXISTS places (key TEXT PRIMARY KEY, place TEXT NOT NULL) STRICT;"
