@@ -83,7 +83,8 @@ static void sleeper_deliver(void *arg, struct bus_stream *source, const struct c
     assert(source == s->source);
     if (s->stopping && !s->stream)
         return; /* void with the detach */
-    if (!s->stream && s->ops->wake(s) != OK) {
+    /* After one that was refused the next ones are, too: they may be of its order. */
+    if (!s->stream && (s->refused || s->ops->wake(s) != OK)) {
         assert(!s->stream);
         s->bus->ops->settle(s->bus, source, token, BUS_RELEASE);
         s->credit--;

@@ -76,7 +76,7 @@ static void its_credit_is_the_stream_s(void **state)
     struct sleeping x;
     struct rig *r = start_with(&x, 7);
     r->spec.in_flight_max = 7;
-    x.refused = 3; /* three of the first, whose credit comes again */
+    x.refused = 3; /* with all that come behind them, until the credit comes again */
     for (int i = 0; i < 100; i++)
         rig_publish(r);
     rig_pass(r, NS_PER_S, 10 * MS);
