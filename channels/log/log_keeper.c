@@ -243,26 +243,22 @@ static void *run(void *arg)
     struct log_bus *g = container_of(k, struct log_bus, keeper);
     pthread_mutex_lock(&k->lock);
     while (!k->quit) {
-        if (k->ask) {
+        if (k->ask) { /* meanwhile anything may have been asked, also to quit */
             k->ask = k->waits = false;
             pthread_mutex_unlock(&k->lock);
             log_verify_look(g);
             pthread_mutex_lock(&k->lock);
-        }
-        if (!k->due && !k->ask) {
+        } else if (k->due) {
+            bool all = k->all;
+            k->due = k->all = k->waits = false;
+            pthread_mutex_unlock(&k->lock);
+            work(g, all);
+            pthread_mutex_lock(&k->lock);
+        } else {
             k->waits = true;
             pthread_cond_broadcast(&k->idle);
             pthread_cond_wait(&k->work, &k->lock);
-            continue;
         }
-        k->waits = false;
-        if (!k->due)
-            continue;
-        bool all = k->all;
-        k->due = k->all = false;
-        pthread_mutex_unlock(&k->lock);
-        work(g, all);
-        pthread_mutex_lock(&k->lock);
     }
     pthread_mutex_unlock(&k->lock);
     return NULL;

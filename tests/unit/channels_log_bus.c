@@ -619,6 +619,46 @@ static void a_directory_that_cannot_be_written_in_does_not_answer(void **state)
     assert_int_equal(verify_once(r, c), OK);
 }
 
+static struct {
+    struct log_keeper *keeper;
+    atomic_bool looks;
+} slow;
+
+/* Takes until the bus is at its end. */
+static enum err slow_writable(struct disk *k, const char *path, struct diag *d)
+{
+    bool quit = false;
+    (void)k, (void)path, (void)d;
+    atomic_store(&slow.looks, true);
+    while (!quit) {
+        pthread_mutex_lock(&slow.keeper->lock);
+        quit = slow.keeper->quit;
+        pthread_mutex_unlock(&slow.keeper->lock);
+        sched_yield();
+    }
+    return OK;
+}
+
+static void the_end_is_heard_while_the_disk_is_looked_at(void **state)
+{
+    static struct rig_op op;
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct disk *disk = fake_disk_base(world.disk);
+    const struct disk_ops *quick = disk->ops;
+    struct disk_ops ops = *quick;
+    slow.keeper = &container_of(r->bus, struct log_bus, base)->keeper;
+    ops.writable = slow_writable;
+    disk->ops = &ops;
+    rig_verify(r, c, &op);
+    alarm(60); /* else a failure hangs */
+    while (!atomic_load(&slow.looks)) /* a turn of the rig waits for the keeper's rest */
+        sched_yield();
+    disk->ops = quick;
+    crash(r);
+    alarm(0);
+}
+
 static void a_failed_sync_ends_writing_not_delivering(void **state)
 {
     struct rig *r = *state;
@@ -930,6 +970,7 @@ int main(void)
         TEST(below_the_reserve_appends_are_refused, on_small),
         TEST(a_full_disk_heals, on_one),
         TEST(a_directory_that_cannot_be_written_in_does_not_answer, on_three),
+        TEST(the_end_is_heard_while_the_disk_is_looked_at, on_one),
         TEST(a_failed_sync_ends_writing_not_delivering, on_three),
         TEST(what_is_damaged_does_not_count_for_ever, on_one),
         TEST(what_is_damaged_does_not_count_for_ever, on_three),
