@@ -43,7 +43,7 @@ LARGE = 16 << 20  # bytes of a record that the Kafka of the suites takes: the la
 # Minutes each, for what other suites show in part: they run when T names them (T=kafka runs them all), or ALL is set.
 LONG = ("server knative_delivery (kafka", "server knative_filters (kafka", "server knative_ingress (kafka", "server kafka_expiry", "crash of a kafka and of leat on it",
         "server knative_delivery (rabbitmq", "server knative_delivery (pubsub", "crash of a rabbitmq and of leat on it")
-AGAIN_MAX = 5  # suites that are run once more: when more fail, the machine is not the reason
+AGAIN_MAX = 10  # suites of some 340 that are run once more: when more fail, the machine is not the reason
 # In the output of a suite that failed: the report of a sanitizer, a fuzzer or a crash laboratory. That is no matter of time.
 PROOF = re.compile(r"(Address|Leak|Thread|Memory|UndefinedBehavior)Sanitizer|runtime error:|ERROR: libFuzzer|^FAILED after \d+ kills, seed \d+: (\W|\d|acknowledged|parked|the server ended)", re.M)
 # Of a processor: what suites take that wait for most of their time, by the first word or words of their name. Others take a whole one.
