@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "../resource/check.h"
 #include "members.h"
 #include "text.h"
 
@@ -57,7 +58,7 @@ enum err merge_patch(cJSON *target, const cJSON *patch)
 
 /* ---- pointers ---- */
 
-struct place {     /* what a pointer leads to */
+struct spot {      /* what a pointer leads to */
     cJSON *parent; /* NULL: the whole */
     cJSON *there;  /* NULL: nothing is there (an element behind the last one has its index) */
     char name[POINTER_MAX];
@@ -100,7 +101,7 @@ static bool array_index(const char *text, int count, int *out)
 }
 
 /* false: the pointer is bad, or leads through what is not there, or too deep. */
-static bool find(cJSON *root, const char *pointer, struct place *p)
+static bool find(cJSON *root, const char *pointer, struct spot *p)
 {
     p->parent = NULL;
     p->there = root;
@@ -152,7 +153,7 @@ static bool shallow(const cJSON *value, int left)
  */
 static enum err add(const struct work *w, const char *path, cJSON *value)
 {
-    struct place p;
+    struct spot p;
     bool good, deep = !shallow(value, DEPTH_MAX);
     if (deep || !find(*w->root, path, &p)) {
         cJSON_Delete(value);
@@ -179,7 +180,7 @@ static enum err add(const struct work *w, const char *path, cJSON *value)
 
 static enum err take_out(const struct work *w, const char *op, const char *path, cJSON **out)
 {
-    struct place p;
+    struct spot p;
     if (!find(*w->root, path, &p) || !p.there)
         return cannot(w, op, path, "there is nothing");
     if (!p.parent)
@@ -190,7 +191,7 @@ static enum err take_out(const struct work *w, const char *op, const char *path,
 
 static enum err replace(const struct work *w, const char *path, cJSON *value)
 {
-    struct place p;
+    struct spot p;
     bool there = find(*w->root, path, &p) && p.there;
     if (!there) {
         cJSON_Delete(value);
@@ -203,7 +204,7 @@ static enum err replace(const struct work *w, const char *path, cJSON *value)
 
 static enum err copy_of(struct work *w, const char *from, cJSON **out)
 {
-    struct place p;
+    struct spot p;
     if (!find(*w->root, from, &p) || !p.there)
         return cannot(w, "copy", from, "there is nothing");
     char *text = cJSON_PrintUnformatted(p.there);
@@ -218,8 +219,8 @@ static enum err copy_of(struct work *w, const char *from, cJSON **out)
 
 static enum err test(const struct work *w, const char *path, const cJSON *value)
 {
-    struct place p;
-    return find(*w->root, path, &p) && p.there && cJSON_Compare(p.there, value, true)
+    struct spot p;
+    return find(*w->root, path, &p) && p.there && json_same(p.there, value)
                ? OK
                : cannot(w, "test", path, "it is another value");
 }

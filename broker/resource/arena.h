@@ -15,6 +15,7 @@ struct arena *arena_new(void);
 void arena_free(struct arena *a);
 /* Zeroed and aligned for anything; NULL: no memory. */
 void *arena_alloc(struct arena *a, size_t size);
+/* Texts: NUL-terminated, at any address. NULL: no memory. */
 char *arena_copy(struct arena *a, const char *s, size_t len);
 char *arena_vprintf(struct arena *a, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 

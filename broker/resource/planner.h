@@ -102,9 +102,9 @@ size_t plan_bus(struct planner *p, const char *key, const char *type, const stru
 struct channel_plan *plan_channel_add(struct planner *p, const struct resource *r, const struct why *broken, size_t bus,
                                       const struct channel_form *form);
 void plan_channel_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
-/* Unless it has one of this name: what was said first counts, an annotation is nearer than a default. */
 /* Of the dead-letter channels of its subscriptions, where they are on its bus. */
 void plan_parked_param(struct planner *p, struct channel_plan *c, const char *name, const char *value);
+/* Unless it has one of this name: what was said first counts, an annotation is nearer than a default. */
 void plan_channel_param_default(struct planner *p, struct channel_plan *c, const char *name, const char *value);
 /* `part` may be NULL: the object itself. */
 struct plan_subscription *plan_subscription_add(struct planner *p, const struct resource *r,

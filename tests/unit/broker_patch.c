@@ -199,8 +199,14 @@ static void test_many_members_merge_and_compare_soon(void **state)
     assert_int_equal(merge_patch(object, patch), OK); /* what is there, the last first, and as much that is new */
     assert_int_equal(cJSON_GetArraySize(object), 2 * MANY);
     assert_true(json_same(object, patch));
+    cJSON *tests = parsed("[{'op':'test','path':''}]");
+    cJSON_AddItemToObject(tests->child, "value", cJSON_Duplicate(patch, true));
+    assert_int_equal(json_patch(&object, tests, NULL), OK);
     cJSON_SetNumberValue(cJSON_GetObjectItem(object, "k7"), 8);
     assert_false(json_same(object, patch));
+    struct diag d = {0};
+    assert_int_equal(json_patch(&object, tests, &d), ERR_CONFLICT);
+    cJSON_Delete(tests);
     cJSON_Delete(object);
     cJSON_Delete(patch);
     cJSON_Delete(backwards);
