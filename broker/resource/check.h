@@ -24,6 +24,7 @@ struct check {
     const char *namespace_name;  /* of objects that name none */
     const char *own_namespace;   /* of the object, once its metadata have been checked */
     bool prune;                  /* fields that are not known are left out, with a warning */
+    bool asked;                  /* somebody writes it over the API and can mend it: what cannot run is refused */
     bool secret;                 /* values must not be repeated in problems */
     bool nomem;
     size_t path_len;

@@ -116,6 +116,7 @@ static void load_object(struct loader *l, cJSON *object)
                           .places = &l->places,
                           .object = label,
                           .prune = l->prune,
+                          .asked = l->api && l->prune,
                           .namespace_name = l->namespace_name};
         c.secret = kind->group[0] == 0 && strcmp(kind->kind, "Secret") == 0;
         size_t errors = l->problems->errors;

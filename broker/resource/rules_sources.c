@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The rules of sources that their schemas cannot say. What the source itself would say of a PingSource's schedule, zone
- * and data is a warning here, with its place: the object is taken, and its condition says the same, since a zone that
- * is not known here may be known where it runs.
+ * and data is refused where it is written over the API, as Knative's webhook does. In a file, and in what is stored, it
+ * is a warning with its place, and the object's condition says the same: a mistake in one object must not stop the
+ * others. One that is being deleted is let go as it is.
  */
 #include "filters.h"
 #include "rules.h"
@@ -12,22 +13,23 @@ static const char *const names[] = {"schedule", "timezone", "contentType", "data
 #define NAME_COUNT (sizeof names / sizeof names[0])
 
 /* The member that the message begins with; the spec itself when it is none. */
-static void warn(struct check *c, const cJSON *spec, const char *text)
+static void tell(struct check *c, const cJSON *spec, const char *text, bool refuse)
 {
+    void (*const say)(struct check *, const cJSON *, const char *, ...) = refuse ? check_error : check_warn;
     struct slice said = slice_str(text);
     for (size_t i = 0; i < NAME_COUNT; i++) {
         const cJSON *member = cJSON_GetObjectItemCaseSensitive(spec, names[i]);
         if (!member || !slice_has_prefix(said, slice_str(names[i])))
             continue;
         size_t inner = path_down(c, names[i]), n = strlen(names[i]);
-        check_warn(c, member, "%s", strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text);
+        say(c, member, "%s", strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text);
         path_up(c, inner);
         return;
     }
-    check_warn(c, spec, "%s", text);
+    say(c, spec, "%s", text);
 }
 
-static void ask_source(struct check *c, const cJSON *spec)
+static void ask_source(struct check *c, const cJSON *spec, bool refuse)
 {
     struct source_param params[NAME_COUNT];
     struct source_spec s = {.type = "ping", .namespace_name = "default", .name = "ping", .params = params};
@@ -41,7 +43,7 @@ static void ask_source(struct check *c, const cJSON *spec)
     if (e == ERR_NOMEM)
         c->nomem = true;
     else if (e != OK)
-        warn(c, spec, d.text);
+        tell(c, spec, d.text, refuse);
 }
 
 void rule_sink_source(struct check *c, cJSON *object)
@@ -59,7 +61,7 @@ void rule_ping_source(struct check *c, cJSON *object)
     cJSON *spec = rule_enter(c, object, "spec", &before);
     rule_default(c, spec, "schedule", "* * * * *");
     if (cJSON_IsObject(spec))
-        ask_source(c, spec);
+        ask_source(c, spec, c->asked && !metadata_text(object, "deletionTimestamp"));
     path_up(c, before);
     rule_sink_source(c, object);
 }

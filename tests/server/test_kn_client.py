@@ -165,9 +165,13 @@ def test_ping(kn, space, get):
     assert get(SOURCES, "pingsources", "p") is None and "No sources found" in kn.good("source", "list", "-n", space).out
 
 
-def test_a_bad_schedule_is_warned_of(kn, space):
-    done = kn.good("source", "ping", "create", "p", "--schedule", "soon", "--sink", URL, "-n", space)
-    assert "Warning: spec.schedule" in done.err + done.out
+def test_a_bad_schedule_is_refused(kn, space, get):
+    done = kn("source", "ping", "create", "p", "--schedule", "soon", "--sink", URL, "-n", space)
+    assert done.code == 1 and "spec.schedule" in done.err and "a cron line has 5 fields" in done.err, done
+    assert get(SOURCES, "pingsources", "p") is None
+    kn.good("source", "ping", "create", "p", "--schedule", "0 0 1 1 *", "--sink", URL, "-n", space)
+    done = kn("source", "ping", "update", "p", "--schedule", "0 25 * * *", "-n", space)
+    assert done.code == 1 and "spec.schedule" in done.err and get(SOURCES, "pingsources", "p")["spec"]["schedule"] == "0 0 1 1 *", done
 
 
 def test_apiserver(kn, space, get):

@@ -344,6 +344,30 @@ def test_over_the_api(serve, sink):
     assert broker.ask("DELETE", f"{path}/beat").status == 200
 
 
+WRONG = [
+    ({"schedule": "0 25 * * *"}, "spec.schedule", 'column 3: the hour "25"'),
+    ({"schedule": "0 0 30 feb *"}, "spec.schedule", "never comes"),
+    ({"timezone": "Mars/Base"}, "spec.timezone", "knows no time zone"),
+    ({"data": "{", "contentType": "application/json"}, "spec.data", "no JSON"),
+    ({"data": "x", "dataBase64": "AAAA"}, "spec.data", "dataBase64"),
+]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta2"])
+def test_over_the_api_what_cannot_run_is_refused(serve, version):
+    """As Knative's webhook does it, with the field's name: at a create and at an update, and the object stays as it was."""
+    broker = serve([])
+    path, thing = f"/apis/sources.knative.dev/{version}/namespaces/default/pingsources", ping(where="http://127.0.0.1:1/", version=version, schedule="0 0 1 1 *")
+    made = broker.ask("POST", path, ping(name="good", where="http://127.0.0.1:1/", version=version, schedule="0 0 1 1 *"))
+    assert made.status == 201, made
+    for wrong, field, why in WRONG:
+        for answer in (broker.ask("POST", path, {**thing, "spec": {**thing["spec"], **wrong}}),
+                       broker.ask("PUT", f"{path}/good", {**made.json(), "spec": {**thing["spec"], **wrong}}),
+                       broker.ask("PATCH", f"{path}/good", {"spec": wrong}, {"Content-Type": "application/merge-patch+json"})):
+            assert answer.status == 422 and [c["field"] for c in answer.json()["details"]["causes"]] == [field] and why in answer.json()["message"], answer
+    assert broker.ask("GET", f"{path}/beat").status == 404 and broker.ask("GET", f"{path}/good").json()["spec"] == made.json()["spec"]
+
+
 def test_validate_shows_the_place(start, tmp_path):
     (tmp_path / "p.yaml").write_text("apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {name: p}\nspec:\n  schedule: '0 9 * * mo'\n"
                                      "  timezone: Europe/Berlin\n  sink: {uri: http://127.0.0.1:1/}\n")

@@ -81,6 +81,38 @@ static void test_what_cannot_run(void **state)
                   "False InvalidParameters ceOverrides.extensions.time: ");
 }
 
+/* How many errors and warnings there are of a bad schedule, asked for over the API or read from the store. */
+static void check_said(bool asked, const char *metadata, size_t errors)
+{
+    char text[600];
+    struct problems p;
+    cJSON *object = NULL;
+    const struct kind *kind = NULL;
+    snprintf(
+        text, sizeof text,
+        "{\"apiVersion\": \"sources.knative.dev/v1\", \"kind\": \"PingSource\", \"metadata\": {\"name\": \"p\"%s}, "
+        "\"spec\": {\"schedule\": \"soon\", \"sink\": {\"uri\": \"http://127.0.0.1:1/\"}}}",
+        metadata);
+    problems_init(&p);
+    enum err e = asked ? object_parse_pruned(slice_str(text), NULL, &object, &kind, &p)
+                       : object_parse(slice_str(text), NULL, &object, &kind, &p);
+    assert_int_equal(e, errors ? ERR_INVALID : OK);
+    assert_int_equal(p.errors, errors);
+    assert_int_equal(p.count, 1);
+    assert_string_equal(p.list[0].path, "spec.schedule");
+    cJSON_Delete(object);
+    problems_fini(&p);
+}
+
+/* What is stored stays, and what is being deleted can be let go. */
+static void test_refused_over_the_api_alone(void **state)
+{
+    (void)state;
+    check_said(true, "", 1);
+    check_said(false, "", 0);
+    check_said(true, ", \"deletionTimestamp\": \"2026-01-01T00:00:00Z\"", 0);
+}
+
 static void test_schedule_is_written_down(void **state)
 {
     (void)state;
@@ -117,6 +149,7 @@ static void test_path_is_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_plan), cmocka_unit_test(test_what_cannot_run),
+                                       cmocka_unit_test(test_refused_over_the_api_alone),
                                        cmocka_unit_test(test_schedule_is_written_down),
                                        cmocka_unit_test(test_path_is_free)};
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
