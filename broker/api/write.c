@@ -12,6 +12,7 @@
 
 #include "../happenings.h"
 #include "../resource/check.h"
+#include "map.h"
 #include "patch.h"
 #include "protobuf.h"
 #include "text.h"
@@ -336,29 +337,43 @@ static enum err store(struct write *w, cJSON *object, struct diag *d)
     return OK; /* it has been answered: should the removal fail, the next write of it tries again */
 }
 
+/* Whether a list of texts has one that the other has not. ERR_NOMEM. */
+static enum err more_than(const cJSON *wanted, const cJSON *held, bool *more)
+{
+    struct map there;
+    const cJSON *each;
+    enum err e = OK;
+    map_init(&there, MANIFEST_NODES_MAX);
+    cJSON_ArrayForEach(each, held)
+        if (e == OK)
+            e = map_set(&there, slice_str(cJSON_GetStringValue(each)), &there, NULL);
+    *more = false;
+    cJSON_ArrayForEach(each, wanted)
+        *more = *more || !map_get(&there, slice_str(cJSON_GetStringValue(each)));
+    map_fini(&there);
+    return e;
+}
+
 /* What is being deleted can be let go, not be held by more; true when the request has been answered. */
 static bool refuse_holding(struct write *w, const cJSON *object)
 {
     const struct api_target *t = w->target;
     const struct resource *found = w->create ? NULL : resource_get(w->api->table, t->kind, t->namespace_name, t->name);
+    bool more = false;
     if (!found || !metadata_text(found->object, "deletionTimestamp"))
         return false;
-    const cJSON *held = cJSON_GetObjectItemCaseSensitive(json_object(found->object, "metadata"), "finalizers"),
-                *wanted = cJSON_GetObjectItemCaseSensitive(json_object(object, "metadata"), "finalizers"), *each, *old;
-    cJSON_ArrayForEach(each, wanted) {
-        bool there = false;
-        cJSON_ArrayForEach(old, held)
-            there = there || cJSON_Compare(old, each, true);
-        if (there)
-            continue;
+    enum err e =
+        more_than(cJSON_GetObjectItemCaseSensitive(json_object(object, "metadata"), "finalizers"),
+                  cJSON_GetObjectItemCaseSensitive(json_object(found->object, "metadata"), "finalizers"), &more);
+    if (e != OK)
+        api_status(w->request, 500, "InternalError", "out of memory");
+    else if (more)
         api_status_of(w->request, 422, "Invalid", t,
                       api_causes("FieldValueForbidden", "Forbidden", "metadata.finalizers"),
                       "%s%s%s \"%s\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the "
                       "object is being deleted",
                       t->kind->kind, t->kind->group[0] ? "." : "", t->kind->group, t->name);
-        return true;
-    }
-    return false;
+    return e != OK || more;
 }
 
 void write_object(struct write *w, struct slice body)

@@ -2,6 +2,7 @@
 """What the real kubectl writes to a server: create, apply, patches, validation, dry runs, deletion. Most checks run a new kubectl and an old one."""
 
 import json
+import time
 
 import pytest
 
@@ -319,6 +320,22 @@ def test_finalizers_hold_an_object(kubectl, broker):
     assert broker.ask("GET", CHANNELS + "/held").json()["metadata"]["deletionTimestamp"] == held["deletionTimestamp"]
     kubectl.good("patch", "channel.messaging.knative.dev/held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     assert broker.ask("GET", CHANNELS + "/held").status == 404
+
+
+def test_what_is_being_deleted_is_held_by_nothing_more(broker, made):
+    """It may let go in any order, and by lists as long as an object may have in the time of a few walks."""
+    many = [f"e.org/{i}" for i in range(60000)]
+    thing = channel("going")
+    thing["metadata"]["finalizers"] = many
+    path = made(thing)
+    broker.ask("DELETE", path)
+    started = time.monotonic()
+    assert broker.ask("PATCH", path, {"metadata": {"finalizers": many[::-1]}}, MERGE).status == 200
+    more = broker.ask("PATCH", path, {"metadata": {"finalizers": [*many[::-1], "e.org/more"]}}, MERGE)
+    assert more.status == 422 and [c["field"] for c in more.json()["details"]["causes"]] == ["metadata.finalizers"], more
+    assert time.monotonic() - started < 30, "60,000 against 60,000 one by one take minutes"
+    assert broker.ask("PATCH", path, {"metadata": {"finalizers": ["e.org/7", "e.org/3"]}}, MERGE).status == 200
+    assert broker.ask("PATCH", path, {"metadata": {"finalizers": None}}, MERGE).status == 200 and broker.ask("GET", path).status == 404
 
 
 def test_preconditions_of_a_deletion(broker, made):
