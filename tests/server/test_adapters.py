@@ -22,7 +22,7 @@ import pytest
 
 from broker import Broker, channel, event, prefix_of
 from leat import Leat, Reply, Sink, binary, free_port, request, sign, wait_for
-from test_ping_source import seconds, successive
+from test_ping_source import each_second
 
 LONG = 60  # seconds; a group of Kafka takes its time to come together again
 NUMBERS = itertools.count(1)  # so that each test has origins of its own
@@ -331,7 +331,7 @@ def test_a_sink_that_is_away(adapter):
         wait_for(lambda: want is None or set(want) <= set(ids(late)), "all of them", LONG)
         assert want is None or in_order(ids(late)) == want
         if adapter.name == "ping":
-            assert successive(seconds(late.requests))
+            each_second(process, late, 3)
         if adapter.name == "process":
             assert in_order(ids(late))[:3] == ["0", "1", "2"]
         assert process.stop(LONG) == 0, process.logs
