@@ -12,7 +12,7 @@ import time
 import pytest
 
 from broker import Broker, channel, event, subscription
-from leat import Client, Reply, Sink, binary, flip, wait_for
+from leat import DEADLINE, Client, Reply, Sink, binary, flip, wait_for
 
 DATA = b"\xff\x00" + b"x" * 998
 
@@ -271,7 +271,7 @@ def test_no_such_channel(run, written):
 
 def test_a_reader_that_goes_away(written):
     """Whoever pipes into head is not told more than once, and nothing hangs."""
-    done = subprocess.run(f"'{binary()}' log dump '{written[0]}' | head -n 1 | wc -l", shell=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(f"'{binary()}' log dump '{written[0]}' | head -n 1 | wc -l", shell=True, capture_output=True, text=True, timeout=DEADLINE)
     assert done.stdout.strip() == "1"
 
 

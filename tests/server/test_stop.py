@@ -106,7 +106,7 @@ def test_what_is_under_way_is_delivered(serve, sink):
 
 
 def test_retries_go_on_while_stopping(serve, sink):
-    broker = serve([channel("c"), subscription("s", "c", sink.url, retry=100, backoffDelay="PT0.05S", backoffMax="PT0.05S")])
+    broker = serve([channel("c"), subscription("s", "c", sink.url, retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S")])
     sink.default = Reply(503)
     broker.post("c", b"", event("r"))
     sink.wait(1)

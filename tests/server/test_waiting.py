@@ -34,7 +34,7 @@ def test_a_step_without_an_address_keeps_its_events(serve, sink):
     broker.reload([sequence(sink), service(sink)])
     got = sink.wait(2)[1]
     assert got.path == "/second" and got.body == b"between" and got.attributes["id"] == "2"
-    assert ready()["status"] == "True"
+    wait_for(lambda: ready()["status"] == "True", "the sequence to be Ready")
 
 
 def test_a_subscriber_that_goes_away_and_comes_back(serve, sink):

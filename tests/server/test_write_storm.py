@@ -14,6 +14,7 @@ import time
 import pytest
 
 from broker import MESSAGING, Broker, channel
+from leat import wait_for
 
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
@@ -177,6 +178,7 @@ def storm(folder, kills, forget=False):
             watches = [Watch(server.api, path) for path in (CONFIG_MAPS, CHANNELS)]
             for w in writers:
                 w.start(server.api)
+            wait_for(lambda: any(w.acknowledged for w in writers) and any(w.versions for w in watches), "a write, and a watch to tell of one")
             time.sleep(chance.uniform(0.02, 0.5))  # not for a fact: when the kill falls is the chance that the proof is about
         finally:
             if server.process.poll() is not None:
