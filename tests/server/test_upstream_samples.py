@@ -36,7 +36,7 @@ PART = {
     "trigger.ExampleWithRetry": ["spec.subscriber: is missing", "no ISO 8601 duration"],
     "trigger.Example_zero": ["spec: is missing"],
 }
-# Values that stand for one another in upstream's templates and are none: an operator of a selector called "uk", an interval of ISO 8601 for a duration, a label that is no text.
+# Values that stand for one another in upstream's templates and are none: an operator of a selector called "uk", an interval of ISO 8601 for a duration, a label that is no text, bytes of any kind for JSON.
 WRONG = {
     "apiserversource.Example_full": ["operator: must be one of"],
     "apiserversource.Example_withNamespaceSelector": ["operator: must be one of"],
@@ -45,6 +45,7 @@ WRONG = {
     "broker.Example_full": ["no ISO 8601 duration"],
     "channel.Example_full": ["no ISO 8601 duration"],
     "namespace.Example_withLabels": ["cannot unmarshal bool"],
+    "pingsource.Example_fullbase64": ["spec.dataBase64: dataBase64 is no JSON"],
 }
 # No objects of ours: a cluster's own kinds, kinds that are made up, and pieces that are no objects.
 ELSEWHERE = {
@@ -56,7 +57,7 @@ REFUSED = {**PART, **WRONG, **ELSEWHERE}
 WORKING = [
     "broker.ExampleWithAnnotations", "broker.ExampleWithBrokerClass", "broker.ExampleWithConfig", "broker.ExampleWithConfigNamespace", "broker.ExampleWithDeadLetterSink",
     "broker.ExampleWithRetry_onlyCount", "broker.Example_min", "channel.Example_min", "channel.Example_withTemplate", "channel_impl.Example_env", "containersource.Example_sink", "namespace.Example_min",
-    "parallel.Example_full", "parallel.Example_fullDelivery", "parallel.Example_withFullAt", "parallel.Example_withSubscriberAt", "pingsource.Example_full", "pingsource.Example_fullbase64",
+    "parallel.Example_full", "parallel.Example_fullDelivery", "parallel.Example_withFullAt", "parallel.Example_withSubscriberAt", "pingsource.Example_full",
     "pingsource.Example_schedule_with_secs", "sequence.Example_full", "sequence.Example_fullDelivery", "sequence.Example_withStep", "sinkbinding.Example_full", "sinkbinding.Example_min",
     "sinkbinding.Example_withSink", "trigger.ExampleWithSubscriber", "trigger.Example_full", "trigger.Example_min",
 ]
