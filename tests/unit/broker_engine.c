@@ -24,6 +24,7 @@
 
 #define SAID_MAX 4000
 #define CHANNELS_MAX 40
+#define PATIENCE_NS (60 * NS_PER_S) /* only what fails needs so much */
 
 /* ---- the bus ---- */
 
@@ -263,8 +264,9 @@ static void turn(void)
 
 #define until(fact)                                                                                                    \
     do {                                                                                                               \
-        for (int turns_ = 0; !(fact); turns_++) {                                                                      \
-            if (turns_ == 2000)                                                                                        \
+        const uint64_t end_ns_ = clock_monotonic_ns(clock_system()) + PATIENCE_NS;                                     \
+        while (!(fact)) {                                                                                              \
+            if (clock_monotonic_ns(clock_system()) > end_ns_)                                                          \
                 fail_msg("never came: %s; said:\n%s", #fact, rig.said);                                                \
             turn();                                                                                                    \
         }                                                                                                              \
