@@ -170,7 +170,10 @@ def settled(process, timeout=leat.DEADLINE):
         page = process.metrics()
         moving = {k: v for k, v in page.items() if k[0] in MOVING}
         backlog = sum(v for (name, _), v in page.items() if name == "leat_backlog_events")
+        if backlog:
+            last[0] = None
+            return None
         same, last[0] = moving == last[0], moving
-        return page if same and not backlog else None
+        return page if same else None
 
     return leat.wait_for(still, "the end of all deliveries", timeout)
