@@ -344,11 +344,16 @@ def flip(path, offset):
         f.write(bytes([byte ^ 0xFF]))
 
 
+KEPT_PORTS = []  # bound and never listening, as long as the tests run
+
+
 def free_port():
-    """A port on which nobody listens: for addresses that must refuse. Bound once and given back, so that it is not handed out at once."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port on which nobody listens: for addresses that must refuse. The system gives it to nobody else, but who asks for it by its number, as servers do, may listen there."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    KEPT_PORTS.append(s)
+    return s.getsockname()[1]
 
 
 def wait_for(fact, what="the fact", timeout=DEADLINE):
