@@ -2,6 +2,7 @@
 """Fixtures of all black-box tests; what they are made of is in tests/lib/leat.py."""
 
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent / "lib"), str(pathlib.Path(__file__).resolve().parent)]
 
 import leat as library  # noqa: E402
+
+for number in (signal.SIGINT, signal.SIGQUIT):  # a shell has what runs in its background ignore them, and so would the programs under test
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
