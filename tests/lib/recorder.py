@@ -59,12 +59,12 @@ class Endpoint:
 
     def wait(self, count=1, timeout=leat.DEADLINE):
         """The requests, once there are at least `count`."""
-        return self._recorder.wait_until(lambda: len(self.requests) >= count and list(self.requests), f"{count} requests to {self.name}; there are {self.requests}", timeout)
+        return self._recorder.wait_until(lambda: len(self.requests) >= count and list(self.requests), lambda: f"{count} requests to {self.name}; there are {self.requests}", timeout)
 
     def wait_ids(self, ids, timeout=leat.DEADLINE):
         """Waits until each of these ids has come."""
         wanted = set(ids)
-        return self._recorder.wait_until(lambda: wanted <= set(self.ids) and list(self.requests), f"the events {wanted - set(self.ids)} at {self.name}", timeout)
+        return self._recorder.wait_until(lambda: wanted <= set(self.ids) and list(self.requests), lambda: f"the events {wanted - set(self.ids)} at {self.name}", timeout)
 
     @property
     def ids(self):
@@ -114,6 +114,7 @@ class Recorder(Sink):
         return answer
 
     def wait_until(self, fact, what, timeout):
+        """`what()` says what was waited for in vain, as it stands then."""
         value = [None]
 
         def there():
@@ -122,7 +123,7 @@ class Recorder(Sink):
 
         with self._waiters:
             if not self._waiters.wait_for(there, timeout):
-                raise AssertionError(f"waited in vain for {what}")
+                raise AssertionError(f"waited in vain for {what()}")
         return value[0]
 
     def clear_endpoint(self, endpoint):
