@@ -18,7 +18,7 @@ from recorder import BATCH, STRUCTURED, always, fail_first, reply
 from topology import apply, condition, ends, hear, mesh, path_of, ready, resource, send, settled, terms, trigger, wait_end
 
 GRAIN = 0.005  # seconds: timers of the kernel and of the program
-SLACK = 5.0  # seconds that a machine under load may take longer than it should
+SLACK = 30.0  # seconds that a machine under load may take longer than it should
 LOOPS = ("--loops", "3")
 LABELS = {"namespace": "default", "subscription": "t"}
 
@@ -212,7 +212,8 @@ def test_a_paused_subscription_finishes_what_is_under_way(serve, recorder):
     post(broker, "Channel/x", 2)
     turnstile.open_all()
     wait_end(broker, "delivered", 1, "t")
-    assert sub.ids == ["1"] and broker.metric("leat_backlog_events", **LABELS) == 1
+    broker.wait_metric(1, "leat_backlog_events", **LABELS)
+    assert sub.ids == ["1"]
     apply(broker, one("Channel", sub.url), "mark2")
     settled(broker)
     assert sub.ids == ["1", "2"]
@@ -223,7 +224,7 @@ def test_a_paused_subscription_finishes_what_is_under_way(serve, recorder):
 
 def test_order_none_lets_others_pass(serve, recorder):
     sub = recorder["sub"]
-    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT1S"), order="none"), "--loops", "1")
+    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT3S"), order="none"), "--loops", "1")
     sub.rule = lambda request, nth: Reply(503 if request.id == "a" and nth == 1 else 202)
     post(broker, "Broker/x", "a", "b", "c", partitionkey="k")
     settled(broker)
@@ -255,17 +256,22 @@ def test_order_by_key(serve, recorder, kind):
 
 
 def test_a_slow_key_does_not_hold_up_the_others(serve, recorder):
-    sub = recorder.add("sub", lambda request, nth: Reply(503 if request.event.get("partitionkey") == "slow" and nth == 1 else 202))
+    """Its first event waits for another try, its second one for an answer, until all others have come."""
+    gate = threading.Event()
+    sub = recorder.add("sub", lambda request, nth: Reply(503, hold=gate if request.id == "s1" else None) if request.event.get("partitionkey") == "slow" and nth == 1 else Reply(202))
     broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT0.7S", backoffPolicy="linear"), order="key", max_in_flight=4), *LOOPS)
     post(broker, "Broker/x", *(f"s{i}" for i in range(3)), partitionkey="slow")
     post(broker, "Broker/x", *(f"f{i}" for i in range(20)), partitionkey="fast")
     post(broker, "Broker/x", *(f"n{i}" for i in range(20)))
+    try:
+        sub.wait_ids([f"{which}{i}" for which in "fn" for i in range(20)])
+    finally:
+        gate.set()
     settled(broker)
     ids = sub.ids
     assert [i for i in ids if i[0] == "s"] == ["s0", "s0", "s1", "s1", "s2", "s2"]
     assert [i for i in ids if i[0] == "f"] == [f"f{i}" for i in range(20)]
-    last_slow = len(ids) - 1 - ids[::-1].index("s2")
-    assert last_slow == len(ids) - 1, "all others were done long before"
+    assert ids[-1] == "s2", "all others were done before"
 
 
 def test_order_strict(serve, recorder):
@@ -309,7 +315,7 @@ def test_dedup_ends_with_its_window(serve, recorder):
     began = time.monotonic()
     post(broker, "Broker/x", "again")
     sub.wait(1)
-    wait_for(lambda: send(broker, "Broker/x", b"", event("again")).status == 202 and len(sub.requests) == 2, "the window's end")
+    wait_for(lambda: send(broker, "Broker/x", b"", event("again")).status == 202 and len(sub.requests) >= 2, "the window's end")
     assert sub.times[1] - began >= 0.3 - GRAIN
 
 
@@ -337,11 +343,11 @@ def test_jitter_keeps_its_bounds(serve, recorder, jitter, least):
 def test_jitter_spreads(serve, recorder):
     """With 100 % a wait is anything from 0 to double: that none of 30 is below three quarters has a chance of one to a million."""
     sub = recorder.add("sub", fail_first(1))
-    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT0.4S"), jitter=100), *LOOPS)
+    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT1S"), jitter=100), *LOOPS)
     post_from_many(broker, "Broker", range(30))
     settled(broker)
     waits = [b - a for a, b in (sorted(r.at for r in sub.requests if r.id == str(i)) for i in range(30))]
-    assert min(waits) < 0.3 and max(waits) > 0.4
+    assert min(waits) < 0.75 and max(waits) > 1
 
 
 # ---- retry-on ----
@@ -373,12 +379,12 @@ def test_retry_on_no_answer(serve, recorder, retry_on, again):
 
 def test_deadline(serve, recorder):
     sub = recorder.add("sub", always(503, b"busy"))
-    broker = serve(one("Broker", sub.url, terms(retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S", dead=recorder["dead"].url), deadline="PT0.8S"), *LOOPS)
+    broker = serve(one("Broker", sub.url, terms(retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S", dead=recorder["dead"].url), deadline="PT3S"), *LOOPS)
     post(broker, "Broker/x", "d")
     got = recorder["dead"].wait(1)[0]
     last = got.event["knativeerrorcode"], base64.b64decode(got.event["knativeerrordata"])
     assert last == ("503", b"busy") or last[0] == "500" and b"deadline" in last[1], "or a timer that came too late to try again"
-    assert 2 <= len(sub.requests) <= 1 + 0.8 / 0.045 and got.at - sub.times[0] <= 0.8 + SLACK
+    assert 2 <= len(sub.requests) <= 1 + 3 / 0.045 and got.at - sub.times[0] <= 3 + SLACK
 
 
 def test_a_wait_that_would_end_after_the_deadline_is_not_waited_for(serve, recorder):
@@ -407,7 +413,8 @@ def test_a_full_batch_goes_at_once(serve, recorder):
     assert base64.b64decode(events["4"]["data_base64"]) == b"\x00\xff" and events["4"]["datacontenttype"] == "image/png"
     assert events["3"]["data"] == {"b": 1.5} and events["3"]["partitionkey"] == "k" and b'{"b": 1.50}' in got.body
     assert b"12345678901234567890" in got.body
-    assert ends(broker, "t")["delivered"] == 5 and broker.metric("leat_delivery_batches_total", **LABELS) == 1
+    assert ends(broker, "t")["delivered"] == 5
+    broker.wait_metric(1, "leat_delivery_batches_total", **LABELS)
 
 
 def test_a_batch_waits_no_longer_than_it_may(serve, recorder):
@@ -422,7 +429,7 @@ def test_a_batch_waits_no_longer_than_it_may(serve, recorder):
 
 def test_batches_under_load(serve, recorder):
     sub = recorder["sub"]
-    broker = serve(one("Broker", sub.url, batch_max_events=10, batch_max_wait="PT0.05S"), *LOOPS)
+    broker = serve(one("Broker", sub.url, batch_max_events=10, batch_max_wait="PT1S"), *LOOPS)
     post_from_many(broker, "Broker", range(200))
     settled(broker)
     assert sorted(sub.ids, key=int) == list(map(str, range(200)))
@@ -439,7 +446,7 @@ def test_a_batch_that_fails(serve, recorder):
         return Reply(503 if count[0] <= 3 else 202)
 
     sub = recorder.add("sub", rule)
-    broker = serve(one("Channel", sub.url, terms(retry=2, dead=recorder["dead"].url), batch_max_events=3, batch_max_wait="PT5S"), *LOOPS)
+    broker = serve(one("Channel", sub.url, terms(retry=2, dead=recorder["dead"].url), batch_max_events=3, batch_max_wait="PT30S"), *LOOPS)
     post(broker, "Channel/x", 1, 2, 3)
     settled(broker)
     assert sorted(recorder["dead"].ids) == ["1", "2", "3"] and all("batch" not in r.headers.get("content-type", "") for r in recorder["dead"].requests)
@@ -465,7 +472,7 @@ def test_start_from(serve, recorder, start):
     objects = one("Channel", sub.url, start_from=start)
     broker = serve([objects[0]], *LOOPS)
     post(broker, "Channel/x", "before")
-    assert broker.metric("leat_events_dropped_total", namespace="default", channel="x") == (0 if PAST else 1)
+    broker.wait_metric(0 if PAST else 1, "leat_events_dropped_total", namespace="default", channel="x")
     apply(broker, objects, "mark")
     post(broker, "Channel/x", "after")
     settled(broker)
@@ -498,10 +505,10 @@ def test_an_event_that_has_expired_is_a_counted_drop(serve, recorder, kind, mode
 def test_an_event_expires_between_attempts(serve, recorder):
     sub = recorder.add("sub", always(503))
     broker = serve(one("Broker", sub.url, terms(retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S", dead=recorder["dead"].url)), *LOOPS)
-    post(broker, "Broker/x", "soon", expirytime=stamp(0.8))
+    post(broker, "Broker/x", "soon", expirytime=stamp(3))
     wait_end(broker, "expired", 1, "t")
     settled(broker)
-    assert 1 <= len(sub.requests) <= 1 + 0.8 / 0.045 and not recorder["dead"].requests
+    assert 1 <= len(sub.requests) <= 1 + 3 / 0.045 and not recorder["dead"].requests
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00:00Z", "17"])
@@ -517,7 +524,7 @@ def test_leatdeliverat_holds_an_event_until_its_time(serve, recorder, kind, mode
     sub = recorder["sub"]
     broker = serve(one(kind, sub.url), *LOOPS)
     began = time.monotonic()
-    due = stamp(0.6)
+    due = stamp(3)  # the other one has come by then
     if mode == "binary":
         post(broker, f"{kind}/x", "later", leatdeliverat=due)
     else:
@@ -525,7 +532,7 @@ def test_leatdeliverat_holds_an_event_until_its_time(serve, recorder, kind, mode
     post(broker, f"{kind}/x", "now")
     sub.wait(2)
     assert sub.ids == ["now", "later"]
-    assert 0.6 - GRAIN <= sub.times[1] - began <= 0.6 + SLACK
+    assert 3 - GRAIN <= sub.times[1] - began <= 3 + SLACK
     settled(broker)
 
 
@@ -540,14 +547,16 @@ def test_held_events_use_no_credit(serve, recorder):
     post(broker, "Channel/x", "now")
     sub.wait(1)
     wait_end(broker, "delivered", 1, "t")
-    assert sub.ids == ["now"] and broker.metric("leat_backlog_events", **LABELS) == 100
+    broker.wait_metric(100, "leat_backlog_events", **LABELS)
+    assert sub.ids == ["now"]
     broker.ends_with(100)
 
 
 def test_held_events_come_in_the_order_of_their_times(serve, recorder):
+    """One at a time, so that none overtakes another on its way; all are accepted before the first one's time."""
     sub = recorder["sub"]
-    broker = serve(one("Channel", sub.url), "--loops", "1")
-    at = [stamp(0.4 + i * 0.2) for i in range(3)]
+    broker = serve(one("Channel", sub.url, max_in_flight=1), "--loops", "1")
+    at = [stamp(3 + i * 0.2) for i in range(3)]
     for i in (2, 0, 1):
         post(broker, "Channel/x", i, leatdeliverat=at[i])
     sub.wait(3)

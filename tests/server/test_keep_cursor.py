@@ -56,16 +56,20 @@ def test_over_the_api_and_of_a_trigger(serve, recorder):
         assert broker.ask("POST", path_of("Trigger"), t).status == 201
         ready(broker, t)
 
+    def taken(id):  # and known to be: else it comes once more
+        there.wait_ids([id])
+        broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="t")
+
     create()
     assert send(broker, "Broker/x", b"", event("0")).status == 202
-    there.wait_ids(["0"])
+    taken("0")
     for n in range(1, 4):  # again and again: the name of the cursor is passed on
         assert broker.ask("DELETE", path_of("Trigger", "t")).status == 200
         wait_for(lambda: not any(dict(labels).get("subscription") == "t" for _, labels in broker.metrics()), "the end of the trigger")
         assert send(broker, "Broker/x", b"", event(f"{n}")).status == 202
         assert send(broker, "Broker/x", b"", event(f"{n}-other", type="other")).status == 202
         create()
-        there.wait_ids([str(n)])
+        taken(str(n))
     assert there.ids == ["0", "1", "2", "3"]
 
 
@@ -117,6 +121,7 @@ def test_parked_events_are_there_again(serve, recorder):
     broker = serve([channel("c"), sub(there.url)])
     post(broker, 0, 3)
     broker.wait_metric(3, "leat_parked_events", **LABELS)
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
     next_plan(broker, [channel("c")])
     wait_for(lambda: [s["gone"] for s in broker.ask("GET", "/leat/v1/dlq").json()["items"]] == [True], "the end of the subscription")
     post(broker, 3, 1)
@@ -180,6 +185,7 @@ def test_parked_events_outlast_the_process_with_it(serve, recorder, tmp_path):
     broker = serve([channel("c"), sub(there.url)], *kept)
     post(broker, 0, 3)
     broker.wait_metric(3, "leat_parked_events", **LABELS)
+    broker.wait_metric(0, "leat_backlog_events", **LABELS)
     next_plan(broker, [channel("c")])
     assert broker.stop() == 0
     broker = serve([channel("c")], *kept)

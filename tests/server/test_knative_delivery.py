@@ -16,7 +16,7 @@ from recorder import STRUCTURED, accept, always, delayed, fail_fibonacci, fail_f
 from topology import branch, condition, ends, hear, mesh, object_of, parallel, ready, resource, send, sequence, settled, terms, trigger, wait_end
 
 GRAIN = 0.005  # seconds: timers of the kernel and of the program
-SLACK = 5.0  # seconds that a machine under load may take longer than it should
+SLACK = 30.0  # seconds that a machine under load may take longer than it should
 
 
 def channel(name, **spec):
@@ -327,13 +327,14 @@ def test_t22_format_is_the_broker_s_where_the_trigger_has_no_terms(serve, record
 @pytest.mark.parametrize("kind", ["Broker", "Channel"])
 def test_t23_timeout(serve, recorder, kind):
     slow = recorder.add("slow", delayed(60))
-    spec = terms(dead=recorder["dead"].url, retry=1, timeout="PT0.2S")
+    spec = terms(dead=recorder["dead"].url, retry=1, timeout="PT1S")
     broker = serve([mesh("x"), trigger("t", "x", slow.url, delivery=spec)] if kind == "Broker" else [channel("x"), hear("t", "x", slow.url, delivery=spec)])
     began = time.monotonic()
     post(broker, kind + "/x", id="slow")
     got = recorder["dead"].wait(1)[0]
     assert got.id == "slow" and failure(got)[:2] == (slow.url, "500")
-    assert len(slow.requests) == 2 and 0.4 - GRAIN <= got.at - began <= 0.4 + SLACK
+    slow.wait(2)
+    assert len(slow.requests) == 2 and 2 - GRAIN <= got.at - began <= 2 + SLACK
 
 
 def test_t23_a_slow_subscriber_in_time(serve, recorder):
