@@ -24,7 +24,7 @@ def condition(process, api, plural, name, namespace, of="Ready"):
 
 
 def is_ready(process, api, plural, name, namespace):
-    wait_for(lambda: condition(process, api, plural, name, namespace)[0] == "True", f"{plural} {name} to be Ready", 30)
+    wait_for(lambda: condition(process, api, plural, name, namespace)[0] == "True", f"{plural} {name} to be Ready")
 
 
 def send(process, path, id, body=b"x", status_=202):
@@ -33,7 +33,7 @@ def send(process, path, id, body=b"x", status_=202):
 
 
 def arrived(sink, *ids):
-    wait_for(lambda: {r.headers.get("ce-id") for r in sink.requests} >= set(ids), f"{ids} at the sink", 30)
+    wait_for(lambda: {r.headers.get("ce-id") for r in sink.requests} >= set(ids), f"{ids} at the sink")
 
 
 def seen(sink):

@@ -102,7 +102,7 @@ def test_a_mistake_costs_no_topic(kafka, namespace, serve, sink):
     assert f"knative-broker-{namespace}-b" in topics(kafka)
     # The object itself is gone: so is its topic.
     assert "result=applied" in process.reload([whole[0]])
-    wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(kafka), "the topic to go", 30)
+    wait_for(lambda: f"knative-broker-{namespace}-b" not in topics(kafka), "the topic to go")
 
 
 def test_another_address_or_password_is_the_same_bus(kafka, namespace, serve, sink):
@@ -120,13 +120,13 @@ def test_another_address_or_password_is_the_same_bus(kafka, namespace, serve, si
     send(process, f"/brokers/{namespace}/b", "plain")
     arrived(sink, "plain")
     assert "result=applied" in process.reload(objects())
-    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("sasl")).status == 202, "an event to be taken over the other listener", 30)
+    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("sasl")).status == 202, "an event to be taken over the other listener")
     arrived(sink, "sasl")
     assert "result=applied" in process.reload(objects(password="wrong"))
-    wait_for(lambda: condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False", "the condition to say that the password is wrong", 40)
+    wait_for(lambda: condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False", "the condition to say that the password is wrong")
     assert "wrong" not in str(status(process, "eventing.knative.dev/v1", "brokers", "b", namespace))
     assert "result=applied" in process.reload(objects())
-    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("again")).status == 202, "an event to be taken again", 40)
+    wait_for(lambda: request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("again")).status == 202, "an event to be taken again")
     arrived(sink, "again")
     assert set(seen(sink)) == {"plain", "sasl", "again"}
 
@@ -138,7 +138,7 @@ def test_what_kafka_refuses_is_in_the_condition(kafka, namespace, serve):
         value, _, message = condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace, "TopicReady")
         return value == "False" and "eplication" in (message or "")
 
-    wait_for(said, "TopicReady to say that there are too few brokers", 30)
+    wait_for(said, "TopicReady to say that there are too few brokers")
     assert condition(process, "eventing.knative.dev/v1", "brokers", "b", namespace)[0] == "False"
     assert request("GET", process.api + "/readyz").status == 200  # what others are sent is taken
     assert process.logs.count("eplication factor") == 1
@@ -149,7 +149,7 @@ def test_a_cluster_that_begins_is_asked_again(namespace, serve):
     broker = ("eventing.knative.dev/v1", "brokers", "b", namespace)
     with Kafka() as first:
         process = serve([config("cluster", namespace, first.address, replication=2), kafka_broker("b", namespace)])
-        wait_for(lambda: "the cluster has 1 now" in (condition(process, *broker, "TopicReady")[2] or ""), "TopicReady to say that there is one broker now", 30)
+        wait_for(lambda: "the cluster has 1 now" in (condition(process, *broker, "TopicReady")[2] or ""), "TopicReady to say that there is one broker now")
         assert request("POST", f"{process.ingress}/brokers/{namespace}/b", b"x", event("early")).status == 503
         with first.another():
             is_ready(process, *broker)
@@ -160,7 +160,7 @@ def test_a_source_waits_for_its_topic(kafka, plain_kafka, namespace, serve, sink
     spec = {"bootstrapServers": [kafka.address], "topics": [f"{namespace}.later"], "consumerGroup": f"{namespace}.group", "sink": {"uri": sink.url}}
     source = ("sources.knative.dev/v1", "kafkasources", "s", namespace)
     process = serve([thing("sources.knative.dev/v1", "KafkaSource", "s", namespace, spec)])
-    wait_for(lambda: "no such topic" in (condition(process, *source)[2] or ""), "the condition to say what is missing", 30)
+    wait_for(lambda: "no such topic" in (condition(process, *source)[2] or ""), "the condition to say what is missing")
     assert condition(process, *source)[1] == "NotFoundOnBus"
     plain_kafka["python"].make_topic(f"{namespace}.later", 1)
     is_ready(process, *source)
@@ -188,7 +188,7 @@ def test_a_topic_of_somebody_else_stays(kafka, plain_kafka, namespace, serve, si
     send(process, f"/brokers/{namespace}/b", "1")
     arrived(sink, "1")
     assert "result=applied" in process.reload(objects[:2])
-    wait_for(lambda: f"knative-trigger-{namespace}-t" not in groups(kafka), "the group to go, with which the topic would go", 30)
+    wait_for(lambda: f"knative-trigger-{namespace}-t" not in groups(kafka), "the group to go, with which the topic would go")
     assert f"{namespace}.theirs" in topics(kafka) and f"knative-broker-{namespace}-b" not in topics(kafka)
 
 
@@ -208,7 +208,7 @@ def test_2018(kafka, namespace, serve, sink):
     is_ready(process, api, "subscriptions", "oldest", namespace)
     is_ready(process, api, "subscriptions", "newest", namespace)
     send(process, f"/channels/{namespace}/a", "after")
-    wait_for(lambda: len(sink.requests) >= 3, "three deliveries", 30)
+    wait_for(lambda: len(sink.requests) >= 3, "three deliveries")
     got = sorted((r.path.rsplit("/", 1)[-1], r.headers["ce-id"]) for r in sink.requests)
     assert got == [("newest", "after"), ("oldest", "after"), ("oldest", "before")]
     assert f"{namespace}.a" in topics(kafka) and {f"pipe.{namespace}.oldest", f"pipe.{namespace}.newest"} <= groups(kafka)

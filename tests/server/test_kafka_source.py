@@ -76,7 +76,7 @@ def test_a_pod(topic, pod, sink):
     for n in range(5):
         assert topic.post("c", b"x%d" % n, event(f"e-{n}", partitionkey="k")).status == 202
     process = pod(K_CE_OVERRIDES='{"extensions":{"team":"water"}}', NAMESPACE="mills", NAME="orders")
-    sink.wait(5, 30)
+    sink.wait(5)
     assert ids(sink) == [f"e-{n}" for n in range(5)]
     first = sink.requests[0]
     assert first.body == b"x0" and first.attributes["team"] == "water" and first.headers["kn-namespace"] == "mills"
@@ -89,7 +89,7 @@ def test_a_pod(topic, pod, sink):
     assert process.stop() == 0, process.logs
     assert topic.post("c", b"", event("between", partitionkey="k")).status == 202
     pod()
-    sink.wait(6, 30)
+    sink.wait(6)
     assert ids(sink)[5:] == ["between"]
 
 
@@ -99,12 +99,12 @@ def test_an_event_is_tried_until_the_sink_has_it(topic, pod, sink):
     assert topic.post("c", b"", event("first", partitionkey="k")).status == 202
     assert topic.post("c", b"", event("second", partitionkey="k")).status == 202
     process = pod()
-    sink.wait(3, 30)
+    sink.wait(3)
     assert set(ids(sink)) == {"first"}  # of one partition, one after another
     process.kill()
     sink.default = Reply(202)
     pod()
-    wait_for(lambda: ids(sink)[-2:] == ["first", "second"], "both", 60)
+    wait_for(lambda: ids(sink)[-2:] == ["first", "second"], "both")
     assert ids(sink).count("second") == 1
 
 
@@ -120,7 +120,7 @@ def test_with_tls_and_sasl(topic, pod, sink):
         KAFKA_NET_TLS_ENABLE="true",
         KAFKA_NET_TLS_CA_CERT=params["ssl.ca"],
     )
-    sink.wait(1, 30)
+    sink.wait(1)
     assert ids(sink) == ["secret"]
 
 
@@ -145,14 +145,14 @@ def test_what_a_source_in_serve_parks_is_not_on_its_kafka(topic, serve, run, sin
     broker = serve([{"apiVersion": "sources.knative.dev/v1", "kind": "KafkaSource", "metadata": {"name": "orders"}, "spec": spec}])
     broker.may_lose = True
     assert topic.post("c", b"x", event("lost", partitionkey="k")).status == 202
-    sink.wait(1, 30)
+    sink.wait(1)
 
     def listed():
         code, out, said = run("dlq", "list", "kafkasource/orders", "-o", "json", env={"LEAT_SERVER": broker.api})
         assert code == 0, said
         return [item["id"] for item in json.loads(out)["items"]]
 
-    wait_for(lambda: listed() == ["lost"], "the parked event", 30)
+    wait_for(lambda: listed() == ["lost"], "the parked event")
     code, out, _ = run("explain", "lost", env={"LEAT_SERVER": broker.api})
     assert code == 0 and "read from Kafka" in out and "forgotten" not in out, out
     code, _, said = run("tail", "kafkasource/orders", env={"LEAT_SERVER": broker.api})
@@ -160,9 +160,9 @@ def test_what_a_source_in_serve_parks_is_not_on_its_kafka(topic, serve, run, sin
     sink.default = Reply(202)
     code, _, said = run("dlq", "redrive", "kafkasource/orders", "--all", env={"LEAT_SERVER": broker.api})
     assert code == 0, said
-    sink.wait(2, 30)
+    sink.wait(2)
     wait_for(lambda: listed() == [], "none left")
     code, out, said = run("replay", "kafkasource/orders", "--from", "earliest", env={"LEAT_SERVER": broker.api})
     assert code == 0, said
-    sink.wait(3, 30)
+    sink.wait(3)
     assert ids(sink) == ["lost"] * 3
