@@ -6,7 +6,7 @@ import json
 import threading
 import urllib.parse
 
-from leat import QuietHandler
+from leat import DEADLINE, QuietHandler
 
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -89,7 +89,7 @@ class FakeKubernetes:
             self.watches += list(watches)
             self.changed.notify_all()
 
-    def wait_asked(self, word, count=1, timeout=30):
+    def wait_asked(self, word, count=1, timeout=DEADLINE):
         with self.changed:
             if not self.changed.wait_for(lambda: sum(word in a for a in self.asked) >= count, timeout):
                 raise AssertionError(f"waited for {count} requests with {word}: {self.asked}")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -374,13 +375,13 @@ def test_many_tokens_at_once_are_all_kept(leat_binary, tmp_path):
 
 def test_refusals_are_counted_and_said_once_a_second(guarded):
     name = 'leat_api_refused_total{reason="%s"}'
-    before, lines = guarded.metrics(), guarded.broker.count_lines("api.unauthenticated")
+    before, lines, began = guarded.metrics(), guarded.broker.count_lines("api.unauthenticated"), time.monotonic()
     for _ in range(50):
         guarded.broker.ask("GET", CHANNELS, headers=bearer("leat_guess"))
         guarded.ask("view", "DELETE", CHANNELS + "/c")
     after = guarded.metrics()
     assert after[name % "unauthenticated"] == before[name % "unauthenticated"] + 50 and after[name % "forbidden"] == before[name % "forbidden"] + 50
-    assert guarded.broker.count_lines("api.unauthenticated") - lines < 25
+    assert guarded.broker.count_lines("api.unauthenticated") - lines <= time.monotonic() - began + 2
 
 
 def test_a_secret_is_in_nothing_that_viewers_logs_and_metrics_show(guarded):

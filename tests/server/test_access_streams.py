@@ -116,7 +116,7 @@ def test_a_tail_ends_with_its_token(guarded, how):
 
 
 def test_a_quiet_stream_ends_when_its_token_expires(guarded):
-    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=6)  # both have begun by then
     guarded.tokens.put("brief", until=until.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     with guarded.watch("brief") as watch, guarded.tail("brief") as tail:
         assert "expired token" in watch.line()["object"]["message"] and "expired token" in tail.line()["end"]

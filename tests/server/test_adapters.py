@@ -319,7 +319,7 @@ def test_a_sink_that_is_away(adapter):
     if not adapter.waits:
         answers = [a.result() for a in adapter.answers]
         assert all(a.status in (502, 503, 504) for a in answers)
-        assert counted(process, "leat_source_failed_total") == len(want)
+        wait_for(lambda: counted(process, "leat_source_failed_total") == len(want), "the count of what failed")
         said = process.wait_line("source.report", "stderr")
         assert "failed=" in said and "refused" in said.partition("last_failure=")[2]
     elif adapter.name != "process":

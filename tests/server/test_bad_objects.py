@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 
 from broker import MESSAGING, channel, subscription, event
-from leat import wait_for
+from leat import DEADLINE, wait_for
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -99,7 +99,7 @@ def test_an_object_may_have_a_mebibyte(broker):
 def test_a_body_of_unknown_length_that_does_not_end(broker):
     """Chunks beyond the limit: refused while they come."""
     where = urllib.parse.urlsplit(broker.api)
-    with socket.create_connection((where.hostname, where.port), 30) as s:
+    with socket.create_connection((where.hostname, where.port), DEADLINE) as s:
         s.sendall(f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         try:

@@ -56,7 +56,7 @@ def kubectl(request, broker, tmp_path_factory):
 @pytest.mark.parametrize("which", READY)
 def test_wait_for_ready(kubectl, which):
     kind = "Ready" if "bus/" not in which else "Serviceable"
-    assert "condition met" in kubectl.good("wait", f"--for=condition={kind}", which, "--timeout=30s").out
+    assert "condition met" in kubectl.good("wait", f"--for=condition={kind}", which, "--timeout=50s").out
 
 
 def condition(broker, type_=HEALTHY, path=SUBSCRIPTIONS + "/s"):
@@ -85,8 +85,10 @@ def test_health_and_ready(serve, sink):
     with Watch(broker, SUBSCRIPTIONS, resourceVersion=version) as watch:
         sink.default = Reply(500)
         assert broker.post("c", headers=event("2")).status == 202
-        told = watch.next()["object"]
-    bad = next(c for c in told["status"]["conditions"] if c["type"] == HEALTHY)
+        told, bad = None, {"reason": "DeliveryFailing"}
+        while bad["reason"] == "DeliveryFailing":  # it has failed, and is about to be parked
+            told = watch.next()["object"]
+            bad = next(c for c in told["status"]["conditions"] if c["type"] == HEALTHY)
     assert (bad["status"], bad["reason"]) == ("False", "EventsParked") and sink.url in bad["message"], bad
     assert next(c for c in told["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
     # A plan changes nothing of it.
@@ -120,7 +122,7 @@ def test_kubectl_waits_for_it(serve, sink, tmp_path):
     broker = serve([channel("c"), subscription("s", "c", sink.url)])
     kubectl = Kubectl(NEW, broker.api, tmp_path)
     assert broker.post("c").status == 202
-    assert "condition met" in kubectl.good("wait", f"--for=condition={HEALTHY}", "subscription.messaging.knative.dev/s", "--timeout=30s").out
+    assert "condition met" in kubectl.good("wait", f"--for=condition={HEALTHY}", "subscription.messaging.knative.dev/s", "--timeout=50s").out
 
 
 def test_a_flood_of_failures_is_few_writes(serve, sink, tmp_path):

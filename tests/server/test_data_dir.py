@@ -369,7 +369,7 @@ def test_a_bus_that_cannot_be_opened_later(tmp_path, sink):
         (tmp_path / "d/buses/default@log").unlink()
         server.signal(signal.SIGHUP)
         wait_for(lambda: provisioned()["status"] == "True")
-        assert request("GET", api + "/readyz").status == 200
+        wait_for(lambda: request("GET", api + "/readyz").status == 200, "readiness")
 
 
 def test_a_log_that_cannot_be_written(tmp_path, sink):
@@ -386,7 +386,7 @@ def test_a_log_that_cannot_be_written(tmp_path, sink):
             taken.append(str(i))
         assert status in (500, 503) and 2 < len(taken) < 64, status
         assert request("POST", ingress + "/channels/default/c", b"", event("small")).status in (500, 503)
-        ready = request("GET", api + "/readyz")
+        ready = wait_for(lambda: (r := request("GET", api + "/readyz")).status != 200 and r, "readiness to go")
         assert ready.status == 503 and "[-] bus log: " in ready.text and "restart" in ready.text, ready.text
         assert "bus=log" in server.wait_line("bus.notice")
         assert {r.headers["ce-id"] for r in sink.wait(len(taken))} == set(taken)

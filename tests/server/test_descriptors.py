@@ -6,7 +6,7 @@ import resource
 import socket
 
 from broker import channel, event
-from leat import Client
+from leat import DEADLINE, Client
 
 
 def test_connections_without_end_leave_the_log_its_files(serve, tmp_path):
@@ -20,7 +20,7 @@ def test_connections_without_end_leave_the_log_its_files(serve, tmp_path):
         crowd = []
         try:
             for i in range(300):
-                crowd.append(socket.create_connection((host, int(port)), timeout=10))
+                crowd.append(socket.create_connection((host, int(port)), timeout=DEADLINE))
                 if i % 10 == 0:
                     answer = client.request("POST", "/channels/default/c", body, event(str(i)))
                     assert answer.status == 202, answer

@@ -50,7 +50,7 @@ def gate(sink):
 @pytest.fixture
 def serve_log(serve, sink, disk):
     """A server whose log is on the small disk, with one subscription; the channel's own bound is out of the way."""
-    objects = [channel("c", capacity="1GiB"), subscription("s", "c", sink.url)]
+    objects = [channel("c", capacity="1GiB"), subscription("s", "c", sink.url, timeout="PT10M")]
     return lambda *args: serve(objects, "--data-dir", disk.path / "data", "--bus", f"log,segment={SEGMENT},reserve={RESERVE}", *args)
 
 
@@ -59,14 +59,14 @@ def body_of(id):
 
 
 def fill(broker, prefix):
-    """Posts until refused for a second, so that it is not the housekeeping that lags: the ids that were accepted, and the refusal."""
+    """Posts until refused for three seconds, so that it is not the housekeeping that lags: the ids that were accepted, and the refusal."""
     accepted = []
     with Client(broker.ingress) as client:
         for i in range(2 * SIZE // len(BODY)):
             id, since = f"{prefix}-{i}", time.monotonic()
             while (answer := client.request("POST", "/channels/default/c", body_of(id), event(id))).status != 202:
                 assert answer.status == 503, answer
-                if time.monotonic() - since > 1:
+                if time.monotonic() - since > 3:
                     return accepted, answer
             accepted.append(id)
     raise AssertionError("it never was full")

@@ -139,7 +139,9 @@ def test_attempts_of_a_redrive_are_told_apart(serve, sink, run):
     broker.post("orders", b"", event("p-1"))
     state(broker, "p-1", "s", "parked")
     for end in ("parked", "delivered"):
-        assert broker.ask("POST", "/leat/v1/dlq/default/subscription/s/redrive", {"all": True}).status == 202
+        task = broker.ask("POST", "/leat/v1/dlq/default/subscription/s/redrive", {"all": True})
+        assert task.status == 202
+        wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{task.json()['id']}").json()["state"] != "running", "its end")
         wait_for(lambda: len([a for a in one(broker, "p-1")["subscriptions"][0]["attempts"] if a["phase"] == "subscriber"]) == (2 if end == "parked" else 3), "the attempt")
         s = state(broker, "p-1", "s", end)
     first, second, third = [a for a in s["attempts"] if a["phase"] == "subscriber"]
@@ -203,7 +205,9 @@ def test_old_events_are_forgotten_and_the_answer_says_so(serve, sink, run):
         events = [{"specversion": "1.0", "id": f"o-{k}", "type": "t", "source": "/s"} for k in range(i, i + 100)]
         assert broker.post("c", json.dumps(events).encode(), {"Content-Type": "application/cloudevents-batch+json"}).status == 202
     sink.wait(1000)
-    state(broker, "o-999", "s", "delivered")
+    broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="s")
+    assert broker.post("c", b"", event("newest")).status == 202
+    state(broker, "newest", "s", "delivered")
     answer = ask(broker, "o-0")
     assert answer.status == 404 and answer.json()["reason"] == "NotFound"
     assert "'o-0'" in answer.json()["message"] and "--trace-bytes" in answer.json()["message"]

@@ -93,7 +93,7 @@ def test_timeout_of_an_attempt(source, sink):
     process = source(env={"K_SINK_TIMEOUT": "1"})
     try:
         assert post(process).status == 202
-        assert len(sink.requests) == 2
+        assert len(sink.requests) >= 2 and len({r.headers["ce-id"] for r in sink.requests}) == 1
     finally:
         gate.set()
 
@@ -140,7 +140,7 @@ def test_wrong_secret_is_told_from_a_missing_one(source, sink):
     assert answer.status == 401
     assert not sink.requests
     assert process.stop() == 0
-    assert "refused_signature=2" in process.stderr[-1]  # the last second's trouble is not swallowed by the end
+    assert any("refused_signature=2" in line for line in process.stderr), process.logs  # the last second's trouble is not swallowed by the end
 
 
 def test_a_form_says_how_to_change_it(source):

@@ -152,4 +152,4 @@ def test_kubectl_patches_the_status(broker, path, tmp_path, program):
     kubectl.good("patch", "channels.messaging.knative.dev", "a", "--subresource=status", "--type=merge", "-p", '{"status": {"annotations": {"by": "jo"}}}')
     assert kubectl.good("get", "channels.messaging.knative.dev", "a", "--subresource=status", "-o", "jsonpath={.status.annotations.by}").out == "jo"
     kubectl.good("apply", "--server-side", "--subresource=status", "--force-conflicts", "-f", "-", stdin={**channel("a"), "status": {"annotations": {"by": "jo", "on": "x"}}}) if program is NEW else None
-    kubectl.good("wait", "--for=condition=Ready", "channels.messaging.knative.dev/a", "--timeout=30s")
+    kubectl.good("wait", "--for=condition=Ready", "channels.messaging.knative.dev/a", "--timeout=50s")

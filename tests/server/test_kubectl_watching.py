@@ -9,7 +9,7 @@ import pytest
 
 from broker import MESSAGING, channel, subscription
 from kubectl import NEW, OLD, Kubectl
-from leat import wait_for
+from leat import DEADLINE, wait_for
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
 MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -19,7 +19,7 @@ class Watch:
     """A watch on the wire: next() is the next event, or None at the end; the socket's timeout is met by failing tests alone."""
 
     def __init__(self, broker, path=CHANNELS, accept="application/json", **query):
-        self.connection = http.client.HTTPConnection(broker.api.removeprefix("http://"), timeout=30)
+        self.connection = http.client.HTTPConnection(broker.api.removeprefix("http://"), timeout=DEADLINE)
         words = "&".join(f"{k}={v}" for k, v in {"watch": "true", **query}.items())
         self.connection.request("GET", f"{path}?{words}", headers={"Accept": accept})
         self.answer = self.connection.getresponse()
@@ -97,16 +97,16 @@ def test_get_w(kubectl, broker):
 
 def test_wait_for_a_condition(kubectl, broker):
     make(broker, "a")
-    kubectl.good("wait", "--for=condition=Ready", "channel.messaging.knative.dev/a", "--timeout=20s")
+    kubectl.good("wait", "--for=condition=Ready", "channel.messaging.knative.dev/a", "--timeout=50s")
     done = kubectl("wait", "--for=condition=Nothing", "channel.messaging.knative.dev/a", "--timeout=1s")
     assert done.code == 1 and "timed out" in done.err
 
 
 def test_wait_for_a_condition_that_comes_later(kubectl, broker):
     broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/subscriptions", subscription("s", "later", "http://127.0.0.1:1/"))
-    process = kubectl.start("wait", "--for=condition=Ready", "subscription.messaging.knative.dev/s", "--timeout=30s")
+    process = kubectl.start("wait", "--for=condition=Ready", "subscription.messaging.knative.dev/s", "--timeout=50s")
     make(broker, "later")
-    assert process.wait(40) == 0, process.stdout.read()
+    assert process.wait(DEADLINE) == 0, process.stdout.read()
     broker.ask("DELETE", f"/apis/{MESSAGING}/namespaces/default/subscriptions/s")
 
 
@@ -114,18 +114,18 @@ def test_delete_waits_until_it_is_gone(kubectl, broker):
     thing = channel("held")
     thing["metadata"]["finalizers"] = ["example.org/hold"]
     broker.ask("POST", CHANNELS, thing)
-    process = kubectl.start("delete", "channel.messaging.knative.dev/held", "--timeout=30s")
+    process = kubectl.start("delete", "channel.messaging.knative.dev/held", "--timeout=50s")
     wait_for(lambda: broker.ask("GET", CHANNELS + "/held").json()["metadata"].get("deletionTimestamp"), "the mark")
     assert process.poll() is None
     broker.ask("PATCH", CHANNELS + "/held", {"metadata": {"finalizers": None}}, MERGE)
-    assert process.wait(40) == 0, process.stdout.read()
+    assert process.wait(DEADLINE) == 0, process.stdout.read()
 
 
 def test_wait_for_a_deletion(kubectl, broker):
     make(broker, "a")
-    process = kubectl.start("wait", "--for=delete", "channel.messaging.knative.dev/a", "--timeout=30s")
+    process = kubectl.start("wait", "--for=delete", "channel.messaging.knative.dev/a", "--timeout=50s")
     broker.ask("DELETE", CHANNELS + "/a")
-    assert process.wait(40) == 0, process.stdout.read()
+    assert process.wait(DEADLINE) == 0, process.stdout.read()
 
 
 # ---- on the wire ----
@@ -162,6 +162,8 @@ def test_what_happened_before_the_watch_began(broker):
 def test_without_a_version_it_begins_with_what_is_there(broker, query):
     for name in "ba":
         make(broker, name)
+    for name in "ba":  # else it may come between them
+        wait_for(lambda: broker.ask("GET", f"{CHANNELS}/{name}").json().get("status"), "its status")
     with Watch(broker, **query) as watch:
         assert [watch.change(), watch.change()] == [("ADDED", "a"), ("ADDED", "b")]
         make(broker, "c")

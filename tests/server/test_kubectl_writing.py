@@ -136,7 +136,7 @@ def test_apply_to_what_a_file_owns(kubectl, broker):
 
 def test_an_event_goes_through_what_was_applied(kubectl, broker, sink):
     kubectl.good("apply", "-f", "-", stdin=[channel("flow"), subscription("to-sink", "flow", sink.url)])
-    kubectl.good("wait", "--for=condition=Ready", "subscription.messaging.knative.dev/to-sink", "--timeout=20s")
+    kubectl.good("wait", "--for=condition=Ready", "subscription.messaging.knative.dev/to-sink", "--timeout=50s")
     assert broker.post("flow", b"x").status == 202
     wait_for(lambda: sink.requests, "a delivery")
 
