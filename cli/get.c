@@ -44,9 +44,11 @@ static int width_of(const cJSON *items, const char *head, const char *field)
 {
     const cJSON *item;
     size_t width = strlen(head);
-    cJSON_ArrayForEach(item, items)
-        if (strlen(metadata_of(item, field)) > width)
-            width = strlen(metadata_of(item, field));
+    cJSON_ArrayForEach(item, items) {
+        const char *text = metadata_of(item, field); /* of a cluster's objects there is no namespace */
+        if (text && strlen(text) > width)
+            width = strlen(text);
+    }
     return (int)width;
 }
 

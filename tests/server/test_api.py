@@ -306,6 +306,7 @@ def test_get_in_every_form(broker, run):
     assert "elsewhere" in run("get", "channels", "-n", "other", *server)[1]
     code, out, err = run("get", "channels", "-n", "nobody", *server)
     assert (code, out) == (0, "") and "No channels found in the namespace nobody; -A looks in all." in err
+    assert [line.split()[0] for line in run("get", "namespaces", *server)[1].splitlines()][:2] == ["NAME", "default"], "what lies in no namespace, as a table"
     everywhere = [line.split() for line in run("get", "channels", "-A", *server)[1].splitlines()]
     assert everywhere[0][:2] == ["NAMESPACE", "NAME"] and ["default", "owned"] in [row[:2] for row in everywhere] and ["other", "elsewhere"] in [row[:2] for row in everywhere]
 
