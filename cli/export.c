@@ -101,6 +101,19 @@ static bool is_secret(const struct kind *k)
     return k->group[0] == '\0' && strcmp(k->kind, "Secret") == 0;
 }
 
+/* Namespaces before what lies in them, and Secrets and the like, which sources read, before those. */
+static int stage_of(const struct kind *k)
+{
+    return strcmp(k->kind, "Namespace") == 0 ? 0 : k->group[0] == '\0' ? 1 : 2;
+}
+
+/* A namespace that nobody has made says that in its status, which has conditions for nothing else. */
+static bool is_declared(const struct kind *k, const cJSON *object)
+{
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status");
+    return stage_of(k) != 0 || !cJSON_GetObjectItemCaseSensitive(status, "conditions");
+}
+
 static void export_kind(struct export *x, const struct kind *k)
 {
     struct buf url;
@@ -113,8 +126,13 @@ static void export_kind(struct export *x, const struct kind *k)
     if (is_secret(k) && !option_given(x->in, "secrets"))
         x->secrets_left_out += (size_t)cJSON_GetArraySize(items);
     else
-        while (items && items->child)
-            take(x, k, cJSON_DetachItemViaPointer(items, items->child));
+        while (items && items->child) {
+            cJSON *object = cJSON_DetachItemViaPointer(items, items->child);
+            if (is_declared(k, object))
+                take(x, k, object);
+            else
+                cJSON_Delete(object);
+        }
     cJSON_Delete(tree);
     buf_fini(&url);
 }
@@ -126,12 +144,6 @@ static bool is_meant(const struct export *x, const struct kind *k)
     if (k->stored != k || kind_is_passing(k))
         return false;
     return k->namespaced || !x->space || k->group[0] != '\0';
-}
-
-/* Namespaces before what lies in them, and Secrets and the like, which sources read, before those. */
-static int stage_of(const struct kind *k)
-{
-    return strcmp(k->kind, "Namespace") == 0 ? 0 : k->group[0] == '\0' ? 1 : 2;
 }
 
 static int run_kinds(struct export *x)

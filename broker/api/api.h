@@ -27,6 +27,7 @@ struct api { /* the argument of api_handler; outlives the server */
     struct list tails; /* open ones; tail_count of them */
     size_t tail_count;
     struct api_watches *watches;     /* NULL until the first request for resources */
+    struct namespaces *namespaces;   /* likewise */
     struct api_documents *documents; /* NULL until the first request for OpenAPI v2 */
 };
 

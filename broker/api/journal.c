@@ -67,9 +67,16 @@ static bool fill(struct journal_record *record, const struct resource *r, const 
     return true;
 }
 
-static void append(void *arg, const struct resource *r, enum resource_change change, const cJSON *before)
+void journal_lose(struct journal *j, uint64_t version)
 {
-    struct journal *j = arg;
+    forget_all(j);
+    j->first = ++j->next; /* nobody's place is good any more */
+    j->since = version;
+    j->appended(j->arg);
+}
+
+void journal_append(struct journal *j, const struct resource *r, enum resource_change change, const cJSON *before)
+{
     bool nomem = false;
     struct journal_record record = {.version = r->version, .kind = r->kind, .change = change};
     cJSON *tree = api_shown(r);
@@ -80,18 +87,16 @@ static void append(void *arg, const struct resource *r, enum resource_change cha
             drop_first(j);
         *slot(j, j->next++) = record;
         j->bytes += record.size;
+        j->appended(j->arg);
     } else {
-        forget_all(j);
-        j->first = ++j->next; /* nobody's place is good any more */
-        j->since = r->version;
+        journal_lose(j, r->version);
     }
     free(labels);
     cJSON_free(object);
     cJSON_Delete(tree);
-    j->appended(j->arg);
 }
 
-struct journal *journal_new(struct resource_table *table, void (*appended)(void *arg), void *arg)
+struct journal *journal_new(const struct resource_table *table, void (*appended)(void *arg), void *arg)
 {
     struct journal *j = calloc(1, sizeof *j);
     if (!j)
@@ -100,7 +105,6 @@ struct journal *journal_new(struct resource_table *table, void (*appended)(void 
     j->since = resource_table_version(table);
     j->appended = appended;
     j->arg = arg;
-    resource_table_listen(table, append, j);
     return j;
 }
 

@@ -31,10 +31,14 @@ struct journal {
     void *arg;
 };
 
-/* Listens to the table from now on. NULL: no memory. */
-struct journal *journal_new(struct resource_table *table, void (*appended)(void *arg), void *arg);
+/* Of the changes of this table, from its present version on. NULL: no memory. */
+struct journal *journal_new(const struct resource_table *table, void (*appended)(void *arg), void *arg);
 /* NULL is fine. Before the table is freed. */
 void journal_free(struct journal *j);
+/* The next change, as a table tells of it (resource_told_fn). */
+void journal_append(struct journal *j, const struct resource *r, enum resource_change change, const cJSON *before);
+/* The change of this version could not be told: what is kept is forgotten. */
+void journal_lose(struct journal *j, uint64_t version);
 /* The number of the first change after this version; false: some of them are not kept any more, or the version is none
  * that was given yet. */
 bool journal_find(const struct journal *j, uint64_t version, uint64_t *number);

@@ -11,6 +11,7 @@
 
 #include "../resource/check.h"
 #include "kubernetes.h"
+#include "namespaces.h"
 #include "text.h"
 
 #define TOKEN_MAX 1024 /* bytes of a decoded token: two names and a number */
@@ -21,7 +22,7 @@ struct page {
     struct api_selection selection;
     uint64_t limit; /* 0: none */
     uint64_t version;
-    size_t cursor;
+    uint64_t cursor;
     const struct resource *last; /* of those that were shown */
     size_t remaining;
     cJSON **shown; /* what the listing refers to */
@@ -54,7 +55,7 @@ static bool token_take(struct page *p, struct slice plain)
         return false;
     snprintf(space, sizeof space, "%.*s", SLICE_ARG(ns));
     snprintf(name, sizeof name, "%.*s", SLICE_ARG(plain));
-    p->cursor = resource_behind(p->api->table, p->target->kind, space, name);
+    p->cursor = namespaces_behind(p->api->namespaces, p->api->table, p->target->kind, space, name);
     return true;
 }
 
@@ -134,7 +135,8 @@ static bool fill(struct page *p, struct api_listing *l)
     const struct api_target *t = p->target;
     const char *scope = t->namespace_name[0] ? t->namespace_name : NULL;
     bool good = true;
-    for (const struct resource *r; good && (r = resource_next(p->api->table, t->kind, scope, &p->cursor));) {
+    for (const struct resource *r;
+         good && (r = namespaces_next(p->api->namespaces, p->api->table, t->kind, scope, &p->cursor));) {
         if (!api_selection_matches(&p->selection, r->object))
             continue;
         if (p->limit && p->shown_count == p->limit)

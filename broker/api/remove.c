@@ -9,6 +9,7 @@
 
 #include "../resource/check.h"
 #include "kubernetes.h"
+#include "namespaces.h"
 
 /* Whether what depends on the object is to go first or last means nothing, but a word for it must be one of the three
  * that there are; else the request has been answered. */
@@ -83,6 +84,25 @@ static void answer_marked(struct api *a, struct http_request *r, const struct ap
     cJSON_Delete(shown);
 }
 
+/* What nobody has made cannot be taken away: true when the request has been answered. */
+static bool refuse_held(struct api *a, struct http_request *r, const struct api_target *t)
+{
+    switch (namespaces_held(a->namespaces, t->kind, t->name)) {
+    case NAMESPACE_ALWAYS:
+        api_status_of(r, 403, "Forbidden", t, NULL, "namespaces \"%s\" is forbidden: this namespace may not be deleted",
+                      t->name);
+        return true;
+    case NAMESPACE_HOLDS_OBJECTS:
+        api_status_of(r, 409, "Conflict", t, NULL,
+                      "namespaces \"%s\" is there because objects lie in it, and goes with the last of them: delete "
+                      "those",
+                      t->name);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void remove_one(struct api *a, struct http_request *r, const struct api_target *t)
 {
     const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
@@ -90,7 +110,8 @@ static void remove_one(struct api *a, struct http_request *r, const struct api_t
     char who[API_WHO_MAX], uid[API_NAME_MAX];
     bool dry = false;
     if (!found) {
-        api_not_found(r, t);
+        if (!refuse_held(a, r, t))
+            api_not_found(r, t);
         return;
     }
     if (!check_options(r, t, found, &dry))

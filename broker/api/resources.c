@@ -5,6 +5,7 @@
  */
 #include "../resource/check.h"
 #include "kubernetes.h"
+#include "namespaces.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ static const cJSON *definition(const char *name)
 
 static void get_one(struct api *a, struct http_request *r, const struct api_target *t, const struct api_form *f)
 {
-    const struct resource *found = resource_get(a->table, t->kind, t->namespace_name, t->name);
+    const struct resource *found = namespaces_get(a->namespaces, a->table, t->kind, t->namespace_name, t->name);
     const cJSON *of_kind = kind_is_definition(t->kind) ? definition(t->name) : NULL;
     if (!found && !of_kind) {
         api_not_found(r, t);

@@ -19,8 +19,8 @@
 #include <stdlib.h>
 
 #include "../resource/check.h"
-#include "journal.h"
 #include "kubernetes.h"
+#include "namespaces.h"
 #include "prng.h"
 #include "text.h"
 
@@ -253,14 +253,14 @@ static bool walk_rests(const struct watch *w, size_t told)
 }
 
 /* The next objects, from this place in the table on, which stays as it is meanwhile; or the end. */
-static void walk_part(struct watch *w, size_t cursor)
+static void walk_part(struct watch *w, uint64_t cursor)
 {
     const struct api_target *t = &w->target;
     const char *scope = t->namespace_name[0] ? t->namespace_name : NULL;
     const struct resource *r;
     size_t told = 0;
     while (w->walking && !walk_rests(w, told)) {
-        if (!(r = resource_next(w->of->api->table, t->kind, scope, &cursor))) {
+        if (!(r = namespaces_next(w->of->api->namespaces, w->of->api->table, t->kind, scope, &cursor))) {
             walk_end(w);
             return;
         }
@@ -285,9 +285,9 @@ static void walk_on(struct loop_timer *t)
     read_on(w); /* what changed before this step is told by where the walk was then */
     bool waits = http_stream_waiting(w->request) > 0;
     if (w->walking)
-        walk_part(w, w->walked_name[0]
-                         ? resource_behind(w->of->api->table, w->target.kind, w->walked_ns, w->walked_name)
-                         : 0);
+        walk_part(w, w->walked_name[0] ? namespaces_behind(w->of->api->namespaces, w->of->api->table, w->target.kind,
+                                                           w->walked_ns, w->walked_name)
+                                       : 0);
     if (w->walking)
         loop_timer_start(w->of->loop, &w->walk, waits ? WALK_REST_NS : 0);
 }
@@ -332,7 +332,9 @@ bool api_watches_begin(struct api *a, struct loop *loop)
     struct api_watches *s = a->watches;
     if (s)
         return true;
-    if (!(s = calloc(1, sizeof *s)) || !(s->journal = journal_new(a->table, appended, s))) {
+    if (!(s = calloc(1, sizeof *s)) || !(s->journal = journal_new(a->table, appended, s)) ||
+        !(a->namespaces = namespaces_new(a->table, s->journal, clock_wall_ns(loop_clock(loop))))) {
+        journal_free(s ? s->journal : NULL);
         free(s);
         return false;
     }
@@ -357,7 +359,8 @@ void api_watches_free(struct api *a)
     struct api_watches *s = a->watches;
     if (!s)
         return;
-    resource_table_listen(a->table, NULL, NULL);
+    namespaces_free(a->namespaces);
+    a->namespaces = NULL;
     loop_task_cancel(&s->read);
     journal_free(s->journal);
     free(s);

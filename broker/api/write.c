@@ -13,6 +13,7 @@
 #include "../happenings.h"
 #include "../resource/check.h"
 #include "map.h"
+#include "namespaces.h"
 #include "patch.h"
 #include "protobuf.h"
 #include "text.h"
@@ -512,7 +513,8 @@ cJSON *write_patched(struct write *w, const struct resource *found, struct slice
 static void patch(struct write *w, struct slice body)
 {
     const struct api_target *t = w->target;
-    const struct resource *found = resource_get(w->api->table, t->kind, t->namespace_name, t->name);
+    const struct resource *found =
+        namespaces_get(w->api->namespaces, w->api->table, t->kind, t->namespace_name, t->name);
     if (!found) {
         api_not_found(w->request, t);
         return;
@@ -535,7 +537,7 @@ bool api_write(struct api *a, struct http_request *r, const struct api_target *t
          change = one && slice_eq(method, SLICE("PATCH"));
     if (!post && !put && !change)
         return false;
-    w.create = post;
+    w.create = post || namespaces_held(a->namespaces, t->kind, t->name) != NAMESPACE_MADE;
     if (!read_options(&w) || !write_read_manager(&w))
         return true;
     if (t->status)

@@ -331,6 +331,7 @@ CASES = {
     # core
     "create of a namespace": [post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "{ns}-more"}})],
     "get of a namespace": [get("/api/v1/namespaces/{ns}")],
+    "delete of the default namespace": [delete("/api/v1/namespaces/default")],
     "create of a secret": [post(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}})],
     "create of a secret that is no base64": [post(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "?"}})],
     "create of a config": [post(MAPS, config())],
