@@ -84,7 +84,7 @@ static void append(struct slot *s)
     must(p->next < EVENTS_MAX, "fewer events");
     const struct ce_event *e = event(b, p->next);
     p->next += LOOPS;
-    RLX_ADD(&b->appended, 1);
+    atomic_fetch_add_explicit(&b->appended, 1, memory_order_relaxed);
     must(b->ops->append(b->bus, b->channel, e, &s->append, p->loop) == OK, "an append");
     ce_event_unref(e);
 }
@@ -95,7 +95,8 @@ static void appended(struct bus_append *a, enum err err)
     struct bench *b = s->of->bench;
     if (atomic_load_explicit(&b->open, memory_order_relaxed))
         append(s);
-    RLX_ADD(err ? &b->failed : &b->acknowledged, 1); /* last: else all that was appended seemed answered for a moment */
+    /* Last: else all that was appended seemed answered for a moment. */
+    atomic_fetch_add_explicit(err ? &b->failed : &b->acknowledged, 1, memory_order_relaxed);
 }
 
 static void go(struct letter *m)
@@ -117,7 +118,7 @@ static void deliver(void *arg, struct bus_stream *stream, const struct ce_event 
     (void)attempt;
     uint64_t number = good ? parse_u64(id.ptr + 6, id.ptr + id.len, &good) : 0;
     must(good && number < EVENTS_MAX, "an id of ours");
-    RLX_ADD(bitmap_set(b->seen, number) ? &b->again : &b->delivered, 1);
+    atomic_fetch_add_explicit(bitmap_set(b->seen, number) ? &b->again : &b->delivered, 1, memory_order_relaxed);
     b->ops->settle(b->bus, stream, token, BUS_ACK);
     b->ops->credit(b->bus, stream, 1);
 }

@@ -107,7 +107,7 @@ static void *consume(void *arg)
             good(r, "a delivery");
             last = e.delivery_tag;
             unsettled++;
-            RLX_ADD(e.redelivered ? &b->again : &b->consumed, 1);
+            atomic_fetch_add_explicit(e.redelivered ? &b->again : &b->consumed, 1, memory_order_relaxed);
             amqp_destroy_envelope(&e);
         }
         if (unsettled && (idle || unsettled >= b->acks)) {
@@ -124,7 +124,7 @@ static void confirmed(struct confirms *w, uint64_t tag, bool multiple, atomic_lo
 {
     must(tag >= w->low && tag < w->next, "a confirm of what waits for one");
     for (uint64_t t = multiple ? w->low : tag; t <= tag; t++) {
-        RLX_ADD(count, !w->done[t % WINDOW_MAX]);
+        atomic_fetch_add_explicit(count, !w->done[t % WINDOW_MAX], memory_order_relaxed);
         w->done[t % WINDOW_MAX] = 1;
     }
     for (; w->low < w->next && w->done[w->low % WINDOW_MAX]; w->low++)

@@ -102,7 +102,8 @@ static inline void make_subscription(void)
     s->bus = s->parked_bus = bench->parked.bus = &bench->bus;
     s->parked = &bench->parked;
     s->engine = &bench->engine;
-    s->wanted = s->parked_ready = true;
+    s->wanted = true;
+    s->parked_ready = true;
     list_push_back(&bench->engine.subscriptions, &s->link);
     bench->subscription = s;
 }

@@ -236,7 +236,7 @@ static void swapped_indexes(void **state)
     struct lab l;
     struct files f = make_log(&l, 31, 4);
     unsigned char *a = NULL, *b = NULL;
-    size_t a_len, b_len;
+    size_t a_len = 0, b_len = 0;
     assert_true(f.indexes >= 2);
     assert_true(fake_disk_get(l.disk, f.index[0], &a, &a_len) && fake_disk_get(l.disk, f.index[1], &b, &b_len));
     fake_disk_put(l.disk, f.index[0], b, b_len);

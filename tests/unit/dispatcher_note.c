@@ -9,7 +9,7 @@
 
 static char told[4096];
 
-static void tell(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) tell(const char *format, ...)
 {
     size_t n = strlen(told);
     va_list arguments;

@@ -110,7 +110,7 @@ static void the_content_type_alone_decides_on_the_mode(void **state)
 {
     (void)state;
     static const char *const types[] = {STRUCTURED, STRUCTURED "; charset=UTF-8", "Application/CloudEvents+JSON",
-                                        " " STRUCTURED};
+                                        (" " STRUCTURED)};
     for (size_t i = 0; i < COUNT(types); i++) {
         /* Headers beside an envelope are no part of the event: 3.2.3 lets senders repeat attributes there. */
         const struct ce_event *e = decoded("ce-id= other\nce-x= y\n", types[i], SLICE(ENVELOPE ",\"data\":{\"a\":1}}"));

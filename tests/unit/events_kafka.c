@@ -113,7 +113,7 @@ static void the_content_type_alone_decides_on_the_mode(void **state)
         assert_int_equal(ce_event_data_kind(e), CE_DATA_JSON);
         ce_event_unref(e);
     }
-    static const char *const binary[] = {FOUR, FOUR "content-type: application/json\n", "content-type: a/b\n" FOUR};
+    static const char *const binary[] = {FOUR, FOUR "content-type: application/json\n", ("content-type: a/b\n" FOUR)};
     for (size_t i = 0; i < COUNT(binary); i++) {
         const struct ce_event *e = decoded(binary[i], SLICE("{}"));
         assert_int_equal(ce_event_mode(e), CE_MODE_BINARY);
