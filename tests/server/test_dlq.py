@@ -398,7 +398,7 @@ def test_a_slow_task_is_canceled(serve, refusing, leat):
     refusing.clear()
     code, number, err = leat(broker, "dlq", "redrive", "subscription/s", "--all", "--rate", "0.01", "--no-wait")
     assert code == 0 and number.isdigit()
-    refusing.wait(1)
+    wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{number}").json()["done"] == 1, "the first")
     assert leat(broker, "task", "show", number)[1].splitlines()[3].split() == ["state", "running"]
     assert leat(broker, "task", "cancel", number)[0] == 0
     task = ended(broker, number)

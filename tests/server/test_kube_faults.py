@@ -59,7 +59,7 @@ def test_a_malformed_line_is_told_and_the_watch_begun_again(api, source, sink, l
     said = process.wait_line("kubernetes.trouble", "stderr")
     assert "is not what an API server says" in said and "a line of a watch" in said
     sink.wait(2)
-    assert told(sink) == [("add", "a"), ("add", "b")]
+    assert sorted(told(sink)) == [("add", "a"), ("add", "b")]
     assert "resourceVersion=11&" in api.wait_asked("watch=true", 2)[1]
 
 
@@ -109,8 +109,8 @@ def test_a_forgotten_version_is_made_up_for_by_comparing(api, source, sink):
     api.version = 30
     api.script([expired()], [event("ADDED", configmap("later", 31))])
     sink.wait(6)
-    assert sorted(told(sink)[:-1]) == sorted([("update", "changed"), ("delete", "anew"), ("add", "anew"), ("add", "new"), ("delete", "gone")])
-    assert told(sink).index(("delete", "anew")) < told(sink).index(("add", "anew")) and told(sink)[-1] == ("add", "later")
+    assert sorted(told(sink)) == sorted([("update", "changed"), ("delete", "anew"), ("add", "anew"), ("add", "new"), ("delete", "gone"), ("add", "later")])
+    assert told(sink).index(("delete", "anew")) < told(sink).index(("add", "anew")), "changes of one object keep their order, those of several have none"
     api.wait_asked("resourceVersion=30&")
 
 
