@@ -19,16 +19,18 @@ START_S, STOP_S = 120, 120  # on a machine that builds meanwhile; Kafka writes i
 PR_SET_PDEATHSIG = 1
 
 
+KEPT_PORTS = []  # bound and never listening, as long as the process lives
+
+
 def free_ports(count):
-    """Ports that nobody has just now; all are held at once, so they differ."""
+    """Ports that nobody has. They stay bound here, so that the system gives them to nobody else, before the server has started or between its death and its restart; servers ask for them by number and with
+    SO_REUSEADDR, and so may listen there."""
     sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
+    for s in sockets:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+    KEPT_PORTS.extend(sockets)
+    return [s.getsockname()[1] for s in sockets]
 
 
 def run(command, **more):
