@@ -5,6 +5,7 @@ cd "$here/../.."
 tests/setup/packages build
 make --no-print-directory -s build/leat
 leat=$PWD/build/leat
+patience=300 # seconds; only what fails needs so many, and a busy machine takes its time
 
 work=$(mktemp -d)
 started=
@@ -28,7 +29,7 @@ await() {
 service() {
     name=$1
     shift
-    timeout 60 "$leat" listen 127.0.0.1:0 --name "$name" "$@" > "$work/$name" &
+    timeout "$patience" "$leat" listen 127.0.0.1:0 --name "$name" "$@" > "$work/$name" &
     eval "$name=$!"
     started="$started $!"
     await "$work/$name" listening "$!"

@@ -192,16 +192,14 @@ def test_nothing_accepted_is_lost_when_leat_is_killed(ours, service, recorder):
 def test_a_clean_stop_hands_back_what_was_under_way(ours, service, recorder):
     gate = threading.Event()
     sub = recorder.add("sub", held(gate))
-    broker = ours(one(sub.url), "--drain", "100ms", lease="60s")
+    broker = ours(one(sub.url), "--drain", "100ms", lease="600s")
     accepted(broker, *(str(i) for i in range(20)))
     wait_for(lambda: len(sub.requests) > 0, "a first delivery")
     gate.set()
     assert broker.stop() == 0, broker.logs
-    began = time.monotonic()
-    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service, "60s")) as again:
+    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service, "600s")) as again:
         ready(again, *one(sub.url))
-        sub.wait_ids({str(i) for i in range(20)})
-    assert time.monotonic() - began < 50, "nothing waited for the ack deadline"
+        sub.wait_ids({str(i) for i in range(20)})  # which nobody waits for as long as for the ack deadline
 
 
 # ---- retries ----
@@ -211,7 +209,7 @@ def test_an_event_that_waits_for_its_retry_longer_than_the_ack_deadline_comes_on
     sub = recorder.add("sub", fail_first(1))
     broker = ours(tried(sub.url, retry=2, backoffDelay="PT13S"))
     accepted(broker, "a")
-    wait_for(lambda: len(sub.requests) == 2, "the second attempt", 30)
+    wait_for(lambda: len(sub.requests) == 2, "the second attempt")
     broker.wait_metric(0, "leat_backlog_events", namespace="default", subscription="s")
     assert len(sub.requests) == 2
 
@@ -242,11 +240,11 @@ def test_senders_are_told_while_the_service_is_away_and_it_goes_on_by_itself(ser
         wait_for(lambda: post(broker, "lost").status == 503, "senders to be told")
         began = time.monotonic()
         answer = post(broker, "still away")
-        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 10, answer  # a call has 30 s and more
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and time.monotonic() - began < 25, answer  # a call has 30 s and more
         wait_for(lambda: condition(broker, "Channel", "c")["status"] != "True" or "Unreachable" in broker.logs, "it to be told")
     finally:
         service.start()
-    wait_for(lambda: post(broker, "after").status == 202, "events to be accepted again", 30)  # the fake forgot all: topic and subscription are made anew, first
+    wait_for(lambda: post(broker, "after").status == 202, "events to be accepted again", 120)  # the fake forgot all: topic and subscription are made anew, first
     sub.wait_ids({"before", "after"})
     accepted(broker, *(f"later {i}" for i in range(20)))
     sub.wait_ids({"before", "after", *(f"later {i}" for i in range(20))})
@@ -352,7 +350,7 @@ def test_what_waits_for_the_service_is_bounded(service, serve, recorder):
     try:
         for t in threads:
             t.start()
-        wait_for(lambda: any(a.status == 503 and a.body.startswith(b"full") for a in answers), "one to be refused", 30)
+        wait_for(lambda: any(a.status == 503 and a.body.startswith(b"full") for a in answers), "one to be refused")
     finally:
         service.resume()
     for t in threads:

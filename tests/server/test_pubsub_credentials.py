@@ -32,7 +32,7 @@ def source(start, sink, google, topic, tmp_path):
 
 
 def there(pubsub, topic):
-    wait_for(lambda: [s for s in pubsub.names("subscriptions") if topic in s], "the subscription", 30)
+    wait_for(lambda: [s for s in pubsub.names("subscriptions") if topic in s], "the subscription")
 
 
 def test_a_key_is_a_token_for_an_hour(source, sink, google, pubsub, topic):
@@ -116,7 +116,7 @@ def test_what_google_refuses_says_what_to_do_and_is_tried_again(source, sink, go
     for w in words:
         assert w in said, said
     there(pubsub, topic)
-    process.wait_line("pubsub.recovered", "stderr", timeout=30)
+    process.wait_line("pubsub.recovered", "stderr")
     pubsub.publish(topic, b"x")
     sink.wait(1)
 

@@ -161,7 +161,7 @@ def test_a_stop_and_a_deletion_end_it(ten, service):
     start(ten, **{"from": "earliest", "rate": 0.2})
     ten.sub.wait(1)
     ten.reload([channel("c"), subscription("other", "c", ten.other.url)])
-    wait_for(lambda: temporary(service, ten) == [], "the temporary subscription to go", 30)
+    wait_for(lambda: temporary(service, ten) == [], "the temporary subscription to go")
     ten.reload([channel("c"), subscription("s", "c", ten.sub.url)])
     ready(ten, subscription("s", "c", ten.sub.url))
     start(ten, **{"from": "earliest", "rate": 0.01})

@@ -193,7 +193,7 @@ def test_a_deleted_source_takes_its_subscription_along(serve, sink, pubsub, topi
     assert process.ask("POST", where, cloud(topic, topic, sink)).status == 201
     there(pubsub, topic)
     assert process.ask("DELETE", f"{where}/{topic}").status == 200
-    wait_for(lambda: not of(pubsub, topic), "the subscription to go", 30)
+    wait_for(lambda: not of(pubsub, topic), "the subscription to go")
 
 
 def test_a_sink_that_takes_nothing_is_in_the_condition(on, sink, pubsub, topic):
@@ -201,7 +201,7 @@ def test_a_sink_that_takes_nothing_is_in_the_condition(on, sink, pubsub, topic):
     there(pubsub, topic)
     sink.default = Reply(status=503)
     pubsub.publish(topic, b"x")
-    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[:2] == ("False", "DeliveryFailing"), "the condition", 30)
+    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[:2] == ("False", "DeliveryFailing"), "the condition")
     assert f"{sink.url} answered 503" in condition(process, GROUP, PLURAL, topic, "default", "DeliveryHealthy")[2]
     assert condition(process, GROUP, PLURAL, topic, "default")[0] == "True", "Ready says nothing of the sink"
     sink.default = Reply()
@@ -211,7 +211,7 @@ def test_a_sink_that_takes_nothing_is_in_the_condition(on, sink, pubsub, topic):
 def test_a_missing_topic_is_in_the_condition_until_it_is_there(on, sink, pubsub, topic):
     pubsub.remove("topics", topic)
     process = on(cloud(topic, topic, sink))
-    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default")[:2] == ("False", "NotFound"), "the condition", 30)
+    wait_for(lambda: condition(process, GROUP, PLURAL, topic, "default")[:2] == ("False", "NotFound"), "the condition")
     assert "there is no such topic" in condition(process, GROUP, PLURAL, topic, "default", "PullSubscriptionReady")[2]
     pubsub.topic(topic)
     is_ready(process, GROUP, PLURAL, topic, "default")

@@ -35,6 +35,7 @@ def test_a_log_whose_directory_is_gone_is_not_ready(serve, sink, tmp_path):
     assert {"type": "Ready", "status": "True"}.items() <= broker.ask("GET", path).json()["status"]["conditions"][-1].items()
     reasons = wait_for(lambda: {e["reason"] for e in broker.ask("GET", "/api/v1/namespaces/default/events").json()["items"] if e["involvedObject"]["name"] == "c"}, "an Event of it")
     assert "NotFoundOnBus" in reasons
+    wait_for(lambda: broker.count_lines("bus.fault") >= 2, "both to be said")
     assert broker.count_lines("bus.fault") == 2, "each is said once, however often it is asked about"
 
     (tmp_path / "elsewhere").rename(tmp_path / "data/log")

@@ -50,7 +50,7 @@ def test_bad_manifests_change_nothing(serve, sink, what):
     broker = serve([channel("a"), subscription("s", "a", sink.url)])
     line = broker.reload(BAD[what])
     assert "result=refused" in line and "ERROR" in line.upper()
-    assert any(f"{broker.manifest}:" in x for x in broker.stderr), broker.logs
+    broker.wait_line(f"{broker.manifest}:", "stderr")
     assert broker.post("b").status == 404
     broker.post("a", b"still", event())
     assert sink.wait(1)[0].body == b"still"

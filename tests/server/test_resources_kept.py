@@ -456,7 +456,7 @@ def test_a_poisoned_row(start, tmp_path, run_leat, column):
         assert listed == [] and broker.ask("GET", f"{CHANNELS}/p").status == 404
         return
     assert len(listed) == 1 and listed[0]["reason"], listed
-    assert "resource.quarantined" in broker.logs and broker.post("p").status == 404
+    assert broker.wait_line("resource.quarantined", "stderr") and broker.post("p").status == 404
     if column in ("uid", "generation", "created"):
         there = get(broker, CHANNELS, "p")
         assert condition(there)["reason"] == "Quarantined" and there["metadata"]["uid"] and there["metadata"]["generation"] >= 1
@@ -519,7 +519,7 @@ def test_another_program_that_holds_the_file(start, tmp_path):
     answer = broker.ask("POST", CHANNELS, channel("a"))
     assert answer.status == 503 and "another program" in answer.json()["message"], answer
     said = broker.reload([channel("b")])
-    assert "refused" in said and "could not be kept" in said and "another program" in broker.logs, said
+    assert "refused" in said and "could not be kept" in said and broker.wait_line("another program", "stderr"), said
     assert broker.ask("GET", f"{CHANNELS}/b").status == 404
     holder.execute("ROLLBACK")
     holder.close()
