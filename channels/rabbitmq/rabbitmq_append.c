@@ -24,7 +24,7 @@ static enum err refused(struct rabbit_bus *k, const struct bus_channel *c)
         return ERR_UNSUPPORTED; /* it is somebody's queue */
     if (atomic_load_explicit(&c->stalled, memory_order_relaxed) && atomic_load(&c->abroad.pending) > 0)
         return ERR_UNAVAILABLE;
-    if (rabbit_channel_barred(c))
+    if (rabbit_channel_barred(c) || rabbit_channel_unseen(c))
         return ERR_UNAVAILABLE;
     if (!atomic_load_explicit(&p->up, memory_order_relaxed) && !atomic_load(&p->connecting))
         return ERR_UNAVAILABLE;

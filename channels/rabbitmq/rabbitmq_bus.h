@@ -125,6 +125,7 @@ struct rabbit_publisher {
     atomic_bool up;              /* an AMQP channel is there, and the node takes messages */
     atomic_bool connecting;      /* for the first time: what is appended meanwhile waits for the outcome */
     atomic_bool stalled;         /* the last that was heard of an append is that it was not answered in time */
+    _Atomic uint64_t connection; /* how many there were before this one, or the next */
     /* P's own. */
     struct rabbitmq_channel *channel;
     struct letter *held, **held_end; /* appends that wait for room in the link */
@@ -171,6 +172,8 @@ struct bus_channel {
     bool unkept;                   /* its stream is down, and it does without */
     uint64_t down_ns;              /* since when it is down; 0: it is not */
     bool streamed, making_stream;  /* its stream is there; the job makes it so */
+    uint64_t making_on;            /* P's connection when the job was asked */
+    _Atomic uint64_t made_on;      /* the same, of the last one that found it well */
     atomic_uint reads, ends_asked; /* reads under way; of these, those that ask for its end */
     _Atomic uint64_t end;          /* of its stream, when it was asked for last; UINT64_MAX: not known */
     uint64_t known;                /* Q, the first: its stream is at least so long */
@@ -200,6 +203,9 @@ enum err rabbit_provision(struct bus *b, struct slice name, const struct bus_par
 void rabbit_release(struct bus *b, struct bus_channel *c, bool remove, struct bus_op *op);
 /* Any thread. */
 bool rabbit_channel_barred(const struct bus_channel *c);
+/* Any thread: it has a stream, which was not looked for since P's connection is there. Until then nothing is published:
+ * a node that has just been started confirms what its queues have, before it has found its streams. */
+bool rabbit_channel_unseen(const struct bus_channel *c);
 
 /* ---- whether a channel takes events (rabbitmq_verify.c) ---- */
 void rabbit_verify(struct bus *b, struct bus_channel *c, struct bus_op *op);

@@ -92,6 +92,11 @@ bool rabbit_channel_barred(const struct bus_channel *c)
     return until && rabbit_now() < until;
 }
 
+bool rabbit_channel_unseen(const struct bus_channel *c)
+{
+    return settings_of(c)->is_stream && atomic_load(&c->made_on) != atomic_load(&c->bus->publisher.connection);
+}
+
 /* ---- making ---- */
 
 /* Its stream counts as a subscription does: an event that no queue takes means that its binding is gone. */
@@ -137,7 +142,8 @@ static void made(struct rabbit_job *j)
     if (!j->err && atomic_load(&c->abroad.state) != ABROAD_GOING) {
         is_streamed(c, c->making_stream && !j->no_stream);
         is_kept(c, !j->no_stream);
-        answer.changed = is_changed(c);
+        atomic_store(&c->made_on, c->making_on);
+        answer.changed = is_changed(c) || rabbit_channel_unseen(c);
     }
     abroad_channel_made(&c->abroad, answer);
 }
@@ -146,13 +152,17 @@ void rabbit_channel_make(struct abroad_channel *a)
 {
     struct bus_channel *c = rabbit_channel_of(a);
     c->making_stream = settings_of(c)->is_stream;
+    c->making_on = atomic_load(&c->bus->publisher.connection);
     rabbit_job_ask(c->bus, &c->job, rabbit_topology_channel, made);
 }
 
-/* A stream that is down is asked for now and then. */
+/* A stream that is down is asked for now and then, and each with a new connection of the publisher. */
 bool rabbit_channel_due(const struct abroad_channel *a, uint64_t now_ns)
 {
-    return rabbit_channel_of(a)->unkept && now_ns >= a->ask_ns;
+    const struct bus_channel *c = rabbit_channel_of(a);
+    if (rabbit_channel_unseen(c))
+        return atomic_load(&c->bus->consumers[0].up); /* else it is asked for when that comes back */
+    return c->unkept && now_ns >= a->ask_ns;
 }
 
 bool rabbit_channel_same(const struct abroad_channel *a, const struct abroad_channel *b)

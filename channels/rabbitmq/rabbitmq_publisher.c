@@ -150,7 +150,8 @@ static enum err publish(struct rabbit_publisher *p, struct bus_append *a)
     struct ce_amqp_written w;
     uint64_t number = 0;
     p->header_count = 0;
-    enum err e = rabbit_channel_barred(a->channel) ? ERR_UNAVAILABLE : ring_room(p);
+    enum err e =
+        rabbit_channel_barred(a->channel) || rabbit_channel_unseen(a->channel) ? ERR_UNAVAILABLE : ring_room(p);
     if (!e)
         e = ce_amqp_encode(a->event, s->mode, true, p->frame_max, &p->scratch, header, p, &w);
     if (!e && p->body_bytes_max && w.body.len > p->body_bytes_max)
@@ -444,9 +445,20 @@ static void late(struct loop_timer *t)
 
 /* ---- the link ---- */
 
+/* Another connection may be to another life of the node. What was found before the first one counts for that. */
+static void is_another(struct rabbit_publisher *p)
+{
+    if (atomic_load(&p->connecting))
+        return;
+    atomic_fetch_add(&p->connection, 1);
+    atomic_store(&p->bus->abroad.suspects, true);
+    desk_call(&p->bus->desk);
+}
+
 static void up(void *arg, const struct rabbitmq_server *server)
 {
     struct rabbit_publisher *p = arg;
+    is_another(p);
     p->frame_max = server->frame_bytes_max;
     p->body_bytes_max = 0;
     loop_timer_stop(loop_of(p), &p->again);
