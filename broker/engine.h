@@ -54,6 +54,7 @@ struct engine_bus {
     char *params;    /* with which it was opened; owned */
     bool bound;      /* on every loop */
     bool wanted;     /* in the plan being applied */
+    bool full;       /* as it was looked at last: it takes no events for now, as its notice told */
     bool sick;       /* as it was looked at last: what is wrong with what lies on it is no news */
     bool away;       /* likewise (engine_verify.c): it is not asked about single channels */
     bool superseded; /* another of its key was opened with newer parameters: what lies on it moves there */

@@ -57,7 +57,7 @@ bool engine_buses_ready(struct engine *e, struct buf *why)
         ready = ready && probe.healthy;
         if (why)
             buf_printf(why, "[%c] bus %s: %s\n", probe.healthy ? '+' : '-', b->key,
-                       probe.healthy ? "answers" : probe.reason);
+                       probe.reason[0] ? probe.reason : "answers");
     }
     if (why)
         buf_put(why, buf_slice(&e->broken));

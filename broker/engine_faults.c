@@ -5,6 +5,7 @@
  *
  *     an operation fails ────────────→ fault ──→ report, a line ──→ the plan is applied again after a while
  *     a bus has something to say ──→ look at what lies on it: well or not ──→ report, a line
+ *     a plan is in force, a bus full ──→ likewise
  *
  * A line is written when a fault is new or another than before; of many at once FAULT_LINES_MAX in FAULT_LINES_NS, and
  * one that says how many there were besides.
@@ -146,22 +147,6 @@ static void say_mended(struct engine *e)
     }
 }
 
-void engine_faults_plan_done(struct engine *e)
-{
-    say_mended(e);
-    say_held(e);
-    loop_timer_stop(e->control, &e->again);
-    if (!e->again_wanted) {
-        e->agains = 0;
-        return;
-    }
-    if (e->stopped)
-        return; /* this plan was under way when the stop came: no timer may outlive the engine */
-    uint64_t wait = AGAIN_NS_MIN << (e->agains < 7 ? e->agains : 7);
-    e->agains++;
-    loop_timer_start(e->control, &e->again, wait < AGAIN_NS_MAX ? wait : AGAIN_NS_MAX);
-}
-
 /* ---- what a bus says of single things on it ---- */
 
 static void judge(struct engine *e, struct engine_fault *f, const struct engine_bus *bus, const char *noun,
@@ -174,7 +159,7 @@ static void judge(struct engine *e, struct engine_fault *f, const struct engine_
     }
     if (probe->healthy || !probe->reason[0])
         return;
-    const char *line = bus->sick ? NULL : "bus.fault"; /* of the whole bus its notice tells */
+    const char *line = bus->sick || bus->full ? NULL : "bus.fault"; /* of the whole bus its notice tells */
     enum err err = probe->err ? probe->err : ERR_UNAVAILABLE;
     const struct engine_failure what = {line, noun, key, err, probe->reason, false};
     engine_fault(e, f, &what);
@@ -189,6 +174,7 @@ static void look(struct loop_timer *t)
         struct bus_probe probe = {0};
         b->bus->ops->probe(b->bus, NULL, &probe);
         b->sick = !probe.healthy;
+        b->full = engine_bus_full(&probe);
     }
     list_each(l, tmp, &e->channels) {
         struct engine_channel *c = container_of(l, struct engine_channel, link);
@@ -206,6 +192,36 @@ static void look(struct loop_timer *t)
         judge(e, &s->fault, s->bus, "subscription", s->key, &probe);
     }
     say_held(e);
+}
+
+static bool some_bus_is_full(const struct engine *e)
+{
+    list_each(l, tmp, &e->buses) {
+        const struct engine_bus *b = container_of(l, struct engine_bus, link);
+        struct bus_probe probe = {0};
+        b->bus->ops->probe(b->bus, NULL, &probe);
+        if (engine_bus_full(&probe))
+            return true;
+    }
+    return false;
+}
+
+void engine_faults_plan_done(struct engine *e)
+{
+    say_mended(e);
+    if (some_bus_is_full(e)) /* also of what the plan brought, and what it mended */
+        look(&e->look);
+    say_held(e);
+    loop_timer_stop(e->control, &e->again);
+    if (!e->again_wanted) {
+        e->agains = 0;
+        return;
+    }
+    if (e->stopped)
+        return; /* this plan was under way when the stop came: no timer may outlive the engine */
+    uint64_t wait = AGAIN_NS_MIN << (e->agains < 7 ? e->agains : 7);
+    e->agains++;
+    loop_timer_start(e->control, &e->again, wait < AGAIN_NS_MAX ? wait : AGAIN_NS_MAX);
 }
 
 void engine_look_soon(struct engine *e)

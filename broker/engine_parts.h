@@ -120,6 +120,11 @@ void engine_fault(struct engine *e, struct engine_fault *f, const struct engine_
 void engine_fault_over(struct engine *e, struct engine_fault *f, const char *key);
 /* A plan is in force: what works again is told; where something failed it is applied again after a while. */
 void engine_faults_plan_done(struct engine *e);
+/* Whether what a whole bus says of itself (bus.h) is that it has no room for events now. */
+static inline bool engine_bus_full(const struct bus_probe *of_bus)
+{
+    return of_bus->healthy && of_bus->err == ERR_FULL;
+}
 /* A bus said something: what lies on the buses is looked at. */
 void engine_look_soon(struct engine *e);
 /* A bus said something good: what failed is tried again now, not when its wait is over. */

@@ -137,7 +137,7 @@ static void look_at_buses(struct engine *e)
         struct bus_probe probe = {0};
         b->bus->ops->probe(b->bus, NULL, &probe);
         b->away = !probe.healthy;
-        if (b->away != b->sick) /* its notice was not seen, or not told */
+        if (b->away != b->sick || engine_bus_full(&probe) != b->full) /* its notice was not seen, or not told */
             engine_look_soon(e);
     }
 }

@@ -116,7 +116,9 @@ struct bus_probe {
     uint64_t commits, committed; /* syncs that made something durable, and the records in them */
     uint64_t lost;               /* records that the disk damaged and that were skipped */
     char reason[320];            /* why not healthy, and what to do; empty else */
-    enum err err;                /* the same, as an operation would end; OK: ERR_UNAVAILABLE */
+    enum err err;                /* the same, as an operation would end; OK: ERR_UNAVAILABLE. ERR_FULL with a reason:
+                                  * the bus as a whole has no room and refuses events for now, while it delivers. Then
+                                  * the bus is healthy, its channels are not, and a notice comes with each change. */
 };
 
 struct bus_start { /* where a new subscription begins */
@@ -159,8 +161,8 @@ struct bus_ops {
      * event is appended, and nothing of it reaches a subscriber; it changes nothing, but a bus that hears that the
      * channel is gone may set about making it again. OK: it answered, and is well. ERR_UNAVAILABLE, ERR_TIMEOUT: no
      * answer, in a time that the bus bounds. Any other error with `text`: what is wrong. A channel that is full is
-     * well. Any number may be under way: the bus puts them together, or in line. The channel is not released before its
-     * op has ended; ERR_CLOSED after stop. */
+     * well, and so is one whose bus has no room: that probe tells. Any number may be under way: the bus puts them
+     * together, or in line. The channel is not released before its op has ended; ERR_CLOSED after stop. */
     void (*verify)(struct bus *b, struct bus_channel *c, struct bus_op *op);
 
     /* Whether it has a channel of this name, of before or from an earlier process: one that has none needs not be made

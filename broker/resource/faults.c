@@ -57,6 +57,8 @@ const char *resource_report_reason(enum err err)
         return "NotAuthorized";
     case ERR_NOTFOUND:
         return "NotFoundOnBus";
+    case ERR_FULL:
+        return "BusFull"; /* likewise, or somebody makes room */
     default:
         return "BusRefused";
     }

@@ -123,6 +123,13 @@ void log_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
         static const char advice[] = "see to the disk, then restart leat: ";
         snprintf(out->reason, sizeof out->reason, "%s%.*s", advice, (int)(sizeof out->reason - sizeof advice),
                  why.text);
+    } else if (atomic_load(&g->low)) { /* no numbers, which would make it another reason each time */
+        out->healthy = !c;
+        out->err = ERR_FULL;
+        snprintf(out->reason, sizeof out->reason,
+                 "the disk of %.150s has no room beyond the reserve: new events are refused until there is; make room, "
+                 "or give the bus a smaller reserve",
+                 g->dir);
     }
     if (c)
         add_channel(c, &first, out);

@@ -5,7 +5,7 @@
  * that come meanwhile are the next look's. K looks, since a disk that hangs must not hold control.
  *
  * A disk without room is not looked for here: events are refused until there is some, and the log serves
- * (log_keeper.c).
+ * (log_keeper.c); the probe tells.
  */
 #include "log_bus.h"
 

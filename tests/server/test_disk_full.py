@@ -2,16 +2,18 @@
 """The log on a disk that fills up: producers are told to come later before the disk is quite full, deliveries go on, and it goes on by itself when there is room again. Nothing that was
 acknowledged is lost, whatever happens meanwhile."""
 
+import itertools
 import json
 import threading
 import time
 
 import pytest
 
-from broker import channel, event, subscription
+from broker import MESSAGING, channel, event, subscription
 from disk_faults import SmallDisk
 from leat import Client, Reply, wait_for
 
+CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
 MIB = 1 << 20
 SIZE, RESERVE, SEGMENT = 64 * MIB, 12 * MIB, 2 * MIB
 BODY = bytes(range(256)) * 256  # 64 KiB
@@ -102,6 +104,48 @@ def test_filled_and_freed_five_times(serve_log, sink, disk, gate):
         gate.open()
         accepts_again(broker, f"r{round}-after")
         deliver(broker, sink, [*accepted, f"r{round}-after"])
+
+
+def ready_of(broker, name):
+    conditions = broker.ask("GET", f"{CHANNELS}/{name}").json().get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == "Ready"), {})
+
+
+def is_ready(broker, name):
+    wait_for(lambda: ready_of(broker, name).get("status") == "True", f"{name} to be Ready")
+
+
+def is_full(broker, name, ids=itertools.count()):
+    """The condition that says so; should what is left be given back meanwhile, it is filled again."""
+
+    def said():
+        while broker.post("c", body_of(id := f"more-{next(ids)}"), event(id)).status == 202:
+            pass
+        return (c := ready_of(broker, name)).get("reason") == "BusFull" and c
+
+    return wait_for(said, f"{name} not to be Ready")
+
+
+def test_channels_are_not_ready_while_events_are_refused(serve_log, disk, gate):
+    """One that is made meanwhile neither, nor after a start on the full disk; with room again all are, and it is said as Events."""
+    broker = serve_log()
+    is_ready(broker, "c")
+    said = is_full(broker, "c")
+    assert said["status"] == "False" and str(disk.path / "data/log") in said["message"] and "make room" in said["message"], said
+    assert broker.ask("POST", CHANNELS, channel("other")).status == 201
+    is_full(broker, "other")
+    assert broker.ask("GET", "/readyz").status == 200
+    assert broker.count_lines("bus.fault") == 0, "the bus says it, not each channel"
+    broker.kill()
+    broker = serve_log()
+    for name in ("c", "other"):
+        is_full(broker, name)
+    gate.open()
+    for name in ("c", "other"):
+        is_ready(broker, name)
+    accepts_again(broker, "after")
+    events = "/api/v1/namespaces/default/events"
+    wait_for(lambda: "BusFull" in {e["reason"] for e in broker.ask("GET", events).json()["items"] if e["involvedObject"]["name"] == "c"}, "an Event of it")
 
 
 def test_killed_and_started_on_a_full_disk(serve_log, sink, disk, gate):

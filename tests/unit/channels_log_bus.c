@@ -560,6 +560,10 @@ static void below_the_reserve_appends_are_refused(void **state)
     assert_true(n > 100);
     rig_until(r, told("LogDiskLow") == 1);
     assert_true(rig_probe(r, NULL).healthy); /* it serves: publishers are told to come again */
+    assert_int_equal(rig_probe(r, NULL).err, ERR_FULL);
+    assert_false(rig_probe(r, c).healthy);
+    assert_int_equal(rig_probe(r, c).err, ERR_FULL);
+    assert_non_null(strstr(rig_probe(r, c).reason, "make room"));
     assert_int_equal(append_sized(r, c, n, 10), ERR_FULL);
     tap_drain(r, s, 0, &t); /* deliveries and cursors go on, and make room */
     rig_until(r, backlog(r, s) == 0);
@@ -568,6 +572,8 @@ static void below_the_reserve_appends_are_refused(void **state)
         assert_true(i < 200);
     }
     assert_int_equal(told("LogDiskEnough"), 1);
+    assert_true(rig_probe(r, c).healthy);
+    assert_int_equal(rig_probe(r, NULL).err, OK);
     takes_exactly(&t, n + 1);
     tap_close(&t);
 }
