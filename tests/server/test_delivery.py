@@ -493,7 +493,7 @@ def test_an_answer_without_end_is_cut(serve, sink, behaviour):
 @pytest.mark.parametrize("behaviour", [hangs, head_then_hangs])
 def test_a_sink_that_hangs_delays_no_other(serve, sink, behaviour):
     with RawSink(behaviour) as bad:
-        broker = serve([channel("c"), subscription("bad", "c", bad.url), subscription("good", "c", sink.url)], "--drain", "100ms")
+        broker = serve([channel("c"), subscription("bad", "c", bad.url, timeout="PT10M"), subscription("good", "c", sink.url)], "--drain", "100ms")
         broker.may_lose = True
         for i in range(200):
             assert broker.post("c", b"x", event(str(i))).status == 202

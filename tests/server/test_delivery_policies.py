@@ -259,7 +259,7 @@ def test_a_slow_key_does_not_hold_up_the_others(serve, recorder):
     """Its first event waits for another try, its second one for an answer, until all others have come."""
     gate = threading.Event()
     sub = recorder.add("sub", lambda request, nth: Reply(503, hold=gate if request.id == "s1" else None) if request.event.get("partitionkey") == "slow" and nth == 1 else Reply(202))
-    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT0.7S", backoffPolicy="linear"), order="key", max_in_flight=4), *LOOPS)
+    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT0.7S", backoffPolicy="linear", timeout="PT10M"), order="key", max_in_flight=4), *LOOPS)
     post(broker, "Broker/x", *(f"s{i}" for i in range(3)), partitionkey="slow")
     post(broker, "Broker/x", *(f"f{i}" for i in range(20)), partitionkey="fast")
     post(broker, "Broker/x", *(f"n{i}" for i in range(20)))
