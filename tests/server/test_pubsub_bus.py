@@ -368,15 +368,26 @@ def connections_to(port):
 def test_a_thousand_subscriptions_share_their_connections(service, serve, recorder):
     """On one loop: 64 pulls wait, the others take turns. Each subscription gets its event."""
     sub, count = recorder["sub"], 1000
-    objects = [channel("c"), *(subscription(f"s{i}", "c", f"{sub.url}/{i}") for i in range(count))]
+    objects = [channel("c"), *(subscription(f"s{i}", "c", f"{sub.url}/{i}", retry=100) for i in range(count))]
     broker = serve(objects, "--bus", bus_of(service), "--loops", "1")
+
+    def all_ready():
+        items = broker.ask("GET", "/apis/messaging.knative.dev/v1/namespaces/default/subscriptions").json()["items"]
+        return len(items) == count and all(c["status"] == "True" for s in items for c in s["status"]["conditions"] if c["type"] == "Ready")
+
+    wait_for(all_ready, "each to be Ready", 120)
     wait_for(lambda: post(broker, "x").status == 202, "the channel to take events", 120)
-    most = 0
+    most, missing = 0, set()
 
     def all_have_it():
         nonlocal most
         most = max(most, connections_to(service.ports["REST"]))
-        return len({r.path for r in sub.requests}) == count
+        missing.clear()
+        missing.update({f"/sub/{i}" for i in range(count)} - {r.path for r in list(sub.requests)})
+        return not missing
 
-    wait_for(all_have_it, "each to have it", 120)
+    try:
+        wait_for(all_have_it, "each to have it", 120)
+    except AssertionError as e:
+        raise AssertionError(f"{e}; without it are {len(missing)}: {sorted(missing)[:5]}\n{broker.logs[-2000:]}") from None
     assert most < 250, most  # 64 pulls that wait, 64 lanes of such that are kept, and 32 each of what does not wait, of the loop and of control
