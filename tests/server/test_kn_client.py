@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from broker import MESSAGING
+from broker import MESSAGING, event
 from kn import Kn
 from kubectl import NEW, Kubectl
-from leat import wait_for
+from leat import request, wait_for
 from topology import object_of
 
 EVENTING, SOURCES = "eventing.knative.dev/v1", "sources.knative.dev/v1"
@@ -163,6 +163,15 @@ def test_ping(kn, space, get):
     assert ready(kn, "source", "list", "-n", space)["TYPE"] == "PingSource"
     kn.good("source", "ping", "delete", "p", "-n", space)
     assert get(SOURCES, "pingsources", "p") is None and "No sources found" in kn.good("source", "list", "-n", space).out
+
+
+def test_conditions_are_counted_as_the_docs_say(kn, broker, sink, space):
+    """One is Unknown until there was a delivery."""
+    kn.good("broker", "create", "b", "-n", space)
+    kn.good("trigger", "create", "t", "--broker", "b", "--sink", sink.url, "-n", space)
+    assert ready(kn, "trigger", "list", "-n", space)["CONDITIONS"] == "7 OK / 8"
+    assert request("POST", f"{broker.ingress}/brokers/{space}/b", b"x", event("1")).status == 202
+    wait_for(lambda: ready(kn, "trigger", "list", "-n", space)["CONDITIONS"] == "8 OK / 8", "all conditions to be counted")
 
 
 def test_a_bad_schedule_is_refused(kn, space, get):
