@@ -188,11 +188,16 @@ def test_a_torn_tail_is_cut_and_said(serve_log, sink, gate, tmp_path):
 # ---- parked events ----
 
 
+def parked(broker, count):
+    """Waits until so many are on the disk: the gauge leat_parked_events counts them before they are."""
+    broker.wait_metric(count, "leat_deliveries_total", namespace="default", subscription="s", end="parked")
+
+
 def test_parked_events_are_all_there_from_the_first_moment(serve_log, sink):
     sink.default = Reply(400)
     broker = serve_log()
     post_all(broker, [str(i) for i in range(300)])
-    broker.wait_metric(300, "leat_parked_events", namespace="default", subscription="s")
+    parked(broker, 300)
     broker.kill()
     broker = serve_log()
     listed = broker.ask("GET", "/leat/v1/dlq/default/subscription/s?limit=1000").json()
@@ -203,11 +208,12 @@ def test_parked_events_of_what_is_deleted_right_after_a_start(serve_log, sink):
     sink.default = Reply(400)
     broker = serve_log()
     post_all(broker, [str(i) for i in range(300)])
-    broker.wait_metric(300, "leat_parked_events", namespace="default", subscription="s")
+    parked(broker, 300)
     broker.kill()
     broker = serve_log()
     broker.reload([channel("c")])
-    wait_for(lambda: broker.metric("leat_parked_events", namespace="default", subscription="s") >= 300, "all of them to be counted")
+    name = "leat_parked_events", frozenset({"namespace": "default", "subscription": "s"}.items())
+    wait_for(lambda: broker.metrics().get(name, 0) >= 300, "all of them to be counted")
 
 
 # ---- one directory, one process ----

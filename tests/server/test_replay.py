@@ -398,7 +398,7 @@ def test_what_was_parked_and_discarded_is_delivered_again(serve, recorder, leat)
     sub = recorder.add("s", always(400))
     broker = serve([channel("c"), subscription("s", "c", sub.url)], *LOG)
     post(broker, 0, 3)
-    broker.wait_metric(3, "leat_parked_events", **LABELS)
+    broker.wait_metric(3, "leat_deliveries_total", end="parked", **LABELS)
     assert leat(broker, "dlq", "discard", "subscription/s", "--all", "--yes")[0] == 0
     broker.wait_metric(0, "leat_parked_events", **LABELS)
     sub.rule = always(202)
