@@ -115,6 +115,16 @@ static void give_up(struct kafka_partition *p)
         kafka_partition_ask(p, KAFKA_RECALL_REVOKE);
 }
 
+/* Whether librdkafka waits for what it is to be told now. Once it has been told to leave it takes whatever comes for
+ * giving up all there is, also what answers a question of before; the farewell's own question then needs none. A commit
+ * behind that answer ends the program (an assertion of librdkafka 2.0.2: rd_kafka_cgrp_terminated). */
+static bool awaited(struct kafka_member *m)
+{
+    bool first = !m->parted;
+    m->parted = m->farewell;
+    return first;
+}
+
 /* Ends the revocation once all of its partitions are home. */
 static void revoke_on(struct kafka_member *m)
 {
@@ -125,9 +135,11 @@ static void revoke_on(struct kafka_member *m)
         if (p && (p->away || p->asked))
             return;
     }
-    if (!m->stale && !rd_kafka_assignment_lost(m->rk))
-        kafka_commit_last(m, m->rebalance);
-    call(m, "giving up", rd_kafka_incremental_unassign(m->rk, m->rebalance));
+    if (awaited(m)) {
+        if (!m->stale && !rd_kafka_assignment_lost(m->rk))
+            kafka_commit_last(m, m->rebalance);
+        call(m, "giving up", rd_kafka_incremental_unassign(m->rk, m->rebalance));
+    }
     for (int i = 0; i < m->rebalance->cnt; i++) {
         p = kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition);
         if (p)
@@ -153,6 +165,12 @@ static void revoke(struct kafka_member *m)
 }
 
 /* ---- assigned ---- */
+
+static void take_over(struct kafka_member *m, const char *what)
+{
+    if (awaited(m))
+        call(m, what, rd_kafka_incremental_assign(m->rk, m->rebalance));
+}
 
 static void again(struct kafka_member *m)
 {
@@ -194,7 +212,7 @@ static bool assign_with(struct kafka_member *m, rd_kafka_topic_partition_list_t 
             return false;
         at->offset = begin(c->at, rd_kafka_topic_partition_list_find(offsets, at->topic, at->partition));
     }
-    call(m, "taking over", rd_kafka_incremental_assign(m->rk, m->rebalance));
+    take_over(m, "taking over");
     for (int i = 0; i < m->rebalance->cnt; i++)
         kafka_member_find(m, m->rebalance->elems[i].topic, m->rebalance->elems[i].partition)->assigned = true;
     rebalance_done(m);
@@ -404,7 +422,7 @@ static void say_farewell(struct kafka_member *m)
         return;
     }
     if (m->rebalance && m->assign) { /* not to be taken any more: an answer all the same, which counts as none */
-        call(m, "leaving", rd_kafka_incremental_assign(m->rk, m->rebalance));
+        take_over(m, "leaving");
         rebalance_done(m);
     }
 }
@@ -427,16 +445,21 @@ void kafka_member_close(struct kafka_member *m)
 static void on_rebalance(struct kafka_member *m, rd_kafka_event_t *event)
 {
     const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
-    assert(!m->rebalance);
     m->told = true;
-    m->rebalance = rd_kafka_topic_partition_list_copy(list);
-    m->assign = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    if (m->rebalance) { /* the farewell's, while a revocation waits for its partitions: one answer for both */
+        assert(m->farewell && !m->assign);
+        for (int i = 0; i < list->cnt; i++)
+            rd_kafka_topic_partition_list_add(m->rebalance, list->elems[i].topic, list->elems[i].partition);
+    } else {
+        m->rebalance = rd_kafka_topic_partition_list_copy(list);
+        m->assign = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    }
     if (!m->assign)
         revoke(m);
     else if (list->cnt > 0 && m->state == KAFKA_MEMBER_IN)
         assign_ask(m);
     else {
-        call(m, "taking over", rd_kafka_incremental_assign(m->rk, m->rebalance));
+        take_over(m, "taking over");
         rebalance_done(m);
         kafka_subscription_says(m->subscription, OK, NULL);
     }

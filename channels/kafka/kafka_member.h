@@ -120,6 +120,7 @@ struct kafka_member { /* C */
     bool vain;                                  /* the last commit failed: again with the next beat of `again` */
     bool hard;                                  /* destroyed without a farewell */
     bool farewell;                              /* librdkafka has been told to leave */
+    bool parted;                                /* since then it was answered: that gave up all there was */
     uint64_t closing_ns;                        /* since when it is to leave */
     bool stale;                                 /* its topics were made anew: what it has settled is of the old ones */
     struct loop_timer beat, again, linger, deadline;

@@ -556,6 +556,34 @@ static void detached_while_partitions_are_on_their_way(void **state)
     sem_destroy(&still.over);
 }
 
+/* It leaves before it knows the offsets of what it was given. librdkafka takes the answer for giving up all, and yet
+ * asks for that, too: whoever answers that as well may end the program. */
+static void leaves_while_it_is_given_partitions(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    struct bus_channel *c = rig_channel(r, "ns/four");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    fail_next(OFFSET_FETCH, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 1000);
+    tap_attach(r, s, 0, &t);
+    rig_until(r, s->member && s->member->asking);
+    struct kafka_member *m = s->member;
+    kafka_member_close(m);
+    rig_until(r, m->farewell);
+    uint64_t began = begin_now();
+    while (!rd_kafka_consumer_closed(m->rk) && seconds_since(began) < STOP_SECONDS)
+        sched_yield(); /* control stands still meanwhile, and has not seen the question */
+    kafka_member_serve(m);
+    assert_true(m->parted && !m->rebalance && m->committing == 0);
+    rig_until(r, s->member != m);
+    rd_kafka_mock_clear_request_errors(mock.cluster, OFFSET_FETCH);
+    tap_close(&t);
+    tap_drain(r, s, 0, &t);
+    rig_append(r, 0, c, "after", NULL);
+    rig_until(r, tap_is(&t, "after"));
+    tap_close(&t);
+}
+
 /* ---- stopping ---- */
 
 static void stop_while_the_broker_is_down(void **state)
@@ -604,6 +632,7 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(offsets_not_told),
                                           CASE(broker_down_while_consuming),
                                           CASE(detached_while_partitions_are_on_their_way),
+                                          CASE(leaves_while_it_is_given_partitions),
                                           CASE(stop_while_the_broker_is_down)};
 
 static void mock_begin(const struct CMUnitTest *test)
