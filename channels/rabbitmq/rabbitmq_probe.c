@@ -40,14 +40,15 @@ static void add_node(struct rabbit_bus *k, struct bus_probe *out)
         k->connected = true;
     else if (k->connected || rabbit_now() - k->opened_ns > RABBIT_CONNECT_NS)
         bus_probe_unwell(out, OK, why);
+    char blocked[sizeof k->publisher.blocked];
     pthread_mutex_lock(&k->publisher.lock);
-    snprintf(why, sizeof why, "%s", k->publisher.blocked);
+    snprintf(blocked, sizeof blocked, "%s", k->publisher.blocked);
     pthread_mutex_unlock(&k->publisher.lock);
-    if (!why[0])
+    if (!blocked[0])
         return;
     char text[sizeof out->reason];
     snprintf(text, sizeof text,
-             "RabbitMQ takes no messages (%s): it lacks memory or disk; senders get 503 until it has room", why);
+             "RabbitMQ takes no messages (%s): it lacks memory or disk; senders get 503 until it has room", blocked);
     bus_probe_unwell(out, OK, text);
 }
 
