@@ -129,10 +129,11 @@ def test_they_name_everything_alike_and_files_alone_change_it(pair):
         assert one.ask("GET", path + "/s").status == 200
         # A pause by annotation, of one process at a time: the other goes on.
         one.reload([objects[0], subscription("s", "c", endpoint.url, annotations={"leat.dev/paused": "true"})])
+        wait_for(lambda: any(c.get("reason") == "Paused" for c in one.ask("GET", path + "/s").json()["status"]["conditions"]), "the pause to be in force")
         for n in range(16):
             assert one.post("c", b"", event(f"p-{n}", partitionkey=f"k{n}")).status == 202
         wait_for(lambda: len(arrivals(endpoint)) == 16, "the other process")
-        wait_for(lambda: delivered(two) == 16, "its count of them")
+        wait_for(lambda: delivered(two) >= 16, "its count of them")
 
 
 def first_after(endpoint, since, key):
@@ -213,9 +214,15 @@ def test_parked_events_from_either(pair, run):
         wait_for(lambda: listed(one) == ids, "all in the list of one")
         wait_for(lambda: listed(two) == ids, "all in the list of the other")
         good.set()
-        code, _, said = run("dlq", "redrive", "subscription/s", "--all", env={"LEAT_SERVER": two.api})
-        assert code == 0, said
-        wait_for(lambda: all(len(at) == 2 for at in arrivals(endpoint).values()), "the redriven ones")
+        since = time.monotonic()
+
+        def redriven():
+            """By as many redrives as it takes: of what the other process still has in hand, one says that it is to be tried again."""
+            code, _, said = run("dlq", "redrive", "subscription/s", "--all", env={"LEAT_SERVER": two.api})
+            assert code == 0, said
+            return all(max(at) > since for at in arrivals(endpoint).values())
+
+        wait_for(redriven, "the redriven ones")
         wait_for(lambda: listed(one) == set(), "none left")
 
 
@@ -260,9 +267,10 @@ def test_a_replay_from_either(pair, run):
         for n in range(20):
             assert one.post("c", b"", event(f"e-{n}", partitionkey=f"k{n}")).status == 202
         wait_for(lambda: len(arrivals(endpoint)) == 20, "the events")
+        since = time.monotonic()
         code, _, said = run("replay", "subscription/s", "--from", "earliest", env={"LEAT_SERVER": two.api})
         assert code == 0, said
-        wait_for(lambda: all(len(at) == 2 for at in arrivals(endpoint).values()), "all of them again")
+        wait_for(lambda: all(max(at) > since for at in arrivals(endpoint).values()), "all of them again")
 
 
 def test_what_leaves_the_files_stays_on_kafka(pair):
