@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a bus says of itself as it is now. Where other processes work on the same bus, what this one knows may be a
- * while old: the bus says so (bus_probe.counting), and asks the system behind it; so the probe is repeated until it is
- * fresh.
+ * while old: it is told to recount, says so (bus_probe.counting), and asks the system behind it; so the probe is
+ * repeated until it is fresh.
  */
 #include "engine_parts.h"
 
@@ -29,6 +29,8 @@ static void look(struct loop_timer *t)
 void engine_fresh_start(struct engine_fresh *f)
 {
     loop_timer_init(&f->timer, look);
+    if (f->bus->bus->ops->recount)
+        f->bus->bus->ops->recount(f->bus->bus);
     f->deadline_ns = loop_now_ns(f->engine->control) + FRESH_NS_MAX;
     look(&f->timer);
 }

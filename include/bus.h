@@ -231,6 +231,10 @@ struct bus_ops {
      * found out it is UINT64_MAX. ERR_NOMEM, ERR_CLOSED. */
     enum err (*browse)(struct bus *b, struct bus_channel *c);
 
+    /* NULL where nobody else works on what is behind the bus. Somebody needs to know what others did until now: probes
+     * of all channels and subscriptions are `counting` until they know at least that. Control. */
+    void (*recount)(struct bus *b);
+
     /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams
      * may still be detached afterwards. */
     void (*stop)(struct bus *b, struct bus_op *op);

@@ -293,4 +293,5 @@ const struct bus_ops bus_kafka = {
     .fini = kafka_fini,
     .probe = kafka_probe,
     .probe_subscription = kafka_probe_subscription,
+    .recount = kafka_recount,
 };

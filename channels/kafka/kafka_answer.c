@@ -209,7 +209,7 @@ static void ready(struct bus_channel *c, uint64_t record_max, bool anew)
                     "taken are lost",
                     c->name);
         kafka_subscriptions_restart(c);
-        kafka_ends_forget(k); /* of what was appended meanwhile */
+        kafka_recount((struct bus *)k); /* of what was appended meanwhile */
     }
     kafka_channel_ops_end(c, OK);
 }

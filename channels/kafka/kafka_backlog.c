@@ -82,7 +82,7 @@ static bool look(struct bus_subscription *s)
             others = !s->cursors[t].at[i]->at;
     }
     if (!others || s->state != KAFKA_SUB_READY || desk_closed(&s->bus->desk) ||
-        clock_monotonic_ns(s->bus->desk.clock) - s->looked_ns < KAFKA_LOOK_NS)
+        (s->looked_as == s->bus->recounts && clock_monotonic_ns(s->bus->desk.clock) - s->looked_ns < KAFKA_LOOK_NS))
         return false;
     if (list_empty(&s->look_link) && !s->looking)
         list_push_back(&s->bus->to_look, &s->look_link);

@@ -136,7 +136,7 @@ void kafka_reads_quit(struct kafka_bus *k);     /* fini: joins R */
 void kafka_reads_arrived(struct kafka_loop *l); /* its loop */
 void kafka_reads_forget(struct kafka_loop *l);  /* fini */
 void kafka_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
-void kafka_ends_forget(struct kafka_bus *k);     /* control: they are to be asked for again */
+void kafka_recount(struct bus *b);
 void kafka_refreshing_free(struct kafka_bus *k); /* fini */
 
 struct kafka_reads {
@@ -174,6 +174,8 @@ struct kafka_bus {
 
     struct kafka_ends *refreshing; /* control: likewise, the ends of partitions */
     uint64_t refreshed_ns;         /* control: when that was last answered, by the system's clock; 0: never */
+    uint64_t recounts;             /* control: how often what is known was to be no older than that moment */
+    uint64_t refreshed_as;         /* control: how often until the ends that are known were asked for */
     uint64_t opened_ns;            /* likewise */
     bool connected;                /* control: a broker has been there */
 

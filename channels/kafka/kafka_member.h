@@ -79,6 +79,7 @@ struct bus_subscription {        /* C, but for the cursors */
     struct list look_link;                  /* of the bus: its group is to be looked at */
     bool looking;                           /* the job is that */
     uint64_t looked_ns;                     /* when it was, last; 0: never */
+    uint64_t asked_as, looked_as;           /* kafka_bus.recounts when the job was asked; and the one that told last */
     rd_kafka_topic_partition_list_t *found; /* of the job: offsets and metadata */
     struct kafka_cursors *cursors;          /* owned, one for each topic */
     struct kafka_member *member;            /* owned; NULL: none */

@@ -16,6 +16,7 @@
 
 struct kafka_ends { /* K asks for all of them */
     struct kafka_job job;
+    uint64_t as; /* kafka_bus.recounts then */
     rd_kafka_topic_partition_list_t *ends, *begins;
     struct of {
         struct bus_channel *channel; /* pinned */
@@ -26,6 +27,8 @@ struct kafka_ends { /* K asks for all of them */
 };
 
 /* ---- refreshing ---- */
+
+static bool refresh(struct kafka_bus *k);
 
 static void ends_work(struct kafka_job *j)
 {
@@ -65,12 +68,15 @@ static void ends_done(struct kafka_job *j)
     assert(k->refreshing == e);
     k->refreshing = NULL;
     k->refreshed_ns = clock_monotonic_ns(clock_system());
+    k->refreshed_as = e->as;
     for (int i = 0; i < e->count; i++) {
         if (!j->err)
             take(&e->of[i], &e->ends->elems[i], &e->begins->elems[i]);
         kafka_channel_unpin(e->of[i].channel);
     }
     ends_free(e);
+    if (k->refreshed_as != k->recounts)
+        (void)refresh(k);
 }
 
 void kafka_refreshing_free(struct kafka_bus *k)
@@ -111,17 +117,19 @@ static void refresh_begin(struct kafka_bus *k)
         return;
     }
     e->begins = rd_kafka_topic_partition_list_copy(e->ends);
+    e->as = k->recounts;
     e->job.work = ends_work;
     e->job.done = ends_done;
     k->refreshing = e;
     kafka_clerk_ask(k, &e->job);
 }
 
-/* Whether what is known is no older than KAFKA_LOOK_NS; else it is being asked for, unless there is nothing to ask. */
+/* Whether what is known is no older than KAFKA_LOOK_NS and the last recount; else it is being asked for, unless there
+ * is nothing to ask. */
 static bool refresh(struct kafka_bus *k)
 {
     uint64_t now = clock_monotonic_ns(clock_system());
-    if (!k->refreshing && k->refreshed_ns && now - k->refreshed_ns < KAFKA_LOOK_NS)
+    if (!k->refreshing && k->refreshed_ns && k->refreshed_as == k->recounts && now - k->refreshed_ns < KAFKA_LOOK_NS)
         return true;
     if (!k->refreshing && !k->desk.stopping)
         refresh_begin(k);
@@ -133,9 +141,10 @@ bool kafka_channel_refresh_ends(struct bus_channel *c)
     return refresh(c->bus);
 }
 
-void kafka_ends_forget(struct kafka_bus *k)
+void kafka_recount(struct bus *b)
 {
-    k->refreshed_ns = 0;
+    struct kafka_bus *k = kafka_of(b);
+    k->recounts++;
     (void)refresh(k);
 }
 

@@ -167,8 +167,10 @@ static void started(struct kafka_job *j)
     struct kafka_bus *k = s->bus;
     assert(s->state != KAFKA_SUB_WAITING && s->busy);
     s->busy = false;
-    if (!j->err)
+    if (!j->err) {
         s->looked_ns = clock_monotonic_ns(k->desk.clock);
+        s->looked_as = s->asked_as;
+    }
     if (s->looking)
         k->looking = s->looking = false;
     if (s->found) {
@@ -192,6 +194,7 @@ static void ask(struct bus_subscription *s, kafka_job_fn *work, kafka_job_fn *do
 {
     assert(!s->busy);
     s->busy = true;
+    s->asked_as = s->bus->recounts;
     s->job.work = work;
     s->job.done = done;
     kafka_subscriptions_busy(s->bus);
