@@ -139,7 +139,7 @@ bool faults_put(const struct resource_table *t, const struct resource *r, cJSON 
     return condition_put(status, type, "False", f->reason, f->message);
 }
 
-/* Faults of objects that are gone make room. */
+/* Faults of objects that are gone make room; looked for once in FAULTS_MAX that find none. */
 static void sweep(struct resource_table *t)
 {
     map_each(e, tmp, &t->faults) {
@@ -157,7 +157,7 @@ static enum err remember(struct resource_table *t, const char *key, const char *
 {
     struct fault *f = calloc(1, sizeof *f);
     void *old = NULL;
-    if (t->faults.count >= FAULTS_MAX)
+    if (t->faults.count >= FAULTS_MAX && t->faults_beyond++ % FAULTS_MAX == 0)
         sweep(t);
     if (f) {
         f->type = type;
@@ -171,17 +171,31 @@ static enum err remember(struct resource_table *t, const char *key, const char *
     return e == ERR_FULL ? OK : e;
 }
 
+/* Whether its condition is as some report left it: only one that was beyond the limit is not remembered. */
+static bool was_reported(const struct resource *r, const char *type)
+{
+    static const enum err errs[] = {ERR_UNAVAILABLE, ERR_DENIED, ERR_NOTFOUND, ERR_FULL, ERR_INVALID};
+    cJSON *status = NULL;
+    const cJSON *condition = resource_status(r, &status) ? condition_find(status, type) : NULL;
+    const char *value = json_text(condition, "status"), *reason = json_text(condition, "reason");
+    bool reported = false;
+    for (size_t i = 0; value && reason && strcmp(value, "False") == 0 && i < sizeof errs / sizeof errs[0]; i++)
+        reported = reported || strcmp(reason, resource_report_reason(errs[i])) == 0;
+    cJSON_Delete(status);
+    return reported;
+}
+
 enum err resource_report(struct resource_table *t, const char *key, const char *reason, const char *message)
 {
     struct fault *old = reason ? NULL : map_remove(&t->faults, slice_str(key));
     bool was = old != NULL;
     fault_free(old);
-    if (!reason && !was)
+    if (!reason && !was && !t->faults_beyond)
         return OK;
     const struct resource *r = resource_by_key(t, key);
     const char *type = r ? condition_for(r, key) : NULL;
     enum err e = reason && type ? remember(t, key, type, reason, message ? message : "") : OK;
-    if (e != OK || !type)
+    if (e != OK || !type || (!reason && !was && !was_reported(r, type)))
         return e;
     const struct fault *other = reason ? NULL : fault_of(t, r); /* of another part of it */
     if (other && strcmp(other->type, type) == 0)

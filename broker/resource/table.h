@@ -55,6 +55,7 @@ struct resource_table {
     uint64_t version;
     uint64_t plans;         /* compiled so far */
     struct map faults;      /* faults.c: by key of the plan */
+    uint64_t faults_beyond; /* faults.c: how many found no room there */
     resource_told_fn *told; /* NULL: nobody listens */
     void *told_arg;
     resource_status_fn *status_told; /* likewise */
@@ -188,7 +189,7 @@ bool health_put(const struct resource *r, cJSON *status, const cJSON *old);
 
 /* ---- faults.c ---- */
 
-#define FAULTS_MAX 1000 /* each status is held against each of them; beyond, the log has them */
+#define FAULTS_MAX 1000 /* each status is held against each of them; a condition beyond lasts until the next plan */
 void faults_fini(struct resource_table *t);
 /* What the engine could not do for this object, as a condition of its status under construction. false: no memory. */
 bool faults_put(const struct resource_table *t, const struct resource *r, cJSON *status);

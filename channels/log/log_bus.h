@@ -129,6 +129,7 @@ struct log_bus {
 
     atomic_bool unmarked;                /* something was committed since the last mark */
     atomic_bool low;                     /* the disk has less than the reserve: appends are refused */
+    atomic_bool full;                    /* likewise: W was refused room, and K has not got any since */
     atomic_bool closed;                  /* stop has begun: nothing is delivered */
     _Atomic uint64_t routed;             /* W is through with all up to this sequence */
     _Atomic uint64_t queued;             /* bytes of events in all slots' queues */

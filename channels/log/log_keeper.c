@@ -5,7 +5,9 @@
  *
  * The reserve. Below it appends are refused (ERR_FULL), before the disk itself refuses: deliveries and cursors go on,
  * and space comes back as events are settled. It ends by itself when there is a quarter more than the reserve again.
- * Before anybody is refused, from that quarter down, what is only kept for replay goes, oldest first, as far as needed.
+ * Where the disk itself has refused W (a quota, no room for a whole segment), its numbers prove nothing: then it ends
+ * when there is a next segment. Before anybody is refused, from that quarter down, what is only kept for replay goes,
+ * oldest first, as far as needed.
  *
  * It looks at the space when W has written a good part of a segment, and reclaims when that was a whole one, and every
  * few ticks.
@@ -51,7 +53,7 @@ void log_keeper_space(struct log_bus *g)
                    "the disk of %s has %" PRIu64 " MiB left, less than the reserve of %" PRIu64
                    " MiB: new events are refused until there is more; make room, or give the bus a smaller reserve",
                    g->dir, available >> 20, g->reserve >> 20);
-    } else if (available >= enough(g) && atomic_exchange(&g->low, false)) {
+    } else if (available >= enough(g) && !atomic_load(&g->full) && atomic_exchange(&g->low, false)) {
         log_notice(g, 0, "LogDiskEnough", "the disk of %s has %" PRIu64 " MiB left: events are taken again", g->dir,
                    available >> 20);
     }
@@ -232,8 +234,11 @@ static void work(struct log_bus *g, bool all)
     }
     k->scarce = false;
     log_keeper_space(g);
-    if (!atomic_load(&g->low) && log_store_prepare(g->store, g->reserve))
+    if (atomic_load(&g->low) && !atomic_load(&g->full))
+        return;
+    if (log_store_prepare(g->store, g->reserve))
         return; /* W makes it itself then, or finds the disk full */
+    atomic_store(&g->full, false);
     log_keeper_space(g);
 }
 

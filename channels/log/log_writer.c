@@ -109,6 +109,7 @@ void log_writer_flush(struct log_writer *w)
         if (!e)
             assert(at == w->count);
         if (e == ERR_FULL) {
+            atomic_store(&g->full, true);
             if (!atomic_exchange(&g->low, true))
                 log_notice(g, 2, "LogDiskLow",
                            "the disk of %s is full: new events are refused until there is room again", g->dir);

@@ -519,6 +519,39 @@ static void test_faults_are_bounded(void **state)
     done(t, p);
 }
 
+/* Beyond the limit a condition is not remembered, but comes right again all the same; what others say stays. */
+static void test_faults_beyond_the_limit(void **state)
+{
+    enum { COUNT = 1050 };
+    (void)state;
+    BEGIN(BROKER("b", ""));
+    struct diag d;
+    const struct kind *k = kind_find("eventing.knative.dev/v1", "Broker");
+    char name[20], key[80];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(name, sizeof name, "n%d", i);
+            snprintf(key, sizeof key, "Broker.eventing.knative.dev/default/%s", name);
+            cJSON *o = round ? NULL : cJSON_Duplicate(rig_get(t, "broker", "b")->object, true);
+            if (o) {
+                cJSON_ReplaceItemInObject(cJSON_GetObjectItem(o, "metadata"), "name", cJSON_CreateString(name));
+                assert_int_equal(resource_create(t, "test", k, o, NULL, &d), OK);
+            } else {
+                assert_int_equal(resource_report(t, key, round == 1 ? "BusFull" : NULL, round == 1 ? "x" : NULL), OK);
+                assert_string_equal(rig_condition(rig_get(t, "broker", name), "TriggerChannelReady"),
+                                    round == 1 ? "False BusFull x" : "True");
+            }
+        }
+        if (!round)
+            compile_again(t, &p);
+    }
+    assert_int_equal(resource_set_condition(t, rig_get(t, "broker", "b"), "TriggerChannelReady", "False", "Ours", "x"),
+                     OK);
+    assert_int_equal(resource_report(t, "Broker.eventing.knative.dev/default/b", NULL, NULL), OK);
+    assert_string_equal(rig_condition(rig_get(t, "broker", "b"), "TriggerChannelReady"), "False Ours x");
+    done(t, p);
+}
+
 /* What may not change: the second text over the first, and what it says. */
 static void test_immutable(void **state)
 {
@@ -651,6 +684,7 @@ int main(void)
         cmocka_unit_test(test_a_backlog_outlives_a_mistake),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_faults_are_bounded),
+        cmocka_unit_test(test_faults_beyond_the_limit),
         cmocka_unit_test(test_immutable),
         cmocka_unit_test(test_statuses_wait_for_their_plan),
         cmocka_unit_test(test_default_bus),

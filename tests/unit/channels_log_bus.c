@@ -592,11 +592,18 @@ static void a_full_disk_heals(void **state)
         n += !e;
     }
     assert_int_equal(e, ERR_FULL);
+    for (unsigned i = 0; i < 20; i++) { /* there is more left than the reserve, and no room for a segment */
+        assert_int_equal(append_sized(r, c, n, 10), ERR_FULL);
+        pass(r, 1);
+    }
+    assert_true(told("LogDiskLow") == 1 && told("LogDiskEnough") == 0);
+    assert_false(rig_probe(r, c).healthy);
     fake_disk_capacity(world.disk, UINT64_MAX);
     for (unsigned i = 0; append_sized(r, c, n, 10) != OK; i++) {
         pass(r, 1);
         assert_true(i < 100);
     }
+    assert_int_equal(told("LogDiskEnough"), 1);
     tap_drain(r, s, 0, &t);
     takes_exactly(&t, n + 1);
     tap_close(&t);
@@ -657,7 +664,7 @@ static void the_end_is_heard_while_the_disk_is_looked_at(void **state)
     ops.writable = slow_writable;
     disk->ops = &ops;
     rig_verify(r, c, &op);
-    alarm(60); /* else a failure hangs */
+    alarm(60);                        /* else a failure hangs */
     while (!atomic_load(&slow.looks)) /* a turn of the rig waits for the keeper's rest */
         sched_yield();
     disk->ops = quick;
