@@ -107,11 +107,20 @@ static int stage_of(const struct kind *k)
     return strcmp(k->kind, "Namespace") == 0 ? 0 : k->group[0] == '\0' ? 1 : 2;
 }
 
-/* A namespace that nobody has made says that in its status, which has conditions for nothing else. */
+/* A namespace that nobody has made says that in its status. */
 static bool is_declared(const struct kind *k, const cJSON *object)
 {
-    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status");
-    return stage_of(k) != 0 || !cJSON_GetObjectItemCaseSensitive(status, "conditions");
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status"),
+                *conditions = cJSON_GetObjectItemCaseSensitive(status, "conditions"), *each;
+    if (stage_of(k) != 0)
+        return true;
+    cJSON_ArrayForEach(each, conditions) {
+        const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "type")),
+                   *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "status"));
+        if (type && value && strcmp(type, "Declared") == 0 && strcmp(value, "False") == 0)
+            return false;
+    }
+    return true;
 }
 
 static void export_kind(struct export *x, const struct kind *k)

@@ -159,12 +159,13 @@ static bool show(struct namespaces *n, struct room *r, uint64_t version)
     return true;
 }
 
-/* Into the journal; `before` NULL: the whole of it comes or goes. Without memory who watches is told that something is
- * missing. */
+/* Into the journal; `before` NULL: the whole of it comes or goes. Without memory it is not shown, and who watches is
+ * told that something is missing. */
 static void tell(struct namespaces *n, struct room *r, uint64_t version, enum resource_change change,
                  const cJSON *before)
 {
-    if (show(n, r, version))
+    r->implied = show(n, r, version);
+    if (r->implied)
         journal_append(n->journal, &r->shown, change, before);
     else
         journal_lose(n->journal, version);
@@ -193,7 +194,6 @@ static void unmade(struct namespaces *n, const struct resource *of)
         return;
     }
     r->made = false;
-    r->implied = true;
     note_since(r, of);
     tell(n, r, of->version, RESOURCE_MODIFIED, of->object);
 }
@@ -207,9 +207,9 @@ static void entered(struct namespaces *n, const struct resource *of)
     }
     r->objects++;
     note_since(r, of);
+    r->made = r->made || resource_get(n->table, n->kind, "", of->namespace_name); /* there was no memory for it then */
     if (r->made || r->implied)
         return;
-    r->implied = true;
     tell(n, r, of->version, RESOURCE_ADDED, NULL);
 }
 
