@@ -176,7 +176,7 @@ def test_paused_keeps_everything(serve, recorder, kind):
 
 
 def test_pause_and_resume_under_traffic_lose_and_repeat_nothing(serve, recorder):
-    sub, accepted, enough = recorder["sub"], [], threading.Event()
+    sub, accepted, refused, enough = recorder["sub"], [], [], threading.Event()
     broker = serve(one("Broker", sub.url), *LOOPS)
 
     def produce(which):
@@ -184,8 +184,7 @@ def test_pause_and_resume_under_traffic_lose_and_repeat_nothing(serve, recorder)
             n = 0
             while not enough.is_set():
                 id = f"{which}-{n}"
-                if client.request("POST", "/brokers/default/x", b"x", event(id)).status == 202:
-                    accepted.append(id)
+                (accepted if client.request("POST", "/brokers/default/x", b"x", event(id)).status == 202 else refused).append(id)
                 n += 1
 
     threads = [threading.Thread(target=produce, args=(i,)) for i in range(3)]
@@ -199,7 +198,8 @@ def test_pause_and_resume_under_traffic_lose_and_repeat_nothing(serve, recorder)
     for t in threads:
         t.join()
     settled(broker)
-    assert sorted(sub.ids) == sorted(accepted)
+    assert sorted(set(sub.ids) - set(refused)) == sorted(accepted)  # a node that did not answer in time may have a refused one, or not
+    assert len(sub.ids) == len(set(sub.ids))
 
 
 def test_a_paused_subscription_finishes_what_is_under_way(serve, recorder):
@@ -505,10 +505,10 @@ def test_an_event_that_has_expired_is_a_counted_drop(serve, recorder, kind, mode
 def test_an_event_expires_between_attempts(serve, recorder):
     sub = recorder.add("sub", always(503))
     broker = serve(one("Broker", sub.url, terms(retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S", dead=recorder["dead"].url)), *LOOPS)
-    post(broker, "Broker/x", "soon", expirytime=stamp(3))
+    post(broker, "Broker/x", "soon", expirytime=stamp(10))  # a node that has much to do may need a while for the first
     wait_end(broker, "expired", 1, "t")
     settled(broker)
-    assert 1 <= len(sub.requests) <= 1 + 3 / 0.045 and not recorder["dead"].requests
+    assert 1 <= len(sub.requests) <= 1 + 10 / 0.045 and not recorder["dead"].requests
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00:00Z", "17"])
