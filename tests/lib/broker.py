@@ -62,6 +62,11 @@ def github_source(name, sink, api="http://127.0.0.1:1/", token="token-1", secret
     ]
 
 
+def unversioned(thing, **members):
+    """An object as the API answered it, with these members instead, to PUT: without its version, since leat writes the object's status whenever it has something to say."""
+    return {**thing, "metadata": {k: v for k, v in thing["metadata"].items() if k != "resourceVersion"}, **members}
+
+
 def write_manifest(path, objects):
     """Objects (or text, as it is) to a file, whole at once: a reader sees the old one or the new one. JSON is YAML."""
     text = objects if isinstance(objects, str) else "\n---\n".join(json.dumps(o, indent=1) for o in objects) + "\n"

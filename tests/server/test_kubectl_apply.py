@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from broker import MESSAGING, channel
+from broker import MESSAGING, channel, unversioned
 from kubectl import NEW, OLD, Kubectl
 
 CHANNELS = f"/apis/{MESSAGING}/namespaces/default/channels"
@@ -120,7 +120,7 @@ def test_ordinary_writes_own_what_they_change(apply, broker):
     }
     changed = broker.ask("PATCH", CHANNELS + "/a", {"spec": {"delivery": {"retry": 2}}}, {**MERGE, "User-Agent": "tool/1.2 (linux)"})
     assert fields(changed, "tool", "Update") == owns(retry=1) and fields(changed, "maker", "Update")["f:spec"]["f:delivery"] == {}
-    put = broker.ask("PUT", CHANNELS + "/a?fieldManager=putter", {**changed.json(), "spec": {"delivery": {"retry": 5}}})
+    put = broker.ask("PUT", CHANNELS + "/a?fieldManager=putter", unversioned(changed.json(), spec={"delivery": {"retry": 5}}))
     assert fields(put, "putter", "Update") == owns(retry=1) and ("tool", "Update", "") not in managers(put)
     refused = apply(delivery(retry=9))
     assert refused.json()["message"] == f'Apply failed with 1 conflict: conflict with "putter" using {MESSAGING}: .spec.delivery.retry'

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from broker import Broker, channel, subscription, to
+from broker import Broker, channel, subscription, to, unversioned
 from leat import Reply, Sink, free_port, request, wait_for
 
 EVERY_SECOND = "* * * * * *"
@@ -351,7 +351,7 @@ def test_over_the_api(serve, sink):
     del thing["spec"]["schedule"]
     made = broker.ask("POST", path, thing)
     assert made.status == 201 and made.json()["spec"]["schedule"] == "* * * * *", made.text
-    changed = {**made.json(), "spec": {**made.json()["spec"], "schedule": EVERY_SECOND}}
+    changed = unversioned(made.json(), spec={**made.json()["spec"], "schedule": EVERY_SECOND})
     assert broker.ask("PUT", f"{path}/beat", changed).status == 200
     sink.wait(2)
     assert broker.ask("DELETE", f"{path}/beat").status == 200
@@ -375,7 +375,7 @@ def test_over_the_api_what_cannot_run_is_refused(serve, version):
     assert made.status == 201, made
     for wrong, field, why in WRONG:
         for answer in (broker.ask("POST", path, {**thing, "spec": {**thing["spec"], **wrong}}),
-                       broker.ask("PUT", f"{path}/good", {**made.json(), "spec": {**thing["spec"], **wrong}}),
+                       broker.ask("PUT", f"{path}/good", unversioned(made.json(), spec={**thing["spec"], **wrong})),
                        broker.ask("PATCH", f"{path}/good", {"spec": wrong}, {"Content-Type": "application/merge-patch+json"})):
             assert answer.status == 422 and [c["field"] for c in answer.json()["details"]["causes"]] == [field] and why in answer.json()["message"], answer
     assert broker.ask("GET", f"{path}/beat").status == 404 and broker.ask("GET", f"{path}/good").json()["spec"] == made.json()["spec"]
