@@ -151,6 +151,12 @@ static void release_behind(const struct list *first, struct list *head)
     }
 }
 
+/* What waits for its time or its twin has come to no order as yet. */
+static bool in_order(const struct flight *f)
+{
+    return f->activity != ACTIVITY_HELD && f->activity != ACTIVITY_TWIN;
+}
+
 static void release_younger(struct dispatch_stream *s, const struct flight *than)
 {
     struct list rest, *l;
@@ -162,8 +168,7 @@ static void release_younger(struct dispatch_stream *s, const struct flight *than
         list_push_front(&s->flights, l);
         struct flight *f = container_of(l, struct flight, link);
         bool older = f->placed && (!than->placed || f->sequence <= than->sequence);
-        bool in_order = f->activity != ACTIVITY_HELD && f->activity != ACTIVITY_TWIN;
-        if (!older && in_order && flight_waits(f) && f != than && !f->injection)
+        if (!older && in_order(f) && flight_waits(f) && f != than && !f->injection)
             flight_release(f);
     }
 }
@@ -172,6 +177,8 @@ void order_revoked(struct flight *f)
 {
     struct dispatch_stream *s = f->stream;
     struct slice key;
+    if (!in_order(f))
+        return; /* nothing stands behind it; and the first that it waits for would take it along, a second time */
     if (s->terms->spec.order == ORDER_STRICT) {
         release_younger(s, f);
     } else if (f->leads) {

@@ -170,6 +170,29 @@ static void duplicates_of_a_revoked_leader_go_back_with_it(void **state)
     rig_free(r);
 }
 
+static void a_duplicate_that_is_taken_back_does_not_go_a_second_time_with_its_first(void **state)
+{
+    (void)state;
+    struct rig *r = setup(ORDER_NONE, "");
+    RIG_SCRIPT(&r->subscriber, {.status = 200, .delay_ns = 10 * MS});
+    r->spec.dedup_window_ns = NS_PER_S;
+    rig_start(r);
+    r->spec.order = ORDER_STRICT;
+    assert_int_equal(dispatch_stream_update(r->stream, &r->spec), OK);
+    for (const char *id = "xaa"; *id;
+         id++) /* on the old credit: a has no place as yet, and its duplicate waits for it */
+        rig_publish_event(r, rig_event((char[]){*id, '\0'}));
+    rig_turn(r);
+    assert_string_equal(rig_ids(r), "x");
+    rig_revoke(r, 2);
+    assert_int_equal(r->bus.events[1].releases, 0);
+    assert_int_equal(r->bus.events[2].releases, 0);
+    rig_pass(r, 50 * MS, 10 * MS);
+    assert_string_equal(rig_ids(r), "x a");
+    assert_int_equal(r->counters.duplicates, 1);
+    rig_free(r);
+}
+
 static void a_strict_batch_that_loses_one_gives_all_behind_it_back(void **state)
 {
     (void)state;
@@ -306,6 +329,7 @@ int main(void)
         cmocka_unit_test(a_revoked_leader_takes_its_followers_back_with_it),
         cmocka_unit_test(a_revoked_follower_takes_back_those_behind_it),
         cmocka_unit_test(duplicates_of_a_revoked_leader_go_back_with_it),
+        cmocka_unit_test(a_duplicate_that_is_taken_back_does_not_go_a_second_time_with_its_first),
         cmocka_unit_test(a_strict_batch_that_loses_one_gives_all_behind_it_back),
         cmocka_unit_test(a_stop_hands_back_nothing_of_an_order_before_it_is_over),
         cmocka_unit_test(a_retry_of_an_order_is_not_handed_back_before_a_stop_is_over_either),
