@@ -252,6 +252,8 @@ void stream_credit(struct bus *b, struct bus_stream *st, unsigned n)
 void stream_free(struct bus_stream *st)
 {
     struct list *one;
+    loop_task_cancel(&st->task);
+    loop_task_cancel(&st->flush);
     loop_timer_stop(st->loop, &st->timer);
     for (uint32_t i = 0; i < st->flights.count; i++) {
         if (st->flights.at[i].entry)
@@ -272,14 +274,14 @@ static struct bus_stream *stream_new(struct lanes *l, struct loop *loop)
     list_init(&st->link);
     list_init(&st->ready);
     list_init(&st->taken);
+    loop_task_init(&st->task, pump_task);
+    loop_task_init(&st->flush, flush);
     if (flights_init(&st->flights, FLIGHTS_MIN) || post_new(loop, told, st, &st->post)) {
         stream_free(st);
         return NULL;
     }
     st->lanes = l;
     st->loop = loop;
-    loop_task_init(&st->task, pump_task);
-    loop_task_init(&st->flush, flush);
     loop_timer_init(&st->timer, pump_timer);
     return st;
 }
@@ -366,8 +368,6 @@ void stream_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     struct lanes *l = st->lanes;
     if (st->gone)
         *st->gone = true;
-    loop_task_cancel(&st->task);
-    loop_task_cancel(&st->flush);
     leave(st);
     l->news(l, LANES_WANTED | LANES_SETTLED);
     op->text = NULL;

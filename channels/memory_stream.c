@@ -140,6 +140,7 @@ enum err memory_attach(struct bus *b, struct bus_subscription *s, struct loop *l
 
 void memory_stream_free(struct bus_stream *st)
 {
+    loop_task_cancel(&st->task);
     loop_timer_stop(st->loop, &st->timer);
     loop_timer_stop(st->loop, &st->patience);
     flights_fini(&st->flights);
@@ -179,7 +180,6 @@ void memory_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     s->stream = NULL;
     atomic_store(&s->attached, false);
     atomic_store(&s->held, 0);
-    loop_task_cancel(&st->task);
     give_back_flights(st);
     struct list *l;
     while ((l = list_pop_front(&s->borrowed)))

@@ -181,6 +181,7 @@ void log_stream_wake(struct bus_stream *st)
 void log_stream_free(struct bus_stream *st)
 {
     assert(!st->gone || *st->gone);
+    loop_task_cancel(&st->task);
     loop_timer_stop(st->at->loop, &st->timer);
     loop_timer_stop(st->at->loop, &st->foreign_timer);
     log_yield_leave(st);
@@ -251,7 +252,6 @@ void log_detach(struct bus *b, struct bus_stream *st, struct bus_op *op)
     (void)b;
     if (st->gone)
         *st->gone = true;
-    loop_task_cancel(&st->task);
     pthread_mutex_lock(&s->lock);
     assert(s->at[l->index] == st && s->streams > 0);
     give_back_flights(st);

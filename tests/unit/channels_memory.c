@@ -721,6 +721,25 @@ static void traffic_survives_every_failed_allocation(void **state)
     ce_event_unref(event[1]);
 }
 
+static void fini_with_a_delivery_still_to_come(void **state)
+{
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct tap t;
+    tap_attach(r, rig_subscribe(r, c, "s"), 0, &t);
+    tap_credit(&t, 2);
+    rig_append(r, 0, c, "e", NULL);
+    rig_until(r, tap_open(&t) == 1);
+    clock_fake_advance(&r->fake, NS_PER_MS);
+    rig_turn(r);
+    tap_settle(&t, NULL, BUS_RELEASE); /* to be delivered again at the end of this turn, which comes after fini */
+    for (size_t i = 0; i < r->loop_count; i++)
+        r->ops->unbind(r->bus, r->loops[i]);
+    r->ops->fini(r->bus);
+    r->finished = true;
+    free(t.items);
+}
+
 #define ON(loops, test)                                                                                                \
     cmocka_unit_test_prestate_setup_teardown(test, contract_setup, contract_teardown, (void *)(uintptr_t)&on_##loops)
 
@@ -752,6 +771,7 @@ int main(void)
         ON(three, keys_spread_over_the_loops),
         ON(three, a_full_mailbox_refuses),
         ON(one, a_token_settled_twice_ends_the_program),
+        ON(one, fini_with_a_delivery_still_to_come),
         ON(one, an_append_needs_no_memory_once_warm),
         ON(three, set_up_survives_every_failed_allocation),
         ON(three, traffic_survives_every_failed_allocation),
