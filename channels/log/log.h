@@ -107,7 +107,7 @@ struct log_loop {
 struct bus_channel {
     struct log_bus *bus;
     _Atomic uint32_t number; /* 0 until W has given it; then fixed */
-    bool written;            /* W's: it is in the log */
+    bool written, unused;    /* W's: it is in the log; as one that nobody uses */
     unsigned refs;           /* control's */
     atomic_uint pins;
     _Atomic uint64_t capacity, retention_bytes, retention_ns;

@@ -27,7 +27,7 @@ static uint64_t start_from(struct log_bus *g, const struct log_pending *p, uint6
     return from < barrier ? from : barrier;
 }
 
-/* The record of a new cursor: nothing at or above `from` is done. */
+/* The record of a new cursor: nothing at or above `from` is done. 0: it stands already, but its record was refused. */
 static void write_new(struct log_writer *w, struct log_pending *p, uint64_t from)
 {
     struct bus_subscription *s = p->subscription;
@@ -35,7 +35,12 @@ static void write_new(struct log_writer *w, struct log_pending *p, uint64_t from
     if (!s->number)
         s->number = log_store_next_number(g->store, LOG_CURSOR);
     size_t at = w->values.len;
-    slot_ledger_put_fresh(from, s->slot_count, &w->values);
+    pthread_mutex_lock(&s->lock);
+    if (from)
+        slot_ledger_put_fresh(from, s->slot_count, &w->values);
+    else
+        slot_ledger_put(s->slots, s->slot_count, stat_read(&g->routed) + 1, s->before, &w->values);
+    pthread_mutex_unlock(&s->lock);
     if (buf_error(&w->values)) {
         buf_clear(&w->values);
         p->result = ERR_NOMEM;
@@ -76,7 +81,7 @@ void log_barrier_pass(struct log_writer *w, struct log_pending *p)
     bool first = s->barrier == UINT64_MAX, fresh = first && !s->written;
     uint64_t from = fresh ? start_from(g, p, barrier) : 0;
     if (!s->written)
-        write_new(w, p, fresh ? from : barrier);
+        write_new(w, p, from);
     pthread_mutex_lock(&s->lock);
     if (fresh)
         stand(s, from, barrier);

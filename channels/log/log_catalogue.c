@@ -34,6 +34,7 @@ static void load_channel(struct loading *l, const struct log_object *o)
         return;
     atomic_store(&c->number, o->number);
     c->written = true;
+    c->unused = o->since_ns != 0;
     atomic_store(&c->unused_since, since(l, o));
     struct bus_channel **grown = realloc(l->by_number, (l->count + 1) * sizeof *grown);
     if (!grown) {

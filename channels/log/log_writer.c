@@ -74,11 +74,15 @@ static void written(struct log_writer *w, const struct log_write *write, const s
     assert((write->sequence != 0) == (e == OK));
     p->result = e;
     p->sequence = write->sequence;
+    if (e && p->kind == LOG_PENDING_CHANNEL && p->channel->written)
+        p->result = OK; /* it is there: whether it is used is all that could not be said */
     if (e)
         return;
     w->wrote = true;
-    if (p->kind == LOG_PENDING_CHANNEL)
+    if (p->kind == LOG_PENDING_CHANNEL) {
         p->channel->written = true;
+        p->channel->unused = o->object.since_ns != 0;
+    }
     if (p->kind == LOG_PENDING_CURSOR)
         p->subscription->written = true;
 }
@@ -187,7 +191,7 @@ static void prepare(struct log_writer *w, struct log_pending *p)
         event_write(w, p);
         break;
     case LOG_PENDING_CHANNEL:
-        if (!p->channel->written || !p->op)
+        if (!p->channel->written || p->channel->unused || !p->op)
             channel_write(w, p, LOG_OBJECT);
         break;
     case LOG_PENDING_CHANNEL_GONE:

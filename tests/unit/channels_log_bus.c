@@ -578,6 +578,29 @@ static void below_the_reserve_appends_are_refused(void **state)
     tap_close(&t);
 }
 
+/* It was refused for want of room, and comes again: where it stands is written down as it is, not as a new one's. */
+static void a_cursor_that_is_written_late_keeps_its_beginning(void **state)
+{
+    struct rig *r = *state;
+    const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_append_many(r, c, 5);
+    for (unsigned i = 0; i < 2; i++) {
+        struct rig_op o = {.op.done = rig_op_done};
+        struct bus_subscription *s;
+        if (i == 0)
+            fake_disk_fault(world.disk, &(struct fake_fault){.ops = FAKE_BIT(FAKE_WRITE), .nth = 1, .err = ERR_FULL});
+        assert_int_equal(r->ops->subscribe(r->bus, c, SLICE("s"), &earliest, NULL, NULL, 0, &s, &o.op, NULL), OK);
+        rig_until(r, o.ended > 0);
+        assert_int_equal(o.err, i == 0 ? ERR_FULL : OK);
+        fake_disk_fault(world.disk, NULL);
+    }
+    crash(r);
+    struct bus_subscription *s = rig_subscribe(r, rig_channel(r, "ns/c"), "s");
+    rig_until(r, !rig_probe(r, NULL).counting);
+    assert_int_equal(backlog(r, s), 5);
+}
+
 static void a_full_disk_heals(void **state)
 {
     struct rig *r = *state; /* reserve=0: the disk itself refuses */
@@ -864,6 +887,22 @@ static void cursors_that_nobody_uses_are_kept_for_a_week(void **state)
     rig_until(r, backlog(r, s) == 5);
 }
 
+/* It was unused for a while, long ago: the log says so, and must not when it is used again. */
+static void a_channel_that_is_used_again_begins_its_week_anew(void **state)
+{
+    struct rig *r = *state;
+    rig_append(r, 0, rig_channel(r, "ns/c"), "e", NULL); /* kept for who reads it again: nobody has subscribed */
+    crash(r);
+    pass(r, 70);
+    assert_int_equal(told("LogUnused"), 1);
+    rig_channel(r, "ns/c");
+    clock_fake_advance(&r->fake, 8 * 24 * 3600 * NS_PER_S);
+    crash(r);
+    pass(r, 70);
+    assert_int_equal(told("LogUnused"), 2);
+    assert_int_equal(told("LogForgotten"), 0);
+}
+
 /* ---- ends ---- */
 
 static void fini_in_the_middle_of_everything(void **state)
@@ -983,6 +1022,7 @@ int main(void)
         TEST(what_is_settled_gives_its_space_back, on_small),
         TEST(below_the_reserve_appends_are_refused, on_small),
         TEST(a_full_disk_heals, on_one),
+        TEST(a_cursor_that_is_written_late_keeps_its_beginning, on_one),
         TEST(a_directory_that_cannot_be_written_in_does_not_answer, on_three),
         TEST(the_end_is_heard_while_the_disk_is_looked_at, on_one),
         TEST(a_failed_sync_ends_writing_not_delivering, on_three),
@@ -992,6 +1032,7 @@ int main(void)
         TEST(counting_is_said, on_three),
         TEST(a_disk_that_does_not_read_is_told_once_and_tried_again, on_three),
         TEST(cursors_that_nobody_uses_are_kept_for_a_week, on_one),
+        TEST(a_channel_that_is_used_again_begins_its_week_anew, on_one),
         TEST(a_clock_that_jumps_ahead_forgets_nobody, on_one),
         TEST(fini_in_the_middle_of_everything, on_three),
         TEST(control_without_memory_fails_whole, on_one),
