@@ -291,7 +291,7 @@ static void canceled(void *arg, struct slice consumer)
     is_missing(s);
 }
 
-static void says(struct bus_subscription *s, const char *why)
+void rabbit_consumer_says(struct bus_subscription *s, const char *why)
 {
     pthread_mutex_lock(&s->lanes.lock);
     bool changed = strncmp(s->abroad.why, why, sizeof s->abroad.why - 1) != 0, well = s->abroad.why[0] == '\0';
@@ -319,7 +319,7 @@ static void closed(void *arg, enum err e, unsigned code, const char *text)
     if (code == AMQP_NOT_FOUND)
         is_missing(s);
     else if (e && code && rabbitmq_link_is_up(s->consumer->link))
-        says(s, text);
+        rabbit_consumer_says(s, text);
     if (!asked && e && atomic_load(&s->consumer->up))
         loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);
     tend(s);
@@ -333,7 +333,7 @@ static void consumed(void *arg, const struct rabbitmq_answer *a)
     if (a->e)
         return; /* the channel closes, and `closed` goes on */
     s->consuming = true;
-    says(s, "");
+    rabbit_consumer_says(s, "");
     tend(s); /* more may be wanted meanwhile */
 }
 
@@ -405,7 +405,7 @@ static void begin(struct bus_subscription *s, uint32_t wanted)
     struct rabbit_consumer *q = s->consumer;
     enum err e = q->open < q->open_max ? rabbitmq_channel_open(q->link, &events, s, &s->amqp) : ERR_FULL;
     if (e == ERR_FULL)
-        says(s, "the node lets a connection have no more channels (channel_max)");
+        rabbit_consumer_says(s, "the node lets a connection have no more channels (channel_max)");
     if (e) {
         s->amqp = NULL;
         loop_timer_start(loop_of(s), &s->again, RABBIT_AGAIN_NS);

@@ -71,6 +71,7 @@ static inline struct bus_subscription *rabbit_subscription_of(const struct abroa
 /* Any thread, under the subscription's lock or not. */
 void rabbit_consumer_todo(struct bus_subscription *s, unsigned what);
 /* Q. */
+void rabbit_consumer_says(struct bus_subscription *s, const char *why); /* what is wrong with it; empty: nothing */
 /* rabbitmq_patience.c: of a link; the node was asked for a consumer; the link is down. */
 void rabbit_patience_init(struct rabbit_consumer *q);
 void rabbit_patience_begin(struct bus_subscription *s);

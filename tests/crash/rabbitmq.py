@@ -44,6 +44,14 @@ class RabbitMQCampaign(SystemCampaign):
             *triggers,
         ]
 
+    def told(self):
+        return self.node.told()
+
+    def start(self):
+        """What the node has not written down of a queue that is a second old goes with a kill, and is not leat's to keep."""
+        super().start()
+        self.node.remember()
+
     def names(self, things, part):
         """Of exchanges or queues of the broker's channel and its subscriptions, not of parked events."""
         listed = self.node.ctl("list_" + things, "-p", VHOST, "--no-table-headers", "name").split()

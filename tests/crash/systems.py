@@ -59,6 +59,10 @@ class SystemCampaign(Campaign):
         """As `serve --bus` takes it."""
         raise NotImplementedError
 
+    def told(self):
+        """What the system has, when something failed."""
+        return ""
+
     def own(self):
         """What is broken beside that, when all is quiet."""
 
@@ -213,9 +217,11 @@ def main(campaign_class, program, doc):
         campaign.peer.ask(f"dump {folder}/events")
     campaign.peer.close()
     campaign.node.resume()
+    if failure:
+        (folder / "system.txt").write_text(campaign.told())
     campaign.node.kill()
     if failure:
-        print(f"FAILED after {dict(campaign.faults)}, seed {a.seed}: {failure}\nkept: {folder} (servers.log, events, node)\nagain: tests/crash/{program} --seed {a.seed} --cycles {a.cycles}")
+        print(f"FAILED after {dict(campaign.faults)}, seed {a.seed}: {failure}\nkept: {folder} (servers.log, events, system.txt, node)\nagain: tests/crash/{program} --seed {a.seed} --cycles {a.cycles}")
         return 1
     shutil.rmtree(folder)
     return 0

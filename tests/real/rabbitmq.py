@@ -18,6 +18,7 @@ Every node has the vhosts / and VHOST, the user guest who may do all in both, an
 good for the name localhost only; a client's own is checked where it shows one (with the setting ssl_options.fail_if_no_peer_cert=true it must).
 `settings` are lines of rabbitmq.conf; `management=True` adds its page (Management in `ports`) and costs a second more to start.
 """
+import contextlib
 import json
 import os
 import signal
@@ -122,9 +123,31 @@ class RabbitMQ(Node):
 
     # ---- what an operator does to it ----
 
-    def remember(self, tables="[ra_log_meta]"):
-        """Writes down what RabbitMQ 3.10 keeps in memory for up to three minutes: killed before, it may forget who leads a quorum queue, for ever (docs/internals/rabbitmq.md)."""
+    def remember(self, tables="[ra_log_meta, ra_directory_reverse]"):
+        """Writes down what RabbitMQ 3.10 keeps in memory for a while, such as which log is a new quorum queue's. Killed before, it begins that queue anew, empty and for ever without a leader
+        (docs/internals/rabbitmq.md)."""
         self.ctl("eval", f"[dets:sync(T) || T <- {tables}].")
+
+    def told(self):
+        """What it has: queues with what lies in them, who consumes them, bindings, and whether quorum queues have a leader."""
+        asked = [("list_queues", "-p", vhost, "name", "type", "state", "messages_ready", "messages_unacknowledged", "consumers", "leader") for vhost in ("/", VHOST)]
+        asked += [(words, "-p", vhost) for words in ("list_consumers", "list_bindings") for vhost in ("/", VHOST)]
+        asked += [("eval", "[{N, maps:with([state, uid], S)} || {N, S} <- maps:to_list(ra_directory:overview(quorum_queues))].")]
+        said = []
+        for words in asked:
+            try:
+                said.append(f"$ rabbitmqctl {' '.join(words)}\n{self.ctl(*words)}")
+            except RuntimeError as e:
+                said.append(str(e))
+        return "\n".join(said)
+
+    @contextlib.contextmanager
+    def telling(self):
+        """What fails in here says what the node has, too."""
+        try:
+            yield
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.told()}") from None
 
     def ctl(self, *words):
         return run([f"{PROGRAMS}/rabbitmqctl", "--quiet", *words], env={**self.surroundings(), "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none"})

@@ -62,7 +62,7 @@ def back(broker):
     try:
         wait_for(lambda: post(broker, "again").status == 202, "events to be accepted again", BACK_S)
     except AssertionError:
-        pytest.fail(f"not accepted again: {post(broker, 'again').text}\n{broker.logs}")
+        raise AssertionError(f"not accepted again: {post(broker, 'again').text}\n{broker.logs}") from None
 
 
 def names(node, things, process):
@@ -87,8 +87,9 @@ def test_a_node_that_is_killed_and_comes_back(node, ours, recorder):
     finally:
         node.start()
     gate.set()
-    back(broker)
-    sub.wait_ids({"1", "2", "3", "again"})
+    with node.telling():
+        back(broker)
+        sub.wait_ids({"1", "2", "3", "again"})
     wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the condition to say so", 60)
 
 
@@ -180,6 +181,27 @@ def test_what_somebody_deletes_is_made_again(node, ours, recorder, things):
     wait_for(lambda: condition(broker, "Channel", "x")["status"] == "True", "the channel")
     accepted(broker, "3")
     recorder["sub"].wait_ids({"3"})
+
+
+def test_a_queue_without_a_leader_is_told(node, ours, recorder):
+    """The node answers nobody who would consume it, and says that it runs: the condition and a notice say what is wrong, until it is right again."""
+    broker = ours(one(recorder["sub"].url))
+    accepted(broker, "1")
+    recorder["sub"].wait_ids({"1"})
+    settled(broker)
+    (name,) = names(node, "queues", broker)
+    node.ctl("eval", f"sys:suspend('{VHOST}_{name}').")
+    try:
+        node.disconnect("somebody's wish")
+        wait_for(lambda: "quorum_status" in condition(broker, "Subscription", "t").get("message", ""), "the condition to say so", 120)
+        assert name in broker.wait_line("ConsumerTrouble", "stderr")
+        wait_for(lambda: post(broker, "in doubt").status == 503, "senders to be told")
+    finally:
+        node.ctl("eval", f"sys:resume('{VHOST}_{name}').")
+    broker.wait_line("ConsumerWell", "stderr", 120)
+    back(broker)
+    recorder["sub"].wait_ids({"again"})
+    wait_for(lambda: condition(broker, "Subscription", "t")["status"] == "True", "the condition", 60)
 
 
 # ---- it brings what is no event ----

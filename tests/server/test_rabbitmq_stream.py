@@ -172,8 +172,9 @@ def test_after_the_node_was_killed(serve, recorder):
             number = answer.json()["id"]
             wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{number}").json()["state"] == "failed", "the task to fail", 60)
         node.restart()
-        post(broker, range(5, 8))
-        sub.wait_ids("01234567", 90)
+        with node.telling():
+            post(broker, range(5, 8))
+            sub.wait_ids("01234567", 90)
         owed = list("01234567")
         if "StreamDown" in broker.logs:  # the node took so long to find it that the channel went on without, and says so
             wait_for(lambda: "StreamWell" in broker.logs, "the stream to be found", 90)
@@ -226,8 +227,9 @@ def test_a_stream_that_the_node_has_lost_does_not_stop_its_channel(serve, record
         node.remember()  # of the quorum queue
         node.kill()
         node.restart()
-        wait_for(lambda: broker.post("c", b"", event("2")).status == 202, "the channel to go on", 90)
-        sub.wait_ids("012", 60)
+        with node.telling():
+            wait_for(lambda: broker.post("c", b"", event("2")).status == 202, "the channel to go on", 90)
+            sub.wait_ids("012", 60)
         if "StreamDown" in broker.logs:
             wait_for(lambda: "stream is down" in condition(broker, "Channel", "c").get("message", "") or "StreamWell" in broker.logs, "the condition to say so")
         else:  # it has kept the stream
