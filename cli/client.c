@@ -86,10 +86,11 @@ static void answered(struct http_exchange *x, enum err e, const struct http_resp
     if (cl->again)
         return;
     if (e != OK) {
+        const char *advice = strstr(detail, " is not trusted: ") ? "--ca FILE says whom to trust." : cl->advice;
         if (cl->told)
             (void)!diag_set(cl->told, e, "%s: %s", cl->url, detail);
         else
-            fail(cl->command, EXIT_CODE_FAILED, "%s: %s. %s", cl->url, detail, cl->advice);
+            fail(cl->command, EXIT_CODE_FAILED, "%s: %s. %s", cl->url, detail, advice);
         return;
     }
     cl->answer->status = response->status;
@@ -221,10 +222,20 @@ int fail_with_status(const struct command *c, struct slice body)
 {
     cJSON *tree = cJSON_ParseWithLength(body.ptr, body.len);
     const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
-    fail(c, EXIT_CODE_FAILED, "%s%s", message ? message : "the server answered with an error and no message",
-         message && strchr(".?!", message[strlen(message) - 1]) ? "" : ".");
+    if (message)
+        fail(c, EXIT_CODE_FAILED, "%s%s", message, *message && strchr(".?!", message[strlen(message) - 1]) ? "" : ".");
+    else
+        fail(c, EXIT_CODE_FAILED, "the server answered with an error and no message. Is that leat's API listener?");
     cJSON_Delete(tree);
     return EXIT_CODE_FAILED;
+}
+
+/* The API's own words for it: who answers 404 to everything knows of no object. */
+static bool is_not_there(const cJSON *tree, const char *method, int status)
+{
+    const cJSON *details = cJSON_GetObjectItemCaseSensitive(tree, "details");
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(details, "name"));
+    return status == 404 && strcmp(method, "GET") == 0 && name && *name;
 }
 
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status)
@@ -239,10 +250,14 @@ cJSON *api_send(struct client *cl, const char *method, const char *url, const cJ
         tree = cJSON_ParseWithLength(answer.body.ptr, answer.body.len);
         if (answer.status >= 400) {
             const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
-            if (answer.status != 404 ||
-                strcmp(method, "GET") != 0) /* a look whether something is there is no failure */
-                fail(cl->command, EXIT_CODE_FAILED, "%s",
-                     message ? message : "the server answered with an error and no message.");
+            if (!is_not_there(tree, method, answer.status)) { /* a look whether something is there is no failure */
+                *status = 0;
+                if (message)
+                    fail(cl->command, EXIT_CODE_FAILED, "%s", message);
+                else
+                    fail(cl->command, EXIT_CODE_FAILED, "%s answered %d and says not why. Is that leat's API listener?",
+                         url, answer.status);
+            }
             cJSON_Delete(tree);
             tree = NULL;
         } else if (!tree) {

@@ -80,7 +80,7 @@ const char *namespace_of(const struct invocation *in);
 void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
                 const char *name);
 /* Sends to the API with a JSON body (may be NULL) and gives back the JSON answer (cJSON_Delete). On an error status:
- * says its message, returns NULL and sets *status. */
+ * returns NULL and says its message; but a GET of an object that is not there says nothing, and sets *status to 404. */
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status);
 
 /* A text of the object's metadata ("name"), or NULL. */

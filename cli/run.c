@@ -48,6 +48,9 @@ static bool ask_address(const struct invocation *in, const char *word, struct bu
     else if (tree)
         fail(in->command, EXIT_CODE_FAILED, "--sink: %s/%s has no address; `leat get %s/%s` says whether it is ready.",
              kind->singular, name, kind->singular, name);
+    else if (status == 404)
+        fail(in->command, EXIT_CODE_FAILED, "--sink: there is no %s/%s in the namespace %s.", kind->singular, name,
+             namespace_of(in));
     buf_put(out, slice_of("", 1));
     bool good = cJSON_IsString(where) && buf_error(out) == OK;
     cJSON_Delete(tree);

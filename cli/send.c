@@ -2,6 +2,7 @@
  *
  * `leat send`: one CloudEvent, or a signed sample of a GitHub webhook, to a URL or to a resource's address.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,9 +208,13 @@ static int report(const struct invocation *in, const struct client_answer *answe
     } else if (good) {
         printf("%d accepted id=%s source=%s\n", answer->status, id, source);
     }
-    if (!good)
-        fail(in->command, EXIT_CODE_FAILED, "%s answered %d: %.*s", url, answer->status,
-             (int)(answer->body.len < 400 ? answer->body.len : 400), answer->body.ptr ? answer->body.ptr : "");
+    if (!good) {
+        struct slice said = buf_slice(&answer->body);
+        said.len = said.len < 400 ? said.len : 400;
+        while (said.len && isspace((unsigned char)said.ptr[said.len - 1]))
+            said.len--;
+        fail(in->command, EXIT_CODE_FAILED, "%s answered %d: %.*s", url, answer->status, SLICE_ARG(said));
+    }
     return good ? EXIT_CODE_OK : EXIT_CODE_FAILED;
 }
 

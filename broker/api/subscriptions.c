@@ -180,12 +180,13 @@ static struct engine_subscription *find_one(struct api *a, struct http_request *
     return f.count == 1 ? f.one : NULL;
 }
 
-static void refuse_bus(struct http_request *r, const struct engine_subscription *s, const char *what)
+static void refuse_bus(struct http_request *r, const struct engine_subscription *s, const char *what, bool parked)
 {
+    const unsigned keeps = BUS_CAP_BROWSE | (parked ? 0 : BUS_CAP_REWIND);
     struct buf can;
     buf_init(&can, 1024);
     for (const char *const *name = bus_names(); *name; name++)
-        if (bus_find(*name)->capabilities & BUS_CAP_BROWSE)
+        if (bus_find(*name)->capabilities & keeps)
             buf_printf(&can, "%s%s", can.len ? ", " : "", *name);
     api_status(r, 409, "Conflict",
                "%s is on the bus %s, which keeps no events that were delivered: there is nothing to replay. Buses that "
@@ -214,7 +215,7 @@ static void start(struct api *a, struct http_request *r, const struct order_targ
     if (e == OK)
         order_answer_task(r, task);
     else if (e == ERR_UNSUPPORTED)
-        refuse_bus(r, s, t->what);
+        refuse_bus(r, s, t->what, order->parked);
     else if (e == ERR_UNAVAILABLE)
         api_status(r, 503, "ServiceUnavailable", "%s is not ready yet; try again", t->what);
     else if (e == ERR_INVALID)

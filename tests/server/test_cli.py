@@ -404,6 +404,24 @@ def test_nobody_listens(run):
     assert code == 1 and not out and url in err and "refused" in err.lower() and "--to" in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["get", "channels"], ["get", "channel/a"], ["get", "all"], ["describe", "channel/a"], ["wait", "channel/a"], ["wait", "channel", "--all"], ["export"], ["graph"], ["audit"], ["delete", "channel/a"], ["dlq", "list"],
+     ["task", "list"], ["pause", "subscription/s"], ["explain", "5"], ["tail", "channel/a"], ["send", "--to", "channel/a"], ["run", "--sink", "channel/a", "--", "true"]],
+)
+def test_an_address_where_something_else_answers(run, serve, words):
+    """The ingress, to which one of its neighbours' address was given: it has no such pages, which is not that there is no such object."""
+    broker = serve([])
+    code, out, err = run(*words, env={"LEAT_SERVER": broker.ingress})
+    assert code == 1 and not out and "Is that leat's API listener?" in err and "there is no" not in err, (code, out, err)
+
+
+def test_what_a_service_answered_is_said_in_one_line(run, sink):
+    sink.fail(1, 400, body=b"no such order\n\n")
+    code, out, err = run("send", "--to", sink.url)
+    assert code == 1 and not out and err.endswith("answered 400: no such order"), err
+
+
 def test_send_github(run, serve, sink):
     broker = serve(github_source("gh", sink.url, events=("push", "pull_request", "issues")))
     for name in ("push", "pull_request", "issues"):

@@ -48,7 +48,7 @@ def test_where_a_token_comes_from(verb, tokens, tmp_path):
 def test_whom_it_trusts(run, broker, tokens, tmp_path):
     env = {"LEAT_SERVER": broker.api, "LEAT_TOKEN": tokens[1]["view"]}
     code, _, said = run("get", "channels", env=env)
-    assert code == 1 and "certificate" in said.lower()
+    assert code == 1 and "certificate" in said.lower() and "--ca FILE" in said and "Is `leat serve` running" not in said
     code, _, said = run("get", "channels", "--ca", certificate(tmp_path, "other")[0], env=env)
     assert code == 1 and "certificate" in said.lower()
 

@@ -67,8 +67,10 @@ def test_what_is_wrong_is_said(start, args, code, words):
 
 def test_an_object_without_an_address(start, serve):
     broker = serve([channel("beats")])
-    for word, says in (("channel/none", "none"), ("secret/beats", "beats")):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"a": "b"}}
+    assert broker.ask("POST", "/api/v1/namespaces/default/secrets", secret).status == 201
+    for word, says in (("channel/none", "there is no channel/none in the namespace default"), ("secret/key", "secret/key has no address")):
         process = start("run", "--server", broker.api, "--sink", word, "--", "true")
-        assert process.wait() == 1 and says in process.logs, process.logs
+        assert process.wait() == 1 and any(says in line for line in process.stderr), process.logs
     assert broker.post("beats", b"", event()).status == 202
     broker.may_lose = True
