@@ -101,7 +101,7 @@ static void rules_review(struct api *a, struct http_request *r)
     bool here = !who.namespace_name[0] || strcmp(who.namespace_name, space ? space : "default") == 0;
     struct buf status;
     buf_init(&status, 64u << 10);
-    access_rules_put(here ? who.role : ROLE_PUBLISH, &status);
+    access_rules_put(here ? who.role : ROLE_PUBLISH, who.namespace_name, &status);
     buf_put_str(&status, ",\"incomplete\":false");
     answer(r, tree, "SelfSubjectRulesReview", &status);
     cJSON_Delete(tree);

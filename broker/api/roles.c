@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "resource.h"
+
 #define ALL ((1u << ROLE_COUNT) - 1)
 #define ADMIN (1u << ROLE_ADMIN)
 #define EDITORS (ADMIN | 1u << ROLE_EDIT)
@@ -133,26 +135,56 @@ static void put_words(struct buf *out, const char *name, const char *words)
     buf_put_char(out, ']');
 }
 
-void access_rules_put(enum role role, struct buf *out)
+static void put_rule(struct buf *out, const char **before, const char *verbs, const char *group, const char *resources)
+{
+    buf_printf(out, "%s{", *before);
+    put_words(out, "verbs", verbs);
+    buf_put_char(out, ',');
+    put_words(out, "apiGroups", group);
+    buf_put_char(out, ',');
+    put_words(out, "resources", resources);
+    buf_put_char(out, '}');
+    *before = ",";
+}
+
+static bool is_first_of_group(size_t i)
+{
+    for (size_t n = 0; n < i; n++)
+        if (strcmp(kind_at(n)->group, kind_at(i)->group) == 0)
+            return false;
+    return true;
+}
+
+/* Kubernetes' "*" would take in what ours leaves out: leat's own pages, and `but`, which is of the group "". */
+static void put_each_group(struct buf *out, const char **before, const struct rule *rule)
+{
+    const struct kind *k;
+    for (size_t i = 0; (k = kind_at(i)); i++)
+        if (rule->but && !k->group[0]) {
+            if (!has_word(rule->but, slice_str(k->plural)))
+                put_rule(out, before, rule->verbs, k->group, k->plural);
+        } else if (is_first_of_group(i)) {
+            put_rule(out, before, rule->verbs, k->group, "*");
+        }
+    put_rule(out, before, rule->verbs, kind_of_definitions()->group, "*");
+}
+
+void access_rules_put(enum role role, const char *namespace_name, struct buf *out)
 {
     const char *before = "";
     buf_put_str(out, "\"resourceRules\":[");
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         if (!(rules[i].roles & 1u << role))
             continue;
-        buf_printf(out, "%s{", before);
-        put_words(out, "verbs", rules[i].verbs);
-        buf_put_char(out, ',');
-        put_words(out, "apiGroups", rules[i].group);
-        buf_put_char(out, ',');
-        put_words(out, "resources", rules[i].resources);
-        buf_put_char(out, '}');
-        before = ",";
+        if (rules[i].group[0] == '*' && rules[i].verbs[0] != '*')
+            put_each_group(out, &before, &rules[i]);
+        else
+            put_rule(out, &before, rules[i].verbs, rules[i].group, rules[i].resources);
     }
     before = "";
     buf_put_str(out, "],\"nonResourceRules\":[");
     for (size_t i = 0; i < sizeof page_rules / sizeof page_rules[0]; i++) {
-        if (!(page_rules[i].roles & 1u << role))
+        if (!(page_rules[i].roles & 1u << role) || (page_rules[i].all_namespaces && namespace_name[0]))
             continue;
         buf_printf(out, "%s{", before);
         put_words(out, "verbs", page_rules[i].verbs);

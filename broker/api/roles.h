@@ -31,7 +31,8 @@ bool access_kind_is_namespaced(const char *group, const char *resource, bool fal
 
 /* Whether a role, in a namespace ("": in all), may do it. */
 bool access_allows(enum role role, const char *namespace_name, const struct access_request *r);
-/* The rules of a role as members of a SubjectRulesReviewStatus: "resourceRules":[..],"nonResourceRules":[..]. */
-void access_rules_put(enum role role, struct buf *out);
+/* The rules of a role as members of a SubjectRulesReviewStatus: "resourceRules":[..],"nonResourceRules":[..]. They hold
+ * in the namespace of the token ("": in all). */
+void access_rules_put(enum role role, const char *namespace_name, struct buf *out);
 
 #endif

@@ -284,9 +284,21 @@ def test_reviews_answer_by_the_same_decision(guarded):
     assert review(guarded, "operate", verb="redrive", group="leat.dev", resource="dlq", namespace="default") and not review(guarded, "view", verb="redrive", group="leat.dev", resource="dlq", namespace="default")
     who = guarded.ask("edit-default", "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}).json()["status"]["userInfo"]
     assert who["username"] == "edit-default" and who["groups"] == ["system:authenticated", "leat:role:edit", "leat:namespace:default"]
-    rules = guarded.ask("view", "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}).json()["status"]
-    assert {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]} in rules["resourceRules"] and rules["incomplete"] is False
-    assert not any("delete" in rule["verbs"] for rule in rules["resourceRules"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_list_of_rules_answers_by_it_too(guarded, role):
+    """`kubectl auth can-i --list`, whose rules are read as Kubernetes does: "*" is everything."""
+    asked = [(group, resource) for group, resource in (("", "secrets"), ("", "configmaps"), ("messaging.knative.dev", "channels"), ("leat.dev", "dlq"), ("leat.dev", "subscriptions"), ("leat.dev", "tail"))]
+    for who in (role, f"{role}-default"):
+        status = guarded.ask(who, "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}).json()["status"]
+        assert status["incomplete"] is False
+        for verb in ("get", "list", "create", "delete", "redrive", "pause", "escalate"):
+            for group, resource in asked:
+                listed = any({verb, "*"} & set(r["verbs"]) and {group, "*"} & set(r["apiGroups"]) and {resource, "*"} & set(r["resources"]) for r in status["resourceRules"])
+                assert listed == review(guarded, who, verb=verb, group=group, resource=resource, namespace="default"), (who, verb, group, resource)
+        pages = {page for r in status["nonResourceRules"] for page in r["nonResourceURLs"]}
+        assert bool(pages & {"/metrics", "**"}) == (guarded.ask(who, "GET", "/metrics").status == 200), (who, pages)
 
 
 # ---- the file ----
