@@ -133,6 +133,7 @@ struct abroad_answer {
     enum err err;
     bool away;         /* it was not there, which says nothing of what was asked */
     bool changed;      /* of a channel: something else is wanted of it by now, so it is asked again at once */
+    bool gives;        /* of a subscription, with `err`: what it holds still comes, so who waits for it is told OK */
     uint64_t retry_ns; /* refused: when to ask again; 0: ABROAD_RETRY_NS */
     const char *text;  /* why, for people; empty: `err` says it */
 };

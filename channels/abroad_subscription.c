@@ -74,7 +74,7 @@ static void refused(struct abroad_subscription *s, const struct abroad_answer *a
     bool same = strcmp(s->reason, a->text) == 0;
     snprintf(s->reason, sizeof s->reason, "%s", a->text[0] ? a->text : err_name(a->err));
     s->ask_ns = clock_monotonic_ns(desk->clock) + ABROAD_RETRY_NS;
-    if (!same && !a->away && !s->ops)
+    if (!same && !a->away && (!s->ops || a->gives)) /* else who waits for it tells */
         desk_notice(desk, 1, how(s)->subscription_failed, "subscription %s: %s", s->name, s->reason);
     if (!(s->state == ABROAD_READY && a->away))
         s->state = ABROAD_REFUSED;
@@ -108,7 +108,7 @@ void abroad_subscription_made(struct abroad_subscription *s, struct abroad_answe
     else
         well(s);
     abroad_channel_whole(s->channel);
-    bus_ops_end(&s->ops, a.err, s->reason);
+    bus_ops_end(&s->ops, a.gives ? OK : a.err, s->reason);
 }
 
 static void make(struct abroad_subscription *s)

@@ -49,7 +49,7 @@ static void begin(struct pub_job *j, struct bus_channel *c, struct bus_subscript
 
 struct abroad_answer pub_job_answer(const struct pub_job *j)
 {
-    return (struct abroad_answer){.err = j->err, .away = j->away, .text = j->text};
+    return (struct abroad_answer){.err = j->err, .away = j->away, .gives = j->orphan, .text = j->text};
 }
 
 /* What a function that begins a call said. */

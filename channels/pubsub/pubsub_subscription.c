@@ -81,14 +81,20 @@ static void is_made(struct bus_subscription *s, bool existed, bool keeps_order)
     pthread_mutex_unlock(&s->lanes.lock);
 }
 
-/* Its topic was deleted and made anew: it gets nothing any more, and another one takes its place as soon as what it
- * still has was delivered. Until then its channel takes no events, for they would miss it. */
+/* Its topic was deleted and made anew, by whomever, also while this process did not run: it gets nothing any more, and
+ * another one takes its place as soon as what it still has was delivered. Until then its channel takes no events, for
+ * they would miss it. */
 static void is_orphan(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lanes.lock);
+    bool first = !s->orphan;
     s->made = true;
     s->orphan = true;
+    if (!s->existed_ns && !s->known)
+        s->existed_ns = pub_now();
     pthread_mutex_unlock(&s->lanes.lock);
+    if (first)
+        pub_channel_suspect(s->channel);
     pub_subscription_todo(&s->abroad);
 }
 

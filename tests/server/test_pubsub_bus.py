@@ -273,6 +273,32 @@ def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(servic
     sub.wait_ids({"1", "3"})
 
 
+def test_a_topic_that_was_made_anew_while_leat_did_not_run_loses_nothing(service, ours, recorder):
+    """Its subscription gets nothing any more: no event is accepted until that one was drained and another one is there, and the condition says why."""
+    sub = recorder["sub"]
+    broker = ours(one(sub.url))
+    accepted(broker, "1")
+    sub.wait_ids({"1"})
+    assert broker.stop() == 0, broker.logs
+    topic = prefix_of(broker.manifest.parent) + "leat.default.c"
+    service.publish(topic, b"v", {"ce-specversion": "1.0", "ce-id": "waits", "ce-source": "/s", "ce-type": "t"})
+    service.remove("topics", topic)
+    service.topic(topic)
+    with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service)) as again:
+        taken = []
+
+        def takes():
+            if post(again, f"{len(taken)} taken").status == 202:
+                taken.append(f"{len(taken)} taken")
+            return taken
+
+        wait_for(lambda: takes() or "topic that was deleted" in str(condition(again, "Subscription", "s", "Ready")), "the condition to say so")
+        wait_for(takes, "events to be accepted", 120)  # not before leases that somebody may have had have run out
+        sub.wait_ids({"1", "waits", *taken})
+        again.wait_line("SubscriptionFailed")
+        ready(again, *one(sub.url))
+
+
 def test_a_topic_that_is_deleted_while_nobody_sends_is_noticed(service, ours, recorder):
     """Ready is what the service answers when it is asked for that topic, now and then; what it misses is made again, and an Event tells of it. Nothing of that reaches the subscriber."""
     sub = recorder["sub"]
