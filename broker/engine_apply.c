@@ -248,10 +248,29 @@ static void subscribe_all(struct engine *e)
 
 static void register_all(struct engine *e);
 
+/* What is in force is wanted again, and nothing else. */
+static void want_current(struct engine *e)
+{
+    const struct routing *r = e->current;
+    list_each(l, tmp, &e->channels)
+        container_of(l, struct engine_channel, link)->wanted = false;
+    list_each(k, next, &e->subscriptions)
+        container_of(k, struct engine_subscription, link)->wanted = false;
+    list_each(m, after, &e->sources)
+        container_of(m, struct engine_source, link)->wanted = false;
+    for (size_t i = 0; r && i < r->plan->channel_count; i++)
+        r->channels[i]->wanted = true;
+    for (size_t i = 0; r && i < r->plan->subscription_count; i++)
+        r->subscriptions[i]->wanted = true;
+    for (size_t i = 0; r && i < r->plan->source_count; i++)
+        r->sources[i]->wanted = !r->sources[i]->leaving;
+}
+
 /* Without memory for all of it the plan is not put in force; the one before stays. */
 static void give_up(struct engine *e)
 {
     log_line(LOG_ERROR, "plan.failed", "error=nomem");
+    want_current(e);
     routing_unref(e->next);
     e->next = NULL;
     engine_plan_done(e);

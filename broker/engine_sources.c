@@ -40,8 +40,12 @@ static bool make_source(struct engine *e, size_t i)
     s->spec = p;
     if (s->key && s->ops && s->ops->one_loop && e->reports.place)
         s->counters.place = s->place_told = e->reports.place(e->reports.arg, s->key);
+    if (!s->ops || !s->key || !s->label_namespace || !s->label_name) {
+        engine_source_free(s);
+        return false;
+    }
     e->next->sources[i] = s;
-    return s->ops && s->key && s->label_namespace && s->label_name;
+    return true;
 }
 
 static bool same_params(const struct source_param *a, size_t n, const struct source_param *b, size_t m)

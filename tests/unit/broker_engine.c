@@ -20,6 +20,7 @@
 #include "../../broker/engine.h"
 #include "../../channels/backends.h"
 #include "../../channels/round.h"
+#include "../lib/fault.h"
 #include "log.h"
 
 #define SAID_MAX 4000
@@ -78,6 +79,7 @@ static void passed(struct bus_op *op, enum err err)
 static struct bus_op *through(struct bus_op *outer, int *failures, enum err err, const char *text)
 {
     struct through *t = calloc(1, sizeof *t);
+    t = t ? t : calloc(1, sizeof *t); /* what fails once is another's to meet */
     bool fails = *failures > 0;
     *failures -= fails;
     *t = (struct through){{.done = passed}, outer, fails ? err : OK, fails ? text : NULL};
@@ -755,9 +757,48 @@ static void test_shared_with_others_a_bus_that_is_not(void **state)
     end();
 }
 
+/* Each allocation of applying a plan fails in turn, while its channel is being asked about. */
+static void test_a_plan_without_memory_changes_nothing(void **state)
+{
+    (void)state;
+    unsigned n = 1;
+    begin(BUS_CAP_SHARED, false);
+    apply(make_plan("stub", 1, true, 0));
+    for (bool fired = true; fired; n++) {
+        stub.held = true;
+        until(stub.questions);
+        stub.held = false; /* the one that waits is all */
+        struct plan *p = make_plan("stub", 2, true, 0);
+        static char keys[200][16];
+        assert_true(n < 200);
+        snprintf(keys[n], sizeof keys[n], "P/ns/p%u", n);
+        p->source_count = 1;
+        p->sources[0] = (struct plan_source){
+            .uid = keys[n], .key = keys[n], .spec = {.type = "ping", .namespace_name = "ns", .name = "p"}};
+        unsigned before = rig.applied, failed = lines("plan.failed");
+        fault_arm(n);
+        engine_apply(rig.engine, p);
+        fired = fault_disarm();
+        plan_unref(p);
+        until(rig.applied > before || lines("plan.failed") > failed);
+        bus_ops_end(&stub.questions, OK, NULL);
+        turn();
+        struct buf metrics;
+        buf_init(&metrics, SIZE_MAX);
+        engine_metrics(rig.engine, &metrics);
+        assert_int_equal(buf_error(&metrics), OK);
+        buf_fini(&metrics);
+        assert_int_equal(stub.removals, 0);
+    }
+    assert_true(n > 10);
+    assert_true(said("ns/c1 ok") && ready());
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_plan_without_memory_changes_nothing),
         cmocka_unit_test(test_a_channel_comes_right_by_itself),
         cmocka_unit_test(test_a_subscription_comes_right_by_itself),
         cmocka_unit_test(test_of_a_channel_that_is_not_ready_no_subscription_is),
