@@ -9,6 +9,10 @@
 
 #include "client.h"
 
+/* Of a replace. The server writes an object's status when it has something to say: when a plan is in force, and of
+ * deliveries once a second. So a second try is rare, and one more than these is not met. */
+#define TRIES_MAX 10
+
 /* The body for a replace: the declared object with the stored one's resourceVersion, so that a change in between is
  * noticed. */
 static cJSON *with_version(const cJSON *object, const cJSON *stored)
@@ -23,6 +27,51 @@ static cJSON *with_version(const cJSON *object, const cJSON *stored)
     return copy;
 }
 
+/* What its writers have made of an object: without what the server writes while nobody asks it to. */
+static cJSON *without_status(const cJSON *object)
+{
+    cJSON *copy = cJSON_Duplicate(object, true), *metadata = cJSON_GetObjectItemCaseSensitive(copy, "metadata");
+    cJSON_DeleteItemFromObjectCaseSensitive(copy, "status");
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "resourceVersion");
+    cJSON_DeleteItemFromObjectCaseSensitive(metadata, "managedFields");
+    return copy;
+}
+
+/* Whether what lies between the two is a status that the server wrote, and nobody's change. */
+static bool only_status_between(const cJSON *before, const cJSON *after)
+{
+    const char *old = metadata_of(before, "resourceVersion"), *new = metadata_of(after, "resourceVersion");
+    if (!old || !new || strcmp(old, new) == 0)
+        return false;
+    cJSON *a = without_status(before), *b = without_status(after);
+    bool same = cJSON_Compare(a, b, true);
+    cJSON_Delete(a);
+    cJSON_Delete(b);
+    return same;
+}
+
+/* Replaces *stored, and once more when a status came between; *stored is then the newer one. NULL (said) when it was
+ * refused. */
+static cJSON *replace(struct client *cl, const char *url, const cJSON *object, cJSON **stored)
+{
+    for (int tries = 1;; tries++) {
+        int status, looked;
+        cJSON *body = with_version(object, *stored), *result = api_ask(cl, "PUT", url, body, &status);
+        cJSON_Delete(body);
+        if (status < 400)
+            return result;
+        cJSON *now = status == 409 && tries < TRIES_MAX ? api_send(cl, "GET", url, NULL, &looked) : NULL;
+        bool again = now && only_status_between(*stored, now);
+        if (!again)
+            api_say(cl, url, status, result);
+        cJSON_Delete(result);
+        cJSON_Delete(again ? *stored : now);
+        if (!again)
+            return NULL;
+        *stored = now;
+    }
+}
+
 static bool apply_one(struct client *cl, const struct invocation *in, const cJSON *object, const struct kind *kind)
 {
     const char *declared = metadata_of(object, "namespace"), *name = metadata_of(object, "name");
@@ -33,13 +82,11 @@ static bool apply_one(struct client *cl, const struct invocation *in, const cJSO
     object_url(&url, server_url(in), kind, space, name);
     cJSON *stored = api_send(cl, "GET", url.ptr, NULL, &status), *result = NULL;
     if (stored) {
-        cJSON *body = with_version(object, stored);
-        result = api_send(cl, "PUT", url.ptr, body, &status);
+        result = replace(cl, url.ptr, object, &stored);
         const char *before = metadata_of(stored, "resourceVersion"),
                    *after = result ? metadata_of(result, "resourceVersion") : NULL;
         if (before && after && strcmp(before, after) != 0)
             verb = "configured";
-        cJSON_Delete(body);
     } else if (status == 404) {
         buf_clear(&url);
         object_url(&url, server_url(in), kind, space, NULL);

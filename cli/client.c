@@ -230,6 +230,34 @@ int fail_with_status(const struct command *c, struct slice body)
     return EXIT_CODE_FAILED;
 }
 
+cJSON *api_ask(struct client *cl, const char *method, const char *url, const cJSON *body, int *status)
+{
+    struct client_answer answer = {0};
+    char *text = body ? cJSON_PrintUnformatted(body) : NULL;
+    cJSON *tree = NULL;
+    *status = 0;
+    if (client_send(cl, method, url, "Content-Type: application/json\r\nAccept: application/json\r\n", slice_str(text),
+                    &answer)) {
+        *status = answer.status;
+        tree = cJSON_ParseWithLength(answer.body.ptr, answer.body.len);
+        if (!tree && answer.status < 400)
+            fail(cl->command, EXIT_CODE_FAILED, "%s answered with no JSON. Is that leat's API listener?", url);
+        buf_fini(&answer.body);
+    }
+    cJSON_free(text);
+    return tree;
+}
+
+void api_say(struct client *cl, const char *url, int status, const cJSON *answer)
+{
+    const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "message"));
+    if (message)
+        fail(cl->command, EXIT_CODE_FAILED, "%s", message);
+    else
+        fail(cl->command, EXIT_CODE_FAILED, "%s answered %d and says not why. Is that leat's API listener?", url,
+             status);
+}
+
 /* The API's own words for it: who answers 404 to everything knows of no object. */
 static bool is_not_there(const cJSON *tree, const char *method, int status)
 {
@@ -240,33 +268,15 @@ static bool is_not_there(const cJSON *tree, const char *method, int status)
 
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status)
 {
-    struct client_answer answer = {0};
-    char *text = body ? cJSON_PrintUnformatted(body) : NULL;
-    cJSON *tree = NULL;
-    *status = 0;
-    if (client_send(cl, method, url, "Content-Type: application/json\r\nAccept: application/json\r\n", slice_str(text),
-                    &answer)) {
-        *status = answer.status;
-        tree = cJSON_ParseWithLength(answer.body.ptr, answer.body.len);
-        if (answer.status >= 400) {
-            const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "message"));
-            if (!is_not_there(tree, method, answer.status)) { /* a look whether something is there is no failure */
-                *status = 0;
-                if (message)
-                    fail(cl->command, EXIT_CODE_FAILED, "%s", message);
-                else
-                    fail(cl->command, EXIT_CODE_FAILED, "%s answered %d and says not why. Is that leat's API listener?",
-                         url, answer.status);
-            }
-            cJSON_Delete(tree);
-            tree = NULL;
-        } else if (!tree) {
-            fail(cl->command, EXIT_CODE_FAILED, "%s answered with no JSON. Is that leat's API listener?", url);
-        }
-        buf_fini(&answer.body);
+    cJSON *tree = api_ask(cl, method, url, body, status);
+    if (*status < 400)
+        return tree;
+    if (!is_not_there(tree, method, *status)) { /* a look whether something is there is no failure */
+        api_say(cl, url, *status, tree);
+        *status = 0;
     }
-    cJSON_free(text);
-    return tree;
+    cJSON_Delete(tree);
+    return NULL;
 }
 
 const char *kind_word(size_t i)

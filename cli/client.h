@@ -82,6 +82,10 @@ void object_url(struct buf *out, const char *server, const struct kind *kind, co
 /* Sends to the API with a JSON body (may be NULL) and gives back the JSON answer (cJSON_Delete). On an error status:
  * returns NULL and says its message; but a GET of an object that is not there says nothing, and sets *status to 404. */
 cJSON *api_send(struct client *cl, const char *method, const char *url, const cJSON *body, int *status);
+/* The same, but an error status is for the caller: its answer is given back too, unsaid; NULL when there is none. */
+cJSON *api_ask(struct client *cl, const char *method, const char *url, const cJSON *body, int *status);
+/* Says the message of such an answer. */
+void api_say(struct client *cl, const char *url, int status, const cJSON *answer);
 
 /* A text of the object's metadata ("name"), or NULL. */
 const char *metadata_of(const cJSON *object, const char *name);

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from broker import MESSAGING, channel, subscription
-from leat import wait_for
+from leat import Reply, Sink, wait_for
 
 APIS = f"/apis/{MESSAGING}/namespaces/default"
 CHANNELS, SUBSCRIPTIONS = APIS + "/channels", APIS + "/subscriptions"
@@ -44,7 +44,8 @@ def test_a_channel_s_whole_life(broker):
     assert made.status == 201
     metadata = made.json()["metadata"]
     assert metadata["uid"] and metadata["resourceVersion"] and metadata["creationTimestamp"] and metadata["generation"] == 1
-    wait_for(lambda: broker.post("life").status == 202, "the channel")
+    broker.in_force("life")
+    assert broker.post("life").status == 202
     got = broker.ask("GET", f"{CHANNELS}/life").json()
     assert got["status"]["address"]["url"] == broker.ingress + "/channels/default/life"
     assert [c["status"] for c in got["status"]["conditions"] if c["type"] == "Ready"] == ["True"]
@@ -145,8 +146,8 @@ def test_what_the_api_made_survives_a_reload(serve):
     broker = serve([channel("a")])
     broker.ask("POST", CHANNELS, channel("mine"))
     broker.reload([channel("b")])
-    wait_for(lambda: broker.post("b").status == 202, "the plan")
-    assert broker.post("mine").status == 202
+    broker.in_force("b")
+    assert broker.post("b").status == broker.post("mine").status == 202
 
 
 @pytest.mark.parametrize("path", [CHANNELS + "/none", SUBSCRIPTIONS + "/none"])
@@ -291,6 +292,31 @@ def test_apply_to_what_a_file_owns(broker, run, tmp_path):
     (tmp_path / "m.yaml").write_text(json.dumps(channel("owned", delivery={"retry": 2})))
     code, out, err = run("apply", "-f", tmp_path / "m.yaml", "--server", broker.api)
     assert code == 1 and not out and str(broker.manifest) in err
+
+
+def stored(version, **more):
+    thing = channel("a", delivery={"retry": 1})
+    return Reply(200, body=json.dumps({**thing, **more, "metadata": {**thing["metadata"], "resourceVersion": str(version), "generation": 1}}).encode())
+
+
+def conflict():
+    return Reply(409, body=json.dumps({"kind": "Status", "apiVersion": "v1", "code": 409, "message": "it has been modified"}).encode())
+
+
+@pytest.mark.parametrize("answers, told, puts", [
+    ([stored(1), conflict(), stored(2, status={"observedGeneration": 1}), stored(3)], (0, "channel.messaging.knative.dev/a configured", ""), ["1", "2"]),
+    ([stored(1), conflict(), stored(2, status={}), conflict(), stored(4), stored(4)], (0, "channel.messaging.knative.dev/a unchanged", ""), ["1", "2", "4"]),
+    ([stored(1), conflict(), stored(2, spec={"delivery": {"retry": 9}})], (1, "", "it has been modified"), ["1"]),
+    ([stored(1), conflict(), stored(1)], (1, "", "it has been modified"), ["1"]),
+    ([a for i in range(50) for a in (stored(i), conflict())], (1, "", "it has been modified"), [str(i) for i in range(10)]),
+], ids=["a status", "two", "a change of somebody", "another conflict", "without end"])
+def test_a_status_that_comes_between_is_no_conflict_of_an_apply(run, tmp_path, answers, told, puts):
+    """leat writes an object's status whenever it has something to say, also between the look and the replace of an apply. What somebody else changed meanwhile is a conflict."""
+    (tmp_path / "m.yaml").write_text(json.dumps(channel("a", delivery={"retry": 2})))
+    with Sink(script=answers) as server:
+        code, out, err = run("apply", "-f", tmp_path / "m.yaml", "--server", server.url)
+        assert (code, out) == told[:2] and told[2] in err and bool(err) == bool(told[2])
+        assert [json.loads(r.body)["metadata"]["resourceVersion"] for r in server.requests if r.method == "PUT"] == puts
 
 
 def test_get_in_every_form(broker, run):
