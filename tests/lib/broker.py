@@ -157,6 +157,15 @@ class Broker(leat.Leat):
         leat.wait_for(lambda: self.count_lines("serve.reload") > before, "the reload")
         return [line for line in self.stderr if "serve.reload" in line][-1]
 
+    def in_force(self, mark):
+        """Waits until the plan that has this channel, which no plan before had, is in force on every loop: then its statuses are shown. An event that is taken says so of one loop alone."""
+
+        def ready():
+            conditions = self.ask("GET", f"/apis/{MESSAGING}/namespaces/default/channels/{mark}").json().get("status", {}).get("conditions", [])
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+        leat.wait_for(ready, f"the plan of {mark}")
+
     def ends_with(self, left):
         """It has been told to stop, or is now: with so many events left, which are kept on a durable bus and lost on another, and said."""
         code, said = self.stop(), self.wait_line("serve.stopped", "stderr")

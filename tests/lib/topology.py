@@ -135,11 +135,17 @@ def send(process, where, body=b"", headers=None, namespace="default"):
     return leat.request("POST", f"{process.ingress}/{PATH_OF[kind]}/{namespace}/{name}", body, headers)
 
 
-def apply(process, objects, mark):
-    """New manifests, and waits until they are in force: `mark` is a channel's name that no plan had before."""
+def apply(process, objects, mark, loops=None):
+    """New manifests, and waits until they are in force: `mark` is a channel's name that no plan had before. With `loops`, of which the process has so many, until they are for events to come,
+    while what is under way at a sink may hold the plan's end."""
     line = process.reload([*objects, {"apiVersion": MESSAGING, "kind": "Channel", "metadata": {"name": mark, "namespace": "default"}}])
     assert "result=applied" in line, line
-    leat.wait_for(lambda: leat.request("POST", f"{process.ingress}/channels/default/{mark}", b"", {"ce-specversion": "1.0", "ce-id": "m", "ce-type": "m", "ce-source": "/m"}).status == 202, f"the plan of {mark}")
+    if loops is None:
+        process.in_force(mark)
+        return
+    headers = {"ce-specversion": "1.0", "ce-id": "m", "ce-type": "m", "ce-source": "/m"}
+    taken = lambda: leat.request("POST", f"{process.ingress}/channels/default/{mark}", b"", headers).status == 202  # connections are dealt to the loops in turn  # noqa: E731
+    leat.wait_for(lambda: all(taken() for _ in range(2 * loops)), f"the plan of {mark} on all loops")
 
 
 ENDS = ("delivered", "dead_lettered", "parked")

@@ -31,7 +31,7 @@ def test_a_channel_that_the_bus_refuses(serve):
     assert "lots" in said["message"] and "capacity" in said["message"]
     # A plan that changes something else.
     broker.reload([BUS, of_capacity("lots"), channel("new")])
-    wait_for(lambda: broker.post("new").status == 202, "the other channel")
+    broker.in_force("new")
     assert condition("Ready")["reason"] == "BusRefused"
     assert condition("Provisioned")["lastTransitionTime"] == said["lastTransitionTime"]
     # The cause goes.

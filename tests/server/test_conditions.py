@@ -93,7 +93,7 @@ def test_health_and_ready(serve, sink):
     assert next(c for c in told["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
     # A plan changes nothing of it.
     assert broker.ask("POST", f"/apis/{MESSAGING}/namespaces/default/channels", channel("new")).status == 201
-    wait_for(lambda: broker.post("new").status == 202, "the plan")
+    broker.in_force("new")
     assert condition(broker)["reason"] == "EventsParked" and condition(broker)["lastTransitionTime"] == bad["lastTransitionTime"]
     sink.default = Reply(202)
     assert broker.post("c", headers=event("3")).status == 202

@@ -208,7 +208,7 @@ def test_a_paused_subscription_finishes_what_is_under_way(serve, recorder):
     broker = serve(one("Channel", sub.url), *LOOPS)
     post(broker, "Channel/x", 1)
     wait_for(turnstile.waiting, "the request")
-    apply(broker, one("Channel", sub.url, paused="true"), "mark")
+    apply(broker, one("Channel", sub.url, paused="true"), "mark", loops=3)  # it holds the plan's end
     post(broker, "Channel/x", 2)
     turnstile.open_all()
     wait_end(broker, "delivered", 1, "t")
@@ -223,12 +223,18 @@ def test_a_paused_subscription_finishes_what_is_under_way(serve, recorder):
 
 
 def test_order_none_lets_others_pass(serve, recorder):
-    sub = recorder["sub"]
-    broker = serve(one("Broker", sub.url, terms(retry=1, backoffDelay="PT3S"), order="none"), "--loops", "1")
-    sub.rule = lambda request, nth: Reply(503 if request.id == "a" and nth == 1 else 202)
+    """The first event fails as long as the others have not come, which in an order would be for ever."""
+    sub, came = recorder["sub"], set()
+
+    def rule(request, nth):
+        came.add(request.id)
+        return Reply(202 if request.id != "a" or came >= {"b", "c"} else 503)
+
+    sub.rule = rule
+    broker = serve(one("Broker", sub.url, terms(retry=1000, backoffDelay="PT0.05S", backoffMax="PT0.05S"), order="none"), "--loops", "1")
     post(broker, "Broker/x", "a", "b", "c", partitionkey="k")
     settled(broker)
-    assert sub.ids[-1] == "a" and sorted(sub.ids) == ["a", "a", "b", "c"], "the second try of the first comes last"
+    assert ends(broker, "t") == {"delivered": 3, "dead_lettered": 0, "parked": 0} and sorted(set(sub.ids)) == ["a", "b", "c"]
 
 
 @KINDS
@@ -317,6 +323,7 @@ def test_dedup_ends_with_its_window(serve, recorder):
     sub.wait(1)
     wait_for(lambda: send(broker, "Broker/x", b"", event("again")).status == 202 and len(sub.requests) >= 2, "the window's end")
     assert sub.times[1] - began >= 0.3 - GRAIN
+    settled(broker)
 
 
 def test_a_retry_is_no_duplicate(serve, recorder):
@@ -523,17 +530,22 @@ def test_an_expirytime_that_is_none_is_ignored(serve, recorder, value):
 def test_leatdeliverat_holds_an_event_until_its_time(serve, recorder, kind, mode):
     sub = recorder["sub"]
     broker = serve(one(kind, sub.url), *LOOPS)
-    began = time.monotonic()
-    due = stamp(3)  # the other one has come by then
-    if mode == "binary":
-        post(broker, f"{kind}/x", "later", leatdeliverat=due)
-    else:
-        assert send(broker, f"{kind}/x", json.dumps({"specversion": "1.0", "id": "later", "type": "t", "source": "/s", "leatdeliverat": due}).encode(), {"Content-Type": STRUCTURED}).status == 202
-    post(broker, f"{kind}/x", "now")
-    sub.wait(2)
+    for seconds in (3, 30):  # a crowded machine may not bring the other one within three
+        began = time.monotonic()
+        due = stamp(seconds)
+        if mode == "binary":
+            post(broker, f"{kind}/x", "later", leatdeliverat=due)
+        else:
+            assert send(broker, f"{kind}/x", json.dumps({"specversion": "1.0", "id": "later", "type": "t", "source": "/s", "leatdeliverat": due}).encode(), {"Content-Type": STRUCTURED}).status == 202
+        post(broker, f"{kind}/x", "now")
+        sub.wait(2)
+        at = dict(zip(sub.ids, sub.times))
+        assert seconds - GRAIN <= at["later"] - began <= seconds + SLACK
+        settled(broker)
+        if at["now"] - began < seconds - 1:
+            break
+        sub.clear()
     assert sub.ids == ["now", "later"]
-    assert 3 - GRAIN <= sub.times[1] - began <= 3 + SLACK
-    settled(broker)
 
 
 def test_held_events_use_no_credit(serve, recorder):
@@ -556,12 +568,18 @@ def test_held_events_come_in_the_order_of_their_times(serve, recorder):
     """One at a time, so that none overtakes another on its way; all are accepted before the first one's time."""
     sub = recorder["sub"]
     broker = serve(one("Channel", sub.url, max_in_flight=1), "--loops", "1")
-    at = [stamp(3 + i * 0.2) for i in range(3)]
-    for i in (2, 0, 1):
-        post(broker, "Channel/x", i, leatdeliverat=at[i])
-    sub.wait(3)
+    for seconds in (3, 30):  # a crowded machine may not take all within three
+        began = time.monotonic()
+        at = [stamp(seconds + i * 0.2) for i in range(3)]
+        for i in (2, 0, 1):
+            post(broker, "Channel/x", i, leatdeliverat=at[i])
+        taken = time.monotonic() - began
+        sub.wait(3)
+        settled(broker)
+        if taken < seconds - 1:
+            break
+        sub.clear()
     assert sub.ids == ["0", "1", "2"]
-    settled(broker)
 
 
 @pytest.mark.parametrize("value", ["tomorrow", "2026-01-01", "-1"])

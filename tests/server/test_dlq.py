@@ -12,7 +12,7 @@ import pytest
 
 from broker import channel, event, subscription
 from leat import Leat, Reply, Sink, in_terminal, request, wait_for
-from topology import mesh, terms, trigger
+from topology import apply, mesh, terms, trigger
 
 PARKED = "/leat/v1/dlq/default/subscription/s"
 SUBSCRIPTION = "/apis/messaging.knative.dev/v1/namespaces/default/subscriptions/s"
@@ -307,7 +307,7 @@ def test_redrive_to_a_dead_letter_sink_is_an_end(serve, refusing):
     broker.may_lose = True
     park(broker, 1)
     with Sink() as dead:
-        broker.reload(parking(refusing, dead=dead.url))
+        apply(broker, parking(refusing, dead=dead.url), "mark")
         assert order(broker, "redrive", all=True)["done"] == 1
         assert dead.wait(1)[0].attributes["knativeerrorcode"] == "500" and listed(broker) == []
 

@@ -21,7 +21,7 @@ def next_plan(broker, objects, marks=[0]):
     """Other manifests, and waits until they are in force."""
     marks[0] += 1
     assert "result=applied" in broker.reload([*objects, channel(f"mark-{marks[0]}")])
-    wait_for(lambda: broker.post(f"mark-{marks[0]}").status == 202, "the plan")
+    broker.in_force(f"mark-{marks[0]}")
 
 
 def sub(url, **annotations):
@@ -128,8 +128,7 @@ def test_parked_events_are_there_again(serve, recorder):
     there.rule = lambda request, nth: Reply(202)
     next_plan(broker, [channel("c"), sub(there.url)])
     there.wait_ids(["3"])
-    [item] = broker.ask("GET", "/leat/v1/dlq").json()["items"]
-    assert item["gone"] is False and item["parked"] == 3
+    wait_for(lambda: [(s["gone"], s["parked"]) for s in broker.ask("GET", "/leat/v1/dlq").json()["items"]] == [(False, 3)], "the parked events")
     task = broker.ask("POST", "/leat/v1/dlq/default/subscription/s/redrive", {"all": True}).json()
     wait_for(lambda: broker.ask("GET", f"/leat/v1/tasks/{task['id']}").json()["state"] == "done", "the redrive")
     broker.wait_metric(0, "leat_parked_events", **LABELS)

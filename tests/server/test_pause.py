@@ -88,7 +88,7 @@ def test_it_outlasts_other_plans_and_a_change_of_the_object(serve, recorder):
     pause(broker)
     wait_paused(broker)
     broker.reload([channel("c"), subscription("s", "c", sub.url, retry=3), channel("d")])
-    wait_for(lambda: broker.post("d").status == 202, "the next plan")
+    broker.in_force("d")
     post(broker, 0, 3)
     broker.wait_metric(3, "leat_backlog_events", **LABELS)
     assert pause(broker)["since"] == pause(broker)["since"]  # a second time changes nothing
@@ -102,7 +102,7 @@ def test_a_new_object_of_the_same_name_is_not_paused(serve, recorder):
     pause(broker)
     wait_paused(broker)
     broker.reload([channel("c"), channel("d")])
-    wait_for(lambda: broker.post("d").status == 202, "the next plan")
+    broker.in_force("d")
     broker.reload([channel("c"), subscription("s", "c", sub.url)])
     ready(broker, subscription("s", "c", sub.url))
     assert not delivering(broker)

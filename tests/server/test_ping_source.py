@@ -304,7 +304,7 @@ def test_a_wrong_line_says_where_and_is_mended(serve, sink):
     assert "timezone: this system knows no time zone" in conditions(broker, "lost")[0]["Ready"][2]
     broker.reload([ping(where=sink.url)])
     sink.wait(1)
-    assert conditions(broker)[0]["Ready"][0] == "True"
+    wait_for(lambda: conditions(broker)[0]["Ready"][0] == "True", "the condition")  # of a plan that is in force everywhere, which may be after the first event
     broker.reload([])
     wait_for(lambda: broker.ask("GET", "/apis/sources.knative.dev/v1/namespaces/default/pingsources/beat").status == 404, "that it is gone")
     assert broker.stop() == 0
@@ -316,7 +316,7 @@ def test_a_sink_that_is_not_there_yet(serve, sink):
     assert found["SinkProvided"][0] == "False" and found["Deployed"][:2] == ("False", "SinkNotResolved") and found["Ready"][0] == "False"
     broker.reload([ping(), channel("beats"), subscription("s", "beats", sink.url)])
     sink.wait(2)
-    assert conditions(broker)[0]["Ready"][0] == "True"
+    wait_for(lambda: conditions(broker)[0]["Ready"][0] == "True", "the condition")
 
 
 @pytest.mark.parametrize("kill", [False, True])

@@ -10,16 +10,11 @@ from fake_github import FakeGitHub
 from leat import Client, Reply, Sink, request, sign, wait_for
 
 
-def in_force(broker, name):
-    """Waits until the plan that has this channel (in no plan before) routes."""
-    wait_for(lambda: broker.post(name).status == 202, f"the channel {name}")
-
-
 def test_a_channel_comes_and_goes(serve):
     broker = serve([channel("a")])
     assert broker.post("b").status == 404
     assert "result=applied" in broker.reload([channel("a"), channel("b")])
-    in_force(broker, "b")
+    broker.in_force("b")
     assert broker.post("a").status == 202
     broker.reload([channel("b")])
     wait_for(lambda: broker.post("a").status == 404, "the channel's end")
@@ -55,7 +50,7 @@ def test_bad_manifests_change_nothing(serve, sink, what):
     broker.post("a", b"still", event())
     assert sink.wait(1)[0].body == b"still"
     broker.reload([channel("a"), subscription("s", "a", sink.url), channel("mended")])
-    in_force(broker, "mended")
+    broker.in_force("mended")
 
 
 def test_a_manifest_that_is_gone_changes_nothing(serve, sink):
@@ -73,7 +68,7 @@ def test_a_changed_subscriber_counts_for_later_events(serve, sink):
         broker.post("a", b"1", event("1"))
         sink.wait(1)
         broker.reload([channel("a"), channel("mark"), subscription("s", "a", other.url)])
-        in_force(broker, "mark")
+        broker.in_force("mark")
         broker.post("a", b"2", event("2"))
         assert other.wait(1)[0].body == b"2" and len(sink.requests) == 1
 
@@ -102,7 +97,7 @@ def test_many_signals_end_in_the_last_manifest(serve):
     for i in range(1, 30):
         write_manifest(broker.manifest, [channel(f"c{i}")])
         broker.signal(1)
-    in_force(broker, "c29")
+    broker.in_force("c29")
     wait_for(lambda: broker.post("c0").status == 404, "the first channel's end")
     assert [i for i in range(29) if broker.post(f"c{i}").status != 404] == []
 
@@ -150,7 +145,7 @@ def test_nothing_is_lost_while_subscriptions_come_and_go(serve, sink):
         for round in range(12):
             beside = [subscription(f"beside-{round}", "a", other.url), subscription("same-name", "a", other.url)] if round % 2 == 0 else []
             assert "applied" in broker.reload([*stays, *beside, channel(f"mark-{round}")])
-            in_force(broker, f"mark-{round}")
+            broker.in_force(f"mark-{round}")
             producers.send_some()
         accepted = producers.stop()
         assert not producers.refused
@@ -167,7 +162,7 @@ def test_nothing_is_lost_while_a_subscription_is_updated(serve, sink):
         producers = Producers(broker, "a")
         for round in range(12):
             broker.reload([channel("a"), channel(f"mark-{round}"), subscription("s", "a", (other, sink)[round % 2].url, retry=10 + round)])
-            in_force(broker, f"mark-{round}")
+            broker.in_force(f"mark-{round}")
             producers.send_some()
         accepted = producers.stop()
         assert not producers.refused
@@ -185,7 +180,7 @@ def test_a_removed_subscription_gets_no_more(serve, sink):
     with Sink() as other:
         broker = serve([channel("a"), subscription("s", "a", sink.url), subscription("o", "a", other.url)])
         broker.reload([channel("a"), channel("mark"), subscription("o", "a", other.url)])
-        in_force(broker, "mark")
+        broker.in_force("mark")
         broker.post("a")
         other.wait(1)
         assert not sink.requests
@@ -212,7 +207,7 @@ def test_a_reply_address_that_turns_into_a_channel(serve, sink):
         changed = subscription("s", "a", service.url)
         changed["spec"]["reply"] = to("b")
         broker.reload([channel("a"), channel("b"), channel("mark"), changed, subscription("t", "b", sink.url)])
-        in_force(broker, "mark")
+        broker.in_force("mark")
         broker.post("a")
         assert sink.wait(1)[0].headers["ce-type"] == "reply"
 
@@ -237,7 +232,7 @@ def test_a_source_that_stays_keeps_its_webhook(serve):
         before = [call for call in github.calls if call[0] != "GET"]
         for i in range(3):
             broker.reload([*objects, channel(f"mark-{i}")])
-            in_force(broker, f"mark-{i}")
+            broker.in_force(f"mark-{i}")
         assert [call for call in github.calls if call[0] != "GET"] == before
 
 
@@ -245,7 +240,7 @@ def test_a_moved_sink_counts_for_later_webhooks(serve, sink):
     body = b'{"repository":{"full_name":"jo/mill"}}'
     broker = serve([channel("a"), channel("b"), subscription("s", "b", sink.url), *github_source("gh", "a")])
     broker.reload([channel("a"), channel("b"), channel("mark"), subscription("s", "b", sink.url), *github_source("gh", "b")])
-    in_force(broker, "mark")
+    broker.in_force("mark")
     headers = {"Content-Type": "application/json", "X-GitHub-Event": "push", "X-GitHub-Delivery": "d", "X-Hub-Signature-256": sign("s3", body)}
     assert request("POST", broker.ingress + "/hooks/default/gh", body, headers).status == 202
     assert sink.wait(1)[0].body == body

@@ -13,11 +13,6 @@ LOOPS = ("--loops", "3")
 EVENTING = "eventing.knative.dev/v1"
 
 
-def in_force(broker, name):
-    """Waits until the plan that has this channel (in no plan before) routes."""
-    wait_for(lambda: broker.post(name).status == 202, f"the channel {name}")
-
-
 def deal(broker, count, name="a", first=0, **attributes):
     """Events 0, 1 ... over as many connections as spread them over all loops."""
     clients = [Client(broker.ingress) for _ in range(6)]
@@ -55,7 +50,7 @@ def test_paused_later_keeps_its_backlog_and_goes_on(serve, sink):
     deal(broker, 5)
     sink.wait(5)
     broker.reload([channel("a"), channel("mark"), stopped])
-    in_force(broker, "mark")
+    broker.in_force("mark")
     deal(broker, 20, first=5)
     wait_for(lambda: backlog(broker) == 20, "the end of what was at the sink")
     assert len(sink.requests) == 5
@@ -95,7 +90,7 @@ def test_a_limit_that_comes_later_moves_all_to_one_loop(serve, sink):
     sink.wait(12)
     for k, limits in enumerate(({"leat.dev/max-in-flight": "2"}, {}, {"leat.dev/max-in-flight": "1"})):
         broker.reload([channel("a"), channel(f"mark{k}"), subscription("s", "a", sink.url, annotations=limits)])
-        in_force(broker, f"mark{k}")
+        broker.in_force(f"mark{k}")
         deal(broker, 12, first=12 * (k + 1))
         sink.wait(12 * (k + 2))
     assert ids(sink) == list(range(48))
@@ -124,7 +119,7 @@ def test_a_changed_filter_counts_for_later_events_and_keeps_what_was_kept(serve,
     post_types(broker, "x", "y", "x")
     assert backlog(broker, "t") == 2
     broker.reload([broker_object(), channel("mark"), trigger("t", sink.url, type="y")])
-    in_force(broker, "mark")
+    broker.in_force("mark")
     post_types(broker, "x", "y", "y")
     sink.wait(4)
     assert sorted(r.headers["ce-type"] for r in sink.requests) == ["x", "x", "y", "y"]
@@ -144,7 +139,7 @@ def test_a_changed_capacity_counts_at_once(serve, sink):
     broker = serve([channel("a", capacity="2KiB"), held], *LOOPS)
     assert broker.post("a", b"x" * 4000, event("large")).status != 202
     broker.reload([channel("a", capacity="1MiB"), channel("mark"), held])
-    in_force(broker, "mark")
+    broker.in_force("mark")
     assert broker.post("a", b"x" * 4000, event("large")).status == 202
     assert backlog(broker) == 1
     broker.reload([channel("a"), subscription("s", "a", sink.url)])
