@@ -32,18 +32,20 @@ class FakeKubernetes:
             def do_GET(self):
                 where = urllib.parse.urlsplit(self.path)
                 query = dict(urllib.parse.parse_qsl(where.query))
+                watches = where.path == PATH and "watch" in query
                 with fake.changed:
+                    script = fake.next_script(int(query["resourceVersion"])) if watches else None
                     fake.asked.append(self.path)
                     fake.changed.notify_all()
                 if where.path == "/api/v1":
                     self.whole({"kind": "APIResourceList", "resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True}, {"name": "configmaps/status", "kind": "ConfigMap"}]})
                 elif where.path != PATH:
                     self.whole({"kind": "Status", "message": "there is no such thing", "code": 404}, 404)
-                elif "watch" not in query:
+                elif not watches:
                     answer = fake.answers.pop("list", None)
                     self.whole(answer if answer is not None else fake.page(query))
                 else:
-                    self.watch(int(query["resourceVersion"]))
+                    self.watch(*script)
 
             def whole(self, body, status=200):
                 text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -53,9 +55,7 @@ class FakeKubernetes:
                 self.end_headers()
                 self.wfile.write(text)
 
-            def watch(self, version):
-                with fake.changed:
-                    script, last = (fake.watches.pop(0), False) if fake.watches else ([e for e in fake.history if int(e["object"]["metadata"]["resourceVersion"]) > version], True)
+            def watch(self, script, last):
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Transfer-Encoding", "chunked")
@@ -75,6 +75,10 @@ class FakeKubernetes:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def next_script(self, version):
+        """What a watch from this version is answered with, and whether it stays open then."""
+        return (self.watches.pop(0), False) if self.watches else ([e for e in self.history if int(e["object"]["metadata"]["resourceVersion"]) > version], True)
 
     def page(self, query):
         """Pages by a token that is the number of the next object."""

@@ -376,7 +376,7 @@ def test_a_bus_that_there_is_not(run, bus, words):
 def test_queues_that_would_be_left_behind(start, tmp_path, words, told):
     words = [str(tmp_path / word) if word == "data" else word for word in words]
     process = start("serve", "--bus", "rabbitmq,host=127.0.0.1:1", "--ingress", "127.0.0.1:0", "--api", "127.0.0.1:0", *words)
-    process.wait_line(lambda line: line == "ready", "stdout")
+    process.wait_line("serve.ready", "stderr")  # what else is said of the start is said before
     assert ("serve.ephemeral bus=rabbitmq" in process.logs) == told
 
 

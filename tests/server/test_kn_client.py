@@ -56,6 +56,11 @@ def ready(kn, *words):
     return wait_for(row, f"kn {' '.join(words)} to show it ready")
 
 
+def said(get, version, plural, name):
+    """Waits until leat has written the object's status: one that comes between an update's look and its write is a conflict, as it would be in Kubernetes."""
+    wait_for(lambda: (get(version, plural, name) or {}).get("status", {}).get("conditions"), f"the status of {name}")
+
+
 def test_version(kn):
     out = kn.good("version").out
     assert "eventing.knative.dev/v1" in out and "v0.41.0" in out
@@ -185,6 +190,7 @@ def test_a_bad_schedule_is_refused(kn, space, get):
 
 def test_apiserver(kn, space, get):
     kn.good("source", "apiserver", "create", "a", "--resource", "Event:v1", "--service-account", "x", "--sink", URL, "-n", space)
+    said(get, SOURCES, "apiserversources", "a")
     kn.good("source", "apiserver", "update", "a", "--resource", "Pod:v1", "--mode", "Resource", "-n", space)
     spec = get(SOURCES, "apiserversources", "a")["spec"]
     assert spec["mode"] == "Resource" and [r["kind"] for r in spec["resources"]] == ["Event", "Pod"]
@@ -195,6 +201,7 @@ def test_apiserver(kn, space, get):
 
 def test_container(kn, space, get):
     kn.good("source", "container", "create", "k", "--image", "one", "--sink", URL, "-n", space)
+    said(get, SOURCES, "containersources", "k")
     kn.good("source", "container", "update", "k", "--image", "two", "-n", space)
     assert get(SOURCES, "containersources", "k")["spec"]["template"]["spec"]["containers"][0]["image"] == "two"
     assert names(kn("source", "container", "list", "-n", space)) == ["k"]
@@ -204,6 +211,7 @@ def test_container(kn, space, get):
 
 def test_binding(kn, space, get):
     kn.good("source", "binding", "create", "b", "--subject", "Job:batch/v1:x", "--sink", URL, "-n", space)
+    said(get, SOURCES, "sinkbindings", "b")
     kn.good("source", "binding", "update", "b", "--ce-override", "a=b", "-n", space)
     assert get(SOURCES, "sinkbindings", "b")["spec"]["ceOverrides"] == {"extensions": {"a": "b"}}
     assert names(kn("source", "binding", "list", "-n", space)) == ["b"]

@@ -279,6 +279,7 @@ def test_kubectl_shows_and_hides_managers(kubectl):
 
 def test_kubectl_diff_and_dry_run(kubectl, broker):
     ssa(kubectl, channel("a", delivery={"retry": 1}))
+    kubectl.good("wait", "--for=condition=Ready", "channel.messaging.knative.dev/a", "--timeout=50s")  # a status that comes between is a difference
     assert kubectl("diff", "--server-side", "-f", "-", stdin=channel("a", delivery={"retry": 1})).code == 0
     done = kubectl("diff", "--server-side", "-f", "-", stdin=channel("a", delivery={"retry": 2}))
     assert done.code == 1 and "-    retry: 1" in done.out and "+    retry: 2" in done.out

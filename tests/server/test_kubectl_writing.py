@@ -144,6 +144,7 @@ def test_an_event_goes_through_what_was_applied(kubectl, broker, sink):
 def test_diff(kubectl):
     thing = channel("a", delivery={"retry": 1})
     kubectl.good("apply", "-f", "-", stdin=thing)
+    kubectl.good("wait", "--for=condition=Ready", "channel.messaging.knative.dev/a", "--timeout=50s")  # a status that comes between is a difference
     assert kubectl("diff", "-f", "-", stdin=thing).code == 0
     thing["spec"]["delivery"]["retry"] = 2
     done = kubectl("diff", "-f", "-", stdin=thing)

@@ -149,7 +149,10 @@ def test_a_kept_connection_is_closed_after_its_answer_while_stopping(serve, sink
         wait_for(lambda: broker.metric("leat_ingress_connections") == 1, "the connection")
         broker.signal(signal.SIGTERM)
         broker.wait_line("serve.stop ")
-        s.sendall(b"34")
+        try:
+            s.sendall(b"34")
+        except ConnectionError:
+            pass  # it was closed before it was begun: what was counted was the one before
         answer = until_closed(s)
     gate.set()
     assert broker.wait() == 0, broker.logs
