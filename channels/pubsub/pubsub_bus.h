@@ -81,6 +81,7 @@ void pub_job_topic_remove(struct pub_job *j, struct bus_channel *c, pub_job_fn *
 void pub_job_subscription(struct pub_job *j, struct bus_subscription *s, bool anew, pub_job_fn *done);
 void pub_job_subscription_remove(struct pub_job *j, struct bus_channel *c, const char *id, pub_job_fn *done);
 struct abroad_answer pub_job_answer(const struct pub_job *j); /* in `done` */
+bool pub_job_orphaned(struct slice subscription); /* what the service says of one: whether its topic was deleted */
 
 /* ---- loops ---- */
 

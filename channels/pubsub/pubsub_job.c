@@ -182,6 +182,12 @@ static enum err read(struct slice body, struct said *out)
     return OK;
 }
 
+bool pub_job_orphaned(struct slice subscription)
+{
+    struct said said;
+    return read(subscription, &said) == OK && strcmp(said.topic, DELETED_TOPIC) == 0;
+}
+
 static void unreadable(struct pub_job *j, enum err e)
 {
     j->err = e;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether a channel takes events now: the service is asked for its topic, which changes nothing. One that is missing is
- * suspect, and what suspects lead to (../abroad.c) makes it again. PUB_VERIFY_MAX channels are asked about at a
- * time, the others stand in line. Control's.
+ * Whether a channel takes events now: the service is asked for its topic and for one of its subscriptions, which
+ * changes nothing. A topic that was deleted and made again by somebody has lost all of them at once, and nothing else
+ * says so. What is missing makes the channel suspect, and what suspects lead to (../abroad.c) makes it again.
+ * PUB_VERIFY_MAX channels are asked about at a time, the others stand in line. Control's.
  */
 #include <assert.h>
 #include <stdio.h>
 
-#include "pubsub_bus.h"
+#include "pubsub_subscription.h"
 
 static void line_up(struct bus_channel *c)
 {
@@ -18,26 +19,54 @@ static void line_up(struct bus_channel *c)
 static void go_on(struct pub_bus *k);
 
 /* What the bus knew already stands: a topic that is there may still refuse what is published. */
-static void answered(void *arg, const struct pubsub_answer *a)
+static void ended(struct bus_channel *c, enum err e, const char *text)
 {
-    struct bus_channel *c = arg;
     struct pub_bus *k = c->bus;
     struct bus_op *ops = c->verifying;
     char why[sizeof c->abroad.reason];
     assert(ops && k->verifying > 0 && k->abroad.jobs_open > 0);
-    snprintf(why, sizeof why, "%s", !a->err ? c->abroad.reason : a->text ? a->text : err_name(a->err));
-    pub_heard(k, a);
-    if (a->err == ERR_NOTFOUND)
-        pub_channel_suspect(c);
+    snprintf(why, sizeof why, "%s", !e ? c->abroad.reason : text ? text : err_name(e));
     c->verifying = NULL;
     k->verifying--;
     k->abroad.jobs_open--;
     if (c->verify_ops)
         line_up(c);
-    bus_ops_end(&ops, a->err ? a->err : c->abroad.err, why);
+    bus_ops_end(&ops, e ? e : c->abroad.err, why);
     abroad_channel_unpin(&c->abroad); /* may free it */
     go_on(k);
     desk_call(&k->desk); /* a stop may wait for it */
+}
+
+/* Whatever it says: the topic is there. */
+static void subscription_answered(void *arg, const struct pubsub_answer *a)
+{
+    struct bus_channel *c = arg;
+    pub_heard(c->bus, a);
+    if (a->err == ERR_NOTFOUND || (!a->err && pub_job_orphaned(a->body)))
+        pub_channel_suspect(c);
+    ended(c, OK, NULL);
+}
+
+/* One that gets the channel's events, as far as is known; NULL: there is none. */
+static const struct bus_subscription *any_of(const struct bus_channel *c)
+{
+    list_each(l, tmp, &c->abroad.subscriptions) {
+        struct abroad_subscription *s = container_of(l, struct abroad_subscription, link);
+        if (s->state == ABROAD_READY && !s->passing)
+            return pub_subscription_of(s);
+    }
+    return NULL;
+}
+
+static void answered(void *arg, const struct pubsub_answer *a)
+{
+    struct bus_channel *c = arg;
+    pub_heard(c->bus, a);
+    if (a->err == ERR_NOTFOUND)
+        pub_channel_suspect(c);
+    const struct bus_subscription *s = a->err ? NULL : any_of(c);
+    if (!s || pubsub_subscription_get(c->bus->client, s->id, subscription_answered, c, NULL))
+        ended(c, a->err, a->text);
 }
 
 static void cannot_ask(struct pub_bus *k, struct bus_op *ops, enum err e)

@@ -11,7 +11,7 @@ import pytest
 
 from broker import Broker, channel, event, prefix_of, subscription
 from leat import Client, Reply, wait_for
-from real.pubsub import PROJECT, PubSub
+from real.pubsub import PROJECT, PubSub, Refused
 from recorder import fail_first, held
 from topology import condition, hear, ready, terms
 
@@ -55,6 +55,18 @@ def accepted(broker, *ids, **attributes):
     for id in ids:
         answer = post(broker, id, **attributes)
         assert answer.status == 202, answer
+
+
+def until_taken(broker):
+    """A list, and what sends an event each time it is asked: true once one was accepted. Those accepted are in the list."""
+    taken = []
+
+    def takes():
+        if post(broker, f"taken {len(taken)}").status == 202:
+            taken.append(f"taken {len(taken)}")
+        return taken
+
+    return taken, takes
 
 
 def names(service, kind, broker):
@@ -285,18 +297,29 @@ def test_a_topic_that_was_made_anew_while_leat_did_not_run_loses_nothing(service
     service.remove("topics", topic)
     service.topic(topic)
     with Broker(broker.manifest.parent, one(sub.url), "--bus", bus_of(service)) as again:
-        taken = []
-
-        def takes():
-            if post(again, f"{len(taken)} taken").status == 202:
-                taken.append(f"{len(taken)} taken")
-            return taken
-
+        taken, takes = until_taken(again)
         wait_for(lambda: takes() or "topic that was deleted" in str(condition(again, "Subscription", "s", "Ready")), "the condition to say so")
         wait_for(takes, "events to be accepted", 120)  # not before leases that somebody may have had have run out
         sub.wait_ids({"1", "waits", *taken})
         again.wait_line("SubscriptionFailed")
         ready(again, *one(sub.url))
+
+
+def test_a_topic_that_somebody_makes_anew_while_nobody_sends_is_noticed(service, ours, recorder):
+    """It is there, and its subscriptions are not any more: they are drained and made anew, and meanwhile nothing is accepted that they would miss."""
+    sub = recorder["sub"]
+    broker = ours(one(sub.url), "--probe-interval", "300ms")
+    accepted(broker, "1")
+    sub.wait_ids({"1"})
+    topic = prefix_of(broker.manifest.parent) + "leat.default.c"
+    service.remove("topics", topic)
+    with contextlib.suppress(Refused):  # leat was there first
+        service.topic(topic)
+    broker.wait_line("SubscriptionFailed")
+    taken, takes = until_taken(broker)
+    wait_for(takes, "events to be accepted", 120)
+    sub.wait_ids({"1", *taken})
+    ready(broker, *one(sub.url))
 
 
 def test_a_topic_that_is_deleted_while_nobody_sends_is_noticed(service, ours, recorder):
@@ -391,6 +414,15 @@ def connections_to(port):
     return sum(row[2] == f"0100007F:{port:04X}" and row[3] == "01" for row in rows)
 
 
+def whereabouts(broker, service, name):
+    """Of a subscription's event that did not come: whether it was parked, what was counted for it, whether it is Ready, and what the service still has for it (what leat has in hand is not shown)."""
+    parked = sum(item["parked"] for item in broker.ask("GET", "/leat/v1/dlq").json()["items"] if item["name"] == name)
+    counted = {f"{series} {dict(labels).get('end', '')}".strip(): n for (series, labels), n in broker.metrics().items() if n and ("subscription", name) in labels}
+    ids = [id for id in service.names("subscriptions") if f"leat.default.{name}." in id]
+    waits = {id.rpartition("/")[2]: [service.look("subscriptions", id)["topic"].rpartition("/")[2], *(attributes for _, attributes, _ in service.pull(id, ack=False))] for id in ids}
+    return f"{name}: {parked} parked; {counted}; Ready: {condition(broker, 'Subscription', name).get('status')}; at the service: {waits}"
+
+
 def test_a_thousand_subscriptions_share_their_connections(service, serve, recorder):
     """On one loop: 64 pulls wait, the others take turns. Each subscription gets its event."""
     sub, count = recorder["sub"], 1000
@@ -401,19 +433,19 @@ def test_a_thousand_subscriptions_share_their_connections(service, serve, record
         items = broker.ask("GET", "/apis/messaging.knative.dev/v1/namespaces/default/subscriptions").json()["items"]
         return len(items) == count and all(c["status"] == "True" for s in items for c in s["status"]["conditions"] if c["type"] == "Ready")
 
-    wait_for(all_ready, "each to be Ready", 120)
+    wait_for(all_ready, "each to be Ready", 300)
     wait_for(lambda: post(broker, "x").status == 202, "the channel to take events", 120)
-    most, missing = 0, set()
+    most, missing = 0, {f"/sub/{i}" for i in range(count)}
 
     def all_have_it():
         nonlocal most
         most = max(most, connections_to(service.ports["REST"]))
-        missing.clear()
-        missing.update({f"/sub/{i}" for i in range(count)} - {r.path for r in list(sub.requests)})
+        missing.difference_update([r.path for r in list(sub.requests)])
         return not missing
 
     try:
-        wait_for(all_have_it, "each to have it", 120)
+        wait_for(all_have_it, "each to have it", 300)
     except AssertionError as e:
-        raise AssertionError(f"{e}; without it are {len(missing)}: {sorted(missing)[:5]}\n{broker.logs[-2000:]}") from None
+        few = "\n".join(whereabouts(broker, service, "s" + path.rpartition("/")[2]) for path in sorted(missing)[:5])
+        raise AssertionError(f"{e}; without it are {len(missing)}:\n{few}\n{broker.logs[-4000:]}") from None
     assert most < 250, most  # 64 pulls that wait, 64 lanes of such that are kept, and 32 each of what does not wait, of the loop and of control
