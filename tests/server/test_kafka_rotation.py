@@ -7,6 +7,7 @@ import time
 from broker import event
 from leat import request, wait_for
 from test_kafka_security import arrives, broker_ready, objects, secret_of, send
+from test_kafka_shared import COMMIT_S
 
 
 def test_a_password_that_is_mended(kafka, serve, sink, namespace):
@@ -52,6 +53,6 @@ def test_another_way_to_the_cluster_under_load(kafka, serve, sink, namespace):
     for r in list(sink.requests):
         times.setdefault(r.headers.get("ce-id"), []).append(r.at)
     repeated = {id_: at for id_, at in times.items() if len(at) > 1}
-    assert all(min(at) > began - 2 for at in repeated.values()), {id_: min(at) - began for id_, at in repeated.items()}  # what was settled long before was committed
+    assert all(min(at) > began - COMMIT_S for at in repeated.values()), {id_: min(at) - began for id_, at in repeated.items()}  # what was settled long before was committed
     assert broker_ready(server, namespace)["status"] == "True"
     assert request("GET", server.api + "/readyz").status == 200

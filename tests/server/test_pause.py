@@ -151,7 +151,13 @@ def test_the_kinds_of_2018(serve, recorder):
     ]
     broker = serve(objects)
     pause(broker, "subscriptions.channels.knative.dev/s")
-    wait_for(lambda: listed(broker)["paused"], "the pause")
+
+    def said():
+        conditions = broker.ask("GET", "/apis/channels.knative.dev/v1alpha1/namespaces/default/subscriptions/s").json()["status"]["conditions"]
+        return any(c["type"] == "Delivering" and c["status"] == "False" for c in conditions)
+
+    wait_for(said, "the condition Delivering False")  # which is shown when it holds on every loop
+    assert listed(broker)["paused"]
     assert broker.post("old", b"", event("1")).status == 202
     broker.wait_metric(1, "leat_backlog_events", **LABELS)
     pause(broker, "subscriptions.channels.knative.dev/s", "resume")
