@@ -231,9 +231,9 @@ struct bus_ops {
      * found out it is UINT64_MAX. ERR_NOMEM, ERR_CLOSED. */
     enum err (*browse)(struct bus *b, struct bus_channel *c);
 
-    /* NULL where nobody else works on what is behind the bus, or what they did cannot be counted anew at once
-     * (RabbitMQ, Pub/Sub: it may be a second old). Somebody needs to know what others did until now: probes of all
-     * channels and subscriptions are `counting` until they know at least that. Control. */
+    /* NULL where nobody else works on what is behind the bus, or what they did cannot be counted anew at once (Pub/Sub:
+     * it may be a second old). Somebody needs to know what others did until now: probes of all channels and
+     * subscriptions are `counting` until they know at least that. Control. */
     void (*recount)(struct bus *b);
 
     /* Refuses new work (append: ERR_CLOSED), finishes or fails what is pending; after done no callback runs. Streams

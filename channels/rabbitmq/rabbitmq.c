@@ -349,6 +349,7 @@ const struct bus_ops bus_rabbitmq = {
     .settle = stream_settle,
     .read = rabbit_read,
     .browse = rabbit_browse,
+    .recount = rabbit_recount,
     .stop = rabbit_stop,
     .fini = rabbit_fini,
     .probe = rabbit_probe,

@@ -38,6 +38,7 @@
 #define RABBIT_STREAM_NS (10 * NS_PER_S) /* a stream that is down so long holds its channel up no more */
 #define RABBIT_STALE_NS (5 * NS_PER_S)   /* then an answer counts though events came meanwhile */
 #define RABBIT_FRESH_NS NS_PER_S         /* and is known as long */
+#define RABBIT_MOVED_MAX 8               /* answers that did not count: of a recount the next one does */
 #define RABBIT_PREFETCH_MIN 32           /* so that few credits do not make a consumer wait for the node each time */
 #define RABBIT_PREFETCH_MAX 32768        /* AMQP has 16 bits for it */
 #define RABBIT_HELD_HARD 4               /* times `held`: what a subscription has at most, of what was on its way */
@@ -236,6 +237,7 @@ enum err rabbit_consumer_start(struct rabbit_bus *k, unsigned index) must_check;
 /* ---- probes (rabbitmq_probe.c) ---- */
 void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out);
 void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out);
+void rabbit_recount(struct bus *b);
 
 /* ---- the bus ---- */
 
@@ -266,6 +268,7 @@ struct rabbit_bus {
     bool connected;                      /* control: the node has been there */
     atomic_bool back;                    /* it has come, or come back */
     _Atomic uint64_t held_bytes;         /* of deliveries, of all subscriptions */
+    _Atomic uint64_t recounts;           /* how often what is known was to be no older than that moment */
 };
 
 static inline struct rabbit_bus *rabbit_of(struct bus *b)

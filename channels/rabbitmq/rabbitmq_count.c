@@ -22,13 +22,15 @@ static enum err ask(struct bus_subscription *s)
 }
 
 /* Under the lock. Whether nothing moved while it was asked: else what came or was appended meanwhile may be in the
- * answer, or not. What is known is right for what this process does, so it is kept for a while then. */
+ * answer, or not, and is counted beside it. What is known is right for what this process does, so it is kept for a
+ * while then: shorter where it is to be counted anew, since it lacks what others did. */
 static bool counts(const struct bus_subscription *s)
 {
     const struct bus_channel *c = s->channel;
     bool still = s->abroad.arrivals == s->first_arrivals && atomic_load(&c->abroad.appended) == s->first_appended &&
-                 !s->first_pending && atomic_load(&c->abroad.pending) == 0;
-    return still || !s->counted_ns || rabbit_now() - s->counted_ns > RABBIT_STALE_NS;
+                 !s->first_moves && atomic_load(&c->abroad.pending) == 0;
+    bool owed = s->counted_as != s->first_as && s->moved >= RABBIT_MOVED_MAX;
+    return still || owed || !s->counted_ns || rabbit_now() - s->counted_ns > RABBIT_STALE_NS;
 }
 
 static void finish(struct bus_subscription *s, bool counted)
@@ -39,6 +41,10 @@ static void finish(struct bus_subscription *s, bool counted)
     if (counted && counts(s)) {
         abroad_count_is(&s->abroad, s->first_count, s->first_appended);
         s->counted_ns = s->first_asked_ns;
+        s->counted_as = s->first_as;
+        s->moved = 0;
+    } else if (counted) {
+        s->moved++;
     }
     pthread_mutex_unlock(&s->lanes.lock);
     rabbit_consumer_todo(s, RABBIT_TEND); /* what waited for this */
@@ -111,8 +117,9 @@ void rabbit_consumer_count(struct bus_subscription *s)
         return;
     bool own = s->amqp && s->consuming && !s->changing && !s->closing;
     s->first_count = UINT64_MAX;
+    s->first_as = atomic_load(&s->bus->recounts);
     s->first_appended = atomic_load(&s->channel->abroad.appended);
-    s->first_pending = atomic_load(&s->channel->abroad.pending) > 0;
+    s->first_moves = atomic_load(&s->channel->abroad.pending) > 0 || (s->amqp && (s->changing || s->closing));
     s->first_asked_ns = rabbit_now();
     s->counting = true;
     bool asked = own || (atomic_load(&q->up) && !looking(q));

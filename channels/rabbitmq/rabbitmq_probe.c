@@ -2,7 +2,7 @@
  *
  * What the RabbitMQ bus says of itself, beside what ../abroad_probe.c has of what waits. What is known of a queue is as
  * old as the last answer (rabbitmq_count.c) but for what this process did since; each probe asks again where the answer
- * is older than RABBIT_LOOK_NS. On control.
+ * is older than RABBIT_LOOK_NS, or than the last recount. On control.
  */
 #include "rabbitmq_subscription.h"
 #include "../probes.h"
@@ -15,11 +15,11 @@ void rabbit_subscription_probe(struct abroad_subscription *a, uint64_t now_ns, s
 {
     struct bus_subscription *s = rabbit_subscription_of(a);
     uint64_t age_ns = now_ns - s->counted_ns;
-    bool there = s->made && !a->close;
+    bool there = s->made && !a->close, known = s->counted_ns && s->counted_as == atomic_load(&s->bus->recounts);
     out->events += s->returning;
     out->dropped = s->refused;
-    out->counting = there && (!s->counted_ns || age_ns > RABBIT_FRESH_NS);
-    if (age_ns <= RABBIT_LOOK_NS || s->asked || !there)
+    out->counting = there && (!known || age_ns > RABBIT_FRESH_NS);
+    if ((known && age_ns <= RABBIT_LOOK_NS) || s->asked || !there)
         return;
     s->asked = true;
     rabbit_consumer_todo(s, RABBIT_COUNT);
@@ -59,6 +59,12 @@ void rabbit_probe(struct bus *b, struct bus_channel *c, struct bus_probe *out)
     add_node(k, out);
     abroad_probe(&k->abroad, c ? &c->abroad : NULL, out);
     out->end = c ? atomic_load(&c->end) : 0;
+}
+
+/* No answer to what was asked before counts from now on. */
+void rabbit_recount(struct bus *b)
+{
+    atomic_fetch_add(&rabbit_of(b)->recounts, 1);
 }
 
 void rabbit_probe_subscription(struct bus *b, struct bus_subscription *s, struct bus_probe *out)

@@ -37,6 +37,7 @@ struct bus_subscription {
     bool made;                   /* its queue is there */
     uint64_t refused, returning; /* messages that can be no event; that go back with their AMQP channel */
     uint64_t counted_ns;         /* when it was asked how long the queue is; 0: never */
+    uint64_t counted_as;         /* bus.recounts then */
     bool asked;                  /* it is being asked for */
     bool missing;                /* the queue is not there */
 
@@ -57,8 +58,9 @@ struct bus_subscription {
         changing; /* a cancel or a consume is not answered: their answers may come behind those of what is asked next */
     uint64_t changing_ns;               /* since when */
     struct rabbitmq_channel *counts_on; /* where the queue's length is asked for */
-    uint64_t first_count, first_appended, first_arrivals, first_asked_ns;
-    bool first_pending;      /* appends were under way when it was asked */
+    uint64_t first_count, first_appended, first_arrivals, first_asked_ns, first_as;
+    bool first_moves;        /* appends were under way when it was asked, or its consumer came or went */
+    unsigned moved;          /* answers that did not count, since one did */
     bool growing, gathering; /* it waits for a moment to take a larger prefetch; for the streams of all loops */
     struct loop_timer again, linger;
 };

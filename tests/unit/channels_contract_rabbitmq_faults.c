@@ -949,6 +949,70 @@ static void test_shared_work_is_shared(void **state)
     tap_close(&b);
 }
 
+#define ANEW_MAX 20 /* a node that does not hear of its own queue within 250 ms says that it is empty */
+
+static void count_anew(struct pair *p)
+{
+    must(p->rig[0]->ops->recount);
+    p->rig[0]->ops->recount(p->rig[0]->bus);
+}
+
+/* What is known of a queue would do for a second. */
+static void test_what_another_process_appends_is_counted_anew(void **state)
+{
+    struct pair *p = *state;
+    struct bus_probe probe = {.events = 0};
+    rig_until(p->rig[0], !rig_probe_subscription(p->rig[0], p->s[0]).counting);
+    for (unsigned n = 1; n <= 5; n++) {
+        rig_append(p->rig[1], 0, p->c[1], "e", NULL);
+        for (unsigned i = 0; i == 0 || (i < ANEW_MAX && probe.events == 0); i++) {
+            count_anew(p);
+            rig_until(p->rig[0], !(probe = rig_probe_subscription(p->rig[0], p->s[0])).counting);
+        }
+        assert_in_range(probe.events, n, n + p->rig[1]->in_doubt);
+    }
+}
+
+/* Counts with an append of its own under way all the time; `own`: those that ended well. */
+static uint64_t counted_beside_appends(struct pair *p, const struct ce_event *event, unsigned *own)
+{
+    struct rig_append a;
+    struct bus_probe probe;
+    count_anew(p);
+    do {
+        unsigned before = *own;
+        rig_append_start(p->rig[0], 0, p->c[0], event, &a);
+        probe = rig_probe_subscription(p->rig[0], p->s[0]);
+        rig_until(p->rig[0], rig_append_ended(&a));
+        p->rig[0]->in_doubt += a.err == ERR_UNAVAILABLE;
+        *own += !a.at_once && !a.err;
+        probe.events -= before < probe.events ? before : probe.events; /* those of others */
+    } while (probe.counting);
+    return probe.events;
+}
+
+/* An answer may have what was under way, or not: none is counted too few, and all are right when it is quiet. */
+static void test_it_is_counted_anew_while_events_come(void **state)
+{
+    struct pair *p = *state;
+    struct bus_probe probe = {.events = 0};
+    const struct ce_event *event = rig_event("own", NULL, 10);
+    unsigned own = 0;
+    for (unsigned n = 1; n <= 5; n++) {
+        uint64_t others = 0;
+        rig_append(p->rig[1], 0, p->c[1], "other's", NULL);
+        for (unsigned i = 0; i < ANEW_MAX && others < n; i++)
+            others = counted_beside_appends(p, event, &own);
+        assert_true(others >= n);
+    }
+    ce_event_unref(event);
+    for (unsigned i = 0; i < ANEW_MAX && probe.events < own + 5; i++) {
+        count_anew(p);
+        rig_until(p->rig[0], !(probe = rig_probe_subscription(p->rig[0], p->s[0])).counting);
+    }
+    assert_in_range(probe.events, own + 5, own + 5 + p->rig[0]->in_doubt + p->rig[1]->in_doubt);
+}
+
 #define AT "host=$LEAT_RABBITMQ prefix=$LEAT_RABBITMQ_PREFIX"
 #define ON_RABBITMQ .bus = "rabbitmq", .how = THREADS, .notice = notice
 
@@ -997,6 +1061,8 @@ int main(int argc, char **argv)
         CASE(test_more_credit_does_not_give_the_queue_away, plain, pair_setup, pair_teardown),
         CASE(test_one_consumes_and_the_other_takes_over, plain, pair_setup, pair_teardown),
         CASE(test_shared_work_is_shared, work, pair_setup, pair_teardown),
+        CASE(test_what_another_process_appends_is_counted_anew, plain, pair_setup, pair_teardown),
+        CASE(test_it_is_counted_anew_while_events_come, plain, pair_setup, pair_teardown),
     };
     if (!getenv("LEAT_RABBITMQ")) {
         printf("LEAT_RABBITMQ names no RabbitMQ (HOST:PORT)\n[  FAILED  ] 1 test(s).\n");
