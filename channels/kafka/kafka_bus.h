@@ -54,6 +54,9 @@ enum err kafka_channel_settings_read(const struct kafka_settings *bus, struct sl
                                      const struct bus_param *params, size_t count, struct kafka_channel_settings *out,
                                      struct diag *d) must_check;
 void kafka_channel_settings_fini(struct kafka_channel_settings *s);
+/* Whether they say the same, or name the same topics at least. */
+bool kafka_channel_settings_same(const struct kafka_channel_settings *a, const struct kafka_channel_settings *b);
+bool kafka_channel_settings_same_topics(const struct kafka_channel_settings *a, const struct kafka_channel_settings *b);
 
 /* ---- loops ---- */
 

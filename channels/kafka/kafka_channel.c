@@ -191,14 +191,6 @@ static enum err channel_new(struct kafka_bus *k, struct slice name, struct kafka
     return e;
 }
 
-static bool same_topics(const struct bus_channel *c, const struct kafka_channel_settings *s)
-{
-    bool same = c->topics.count == s->topic_count;
-    for (size_t i = 0; same && i < s->topic_count; i++)
-        same = strcmp(c->list[i].name, s->topics[i]) == 0;
-    return same;
-}
-
 void kafka_channel_pin(struct bus_channel *c)
 {
     c->pins++;
@@ -220,9 +212,15 @@ static enum err provision(struct kafka_bus *k, struct slice name, struct kafka_c
 {
     struct bus_channel *c = map_get(&k->channels, name);
     struct kafka_rules *rules = NULL;
-    if (c && !same_topics(c, s)) {
+    if (c && !kafka_channel_settings_same_topics(&atomic_load(&c->rules)->settings, s)) {
         kafka_channel_settings_fini(s);
         return diag_set(d, ERR_INVALID, "topic: the channel has another one, and cannot change it while it is there");
+    }
+    if (c &&
+        kafka_channel_settings_same(&atomic_load(&c->rules)->settings, s)) { /* or what is tried again would pile up */
+        kafka_channel_settings_fini(s);
+        *out = c;
+        return OK;
     }
     enum err e = rules_new(s, &rules);
     if (!e && !c) {

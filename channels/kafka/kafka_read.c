@@ -105,18 +105,21 @@ static enum err hand_over(struct kafka_bus *k, struct kafka_read *r)
 static enum err room(struct page *p, struct kafka_read *r)
 {
     struct bus_channel *c = r->channel;
-    p->count = (size_t)atomic_load(&c->topics.partitions);
+    struct kafka_parts *parts[KAFKA_TOPICS_MAX];
+    for (size_t t = 0; t < c->topics.count; t++) {
+        parts[t] = atomic_load(&c->list[t].parts);
+        p->count += (size_t)parts[t]->count;
+    }
     p->topics = calloc(c->topics.count, sizeof(rd_kafka_topic_t *));
     p->heads = calloc(p->count, sizeof *p->heads);
     if (!p->topics || !p->heads)
         return ERR_NOMEM;
     for (size_t t = 0, i = 0; t < c->topics.count; t++) {
-        struct kafka_parts *parts = atomic_load(&c->list[t].parts);
         p->topics[t] = rd_kafka_topic_new(p->rk, c->list[t].name, NULL);
         if (!p->topics[t])
             return ERR_NOMEM;
         p->topic_count++;
-        for (int32_t at = 0; at < parts->count && i < p->count; at++, i++)
+        for (int32_t at = 0; at < parts[t]->count; at++, i++)
             p->heads[i] = (struct head){.rkt = p->topics[t], .partition = at};
     }
     return OK;
@@ -140,12 +143,24 @@ static int64_t from_offset(const struct page *p, size_t i, uint64_t offset)
     return first > INT64_MAX ? INT64_MAX : (int64_t)first;
 }
 
+/* Of each partition. One of which they cannot be learned is not passed over as if it held nothing; that of a topic that
+ * is no more has none. */
+static enum err offsets(struct page *p, rd_kafka_topic_partition_list_t *list, int64_t which)
+{
+    enum err e = kafka_topics_offsets(p->bus, p->rk, list, which);
+    for (int i = 0; i < list->cnt && !e; i++) {
+        enum err of = list->elems[i].err ? kafka_client_err(list->elems[i].err) : OK;
+        e = of == ERR_NOTFOUND ? OK : of;
+    }
+    return e;
+}
+
 /* The first record of each partition that is not older; a broker says END where there is none. */
 static enum err from_time(struct page *p, int64_t wall_ns)
 {
     int64_t ms = wall_ns / (int64_t)NS_PER_MS + (wall_ns % (int64_t)NS_PER_MS > 0);
     rd_kafka_topic_partition_list_t *list = list_of(p);
-    enum err e = kafka_topics_offsets(p->bus, p->rk, list, ms > 0 ? ms : 0);
+    enum err e = offsets(p, list, ms > 0 ? ms : 0);
     for (size_t i = 0; i < p->count && !e; i++)
         p->heads[i].begin = list->elems[i].offset >= 0 && !list->elems[i].err ? list->elems[i].offset : INT64_MAX;
     rd_kafka_topic_partition_list_destroy(list);
@@ -155,7 +170,7 @@ static enum err from_time(struct page *p, int64_t wall_ns)
 static enum err range(struct page *p, struct kafka_read *r)
 {
     rd_kafka_topic_partition_list_t *list = list_of(p);
-    enum err e = kafka_topics_offsets(p->bus, p->rk, list, RD_KAFKA_OFFSET_END);
+    enum err e = offsets(p, list, RD_KAFKA_OFFSET_END);
     for (size_t i = 0; i < p->count && !e; i++) {
         p->heads[i].until = list->elems[i].err ? 0 : list->elems[i].offset;
         p->heads[i].begin = r->from.kind == BUS_START_LATEST   ? INT64_MAX
@@ -165,7 +180,7 @@ static enum err range(struct page *p, struct kafka_read *r)
     if (!e && r->from.kind == BUS_START_TIME)
         e = from_time(p, r->from.wall_ns);
     if (!e)
-        e = kafka_topics_offsets(p->bus, p->rk, list, RD_KAFKA_OFFSET_BEGINNING);
+        e = offsets(p, list, RD_KAFKA_OFFSET_BEGINNING);
     for (size_t i = 0; i < p->count && !e; i++) { /* what retention took is passed over */
         int64_t oldest = list->elems[i].err ? 0 : list->elems[i].offset;
         p->heads[i].begin = p->heads[i].begin < oldest ? oldest : p->heads[i].begin;
@@ -207,8 +222,8 @@ static enum err head_fill(struct page *p, struct head *h)
 {
     while (h->queue && !h->message) {
         rd_kafka_message_t *m = rd_kafka_consume_queue(h->queue, WAIT_MS);
-        if (given_up(p->bus))
-            h->until = 0;
+        if (!m && given_up(p->bus))
+            return ERR_CLOSED;
         if (!m && clock_monotonic_ns(clock_system()) > p->deadline_ns)
             return ERR_UNAVAILABLE;
         if (!m)

@@ -348,3 +348,29 @@ void kafka_channel_settings_fini(struct kafka_channel_settings *s)
     free(s->source);
     *s = (struct kafka_channel_settings){0};
 }
+
+bool kafka_channel_settings_same_topics(const struct kafka_channel_settings *a, const struct kafka_channel_settings *b)
+{
+    bool same = a->topic_count == b->topic_count;
+    for (size_t i = 0; same && i < a->topic_count; i++)
+        same = strcmp(a->topics[i], b->topics[i]) == 0;
+    return same;
+}
+
+static bool same_pairs(const struct kafka_param *a, size_t count, const struct kafka_param *b, size_t of_b)
+{
+    bool same = count == of_b;
+    for (size_t i = 0; same && i < count; i++)
+        same = strcmp(a[i].name, b[i].name) == 0 && strcmp(a[i].value, b[i].value) == 0;
+    return same;
+}
+
+bool kafka_channel_settings_same(const struct kafka_channel_settings *a, const struct kafka_channel_settings *b)
+{
+    bool sources = a->source && b->source ? strcmp(a->source, b->source) == 0 : a->source == b->source;
+    return kafka_channel_settings_same_topics(a, b) && a->external == b->external && a->one_part == b->one_part &&
+           a->partitions == b->partitions && a->replication == b->replication &&
+           same_pairs(a->configs, a->config_count, b->configs, b->config_count) && a->mode == b->mode &&
+           a->plain == b->plain && sources && a->key == b->key &&
+           same_pairs(a->overrides, a->override_count, b->overrides, b->override_count);
+}

@@ -226,6 +226,7 @@ static void timers_stop(struct bus_stream *st)
 void kafka_stream_free(struct bus_stream *st)
 {
     struct list *l;
+    loop_task_cancel(&st->task);
     timers_stop(st);
     while ((l = list_pop_front(&st->spares)))
         free(container_of(l, struct kafka_entry, link));
@@ -240,6 +241,7 @@ static struct bus_stream *stream_new(struct bus_subscription *s, const struct ka
     if (!st)
         return NULL;
     list_init(&st->spares);
+    loop_task_init(&st->task, pump_task);
     if (flights_init(&st->flights, KAFKA_FLIGHTS_MIN) || post_new(l->loop, records, st, &st->post)) {
         kafka_stream_free(st);
         return NULL;
@@ -251,7 +253,6 @@ static struct bus_stream *stream_new(struct bus_subscription *s, const struct ka
     list_init(&st->partitions);
     list_init(&st->ready);
     list_init(&st->dirty);
-    loop_task_init(&st->task, pump_task);
     loop_timer_init(&st->timer, pump_timer);
     loop_timer_init(&st->shots, shots_due);
     loop_timer_init(&st->rest, rest_over);

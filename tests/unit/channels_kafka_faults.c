@@ -584,7 +584,94 @@ static void leaves_while_it_is_given_partitions(void **state)
     tap_close(&t);
 }
 
+/* ---- reading ---- */
+
+static void read_start(struct page *p, struct rig *r, struct bus_channel *c)
+{
+    *p = (struct page){.r = r, .c = c, .from = {.kind = BUS_START_EARLIEST}, .most = 64};
+    p->op.op.done = page_done;
+    rig_on(r, 0, page_here, p);
+    assert_int_equal(p->at_once, OK);
+}
+
+/* Nobody can say what it holds, so nobody may say that it holds nothing. */
+static void a_partition_without_a_leader_is_not_read_as_empty(void **state)
+{
+    static const char topic[] = "knative-messaging-kafka.ns.d";
+    static struct page p;
+    struct rig *r = *state;
+    struct bus_channel *d = rig_channel(r, "ns/d");
+    rig_append(r, 0, d, "e", NULL);
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, topic, 0, -1));
+    read_start(&p, r, d);
+    rig_until(r, page_ended(&p));
+    assert_int_equal(p.op.err, ERR_UNAVAILABLE);
+    must(!rd_kafka_mock_partition_set_leader(mock.cluster, topic, 0, 1));
+    const struct bus_start earliest = {.kind = BUS_START_EARLIEST};
+    assert_int_equal(page_read(&p, r, d, earliest, 64)->count, 1);
+}
+
+/* ---- what is said again ---- */
+
+static size_t rules_of(const struct bus_channel *c)
+{
+    size_t count = 0;
+    for (const struct kafka_rules *one = atomic_load(&c->rules); one; one = one->older)
+        count++;
+    return count;
+}
+
+/* As the engine does each minute while something is wrong. */
+static void the_same_parameters_again_take_no_memory(void **state)
+{
+    static const char params[] = "mode=structured topic.config.retention.bytes=1 record.override.x=y record.source=/a";
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel_with(r, "ns/c", params);
+    for (int i = 0; i < 3; i++) {
+        assert_ptr_equal(rig_channel_with(r, "ns/c", params), c);
+        assert_int_equal(rules_of(c), 1);
+    }
+    assert_ptr_equal(rig_channel_with(r, "ns/c", "mode=structured record.override.x=z record.source=/a"), c);
+    assert_int_equal(rules_of(c), 2);
+    assert_string_equal(atomic_load(&c->rules)->settings.overrides[0].value, "z");
+}
+
 /* ---- stopping ---- */
+
+static void stop_ends_a_read_that_gets_nothing(void **state)
+{
+    static struct page p;
+    struct rig *r = *state;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    rig_append(r, 0, c, "e", NULL);
+    fail_next(FETCH, RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, 1000);
+    read_start(&p, r, c);
+    uint64_t began = begin_now();
+    rig_until(r, seconds_since(began) >= 1); /* it waits for a record by then, as a rule */
+    rig_stop(r);
+    assert_true(page_ended(&p));
+    assert_int_equal(p.op.err, ERR_CLOSED);
+    rd_kafka_mock_clear_request_errors(mock.cluster, FETCH);
+}
+
+/* What it was to deliver at the end of a turn is not delivered when the loop goes, over what was freed before. */
+static void freed_with_a_delivery_still_to_come(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    tap_attach(r, rig_subscribe(r, c, "s"), 0, &t);
+    tap_credit(&t, 2);
+    rig_append(r, 0, c, "e", NULL);
+    rig_until(r, tap_open(&t) == 1);
+    rig_quiet(r);
+    threads_stop(r);
+    assert_true(tap_settle(&t, NULL, BUS_RELEASE));
+    r->ops->unbind(r->bus, r->loops[0]);
+    r->ops->fini(r->bus);
+    r->finished = true;
+    free(t.items);
+}
 
 static void stop_while_the_broker_is_down(void **state)
 {
@@ -633,6 +720,10 @@ static const struct CMUnitTest cases[] = {CASE(broker_down),
                                           CASE(broker_down_while_consuming),
                                           CASE(detached_while_partitions_are_on_their_way),
                                           CASE(leaves_while_it_is_given_partitions),
+                                          CASE(a_partition_without_a_leader_is_not_read_as_empty),
+                                          CASE(the_same_parameters_again_take_no_memory),
+                                          CASE(stop_ends_a_read_that_gets_nothing),
+                                          CASE(freed_with_a_delivery_still_to_come),
                                           CASE(stop_while_the_broker_is_down)};
 
 static void mock_begin(const struct CMUnitTest *test)
