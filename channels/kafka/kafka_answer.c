@@ -87,18 +87,19 @@ void kafka_channel_ask(struct bus_channel *c)
 
 /* ---- answers ---- */
 
-/* Room for so many partitions; those that are known keep what is known of them. */
-static enum err parts_grow(struct kafka_topic *t, int32_t count)
+/* So many partitions: those that are known keep what is known of them. Fewer than there were, of a topic that was made
+ * anew, are all that there are: nobody would have an answer of the others. */
+static enum err parts_resize(struct kafka_topic *t, int32_t count)
 {
     struct kafka_parts *old = atomic_load(&t->parts);
-    if (old && old->count >= count)
+    if (old && old->count == count)
         return OK;
     struct kafka_parts *p = calloc(1, sizeof *p + (size_t)count * sizeof *p->at);
     if (!p)
         return ERR_NOMEM;
     p->count = count;
     p->older = old;
-    for (int32_t i = 0; old && i < old->count; i++) {
+    for (int32_t i = 0; old && i < old->count && i < count; i++) {
         atomic_store(&p->at[i].begin, atomic_load(&old->at[i].begin));
         atomic_store(&p->at[i].end, atomic_load(&old->at[i].end));
     }
@@ -111,7 +112,7 @@ static enum err parts_set(struct kafka_topic *t, const struct kafka_answer *a)
 {
     struct kafka_parts *before = atomic_load(&t->parts);
     int32_t known = before ? before->count : 0;
-    enum err e = parts_grow(t, a->partitions);
+    enum err e = parts_resize(t, a->partitions);
     if (e)
         return e;
     struct kafka_parts *p = atomic_load(&t->parts);

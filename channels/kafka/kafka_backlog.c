@@ -78,7 +78,8 @@ static bool look(struct bus_subscription *s)
 {
     bool others = false;
     for (size_t t = 0; t < s->channel->topics.count && !others; t++) {
-        for (int32_t i = 0; i < s->cursors[t].count && !others; i++)
+        const struct kafka_parts *parts = atomic_load(&s->channel->list[t].parts);
+        for (int32_t i = 0; i < s->cursors[t].count && parts && i < parts->count && !others; i++)
             others = !s->cursors[t].at[i]->at;
     }
     if (!others || s->state != KAFKA_SUB_READY || desk_closed(&s->bus->desk) ||

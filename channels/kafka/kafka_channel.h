@@ -15,7 +15,7 @@ struct kafka_topics {
 };
 
 struct kafka_parts {           /* of one topic */
-    struct kafka_parts *older; /* the topic had less: who looked at it then may still */
+    struct kafka_parts *older; /* the topic had another number: who looked at it then may still */
     int32_t count;
     struct kafka_part {
         _Atomic int64_t begin, end; /* offsets: of the oldest that is there; above the newest that is known to be */

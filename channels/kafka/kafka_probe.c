@@ -48,7 +48,7 @@ static void take(const struct of *of, const rd_kafka_topic_partition_t *end, con
         kafka_channel_suspect(of->channel);
     if (!end->err && end->offset >= 0)
         kafka_channel_end_raise(of->channel, of->topic, end->partition, end->offset);
-    if (!begin->err && begin->offset >= 0)
+    if (!begin->err && begin->offset >= 0 && begin->partition < parts->count) /* it may have had more */
         atomic_store(&parts->at[begin->partition].begin, begin->offset);
 }
 

@@ -559,6 +559,32 @@ static void a_transaction_that_is_open_is_no_deletion(void **state)
     tap_close(&t);
 }
 
+/* As who wants fewer partitions does it: the parameters say so, and the topic is deleted. */
+static void a_topic_made_again_with_fewer_partitions_is_drained(void **state)
+{
+    struct rig *r = *state;
+    struct tap t;
+    rd_kafka_t *rk = stranger();
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *s = rig_subscribe(r, c, "s");
+    enum err e;
+    tap_drain(r, s, 0, &t);
+    append_from(r, c, 0, 20);
+    rig_until(r, tap_acked(&t) == 20);
+    assert_ptr_equal(rig_channel_with(r, "ns/c", "topic.partitions=1"), c);
+    stranger_deletes(rk, topic_of(c));
+    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE)
+        continue;
+    assert_int_equal(e, OK);
+    rig_until(r, heard("TopicDeleted"));
+    assert_int_equal(partitions_of(rk, topic_of(c)), 1);
+    rig_until(r, tap_is(&t, "e"));
+    rig_until(r, backlog(r, s) == 0);
+    (void)rig_subscribe(r, c, "another");
+    tap_close(&t);
+    rd_kafka_destroy(rk);
+}
+
 int main(int argc, char **argv)
 {
     struct CMUnitTest tests[] = {
@@ -579,6 +605,7 @@ int main(int argc, char **argv)
         ON(what_retention_removed_is_counted_and_told, one),
         ON(a_topic_that_retention_emptied_leaves_no_backlog, one),
         ON(a_deleted_topic_leaves_no_thread_behind, three),
+        ON(a_topic_made_again_with_fewer_partitions_is_drained, three),
         ON(an_offset_beyond_the_topic_begins_at_the_oldest, one),
         ON(a_transaction_that_is_open_is_no_deletion, one),
     };
