@@ -264,6 +264,7 @@ cJSON *write_read_applied(struct write *w, struct slice body)
     if (!applied)
         return NULL;
     bool good = check_body(w, applied);
+    write_forget_empty(applied);
     if (good && complete(w, applied))
         return applied;
     if (good)

@@ -266,6 +266,17 @@ void api_refuse_of(struct http_request *r, const struct api_target *t, enum err 
 
 /* ---- objects ---- */
 
+void write_forget_empty(cJSON *object)
+{
+    static const char *const parts[] = {"labels", "annotations", "finalizers", "ownerReferences"};
+    cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const cJSON *part = cJSON_GetObjectItemCaseSensitive(metadata, parts[i]);
+        if (part && !part->child)
+            cJSON_DeleteItemFromObjectCaseSensitive(metadata, parts[i]);
+    }
+}
+
 /* The body as a checked object of the path's kind and place; NULL when the request has been answered. */
 static cJSON *read_object(struct write *w, struct slice body)
 {
@@ -296,8 +307,10 @@ static cJSON *read_object(struct write *w, struct slice body)
                    t->name);
     else
         wrong = false;
-    if (!wrong)
+    if (!wrong) {
+        write_forget_empty(object);
         return object;
+    }
     cJSON_Delete(object);
     return NULL;
 }

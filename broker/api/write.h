@@ -25,6 +25,8 @@ void write_object(struct write *w, struct slice body);
 
 /* The answer: the object, with what was left out of it as warnings. */
 void write_answer(struct write *w, int status, const struct resource *found);
+/* Takes empty parts out of the metadata: Kubernetes keeps none either, and a client's diff would show them. */
+void write_forget_empty(cJSON *object);
 /* With fieldValidation=Strict; true when the request has been answered. */
 bool write_refuse_unknown(struct write *w);
 /* 422 with all problems as causes. */

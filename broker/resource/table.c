@@ -367,7 +367,9 @@ enum err resource_try_replace(struct resource_table *t, const struct kind *kind,
     struct entry *e = NULL;
     bool changed;
     enum err err = replace_begin(t, kind, object, &e, &changed, d);
-    if (err == OK && e->status && !e->public.quarantined && !resource_status_add(&e->public, object))
+    if (err == OK && ((e->status && !e->public.quarantined && !resource_status_add(&e->public, object)) ||
+                      !object_text_set(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "resourceVersion",
+                                       metadata_text(e->public.object, "resourceVersion"))))
         err = diag_set(d, ERR_NOMEM, "no memory");
     return err;
 }

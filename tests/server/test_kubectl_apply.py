@@ -283,6 +283,9 @@ def test_kubectl_diff_and_dry_run(kubectl, broker):
     assert kubectl("diff", "--server-side", "-f", "-", stdin=channel("a", delivery={"retry": 1})).code == 0
     done = kubectl("diff", "--server-side", "-f", "-", stdin=channel("a", delivery={"retry": 2}))
     assert done.code == 1 and "-    retry: 1" in done.out and "+    retry: 2" in done.out
+    assert "resourceVersion" not in [line[1:].split(":")[0].strip() for line in done.out.splitlines() if line[:1] in "+-"], "the version of what was not written"
+    done = kubectl("diff", "-f", "-", stdin=channel("a", delivery={"retry": 1}))  # as objects are that kubectl did not apply: without annotations
+    assert done.code == 0, done.out
     assert "(server dry run)" in ssa(kubectl, channel("a", delivery={"retry": 2}), "--dry-run=server").out
     assert broker.ask("GET", CHANNELS + "/a").json()["spec"]["delivery"]["retry"] == 1
 

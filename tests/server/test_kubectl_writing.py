@@ -218,6 +218,19 @@ def test_422_of_options(broker, query):
     assert broker.ask("POST", f"{CHANNELS}?{query}", channel("x")).status == 422
 
 
+@pytest.mark.parametrize("query", ["", "?dryRun=All"])
+def test_what_is_empty_in_metadata_is_not_there(broker, query):
+    """As in a cluster, where it makes no difference whether labels are none or not said."""
+    empty = {"labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": []}
+    made = broker.ask("POST", CHANNELS + query, {**channel("hollow"), "metadata": {"name": "hollow", **empty}})
+    assert made.status == 201 and not set(empty) & set(made.json()["metadata"]), made.text
+    if query:
+        return
+    patched = broker.ask("PATCH", CHANNELS + "/hollow", {"metadata": empty}, {"Content-Type": "application/merge-patch+json"})
+    assert patched.status == 200 and not set(empty) & set(patched.json()["metadata"]) and patched.json()["metadata"]["generation"] == 1
+    assert broker.ask("DELETE", CHANNELS + "/hollow").status == 200
+
+
 # ---- dry runs ----
 
 
