@@ -175,8 +175,8 @@ enum err resource_delete(struct resource_table *t, const char *who, const struct
  * of resource_delete. */
 enum err resource_mark_deleted(struct resource_table *t, const char *who, const struct resource *r,
                                struct diag *d) must_check;
-/* What these two would do, without doing it: `object` becomes what would be stored, and stays the caller's. Tried in the
- * place of another, it has the version of that. */
+/* What these two would do, without doing it: `object` becomes what would be stored, and stays the caller's. What would
+ * replace another has the version of that. */
 enum err resource_try_create(struct resource_table *t, const struct kind *kind, cJSON *object,
                              struct diag *d) must_check;
 enum err resource_try_replace(struct resource_table *t, const struct kind *kind, cJSON *object,
