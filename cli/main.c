@@ -4,8 +4,10 @@
  */
 #include "command.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct command *const commands[] = {
     &command_serve,         &command_validate,   &command_apply,
@@ -53,7 +55,7 @@ static int unknown_verb(const char *verb)
     return EXIT_CODE_USAGE;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     if (argc < 2) {
         help_all();
@@ -68,4 +70,27 @@ int main(int argc, char **argv)
     if (!c)
         return unknown_verb(verb);
     return command_run(c, argc - 1, argv + 1);
+}
+
+/* What is closed (`leat serve >&-`) is not to be the number of a file or socket opened later, and be written to. */
+static void fill_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+/* Half a file is not what was asked for: `leat export > file` on a full disk is no backup. */
+int main(int argc, char **argv)
+{
+    fill_standard_streams();
+    int code = run(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_CODE_OK) {
+        fprintf(stderr, "leat: standard output cannot be written.\n");
+        code = EXIT_CODE_FAILED;
+    }
+    return code;
 }

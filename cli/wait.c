@@ -264,7 +264,10 @@ static bool list_kind(const struct wait *w, const struct kind *kind, struct targ
     cJSON *tree = buf_error(&url) == OK ? api_send(w->client, "GET", url.ptr, NULL, &status) : NULL;
     good = tree;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(tree, "items")) {
-        good = good && targets_add(out, kind, metadata_of(item, "name"), metadata_of(item, "namespace"));
+        const char *name = metadata_of(item, "name");
+        if (good && !name)
+            fail(in->command, EXIT_CODE_FAILED, "%s: an object has no name. Is that leat's API listener?", url.ptr);
+        good = good && name && targets_add(out, kind, name, metadata_of(item, "namespace"));
     }
     cJSON_Delete(tree);
     buf_fini(&url);

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from broker import channel, event, github_source, subscription
-from leat import Leat, free_port, in_terminal, request
+from leat import Leat, Reply, free_port, in_terminal, request
 
 VERBS = ["serve", "validate", "apply", "get", "describe", "wait", "export", "graph", "delete", "explain", "audit", "send", "listen", "filter", "cesql", "dlq", "replay", "pause", "resume", "task", "token", "kubeconfig", "source", "run", "log", "doctor", "bench", "help", "version", "completion", "man"]
 COLOUR = "\033["
@@ -414,6 +414,28 @@ def test_an_address_where_something_else_answers(run, serve, words):
     broker = serve([])
     code, out, err = run(*words, env={"LEAT_SERVER": broker.ingress})
     assert code == 1 and not out and "Is that leat's API listener?" in err and "there is no" not in err, (code, out, err)
+
+
+@pytest.mark.parametrize("items", ["[{}]", "[1]", '[{"metadata": {"name": 7}}]'])
+def test_wait_where_an_object_has_no_name(run, sink, items):
+    sink.default = Reply(200, {"Content-Type": "application/json"}, f'{{"items":{items}}}'.encode())
+    code, out, err = run("wait", "channels", "--all", env={"LEAT_SERVER": sink.url})
+    assert code == 1 and not out and "an object has no name" in err, (code, out, err)
+
+
+def test_standard_output_that_is_closed(leat_binary):
+    """Its number is not that of the first file that is opened."""
+    done = subprocess.run(["sh", "-c", 'exec "$0" version >&-', leat_binary], stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [["version"], ["help"], ["man"], ["export", "-A"]])
+def test_standard_output_that_cannot_be_written(leat_binary, serve, words):
+    """A backup on a disk that was full is no backup."""
+    broker = serve([channel("a")])
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([leat_binary, *words], env={"LEAT_SERVER": broker.api}, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "standard output cannot be written" in done.stderr, done
 
 
 def test_what_a_service_answered_is_said_in_one_line(run, sink):
