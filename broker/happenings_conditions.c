@@ -5,6 +5,8 @@
  *
  *     False        Warning, the condition's reason and message     of what a user has paused: Normal
  *     True again   Normal, the condition's type
+ *
+ * Where several conditions have one and the same trouble, it is told as that of the first.
  */
 #include <stdio.h>
 #include <string.h>
@@ -49,16 +51,36 @@ static void note_end(struct happenings *h, const struct resource *r, const char 
     happenings_note(h, r, &(struct happening){.reason = paused ? "Resumed" : type, .kind = type, .message = message});
 }
 
-static void look_at(struct happenings *h, const struct resource *r, const cJSON *was, const cJSON *now)
+static bool same_trouble(const cJSON *a, const cJSON *b)
+{
+    return is_false(a) && is_false(b) && same_text(json_text(a, "reason"), json_text(b, "reason")) &&
+           same_text(json_text(a, "message"), json_text(b, "message"));
+}
+
+/* Whether the trouble of a condition is told already, as that of one before it: one fault may turn several. */
+static bool told_before(const cJSON *status, const cJSON *condition)
+{
+    const char *message = json_text(condition, "message");
+    const cJSON *each;
+    cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(status, "conditions")) {
+        if (each == condition || !message || !*message)
+            return false;
+        if (json_text(each, "type") && !is_silent(json_text(each, "type")) && same_trouble(each, condition))
+            return true;
+    }
+    return false;
+}
+
+static void look_at(struct happenings *h, const struct resource *r, const cJSON *before, const cJSON *was,
+                    const cJSON *after, const cJSON *now)
 {
     const char *type = json_text(now ? now : was, "type");
     if (!type || is_silent(type))
         return;
     if (is_false(now)) {
-        if (!is_false(was) || !same_text(json_text(was, "reason"), json_text(now, "reason")) ||
-            !same_text(json_text(was, "message"), json_text(now, "message")))
+        if (!told_before(after, now) && (!same_trouble(was, now) || told_before(before, was)))
             note_false(h, r, type, now);
-    } else if (is_false(was)) {
+    } else if (is_false(was) && !told_before(before, was)) {
         const char *status = json_text(now, "status");
         if (now ? status && strcmp(status, "True") == 0 : strcmp(type, CONDITION_DELIVERING) == 0)
             note_end(h, r, type);
@@ -70,10 +92,11 @@ void happenings_status_told(void *arg, const struct resource *r, const cJSON *be
     struct happenings *h = arg;
     const cJSON *each;
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(after, "conditions"))
-        look_at(h, r, condition_find(before, json_text(each, "type") ? json_text(each, "type") : ""), each);
+        look_at(h, r, before, condition_find(before, json_text(each, "type") ? json_text(each, "type") : ""), after,
+                each);
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(before, "conditions"))
         if (json_text(each, "type") && !condition_find(after, json_text(each, "type")))
-            look_at(h, r, each, NULL);
+            look_at(h, r, before, each, after, NULL);
 }
 
 void happenings_note_quarantine(struct happenings *h)

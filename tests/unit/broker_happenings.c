@@ -302,6 +302,25 @@ static void test_conditions(void **state)
     assert_string_equal(turned("Delivering", "True", NULL, NULL), "Normal Resumed deliveries go on");
 }
 
+/* Objects of 2018 have one trouble in several conditions. */
+static void test_one_trouble_in_several_conditions_is_told_once(void **state)
+{
+    static const char first[] = "Provisioned", second[] = "Routeable";
+    (void)state;
+    assert_string_equal(turned(first, "False", "NotFound", "no such bus"), "Warning NotFound no such bus");
+    assert_string_equal(turned(second, "False", "NotFound", "no such bus"), "");
+    assert_string_equal(turned(second, "False", "NotFound", "no such thing"), "Warning NotFound no such thing");
+    assert_string_equal(turned(second, "False", "NotFound", "no such bus"), "");
+    assert_string_equal(turned(second, "True", NULL, NULL), "");
+    assert_string_equal(turned(second, "False", "NotFound", "no such bus"), "");
+    assert_int_equal(events(), 2);
+    assert_string_equal(turned(first, "True", NULL, NULL), "Warning NotFound no such bus"); /* what is left of it */
+    assert_int_equal(events(), 3);
+    assert_string_equal(turned(second, "True", NULL, NULL), "Normal Routeable Routeable is True again");
+    assert_string_equal(turned(second, "False", NULL, NULL), "Warning Routeable Routeable is False");
+    assert_string_equal(turned(first, "False", NULL, NULL), "Warning Provisioned Provisioned is False");
+}
+
 static void test_a_pause_ends_when_its_condition_goes(void **state)
 {
     (void)state;
@@ -324,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_somebody_deleted_counts_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_those_of_others_are_bounded_and_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conditions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_trouble_in_several_conditions_is_told_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_pause_ends_when_its_condition_goes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, rig_folder, rig_folder_gone);
