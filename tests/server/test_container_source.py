@@ -118,8 +118,8 @@ def test_a_wrong_word_is_refused(start):
 def test_who_ends_is_started_again_and_the_condition_says_so(serve, tmp_path):
     gate = tmp_path / "gate"
     broker = serve([channel("beats"), source(f"echo pid=$$$$; test -e {gate} || exit 5; {WAIT}")], *FILES)
-    wait_for(lambda: conditions(broker)["ReceiveAdapterReady"][:2] == ("False", "CommandEnded"), "the condition")
-    assert "ended with exit code 5" in conditions(broker)["Ready"][2]
+    found = wait_for(lambda: (c := conditions(broker))["ReceiveAdapterReady"][:2] == ("False", "CommandEnded") and c, "the condition")
+    assert "ended with exit code 5" in found["Ready"][2]
     gate.touch()
     wait_for(lambda: conditions(broker)["Ready"][0] == "True", "that it is well")
     assert broker.count_lines("process.ended") >= 1
@@ -128,8 +128,8 @@ def test_who_ends_is_started_again_and_the_condition_says_so(serve, tmp_path):
 
 def test_what_cannot_be_run(serve):
     broker = serve([channel("beats"), source({"image": "i", "command": ["/nonexistent/program"]})], *FILES)
-    wait_for(lambda: conditions(broker)["Ready"][0] == "False", "the condition")
-    assert "/nonexistent/program cannot be run: No such file or directory" in conditions(broker)["ReceiveAdapterReady"][2]
+    found = wait_for(lambda: (c := conditions(broker))["Ready"][0] == "False" and c, "the condition")
+    assert "/nonexistent/program cannot be run: No such file or directory" in found["ReceiveAdapterReady"][2]
 
 
 @pytest.mark.parametrize("one,reason,word", [

@@ -190,8 +190,7 @@ fi
 def test_a_start_that_fails_is_tried_again(serve, sink, feedlet):
     feedlet.write('#!/bin/sh\necho "no mill here" >&2\nexit 3\n')
     broker = serve([*declared(feedlet), feed(sink)], *FILES)
-    wait_for(lambda: conditions(broker)["DependenciesSatisfied"][:2] == ("False", "FeedletFailed"), "the condition")
-    said = conditions(broker)["Ready"][2]
+    said = wait_for(lambda: (c := conditions(broker))["DependenciesSatisfied"][:2] == ("False", "FeedletFailed") and c, "the condition")["Ready"][2]
     assert "START" in said and "exit code 3" in said and "no mill here" in said, said
     feedlet.write(PROGRAM)
     is_ready(broker)
