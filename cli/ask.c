@@ -22,19 +22,6 @@ void ask_url(struct buf *url, const struct invocation *in, const char *path)
     buf_put_str(url, path);
 }
 
-/* Appends a segment of the path, percent-coded. */
-static void put_segment(struct buf *url, const char *text)
-{
-    for (; *text; text++) {
-        bool plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
-                     (*text >= '0' && *text <= '9') || strchr("-._~", *text);
-        if (plain)
-            buf_put_char(url, *text);
-        else
-            buf_printf(url, "%%%02X", (unsigned)(unsigned char)*text);
-    }
-}
-
 bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t operand, const char *say)
 {
     const char *text = operand < in->operand_count ? in->operands[operand] : "", *slash = strchr(text, '/');
@@ -44,11 +31,11 @@ bool ask_url_put_target(struct buf *url, const struct invocation *in, size_t ope
         return false;
     }
     snprintf(kind, sizeof kind, "%.*s", (int)(slash - text), text);
-    put_segment(url, namespace_of(in));
+    url_put_segment(url, namespace_of(in));
     buf_put_char(url, '/');
-    put_segment(url, kind);
+    url_put_segment(url, kind);
     buf_put_char(url, '/');
-    put_segment(url, slash + 1);
+    url_put_segment(url, slash + 1);
     return true;
 }
 

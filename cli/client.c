@@ -191,6 +191,17 @@ const char *namespace_of(const struct invocation *in)
     return option_value(in, "namespace", "default");
 }
 
+void url_put_segment(struct buf *url, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 128 && (isalnum(c) || strchr("-._~:", c)))
+            buf_put_char(url, *text);
+        else
+            buf_printf(url, "%%%02X", c);
+    }
+}
+
 void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
                 const char *name)
 {
@@ -199,9 +210,12 @@ void object_url(struct buf *out, const char *server, const struct kind *kind, co
         n--;
     buf_put(out, slice_of(server, n));
     buf_printf(out, "/%s%s%s/%s", kind->group[0] ? "apis/" : "api", kind->group, "", kind->version);
-    if (kind->namespaced && namespace_name)
-        buf_printf(out, "/namespaces/%s", namespace_name);
-    buf_printf(out, "/%s%s%s", kind->plural, name ? "/" : "", name ? name : "");
+    if (kind->namespaced && namespace_name) {
+        buf_put_str(out, "/namespaces/");
+        url_put_segment(out, namespace_name);
+    }
+    buf_printf(out, "/%s%s", kind->plural, name ? "/" : "");
+    url_put_segment(out, name ? name : "");
     buf_put_char(out, '\0');
 }
 
@@ -300,6 +314,11 @@ bool parse_reference(const struct invocation *in, const struct kind **kind, cons
         memcpy(word, first, n);
         word[n] = '\0';
         *kind = kind_by_word(word);
+        /* Of an empty name (KIND/$UNSET) the URL is that of all of them. */
+        if (*kind && ((*name && !**name) || (slash && in->operand_count > 1))) {
+            usage_error(in->command, "say which one: %s/NAME.", (*kind)->singular);
+            return false;
+        }
         if (*kind)
             return true;
     }

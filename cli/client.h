@@ -76,6 +76,9 @@ const char *server_url(const struct invocation *in);
 /* The namespace: -n or "default". */
 const char *namespace_of(const struct invocation *in);
 
+/* Appends a segment of the path, percent-coded. */
+void url_put_segment(struct buf *url, const char *text);
+
 /* URL of a collection, or of one object when name is not NULL; appended to `out`, terminated. */
 void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
                 const char *name);

@@ -73,7 +73,8 @@ int quarantine_delete(const struct invocation *in)
     if (!cl)
         return EXIT_CODE_FAILED;
     buf_init(&url, 8192);
-    buf_printf(&url, "%s/leat/v1/quarantine/%s", server_url(in), id);
+    buf_printf(&url, "%s/leat/v1/quarantine/", server_url(in));
+    url_put_segment(&url, id);
     buf_put_char(&url, 0);
     cJSON *tree = api_send(cl, "DELETE", url.ptr, NULL, &status);
     if (tree)

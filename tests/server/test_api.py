@@ -266,6 +266,16 @@ def test_apply_get_delete(broker, run, tmp_path):
     assert code == 1 and not out and "verb" in err and "not found" in err
 
 
+@pytest.mark.parametrize("words", [["channel/"], ["channel", ""], ["channel/?"], ["channel/#"], ["channel", "?limit=500"], ["channel/a", "b"]])
+def test_delete_without_a_name_deletes_nothing(broker, run, words):
+    """`leat delete channel/$UNSET` asked for the URL of all of them, and they were gone."""
+    broker.ask("POST", CHANNELS, channel("stays"))
+    code, out, err = run("delete", *words, "--server", broker.api)
+    assert code in (1, 2) and not out and ("say which one" in err or "not found" in err), (code, out, err)
+    assert broker.ask("GET", CHANNELS + "/stays").status == 200
+    broker.ask("DELETE", CHANNELS + "/stays")
+
+
 def test_apply_from_standard_input(broker, run, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(channel("piped")))
     with open(tmp_path / "in.json") as stdin:
