@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "json.h"
+#include "pem.h"
 #include "text.h"
 
 #define SECRET_FILE_MAX 65536 /* a secret is a line; whoever names a bigger file has mistaken it */
@@ -323,6 +324,9 @@ int runner_config_read(const struct runner_program *p, int argc, char **argv, st
         return code;
     if (!c->sink)
         return complain(p, RUNNER_USAGE, "there is no sink: set K_SINK, or give --sink URL.");
+    if (c->ca_certs && pem_certificates(c->ca_certs) == 0)
+        return complain(p, RUNNER_INPUT,
+                        "$K_CA_CERTS holds no certificates (PEM, -----BEGIN CERTIFICATE-----), or one that is broken.");
     struct diag d = {0};
     enum err e = check_sink(c->sink, &d);
     if (e != OK)

@@ -389,6 +389,7 @@ def test_an_https_sink(adapter, tmp_path):
     ({"K_CE_OVERRIDES": "{"}, 3, "K_CE_OVERRIDES"),
     ({"K_CE_OVERRIDES": '{"extensions":{"time":"x"}}'}, 3, "time"),
     ({"K_SINK_TIMEOUT": "soon"}, 3, "seconds"),
+    ({"K_CA_CERTS": "ca.pem"}, 3, "K_CA_CERTS"),
 ])
 @pytest.mark.parametrize("row", [r for r in ROWS if not issubclass(r, Later)], ids=lambda r: r.name)
 def test_what_is_wrong_is_said(leat_binary, tmp_path, row, env, code, words):

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from leat import binary, request, wait_for
+from pairs import certificate
 
 SEND = f'{binary()} send --to "$K_SINK" --type beat --id "$NAME" --data hello'
 
@@ -40,11 +41,13 @@ def test_the_command_sends_events(source, sink):
     assert process.stop() == 0
 
 
-def test_options_win_over_the_environment(start, sink):
+def test_options_win_over_the_environment(start, sink, tmp_path):
+    pem = certificate(tmp_path)[0].read_text()
     process = start("source", "process", "--sink", sink.url, "--namespace", "here", "--name", "this", "--", "sh", "-c", 'echo "$K_SINK|$NAMESPACE|$NAME|$K_CE_OVERRIDES|$K_CA_CERTS"; exec sleep 1000',
-                    env={"K_SINK": "http://127.0.0.1:1/", "NAMESPACE": "there", "NAME": "that", "K_CE_OVERRIDES": '{"extensions":{"team":"m\\u00e4"}}', "K_CA_CERTS": "pem"})
+                    env={"K_SINK": "http://127.0.0.1:1/", "NAMESPACE": "there", "NAME": "that", "K_CE_OVERRIDES": '{"extensions":{"team":"m\\u00e4"}}', "K_CA_CERTS": pem})
     said = process.wait_line("process.stdout", "stderr")
-    assert f'{sink.url}|here|this|{{\\"extensions\\":{{\\"team\\":\\"mä\\"}}}}|pem' in said, said
+    assert f'{sink.url}|here|this|{{\\"extensions\\":{{\\"team\\":\\"mä\\"}}}}|{pem.splitlines()[0]}' in said, said
+    assert process.wait_line(pem.splitlines()[-1], "stderr")
 
 
 def test_lines_are_labelled(source):
