@@ -109,8 +109,14 @@ static int apply_all(const struct invocation *in, const struct manifest *m)
     if (!cl)
         return EXIT_CODE_FAILED;
     for (size_t i = 0; i < manifest_count(m); i++)
-        if (!apply_one(cl, in, manifest_object(m, i), manifest_kind(m, i)))
+        if (!apply_one(cl, in, manifest_object(m, i), manifest_kind(m, i))) {
+            size_t rest = manifest_count(m) - i - 1;
             code = EXIT_CODE_FAILED;
+            if (client_had_no_answer(cl) && rest > 0) {
+                fail(in->command, code, "%zu more object%s not tried.", rest, rest == 1 ? " was" : "s were");
+                break;
+            }
+        }
     client_free(cl);
     return code;
 }

@@ -144,6 +144,11 @@ static bool exchange(struct client *cl, struct http_origin *origin)
     return e == OK && cl->good;
 }
 
+bool client_had_no_answer(const struct client *cl)
+{
+    return !cl->good;
+}
+
 bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body,
                  struct client_answer *out)
 {
@@ -168,6 +173,7 @@ bool client_send(struct client *cl, const char *method, const char *url, const c
         (struct http_exchange){.done = answered, .head = buf_slice(&head), .body = body, .body_max = ANSWER_MAX};
     cl->answer = out;
     cl->url = url;
+    cl->good = false;
     bool good =
         buf_error(&head) == OK && http_origin_get(cl->http, &parsed, SLICE(""), &origin) == OK && exchange(cl, origin);
     if (origin)

@@ -38,6 +38,9 @@ struct client_answer {
 bool client_send(struct client *cl, const char *method, const char *url, const char *extra, struct slice body,
                  struct client_answer *out);
 
+/* Whether the last request had none. */
+bool client_had_no_answer(const struct client *cl);
+
 /* GETs what has no end, on a loop of its own, and hands over its lines, without the line feed, as they come; `line`
  * returning false ends it, as does Ctrl-C. */
 typedef bool client_line_fn(void *arg, struct slice line);

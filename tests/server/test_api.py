@@ -6,7 +6,7 @@ import json
 import pytest
 
 from broker import MESSAGING, channel, subscription
-from leat import Reply, Sink, wait_for
+from leat import Reply, Sink, free_port, wait_for
 
 APIS = f"/apis/{MESSAGING}/namespaces/default"
 CHANNELS, SUBSCRIPTIONS = APIS + "/channels", APIS + "/subscriptions"
@@ -287,6 +287,12 @@ def test_apply_of_a_bad_manifest_applies_nothing(broker, run, tmp_path):
     code, out, err = run("apply", "-f", tmp_path / "m.yaml", "--server", broker.api)
     assert code == 3 and not out and f"{tmp_path}/m.yaml:8:" in err and "nothing was applied" in err
     assert broker.ask("GET", CHANNELS + "/good").status == 404
+
+
+def test_apply_where_nobody_answers_says_so_once(run, tmp_path):
+    (tmp_path / "m.yaml").write_text("---\n".join(json.dumps(channel(f"c{i}")) + "\n" for i in range(3)))
+    code, out, err = run("apply", "-f", tmp_path / "m.yaml", "--server", f"http://127.0.0.1:{free_port()}")
+    assert code == 1 and not out and err.count("connection refused") == 1 and "2 more objects were not tried" in err, err
 
 
 def test_apply_of_many_files(broker, run, tmp_path):
