@@ -73,19 +73,22 @@ static void print_events(const cJSON *list)
 {
     const cJSON *each;
     struct ask_table *t = NULL;
-    if (!cJSON_GetArraySize(list) || !(t = table_new(4))) {
+    if (!cJSON_GetArraySize(list) || !(t = table_new(5))) {
         printf("Events:       none\n");
         return;
     }
     printf("Events:\n");
-    static const char *const heads[] = {"  LAST SEEN", "TYPE", "REASON", "MESSAGE"};
-    for (size_t i = 0; i < 4; i++)
+    static const char *const heads[] = {"  LAST SEEN", "COUNT", "TYPE", "REASON", "MESSAGE"};
+    for (size_t i = 0; i < 5; i++)
         table_cell(t, heads[i]);
     cJSON_ArrayForEach(each, list) {
-        char time[64];
+        char time[64], times[32];
+        const double count = cJSON_GetNumberValue(member(each, "count")); /* not a number: it was told as one */
         const char *last = text_of(each, "lastTimestamp");
         snprintf(time, sizeof time, "  %s", *last ? last : text_of(each, "eventTime"));
+        snprintf(times, sizeof times, "%.0f", count >= 1 ? count : 1.0);
         table_cell(t, time);
+        table_cell(t, times);
         table_cell(t, text_of(each, "type"));
         table_cell(t, text_of(each, "reason"));
         table_cell(t, text_of(each, "message"));

@@ -3,6 +3,8 @@
 
 import sqlite3
 
+import re
+
 import pytest
 
 from broker import MESSAGING, channel, event, subscription
@@ -147,7 +149,7 @@ def test_quarantined_ones(serve, tmp_path):
 # ---- deliveries ----
 
 
-def test_a_delivery_fails_is_parked_and_recovers(serve, sink):
+def test_a_delivery_fails_is_parked_and_recovers(serve, sink, leat):
     broker = serve([channel("orders"), subscription("s", "orders", sink.url, retry=2)])
     broker.may_lose = True  # what is parked in memory
     sink.default = Reply(503)
@@ -156,6 +158,7 @@ def test_a_delivery_fails_is_parked_and_recovers(serve, sink):
     assert failed["type"] == "Warning" and sink.url in failed["message"] and "answered 503" in failed["message"] and failed["count"] == 3, failed
     parked = wait_event(broker, "EventsParked", name="s")
     assert parked["count"] == 1 and "leat dlq" in parked["message"]
+    assert re.search(r"^  \S+Z  3 +Warning +DeliveryFailed ", leat(broker, "describe", "subscription/s")[1], re.M)
     assert not [e for e in events(broker) if e["reason"] == "DeliveryRecovered"]
     sink.default = Reply(202)
     assert broker.post("orders", headers=event("2")).status == 202
