@@ -192,12 +192,15 @@ void table_insert(struct resource_table *t, struct entry *e)
     t->count++;
 }
 
-void table_take_out(struct resource_table *t, size_t i)
+void table_take_out(struct resource_table *t, size_t i, bool for_good)
 {
     struct entry *e = t->entries[i];
     memmove(&t->entries[i], &t->entries[i + 1], (t->count - i - 1) * sizeof *t->entries);
     t->count--;
     version_take(t, e, RESOURCE_DELETED, NULL);
+    e->told = false; /* of one that comes back the listener is told that it comes */
+    if (!for_good)
+        return;
     entry_cursor_leave(t, e);
     entry_free(e);
 }
@@ -414,7 +417,7 @@ enum err resource_delete(struct resource_table *t, const char *who, const struct
         return resource_owned(&e->public, d);
     enum err err = kept_write(t, who, e, e, NULL, d);
     if (err == OK)
-        table_take_out(t, lower(t, kind, ns, name));
+        table_take_out(t, lower(t, kind, ns, name), true);
     return err;
 }
 

@@ -72,7 +72,8 @@ struct resource_table {
 struct entry *table_find(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name);
 bool table_reserve(struct resource_table *t, size_t more);    /* room for so many; false: no memory */
 void table_insert(struct resource_table *t, struct entry *e); /* there is room */
-void table_take_out(struct resource_table *t, size_t i);
+/* Frees it, too, when it goes for good; else kept_absent has it, and may give it back. */
+void table_take_out(struct resource_table *t, size_t i, bool for_good);
 /* The next version, for a change that is done; the listener is told of it. `before`: resource_told_fn. */
 void table_version_take(struct resource_table *t, struct entry *e, const cJSON *before);
 /* Makes `object` a new one's, and looks at it, until entry_flatten. NULL: no memory. */
@@ -124,6 +125,8 @@ enum err kept_write(struct resource_table *t, const char *who, const struct entr
 enum err kept_version_reserve(struct resource_table *t, struct diag *d) must_check;
 /* The identity that a file's object had before its file went away; NULL when there is none. It stays in the map. */
 struct entry *kept_absent(const struct resource_table *t, const struct kind *kind, const char *ns, const char *name);
+/* From now on the entry, which is or will be none of the others any more, is such an identity. false: no memory. */
+bool kept_absent_put(struct resource_table *t, struct entry *e) must_check;
 /* Takes the identity out of the map: of the entry itself, or of one in its place, which is freed. */
 void kept_absent_forget(struct resource_table *t, const struct entry *e);
 

@@ -38,6 +38,16 @@ struct entry *kept_absent(const struct resource_table *t, const struct kind *kin
     return e;
 }
 
+bool kept_absent_put(struct resource_table *t, struct entry *e)
+{
+    const struct resource *r = &e->public;
+    struct buf key;
+    absent_key(r->kind, r->namespace_name, r->name, &key);
+    bool good = buf_error(&key) == OK && map_add(&t->absent, buf_slice(&key), e) == OK;
+    buf_fini(&key);
+    return good;
+}
+
 void kept_absent_forget(struct resource_table *t, const struct entry *e)
 {
     const struct resource *r = &e->public;
@@ -355,12 +365,10 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
 {
     struct resource_table *t = l->table;
     struct entry *e = calloc(1, sizeof *e);
-    struct buf key;
     uint64_t version = t->version; /* also of one that was not valid: it has changed */
     const char *stored = metadata_text(object, "resourceVersion");
     if (!quarantined && decimal_parse(slice_str(stored), t->version, &version) != OK)
         version = t->version;
-    absent_key(kind, row->namespace_name, row->name, &key);
     char *origin = row->origin ? text_of(row->origin) : NULL;
     cJSON *flat = NULL;
     bool good = e && (origin || !row->origin) && read_managed(e, row->managed) && read_others(e, row->others, object) &&
@@ -379,9 +387,8 @@ static enum err add_entry(struct load *l, const struct store_row *row, const str
         if (!row->absent)
             table_insert(t, e);
         else
-            good = buf_error(&key) == OK && map_add(&t->absent, buf_slice(&key), e) == OK;
+            good = kept_absent_put(t, e);
     }
-    buf_fini(&key);
     cJSON_Delete(object);
     if (good)
         return OK;

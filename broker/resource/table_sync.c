@@ -113,18 +113,28 @@ static void keep_change(struct sync *s, const struct change *c)
     k->origin = origin;
 }
 
-static void keep_vanished(struct sync *s)
+/* Whether nobody has seen it go, what goes now: it may be a file that was forgotten. */
+static bool went_unseen(const struct resource_table *t)
+{
+    return t->plans == 0;
+}
+
+/* false: no memory. */
+static bool keep_vanished(struct sync *s)
 {
     struct resource_table *t = s->table;
     for (size_t i = 0; i < t->count; i++) {
-        const struct entry *e = t->entries[i];
+        struct entry *e = t->entries[i];
         if (!e->origin || e->seen)
             continue;
+        if (went_unseen(t) && !kept_absent_put(t, e))
+            return false;
         struct store_change *k = &s->kept[s->kept_count++];
         *k = kept_change(e->origin, e, e, NULL);
-        k->absent = t->plans == 0; /* nobody has seen it go: it may be a file that was forgotten */
+        k->absent = went_unseen(t);
         s->version++;
     }
+    return true;
 }
 
 static enum err keep(struct sync *s, struct problems *p)
@@ -136,7 +146,8 @@ static enum err keep(struct sync *s, struct problems *p)
     s->version = s->table->version;
     for (size_t i = 0; i < s->manifest->count; i++)
         keep_change(s, &s->changes[i]);
-    keep_vanished(s);
+    if (!keep_vanished(s))
+        return ERR_NOMEM;
     enum err e = s->table->store ? store_write(s->table->store, s->kept, s->kept_count, s->version, &d) : OK;
     if (e != OK && problem_add(p, false, NULL, (struct place){0, 0}, NULL, NULL, d.text) != OK)
         e = ERR_NOMEM;
@@ -174,7 +185,7 @@ static void commit_all(struct sync *s)
     for (size_t i = t->count; i > 0; i--) {
         struct entry *e = t->entries[i - 1];
         if (e->origin && !e->seen)
-            table_take_out(t, i - 1);
+            table_take_out(t, i - 1, !went_unseen(t));
         else
             e->seen = false;
     }
@@ -183,6 +194,10 @@ static void commit_all(struct sync *s)
 
 static void give_up(struct sync *s)
 {
+    struct resource_table *t = s->table;
+    for (size_t i = 0; i < t->count && went_unseen(t); i++)
+        if (t->entries[i]->origin && !t->entries[i]->seen)
+            kept_absent_forget(t, t->entries[i]); /* it stays, and its identity with it */
     for (size_t i = 0; s->changes && i < s->manifest->count; i++) {
         struct change *c = &s->changes[i];
         if (c->old)

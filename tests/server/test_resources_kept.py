@@ -191,6 +191,20 @@ def test_a_file_that_was_forgotten_brings_the_same_objects_back(start):
     assert back == {**was, "generation": 2}
 
 
+def test_a_file_that_a_start_lacked_may_come_while_it_runs(start, sink):
+    """Who sees that the folder was the wrong one gives the right one, and need not start once more."""
+    objects = [channel("a"), subscription("s", "a", sink.url)]
+    broker = start(objects)
+    was = [identity(get(broker, CHANNELS, "a")), identity(get(broker, SUBSCRIPTIONS, "s"))]
+    broker = start([])
+    assert broker.ask("GET", f"{CHANNELS}/a").status == 404
+    assert "applied" in broker.reload(objects)
+    assert [identity(get(broker, CHANNELS, "a")), identity(get(broker, SUBSCRIPTIONS, "s"))] == was
+    assert "applied" in broker.reload([])
+    assert "applied" in broker.reload(objects)
+    assert identity(get(broker, CHANNELS, "a"))["uid"] != was[0]["uid"]
+
+
 def test_a_file_that_was_taken_away_while_it_ran_does_not(start):
     broker = start([channel("a")])
     was = identity(get(broker, CHANNELS, "a"))
