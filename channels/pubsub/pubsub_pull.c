@@ -179,6 +179,7 @@ static void pull(struct bus_subscription *s, bool at_once)
     if (room == 0)
         return;
     s->asked = room < s->pull_max ? (unsigned)room : s->pull_max;
+    s->rested = false;
     s->long_pull = !at_once;
     s->pulling = true;
     ++*(s->long_pull ? &l->longs : &l->shorts);
@@ -357,7 +358,8 @@ static void close_go_on(struct bus_subscription *s)
 void pub_tend(struct bus_subscription *s)
 {
     pthread_mutex_lock(&s->lanes.lock);
-    bool close = s->abroad.close, drained = s->lanes.stream_count > 0 || s->count, held = s->lanes.held > 0;
+    bool streams = s->lanes.stream_count > 0, drained = streams || s->count, held = s->lanes.held > 0;
+    bool close = s->abroad.close;
     bool counted_out = s->count && s->lanes.held >= PUB_HELD_MAX;
     s->count &= !counted_out; /* there are more than it can hold: unknown */
     bool wants = room_of(s) > 0;
@@ -367,13 +369,16 @@ void pub_tend(struct bus_subscription *s)
         return;
     }
     pub_settled(s);
+    s->rested |= !streams;
     if (drained)
         loop_timer_stop(loop_of(s), &s->linger);
     else if ((held || s->pulling) && !loop_timer_armed(&s->linger))
         loop_timer_start(loop_of(s), &s->linger, PUB_LINGER_NS);
     if (!wants || s->pulling || !list_empty(&s->turn) || loop_now_ns(loop_of(s)) < s->again_ns)
         return;
-    list_push_back(&s->home->waiting, &s->turn);
+    /* Who asks for a list of parked events waits for some seconds only. */
+    struct list *line = &s->home->waiting;
+    list_insert_after(s->rested && streams ? line : line->prev, &s->turn);
     loop_defer(loop_of(s), &s->home->turn);
 }
 

@@ -51,6 +51,7 @@ struct bus_subscription {
     struct list calls;  /* renewals and hand-backs under way */
     struct pubsub_call *pull, *ack;
     bool pulling, long_pull, acking_now, closing;
+    bool rested;              /* nobody drained it since the last pull: it is pulled before those that take turns */
     unsigned asked, pull_max; /* messages of the pull under way; and at most, as answers may be only so large */
     unsigned empties;         /* short pulls in a row that found nothing */
     uint64_t numbers, again_ns, ack_again_ns;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the Pub/Sub bus promises beyond the contract, on a real service that tests/real starts and names in
- * LEAT_PUBSUB: how much a subscription holds at most; and that it keeps its word when each allocation of control, or of
- * a data loop, fails in turn. `channels_contract_pubsub_faults WORD` runs the cases whose name holds WORD.
+ * LEAT_PUBSUB: how much a subscription holds at most; whose turn it is; and that it keeps its word when each allocation
+ * of control, or of a data loop, fails in turn. `channels_contract_pubsub_faults WORD` runs the cases whose name holds
+ * WORD.
  */
 #include "../bus/contract.c"
 
-#include "channels/pubsub/pubsub_bus.h"
+#include "channels/pubsub/pubsub_subscription.h"
 #include "tests/lib/children.h"
 #include "tests/lib/fault.h"
 
@@ -173,6 +174,70 @@ static void test_an_answer_that_is_too_large_is_asked_for_in_parts(void **state)
     tap_close(&t);
 }
 
+/* ---- whose turn it is ---- */
+
+struct line { /* of those that wait for a pull on loop 0 */
+    struct pub_loop *loop;
+    unsigned length;
+    const struct bus_subscription *first;
+};
+
+/* As if all pulls that may be under way were. */
+static void line_holds(void *arg)
+{
+    struct line *l = arg;
+    l->loop->longs += PUB_LONG_MAX;
+    l->loop->shorts += PUB_SHORT_MAX;
+}
+
+static void line_goes_on(void *arg)
+{
+    struct line *l = arg;
+    l->loop->longs -= PUB_LONG_MAX;
+    l->loop->shorts -= PUB_SHORT_MAX;
+    loop_defer(l->loop->loop, &l->loop->turn);
+}
+
+static void line_look(void *arg)
+{
+    struct line *l = arg;
+    l->length = 0;
+    list_each(at, tmp, &l->loop->waiting)
+        l->length++;
+    l->first = l->length ? container_of(l->loop->waiting.next, struct bus_subscription, turn) : NULL;
+}
+
+static unsigned length(struct rig *r, struct line *l)
+{
+    rig_on(r, 0, line_look, l);
+    return l->length;
+}
+
+/* Else a list of parked events would take as long as a turn of a thousand subscriptions. */
+static void test_one_that_nobody_drained_comes_before_those_that_take_turns(void **state)
+{
+    struct rig *r = *state;
+    struct line l = {.loop = &((struct pub_bus *)r->bus)->loops[0]};
+    struct bus_channel *c = rig_channel(r, "ns/c");
+    struct bus_subscription *old = rig_subscribe_with(r, c, "old", "order=none"),
+                            *fresh = rig_subscribe_with(r, c, "fresh", "order=none");
+    struct tap t, u;
+    tap_drain(r, old, 0, &t);
+    rig_append(r, 0, c, "1", NULL);
+    rig_until(r, tap_acked(&t) == 1);
+    rig_on(r, 0, line_holds, &l);
+    rig_append(r, 0, c, "2", NULL); /* ends the pull that waits */
+    rig_until(r, length(r, &l) == 1);
+    assert_ptr_equal(l.first, old);
+    tap_drain(r, fresh, 0, &u);
+    rig_until(r, length(r, &l) == 2);
+    assert_ptr_equal(l.first, fresh);
+    rig_on(r, 0, line_goes_on, &l);
+    rig_until(r, tap_acked(&t) == 2 && tap_acked(&u) == 2);
+    tap_close(&t);
+    tap_close(&u);
+}
+
 /* ---- no memory ---- */
 
 /* Waits for an operation that may fail for want of memory. */
@@ -322,6 +387,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         CASE(test_control_without_memory, soon),
+        CASE(test_one_that_nobody_drained_comes_before_those_that_take_turns, late),
         CASE(test_a_loop_without_memory_1, soon),
         CASE(test_a_loop_without_memory_2, soon),
         CASE(test_a_loop_without_memory_3, soon),
