@@ -15,14 +15,23 @@
 
 /* ---- how much a subscription holds ---- */
 
+#define HOARD_MAX (2 * PUB_HELD_MAX)
+
+struct hoarded {
+    struct bus_token token;
+    bool revoked;
+};
+
 /* A stream that keeps all it gets until it is told how many of them to settle. */
 struct hoard {
     struct rig *r;
     struct bus_subscription *s;
     struct bus_stream *stream;
-    struct bus_token *tokens; /* PUB_HELD_MAX of them: a ring */
+    struct hoarded *items; /* HOARD_MAX of them: by their coming */
     atomic_uint came, settled;
-    unsigned most; /* that may be unsettled at once, or the program ends */
+    atomic_uint revoked; /* those whose lease ran out, as on a machine that is crowded: they come again */
+    atomic_uint gone;    /* of these, those that would have to be settled yet */
+    unsigned most;       /* that may be unsettled at once, or the program ends */
     unsigned settle;
 };
 
@@ -32,15 +41,28 @@ static void hoard_deliver(void *arg, struct bus_stream *stream, const struct ce_
     struct hoard *h = arg;
     (void)stream, (void)event, (void)attempt;
     unsigned came = atomic_load(&h->came);
-    must(came - atomic_load(&h->settled) < h->most);
-    h->tokens[came % PUB_HELD_MAX] = token;
+    must(came < HOARD_MAX && came - atomic_load(&h->settled) - atomic_load(&h->gone) < h->most);
+    h->items[came] = (struct hoarded){.token = token};
     atomic_store(&h->came, came + 1);
 }
 
 static void hoard_revoked(void *arg, struct bus_stream *stream, struct bus_token token)
 {
-    (void)arg, (void)stream, (void)token;
-    must(NULL == "a lease is renewed while the entry is here");
+    struct hoard *h = arg;
+    unsigned n = atomic_load(&h->settled), came = atomic_load(&h->came);
+    (void)stream;
+    while (n < came && (h->items[n].revoked || h->items[n].token.a != token.a || h->items[n].token.b != token.b))
+        n++;
+    must(n < came);
+    h->items[n].revoked = true;
+    atomic_fetch_add(&h->gone, 1);
+    atomic_fetch_add(&h->revoked, 1);
+}
+
+/* That came, each once. */
+static unsigned hoard_events(struct hoard *h)
+{
+    return atomic_load(&h->came) - atomic_load(&h->revoked);
 }
 
 static void hoard_attach(void *arg)
@@ -57,7 +79,10 @@ static void hoard_settle_here(void *arg)
     for (; h->settle > 0; h->settle--) {
         unsigned n = atomic_fetch_add(&h->settled, 1);
         must(n < atomic_load(&h->came));
-        h->r->ops->settle(h->r->bus, h->stream, h->tokens[n % PUB_HELD_MAX], BUS_ACK);
+        if (h->items[n].revoked)
+            atomic_fetch_sub(&h->gone, 1);
+        else
+            h->r->ops->settle(h->r->bus, h->stream, h->items[n].token, BUS_ACK);
     }
 }
 
@@ -69,8 +94,8 @@ static void hoard_settle(struct hoard *h, unsigned n)
 
 static void hoard_open(struct rig *r, struct hoard *h, unsigned most, struct bus_channel **c)
 {
-    *h = (struct hoard){.r = r, .most = most, .tokens = calloc(PUB_HELD_MAX, sizeof *h->tokens)};
-    must(h->tokens);
+    *h = (struct hoard){.r = r, .most = most, .items = calloc(HOARD_MAX, sizeof *h->items)};
+    must(h->items);
     *c = rig_channel(r, "ns/c");
     h->s = rig_subscribe_with(r, *c, "s", "order=none");
     rig_on(r, 0, hoard_attach, h);
@@ -79,7 +104,7 @@ static void hoard_open(struct rig *r, struct hoard *h, unsigned most, struct bus
 static void hoard_close(struct hoard *h)
 {
     rig_stop(h->r); /* what it holds goes back */
-    free(h->tokens);
+    free(h->items);
 }
 
 struct flood {
@@ -146,12 +171,12 @@ static void test_a_subscription_holds_so_many_bytes_at_most(void **state)
     hoard_open(r, &h, most, &c);
     struct bus_subscription *other = rig_subscribe_with(r, c, "t", "order=none");
     struct tap t;
-    flood(r, c, EVENTS, 12, EVENT);
-    rig_until(r, atomic_load(&h.came) >= full);
     tap_drain(r, other, 0, &t);
+    flood(r, c, EVENTS, 12, EVENT);
+    rig_until(r, hoard_events(&h) >= full);
     rig_until(r, tap_count(&t) >= EVENTS); /* meanwhile it could have had all, too */
     tap_close(&t);
-    while (atomic_load(&h.came) < EVENTS) {
+    while (hoard_events(&h) < EVENTS) {
         hoard_settle(&h, atomic_load(&h.came) - atomic_load(&h.settled));
         rig_turn(r);
     }
