@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """core/v1 Events of what happens to a resource, as the real kubectl shows them, and on the wire. Every check with kubectl runs a new one and an old one."""
 
-import sqlite3
-
 import re
+import sqlite3
 
 import pytest
 
