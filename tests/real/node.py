@@ -223,7 +223,7 @@ def command_line(cls, doc, more=None):
     cls.keeps = True
     node = cls(m.folder, m.port, dict(s.split("=", 1) for s in m.set)) if o.verb == "start" else cls.attach(m.folder)
     if o.verb != "status":
-        getattr(node, o.verb)()
+        getattr(node, "close" if o.verb == "stop" else o.verb)()  # with all that was started beside it
     for name, where in node.doors().items():
         print(f"{name:15} {where}")
     print(f"{'pid':15} {node.pid if node.running() else 'not running'}")
