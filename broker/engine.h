@@ -89,8 +89,9 @@ struct engine_channel {
     bool verified;                /* it is to be asked about before it is ready */
     bool provisioned;
     bool mended;        /* by the plan being applied: told when that is in force */
-    _Atomic bool ready; /* provisioned, and its subscriptions are there: what it takes, none of them misses; a later
-                           plan may find the bus willing while the loops look */
+    _Atomic bool ready; /* provisioned, and its subscriptions are there: what it takes, none of them misses, but those
+                           that the bus could not make, which are not Ready and begin later; a later plan may find the
+                           bus willing while the loops look */
     bool wanted;        /* in the plan being applied */
     bool moved;         /* not wanted, but its key is, on another bus */
     unsigned users;     /* replays that read it, and questions about it: it stays until they have ended */
