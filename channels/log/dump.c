@@ -67,6 +67,7 @@ struct dump {
     struct log_store *store;
     const struct log_dump_query *query;
     struct names names;
+    uint64_t next; /* the lowest sequence that is to come */
     bool (*event)(void *arg, const struct log_dump_event *e);
     void *arg;
 };
@@ -77,7 +78,8 @@ static bool give(struct dump *k, const struct log_view *view, enum err *e, struc
     const struct log_dump_query *q = k->query;
     const struct log_record *r = &view->record;
     const struct ce_event *event = NULL;
-    assert(r->sequence >= q->from && *e == OK);
+    assert(r->sequence >= k->next && *e == OK);
+    k->next = r->sequence + 1;
     if (q->to && r->sequence > q->to)
         return false;
     if (r->kind != LOG_EVENT || r->wall_ns < q->from_wall_ns || r->wall_ns >= q->to_wall_ns)
@@ -104,7 +106,7 @@ static enum err dump(struct dump *k, struct diag *d)
     enum err e = number_of(&k->names, q->channel, &channel, d);
     if (e != OK)
         return e;
-    uint64_t from = q->from;
+    uint64_t from = k->next;
     if (q->from_wall_ns != INT64_MIN) {
         const uint64_t by_time = log_store_seek_time(k->store, channel, q->from_wall_ns);
         from = by_time > from ? by_time : from;
@@ -124,14 +126,20 @@ enum err log_dump(const char *dir, const struct log_dump_query *q,
                   bool (*event)(void *arg, const struct log_dump_event *e), void *arg, uint64_t *lost, struct diag *d)
 {
     char path[INSPECT_PATH_MAX];
-    struct dump k = {.query = q, .event = event, .arg = arg};
+    struct dump k = {.query = q, .event = event, .arg = arg, .next = q->from};
     assert(dir && q && event && lost);
-    enum err e = inspect_open(dir, path, &k.store, d);
-    if (e != OK)
-        return e;
-    e = dump(&k, d);
-    *lost = log_store_lost(k.store);
-    names_fini(&k.names);
-    log_store_close(k.store);
+    enum err e;
+    *lost = 0;
+    do { /* again from there when a server has meanwhile given back or rewritten what is read */
+        e = inspect_open(dir, path, &k.store, d);
+        if (e != OK)
+            return e;
+        e = dump(&k, d);
+        uint64_t missing = log_store_lost(k.store);
+        *lost = missing > *lost ? missing : *lost;
+        names_fini(&k.names);
+        k.names = (struct names){0};
+        log_store_close(k.store);
+    } while (e == ERR_CLOSED);
     return e;
 }

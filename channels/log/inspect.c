@@ -16,6 +16,8 @@
 #include "slot.h"
 #include "store_parts.h"
 
+#define LOOKS_MAX 5 /* while a server gives back or rewrites what is read */
+
 struct usage { /* of one channel in one segment */
     uint32_t channel;
     size_t segment; /* its index */
@@ -325,8 +327,8 @@ static enum err give_cursors(struct look *k)
     return OK;
 }
 
-enum err log_inspect(const char *dir, bool backlogs, log_progress_fn *progress, void *arg, struct log_inspect **out,
-                     struct diag *d)
+static enum err look_once(const char *dir, bool backlogs, log_progress_fn *progress, void *arg,
+                          struct log_inspect **out, struct diag *d)
 {
     char path[INSPECT_PATH_MAX];
     unsigned char id[LOG_ID_BYTES] = {0};
@@ -358,9 +360,19 @@ enum err log_inspect(const char *dir, bool backlogs, log_progress_fn *progress, 
         *out = k.out;
     else
         log_inspect_free(k.out);
-    return e == ERR_NOMEM ? diag_set(d, e, "out of memory")
-           : e == ERR_IO  ? diag_set(d, e, "%s cannot be read", path)
-                          : e;
+    return e == ERR_NOMEM    ? diag_set(d, e, "out of memory")
+           : e == ERR_IO     ? diag_set(d, e, "%s cannot be read", path)
+           : e == ERR_CLOSED ? diag_set(d, e, "segments of %s went while they were read; try again", path)
+                             : e;
+}
+
+enum err log_inspect(const char *dir, bool backlogs, log_progress_fn *progress, void *arg, struct log_inspect **out,
+                     struct diag *d)
+{
+    enum err e = ERR_CLOSED;
+    for (int looks = 0; e == ERR_CLOSED && looks < LOOKS_MAX; looks++)
+        e = look_once(dir, backlogs, progress, arg, out, d);
+    return e;
 }
 
 void log_inspect_free(struct log_inspect *i)

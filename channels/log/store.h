@@ -132,7 +132,9 @@ struct log_view { /* slices valid until the reader's next call */
 enum err log_reader_new(struct log_store *s, uint32_t channel, uint64_t from, struct log_reader **out) must_check;
 void log_reader_free(struct log_reader *r); /* NULL is fine */
 /* The next one. ERR_PENDING: none so far, and none was up to what log_store_committed said before the call. ERR_IO:
- * cannot be read now. Damage is skipped; a notice was given at open or is given now, and log_store_lost counts it. */
+ * cannot be read now. ERR_CLOSED: who writes this log, which is only read here, has given back or rewritten what was
+ * there: it is to be opened again. Damage is skipped; a notice was given at open or is given now, and log_store_lost
+ * counts it. */
 enum err log_reader_next(struct log_reader *r, struct log_view *out) must_check;
 /* Moves it; costs as much as a new one without its memory. */
 void log_reader_seek(struct log_reader *r, uint64_t from);

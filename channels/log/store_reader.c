@@ -154,7 +154,7 @@ static enum err enter(struct log_reader *r)
     }
     log_store_unlock(s);
     if (e)
-        return e == ERR_PENDING || e == ERR_NOMEM ? e : ERR_IO;
+        return e == ERR_PENDING || e == ERR_NOMEM || e == ERR_CLOSED ? e : ERR_IO;
     if (r->next < r->segment->first)
         r->next = r->segment->first;
     if (r->channel != 0 || r->next > r->segment->first || r->since_ns != INT64_MIN)

@@ -45,6 +45,16 @@ void log_segment_unref(struct log_store *s, struct log_segment *g)
     free(g);
 }
 
+/* Of a log that is in use, and is only looked at: another has taken its place since. */
+static bool is_replaced(struct log_store *s, const struct log_segment *g)
+{
+    unsigned char bytes[LOG_SEGMENT_HEAD];
+    struct log_head head;
+    size_t got = 0;
+    return s->read_only && s->disk->ops->read(s->disk, g->file, bytes, sizeof bytes, 0, &got, NULL) == OK &&
+           got == sizeof bytes && log_head_decode(bytes, &head, NULL) == OK && memcmp(bytes, g->head, sizeof bytes);
+}
+
 enum err log_segment_enter(struct log_store *s, struct log_segment *g, struct diag *d)
 {
     assert(g->refs > 0);
@@ -54,7 +64,12 @@ enum err log_segment_enter(struct log_store *s, struct log_segment *g, struct di
         char path[STORE_PATH_MAX];
         enum err e = s->disk->ops->open(s->disk, log_store_path(s, g->name, ".seg", path), DISK_READ, &g->file, d);
         if (e)
-            return e;
+            return e == ERR_NOTFOUND && s->read_only ? ERR_CLOSED : e;
+        if (is_replaced(s, g)) {
+            s->disk->ops->close(s->disk, g->file);
+            g->file = NULL;
+            return ERR_CLOSED;
+        }
     }
     g->readers++;
     g->refs++;

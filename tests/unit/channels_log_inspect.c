@@ -632,6 +632,112 @@ static void damage_is_left_out_and_counted(void **state)
     assert_int_equal(t->lost, 1);
 }
 
+/* ---- beside a server that gives disk back meanwhile ---- */
+
+/* The oldest go whole, and of the others one in so many stays. */
+#define OLDEST 1000
+static uint64_t apart;
+
+static bool stays(uint64_t sequence)
+{
+    return sequence > OLDEST && sequence % apart == 0;
+}
+
+static bool is_wanted(void *arg, const struct log_view *event)
+{
+    (void)arg;
+    return stays(event->record.sequence);
+}
+
+static bool is_needed(void *arg, uint32_t channel, uint64_t first, uint64_t last)
+{
+    (void)arg, (void)channel;
+    return last / apart * apart >= first && last > OLDEST;
+}
+
+static void reclaim(struct tools *t)
+{
+    struct log_reclaimed done;
+    const struct log_policy policy = {
+        .needed = is_needed, .wanted = is_wanted, .below = log_store_committed(t->rig.store) + 1};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(log_store_reclaim(t->rig.store, &policy, &done), OK);
+}
+
+/* The first two of `sequences`: the last one, and how many are to be kept. */
+static bool count_kept(void *arg, const struct log_dump_event *e)
+{
+    struct tools *t = arg;
+    assert_true(e->sequence > t->sequences[0]);
+    t->sequences[0] = e->sequence;
+    t->sequences[1] += stays(e->sequence);
+    return true;
+}
+
+static bool count_and_reclaim(void *arg, const struct log_dump_event *e)
+{
+    struct tools *t = arg;
+    if (t->count++ == 0)
+        reclaim(t);
+    return count_kept(arg, e);
+}
+
+static void what_is_kept_is_dumped_while_the_rest_goes(void **state)
+{
+    struct tools *t = *state;
+    const struct log_dump_query q = {.from_wall_ns = INT64_MIN, .to_wall_ns = INT64_MAX};
+    apart = 500;
+    t->rig.segment_bytes = 512u << 10;
+    fill(t, 2000);
+    assert_int_equal(log_dump(t->rig.dir, &q, count_kept, t, &t->lost, &t->rig.diag), OK);
+    const uint64_t last = t->sequences[0], kept = t->sequences[1];
+    t->sequences[0] = t->sequences[1] = 0;
+    assert_int_equal(log_dump(t->rig.dir, &q, count_and_reclaim, t, &t->lost, &t->rig.diag), OK);
+    assert_int_equal(t->lost, 0);
+    assert_int_equal(t->sequences[0], last);
+    assert_int_equal(t->sequences[1], kept);
+    assert_true(kept >= 5 && t->count < 2000);
+}
+
+static bool reclaim_once(void *arg, uint64_t done, uint64_t total)
+{
+    struct tools *t = arg;
+    (void)done, (void)total;
+    if (t->count++ == 0)
+        reclaim(t);
+    return true;
+}
+
+static void what_is_in_it_is_told_while_it_goes(void **state)
+{
+    struct tools *t = *state;
+    struct rig *r = &t->rig;
+    struct slot s;
+    struct buf value;
+    const struct ce_event *event = rig_event(1, 10);
+    apart = 5000;
+    r->segment_bytes = 1u << 20; /* of more records than are read without a word of progress */
+    const uint64_t first = fill(t, 1);
+    slot_init(&s, first, false);
+    assert_int_equal(slot_push(&s, first, event, 100), OK);
+    assert_int_equal(slot_push(&s, first + 30000, event, 100), OK);
+    (void)slot_take(&s);
+    slot_acknowledge(&s, slot_take(&s));
+    buf_init(&value, 4096);
+    slot_ledger_put(&s, 1, first + 30001, NULL, &value);
+    for (unsigned i = 0; i < 30000; i++)
+        assert_true(rig_append(r, 1, i, 10) > 0);
+    put_cursor(r, 2, 1, "worker", buf_slice(&value));
+    assert_true(rig_commit(r));
+    assert_int_equal(log_inspect(r->dir, true, reclaim_once, t, &t->seen, &r->diag), OK);
+    assert_true(t->count > 0);
+    assert_true(t->seen->segments[0].compacted || t->seen->segments[1].compacted);
+    assert_int_equal(t->seen->lost, 0);
+    slot_fini(&s);
+    buf_fini(&value);
+    ce_event_unref(event);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -660,6 +766,8 @@ int main(void)
         TEST(events_come_in_order_with_their_channels),
         TEST(a_part_of_them),
         TEST(damage_is_left_out_and_counted),
+        TEST(what_is_kept_is_dumped_while_the_rest_goes),
+        TEST(what_is_in_it_is_told_while_it_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
