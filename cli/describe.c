@@ -23,6 +23,8 @@ static const char *text_of(const cJSON *o, const char *name)
 static void print_map(const char *head, const cJSON *map)
 {
     const cJSON *each;
+    if (!cJSON_IsObject(map))
+        return;
     cJSON_ArrayForEach(each, map) {
         if (strcmp(each->string, "kubectl.kubernetes.io/last-applied-configuration") == 0)
             continue;
@@ -111,7 +113,7 @@ static void print_all(const struct kind *k, const cJSON *object, const cJSON *ev
     if (*url)
         printf("%-14s%s\n", "URL:", url);
     print_part("Spec:", member(object, "spec"));
-    const cJSON *hidden = secret ? member(object, "data") : NULL;
+    const cJSON *hidden = secret && cJSON_IsObject(member(object, "data")) ? member(object, "data") : NULL;
     cJSON_ArrayForEach(each, hidden)
         printf("  %s: %zu bytes of base64\n", each->string,
                cJSON_GetStringValue(each) ? strlen(each->valuestring) : (size_t)0);

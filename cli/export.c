@@ -22,7 +22,7 @@ struct export
 
 static void keep_only(cJSON *object, const char *const *names)
 {
-    for (cJSON *each = object ? object->child : NULL, *next; each; each = next) {
+    for (cJSON *each = cJSON_IsObject(object) ? object->child : NULL, *next; each; each = next) {
         bool kept = false;
         next = each->next;
         for (const char *const *n = names; *n && !kept; n++)

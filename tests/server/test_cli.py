@@ -423,6 +423,20 @@ def test_wait_where_an_object_has_no_name(run, sink, items):
     assert code == 1 and not out and "an object has no name" in err, (code, out, err)
 
 
+@pytest.mark.parametrize(
+    "words, answer",
+    [
+        (["export", "channels"], {"items": [{"metadata": [1]}]}),
+        (["describe", "channel/a"], {"metadata": {"labels": ["x"], "annotations": [1]}, "data": ["y"]}),
+        (["describe", "secret/a"], {"metadata": {}, "data": ["y"]}),
+    ],
+)
+def test_a_list_where_a_map_is_expected(run, sink, words, answer):
+    sink.default = Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+    code, out, err = run(*words, env={"LEAT_SERVER": sink.url})
+    assert code == 0 and out and "null" not in out, (code, out, err)
+
+
 def test_standard_output_that_is_closed(leat_binary):
     """Its number is not that of the first file that is opened."""
     done = subprocess.run(["sh", "-c", 'exec "$0" version >&-', leat_binary], stderr=subprocess.PIPE)
