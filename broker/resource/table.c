@@ -332,8 +332,8 @@ enum err resource_create(struct resource_table *t, const char *who, const struct
 static bool is_stale(const struct entry *e, const cJSON *object)
 {
     const char *version = metadata_text(object, "resourceVersion"), *uid = metadata_text(object, "uid");
-    return (version && strcmp(version, metadata_text(e->public.object, "resourceVersion")) != 0) ||
-           (uid && strcmp(uid, e->public.uid) != 0);
+    return (version && *version && strcmp(version, metadata_text(e->public.object, "resourceVersion")) != 0) ||
+           (uid && *uid && strcmp(uid, e->public.uid) != 0);
 }
 
 /* All of a replacement but the store; *changed false: there is nothing to do. */

@@ -212,6 +212,7 @@ CASES = {
     "update of nothing": [A, SETTLED, put(CHANNELS + "/a", changed(1))],
     "update from an old version": [A, patch(CHANNELS + "/a", RETRY), put(CHANNELS + "/a", old_version)],
     "update without a version": [A, put(CHANNELS + "/a", without_version)],
+    "update of core with an empty version": [*named_maps("a"), put(MAPS + "/a", {**config(more="1"), "metadata": {"name": "a", "resourceVersion": "", "uid": ""}})],
     "update of core without a version": [*named_maps("a"), put(MAPS + "/a", config(more="1"))],
     "update of what is not there": [put(CHANNELS + "/a", channel())],
     "update of what is not there, with a version": [put(CHANNELS + "/a", channel(resourceVersion="5"))],
