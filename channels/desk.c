@@ -44,12 +44,23 @@ static enum err stop_new(struct desk *desk)
     return OK;
 }
 
+static void seen(struct round *r);
+
 static void stop_go_on(struct desk *desk)
 {
     if (!desk->stopping || desk->stopped || round_running(&desk->stop->round))
         return;
-    if (atomic_load(&desk->pending) == 0 && desk->how->left(desk) == 0)
+    if (!desk->seen)
+        round_start(&desk->stop->round, NULL, seen);
+    else if (atomic_load(&desk->pending) == 0 && desk->how->left(desk) == 0)
         round_start(&desk->stop->round, NULL, stopped);
+}
+
+static void seen(struct round *r)
+{
+    struct desk *desk = container_of(r, struct desk_stop, round)->desk;
+    desk->seen = true;
+    stop_go_on(desk);
 }
 
 bool desk_stop(struct desk *desk, struct bus_op *op)

@@ -7,8 +7,9 @@
  *     any thread ── leaves something, desk_call ──→ look ──→ notices are told ──→ a stop goes on
  *     control ───── each second: tick ──────────────↑
  *
- * A stop: new work is refused from the call on (desk_closed). When no append is under way and nothing else is left of
- * what the bus waits for, the loops are gone by once, so that no letter of theirs is on its way, and stop has ended.
+ * A stop: new work is refused from the call on (desk_closed). The loops are gone by once, since one may have found it
+ * open a moment before; when then no append is under way and nothing else is left of what the bus waits for, they are
+ * gone by once more, so that no letter of theirs is on its way, and stop has ended.
  *
  * Appends under way are counted, for the stop, for the release of their channel, and as bytes against a bound.
  *
@@ -45,6 +46,7 @@ struct desk {
     struct loop_timer tick;
     struct desk_stop *stop; /* owned */
     bool stopping, stopped;
+    bool seen;               /* every loop has seen that it is closed: no append begins any more */
     struct bus_op *stop_ops; /* chained by owner */
     /* Any thread's. */
     atomic_bool closed;
