@@ -159,10 +159,31 @@ static void they_share_the_work(void **state)
     both_until(p, backlog(p->rig[0], p->s[0]) == 0);
 }
 
-/* What one settles while the other comes is not repeated by it, but for the last moment. */
-static void one_joins_under_load(void **state)
+static bool on_mock(const struct contract *c)
 {
-    struct pair *p = *state;
+    return strstr(c->params, "MOCK") != NULL;
+}
+
+static void mock_begin(void)
+{
+    kafka_mock_init(&mock, 2);
+    kafka_mock_topic(&mock, "ns", "c", PARTITIONS);
+}
+
+/* Another pair, on another mock: nothing is there that the one before made. */
+static void mocked_pair_anew(void **state)
+{
+    const struct contract *c = ((struct pair *)*state)->rig[0]->contract;
+    must(pair_teardown(state) == 0);
+    kafka_mock_fini(&mock);
+    mock_begin();
+    *state = (void *)(uintptr_t)c;
+    must(pair_setup(state) == 0);
+}
+
+/* How many of what one settles while the other comes are repeated by it. */
+static unsigned repeated_by_a_join(struct pair *p)
+{
     pair_subscribe(p, 0);
     pair_subscribe(p, 1);
     tap_drain(p->rig[0], p->s[0], 0, &p->tap[0]);
@@ -170,11 +191,46 @@ static void one_joins_under_load(void **state)
     tap_drain(p->rig[1], p->s[1], 0, &p->tap[1]);
     while (tap_count(&p->tap[1]) < 20) {
         pair_append(p, 0, 1);
-        assert_true(p->appended < EVENTS_MAX - 100);
+        must(p->appended < EVENTS_MAX - 100);
     }
     pair_append(p, 0, 50);
     both_until(p, all_acked(p));
-    assert_in_range(acked_twice(p), 0, TWICE_MAX);
+    return acked_twice(p);
+}
+
+/* None is, but for the last moment. On the mock that is luck: when who joins asks for its part (SyncGroup) before the
+ * leader has said what it is, the mock refuses, has it join once more, and refuses every commit until then, which Kafka
+ * takes. Then all comes again; so it may, but not each time. */
+#define JOINS_MAX 3
+
+static void joins(void **state, void (*before)(void))
+{
+    for (int i = 1;; i++) {
+        before();
+        unsigned repeated = repeated_by_a_join(*state);
+        if (repeated <= TWICE_MAX)
+            return;
+        if (i == JOINS_MAX || !on_mock(((struct pair *)*state)->rig[0]->contract))
+            fail_msg("%u of %u came twice", repeated, ((struct pair *)*state)->appended);
+        mocked_pair_anew(state);
+    }
+}
+
+static void as_it_is(void)
+{
+}
+
+static void one_joins_under_load(void **state)
+{
+    joins(state, as_it_is);
+}
+
+static void commits_are_slow(void)
+{
+    for (int32_t broker = 1; broker <= 2; broker++)
+        for (int i = 0; i < 100; i++)
+            must(!rd_kafka_mock_broker_push_request_error_rtts(mock.cluster, broker, 8 /* OffsetCommit */, 1,
+                                                               RD_KAFKA_RESP_ERR_NO_ERROR, 400));
 }
 
 /* The same where a commit takes 400 ms, twice KAFKA_COMMIT_MS: then there is always something new to be committed of
@@ -182,11 +238,7 @@ static void one_joins_under_load(void **state)
  * it would repeat what was settled in 600 ms and more, 300 events. */
 static void one_joins_while_commits_are_slow(void **state)
 {
-    for (int32_t broker = 1; broker <= 2; broker++)
-        for (int i = 0; i < 100; i++)
-            must(!rd_kafka_mock_broker_push_request_error_rtts(mock.cluster, broker, 8 /* OffsetCommit */, 1,
-                                                               RD_KAFKA_RESP_ERR_NO_ERROR, 400));
-    one_joins_under_load(state);
+    joins(state, commits_are_slow);
 }
 
 /* The first bus goes, as a process that is stopped. */
@@ -260,7 +312,7 @@ static void one_vanishes(void **state)
     char ready;
     first_leaves(p); /* it was never there */
     pair_subscribe(p, 1);
-    const char *address = getenv(strstr(p->rig[1]->contract->params, "MOCK") ? "LEAT_KAFKA_MOCK" : "LEAT_KAFKA");
+    const char *address = getenv(on_mock(p->rig[1]->contract) ? "LEAT_KAFKA_MOCK" : "LEAT_KAFKA");
     must(write(doomed.order, address, strlen(address)) == (ssize_t)strlen(address));
     must(read(doomed.done, &ready, 1) == 1);
     pair_append(p, 1, 40);
@@ -438,11 +490,6 @@ SHARED(shared_mock_long, "bootstrap.servers=$LEAT_KAFKA_MOCK session=6s topic.pa
 SHARED(shared_mock, "bootstrap.servers=$LEAT_KAFKA_MOCK session=3s topic.partitions=4")
 SHARED(shared_real, "bootstrap.servers=$LEAT_KAFKA prefix=$LEAT_PREFIX session=3s topic.partitions=4")
 
-static bool on_mock(const struct CMUnitTest *test)
-{
-    return test->initial_state == &shared_mock || test->initial_state == &shared_mock_long;
-}
-
 static void doomed_begin(const struct contract *c)
 {
     int order[2], done[2];
@@ -467,15 +514,13 @@ static void case_begin(const struct CMUnitTest *test)
     setenv("LEAT_PREFIX", prefix, 1);
     if (strstr(test->name, "vanishes"))
         doomed_begin(test->initial_state);
-    if (!on_mock(test))
-        return;
-    kafka_mock_init(&mock, 2);
-    kafka_mock_topic(&mock, "ns", "c", PARTITIONS);
+    if (on_mock(test->initial_state))
+        mock_begin();
 }
 
 static void case_end(const struct CMUnitTest *test)
 {
-    if (on_mock(test))
+    if (on_mock(test->initial_state))
         kafka_mock_fini(&mock);
 }
 
