@@ -197,15 +197,21 @@ const char *namespace_of(const struct invocation *in)
     return option_value(in, "namespace", "default");
 }
 
-void url_put_segment(struct buf *url, const char *text)
+/* Percent-coded, but for letters, digits and `plain`. */
+static void put_coded(struct buf *url, struct slice text, const char *plain)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 128 && (isalnum(c) || strchr("-._~:", c)))
-            buf_put_char(url, *text);
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c < 128 && (isalnum(c) || strchr(plain, c)))
+            buf_put_char(url, (char)c);
         else
             buf_printf(url, "%%%02X", c);
     }
+}
+
+void url_put_segment(struct buf *url, const char *text)
+{
+    put_coded(url, slice_str(text), "-._~:");
 }
 
 void object_url(struct buf *out, const char *server, const struct kind *kind, const char *namespace_name,
@@ -229,13 +235,7 @@ void url_put_query(struct buf *url, const char *name, struct slice value)
 {
     bool first = !url->len || !memchr(url->ptr, '?', url->len);
     buf_printf(url, "%c%s=", first ? '?' : '&', name);
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.ptr[i];
-        if (c < 128 && (isalnum(c) || strchr("-._~/:", c)))
-            buf_put_char(url, (char)c);
-        else
-            buf_printf(url, "%%%02X", c);
-    }
+    put_coded(url, value, "-._~/:");
 }
 
 int fail_with_status(const struct command *c, struct slice body)
@@ -308,6 +308,18 @@ const char *metadata_of(const cJSON *object, const char *name)
 {
     return cJSON_GetStringValue(
         cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), name));
+}
+
+const char *condition_of(const cJSON *object, const char *type)
+{
+    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status"), *each;
+    cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(status, "conditions")) {
+        const char *of = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "type")),
+                   *is = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "status"));
+        if (of && is && strcmp(of, type) == 0)
+            return is;
+    }
+    return NULL;
 }
 
 bool parse_reference(const struct invocation *in, const struct kind **kind, const char **name)

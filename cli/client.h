@@ -95,6 +95,8 @@ void api_say(struct client *cl, const char *url, int status, const cJSON *answer
 
 /* A text of the object's metadata ("name"), or NULL. */
 const char *metadata_of(const cJSON *object, const char *name);
+/* The status of the object's condition of that type ("True", "False", ...), or NULL. */
+const char *condition_of(const cJSON *object, const char *type);
 
 /* "KIND/NAME" or "KIND" "NAME" from operands: the kind, and the name or NULL. False (said) when there is no such kind.
  */

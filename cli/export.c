@@ -110,17 +110,8 @@ static int stage_of(const struct kind *k)
 /* A namespace that nobody has made says that in its status. */
 static bool is_declared(const struct kind *k, const cJSON *object)
 {
-    const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status"),
-                *conditions = cJSON_GetObjectItemCaseSensitive(status, "conditions"), *each;
-    if (stage_of(k) != 0)
-        return true;
-    cJSON_ArrayForEach(each, conditions) {
-        const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "type")),
-                   *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(each, "status"));
-        if (type && value && strcmp(type, "Declared") == 0 && strcmp(value, "False") == 0)
-            return false;
-    }
-    return true;
+    const char *declared = stage_of(k) == 0 ? condition_of(object, "Declared") : NULL;
+    return !declared || strcmp(declared, "False") != 0;
 }
 
 static void export_kind(struct export *x, const struct kind *k)

@@ -269,13 +269,8 @@ bool graph_kind(const struct kind *k)
 
 static const char *ready_of(const cJSON *object)
 {
-    const cJSON *each;
-    cJSON_ArrayForEach(each, member(member(object, "status"), "conditions")) {
-        const char *type = text_of(each, "type"), *status = text_of(each, "status");
-        if (type && status && strcmp(type, "Ready") == 0)
-            return strcmp(status, "True") == 0 ? "True" : strcmp(status, "False") == 0 ? "False" : "Unknown";
-    }
-    return NULL;
+    const char *status = condition_of(object, "Ready");
+    return !status ? NULL : strcmp(status, "True") == 0 ? "True" : strcmp(status, "False") == 0 ? "False" : "Unknown";
 }
 
 bool graph_read(struct graph *g, const struct kind *k, const cJSON *object)

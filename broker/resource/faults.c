@@ -47,21 +47,31 @@ const char *resource_report_condition(const struct resource *r)
     return NULL;
 }
 
+#define REFUSED "BusRefused"
+
+static const struct {
+    enum err err;
+    const char *reason;
+} reasons[] = {
+    {ERR_UNAVAILABLE, "BusUnavailable"}, /* it comes right by itself */
+    {ERR_TIMEOUT, "BusUnavailable"},     {ERR_DENIED, "NotAuthorized"},
+    {ERR_NOTFOUND, "NotFoundOnBus"},     {ERR_FULL, "BusFull"}, /* likewise, or somebody makes room */
+};
+
 const char *resource_report_reason(enum err err)
 {
-    switch (err) {
-    case ERR_UNAVAILABLE:
-    case ERR_TIMEOUT:
-        return "BusUnavailable"; /* it comes right by itself */
-    case ERR_DENIED:
-        return "NotAuthorized";
-    case ERR_NOTFOUND:
-        return "NotFoundOnBus";
-    case ERR_FULL:
-        return "BusFull"; /* likewise, or somebody makes room */
-    default:
-        return "BusRefused";
-    }
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (reasons[i].err == err)
+            return reasons[i].reason;
+    return REFUSED;
+}
+
+static bool is_report_reason(const char *reason)
+{
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (strcmp(reasons[i].reason, reason) == 0)
+            return true;
+    return strcmp(REFUSED, reason) == 0;
 }
 
 /* The same for what a key stands for: of a Flow the object, or its feed. */
@@ -174,13 +184,10 @@ static enum err remember(struct resource_table *t, const char *key, const char *
 /* Whether its condition is as some report left it: only one that was beyond the limit is not remembered. */
 static bool was_reported(const struct resource *r, const char *type)
 {
-    static const enum err errs[] = {ERR_UNAVAILABLE, ERR_DENIED, ERR_NOTFOUND, ERR_FULL, ERR_INVALID};
     cJSON *status = NULL;
     const cJSON *condition = resource_status(r, &status) ? condition_find(status, type) : NULL;
     const char *value = json_text(condition, "status"), *reason = json_text(condition, "reason");
-    bool reported = false;
-    for (size_t i = 0; value && reason && strcmp(value, "False") == 0 && i < sizeof errs / sizeof errs[0]; i++)
-        reported = reported || strcmp(reason, resource_report_reason(errs[i])) == 0;
+    bool reported = value && reason && strcmp(value, "False") == 0 && is_report_reason(reason);
     cJSON_Delete(status);
     return reported;
 }

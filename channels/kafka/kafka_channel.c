@@ -211,13 +211,13 @@ static enum err provision(struct kafka_bus *k, struct slice name, struct kafka_c
                           struct bus_channel **out, struct diag *d)
 {
     struct bus_channel *c = map_get(&k->channels, name);
+    const struct kafka_channel_settings *before = c ? &atomic_load(&c->rules)->settings : NULL;
     struct kafka_rules *rules = NULL;
-    if (c && !kafka_channel_settings_same_topics(&atomic_load(&c->rules)->settings, s)) {
+    if (c && !kafka_channel_settings_same_topics(before, s)) {
         kafka_channel_settings_fini(s);
         return diag_set(d, ERR_INVALID, "topic: the channel has another one, and cannot change it while it is there");
     }
-    if (c &&
-        kafka_channel_settings_same(&atomic_load(&c->rules)->settings, s)) { /* or what is tried again would pile up */
+    if (c && kafka_channel_settings_same(before, s)) { /* or what is tried again would pile up */
         kafka_channel_settings_fini(s);
         *out = c;
         return OK;

@@ -69,6 +69,14 @@ def until_taken(broker):
     return taken, takes
 
 
+def begun(ours, recorder, *more):
+    """A broker whose subscription `s` has got event 1 of channel `c`, and the name of its topic."""
+    broker = ours(one(recorder["sub"].url), *more)
+    accepted(broker, "1")
+    recorder["sub"].wait_ids({"1"})
+    return broker, prefix_of(broker.manifest.parent) + "leat.default.c"
+
+
 def names(service, kind, broker):
     """Of what this process has there, but for parked events; without its prefix."""
     prefix = prefix_of(broker.manifest.parent)
@@ -264,9 +272,7 @@ def test_senders_are_told_while_the_service_is_away_and_it_goes_on_by_itself(ser
 
 def test_a_subscription_that_somebody_deletes_is_made_anew(service, ours, recorder):
     sub = recorder["sub"]
-    broker = ours(one(sub.url))
-    accepted(broker, "1")
-    sub.wait_ids({"1"})
+    broker, _ = begun(ours, recorder)
     [id] = names(service, "subscriptions", broker)
     service.remove("subscriptions", prefix_of(broker.manifest.parent) + id)
     wait_for(lambda: names(service, "subscriptions", broker) == [id], "it to be there again")
@@ -276,10 +282,8 @@ def test_a_subscription_that_somebody_deletes_is_made_anew(service, ours, record
 
 def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(service, ours, recorder):
     sub = recorder["sub"]
-    broker = ours(one(sub.url))
-    accepted(broker, "1")
-    sub.wait_ids({"1"})
-    service.remove("topics", prefix_of(broker.manifest.parent) + "leat.default.c")
+    broker, topic = begun(ours, recorder)
+    service.remove("topics", topic)
     wait_for(lambda: post(broker, "2").status == 503, "senders to be told")
     wait_for(lambda: post(broker, "3").status == 202, "events to be accepted", 60)
     sub.wait_ids({"1", "3"})
@@ -288,11 +292,8 @@ def test_a_topic_that_somebody_deletes_is_made_anew_with_its_subscription(servic
 def test_a_topic_that_was_made_anew_while_leat_did_not_run_loses_nothing(service, ours, recorder):
     """Its subscription gets nothing any more: no event is accepted until that one was drained and another one is there, and the condition says why."""
     sub = recorder["sub"]
-    broker = ours(one(sub.url))
-    accepted(broker, "1")
-    sub.wait_ids({"1"})
+    broker, topic = begun(ours, recorder)
     assert broker.stop() == 0, broker.logs
-    topic = prefix_of(broker.manifest.parent) + "leat.default.c"
     service.publish(topic, b"v", {"ce-specversion": "1.0", "ce-id": "waits", "ce-source": "/s", "ce-type": "t"})
     service.remove("topics", topic)
     service.topic(topic)
@@ -308,10 +309,7 @@ def test_a_topic_that_was_made_anew_while_leat_did_not_run_loses_nothing(service
 def test_a_topic_that_somebody_makes_anew_while_nobody_sends_is_noticed(service, ours, recorder):
     """It is there, and its subscriptions are not any more: they are drained and made anew, and meanwhile nothing is accepted that they would miss."""
     sub = recorder["sub"]
-    broker = ours(one(sub.url), "--probe-interval", "300ms")
-    accepted(broker, "1")
-    sub.wait_ids({"1"})
-    topic = prefix_of(broker.manifest.parent) + "leat.default.c"
+    broker, topic = begun(ours, recorder, "--probe-interval", "300ms")
     service.remove("topics", topic)
     with contextlib.suppress(Refused):  # leat was there first
         service.topic(topic)
@@ -325,10 +323,8 @@ def test_a_topic_that_somebody_makes_anew_while_nobody_sends_is_noticed(service,
 def test_a_topic_that_is_deleted_while_nobody_sends_is_noticed(service, ours, recorder):
     """Ready is what the service answers when it is asked for that topic, now and then; what it misses is made again, and an Event tells of it. Nothing of that reaches the subscriber."""
     sub = recorder["sub"]
-    broker = ours(one(sub.url), "--probe-interval", "300ms")
-    accepted(broker, "1")
-    sub.wait_ids({"1"})
-    service.remove("topics", prefix_of(broker.manifest.parent) + "leat.default.c")
+    broker, topic = begun(ours, recorder, "--probe-interval", "300ms")
+    service.remove("topics", topic)
     about = lambda: {e["reason"] for e in broker.ask("GET", "/api/v1/namespaces/default/events").json()["items"] if e["involvedObject"]["name"] == "c"}  # noqa: E731
     wait_for(lambda: "NotFoundOnBus" in about(), "the Event", 60)
     wait_for(lambda: "leat.default.c" in names(service, "topics", broker), "the topic to be there again", 60)

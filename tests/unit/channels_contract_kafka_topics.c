@@ -174,6 +174,16 @@ static enum err append_of(struct rig *r, struct bus_channel *c, size_t bytes, co
     return err;
 }
 
+/* Somebody deletes its topic: a sender is told 503, and then it is there again, with what was sent. */
+static void deleted_and_made_anew(struct rig *r, rd_kafka_t *rk, struct bus_channel *c)
+{
+    enum err e;
+    stranger_deletes(rk, topic_of(c));
+    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE)
+        continue;
+    assert_int_equal(e, OK);
+}
+
 /* ---- cases ---- */
 
 static void topic_is_made_as_the_parameters_say(void **state)
@@ -286,14 +296,10 @@ static void a_topic_that_somebody_deleted_is_made_again(void **state)
     struct rig *r = *state;
     rd_kafka_t *rk = stranger();
     struct bus_channel *c = rig_channel(r, "ns/c");
-    enum err e;
     for (int i = 0; i < 5; i++)
         assert_int_equal(append_of(r, c, 10, NULL), OK);
     assert_int_equal(kafka_channel_end(c, 0, 0), 5);
-    stranger_deletes(rk, topic_of(c));
-    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE) /* 503, and then it is there */
-        continue;
-    assert_int_equal(e, OK);
+    deleted_and_made_anew(r, rk, c);
     rig_until(r, heard("TopicDeleted"));
     assert_int_equal(partitions_of(rk, topic_of(c)), 1);
     rig_until(r, rig_probe(r, c).end == 1);
@@ -495,15 +501,11 @@ static void a_deleted_topic_leaves_no_thread_behind(void **state)
     rd_kafka_t *rk = stranger();
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct bus_subscription *s = rig_subscribe(r, c, "s");
-    enum err e;
     tap_drain(r, s, 0, &t);
     append_from(r, c, 0, 20);
     rig_until(r, tap_is(&t, "e19"));
     unsigned before = threads();
-    stranger_deletes(rk, topic_of(c));
-    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE)
-        continue;
-    assert_int_equal(e, OK);
+    deleted_and_made_anew(r, rk, c);
     rig_until(r, tap_is(&t, "e"));
     rig_until(r, threads() <= before); /* as many as with the one that went */
     tap_close(&t);
@@ -567,15 +569,11 @@ static void a_topic_made_again_with_fewer_partitions_is_drained(void **state)
     rd_kafka_t *rk = stranger();
     struct bus_channel *c = rig_channel(r, "ns/c");
     struct bus_subscription *s = rig_subscribe(r, c, "s");
-    enum err e;
     tap_drain(r, s, 0, &t);
     append_from(r, c, 0, 20);
     rig_until(r, tap_acked(&t) == 20);
     assert_ptr_equal(rig_channel_with(r, "ns/c", "topic.partitions=1"), c);
-    stranger_deletes(rk, topic_of(c));
-    while ((e = append_of(r, c, 10, NULL)) == ERR_UNAVAILABLE)
-        continue;
-    assert_int_equal(e, OK);
+    deleted_and_made_anew(r, rk, c);
     rig_until(r, heard("TopicDeleted"));
     assert_int_equal(partitions_of(rk, topic_of(c)), 1);
     rig_until(r, tap_is(&t, "e"));

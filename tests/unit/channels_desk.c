@@ -67,6 +67,15 @@ static void teardown(struct rig *r)
     loop_free(r->control);
 }
 
+static void ends_with_its_append(struct rig *r)
+{
+    turns(r);
+    assert_int_equal(r->ended, 0);
+    desk_count_out(&r->desk, &r->of_channel, 10, 1);
+    turns(r);
+    assert_int_equal(r->ended, 1);
+}
+
 static void a_stop_waits_for_appends(void **state)
 {
     struct rig r;
@@ -74,11 +83,7 @@ static void a_stop_waits_for_appends(void **state)
     setup(&r);
     assert_int_equal(desk_count_in(&r.desk, &r.of_channel, 10), OK);
     assert_true(desk_stop(&r.desk, &r.op));
-    turns(&r);
-    assert_int_equal(r.ended, 0);
-    desk_count_out(&r.desk, &r.of_channel, 10, 1);
-    turns(&r);
-    assert_int_equal(r.ended, 1);
+    ends_with_its_append(&r);
     teardown(&r);
 }
 
@@ -92,11 +97,7 @@ static void a_stop_waits_for_an_append_that_began_before_it(void **state)
     assert_true(desk_stop(&r.desk, &r.op));
     assert_int_equal(loop_turn(r.control, 0), OK); /* nothing is under way */
     assert_int_equal(desk_count_in(&r.desk, &r.of_channel, 10), OK);
-    turns(&r);
-    assert_int_equal(r.ended, 0);
-    desk_count_out(&r.desk, &r.of_channel, 10, 1);
-    turns(&r);
-    assert_int_equal(r.ended, 1);
+    ends_with_its_append(&r);
     teardown(&r);
 }
 
